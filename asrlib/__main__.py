@@ -1,0 +1,82 @@
+"""`python -m asrlib COMMAND`: every stage's work, one command each.
+
+Commands live in `asrlib.cli`, one module each, and are imported only when called, so that
+`--help` is quick and a command needs no library that it does not use.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+
+import click
+
+from asrlib import __version__
+from asrlib.errors import UserError
+
+COMMANDS = {
+    "doctor": "check every dependency, its version and ABI; name the mend for what fails",
+    "manifests": "stage 1: decode every file once, quarantine the bad, write cuts and speakers",
+    "fbank": "stage 2: kaldifeat features, sharded; global mean and variance",
+    "tokens": "stage 3: the sentencepiece model",
+    "train": "stage 4: train a model",
+    "decode": "stage 5: streaming decoding of a test set",
+    "score": "stage 6: WER with intervals, alignments, latency, cost",
+    "compare": "paired comparison of two decoded systems",
+    "results": "regenerate a recipe's RESULTS.md from what lies in exp/",
+    "transcribe": "text, and words with times, of any audio file; live too",
+    "bench": "throughput: features, training, streaming real-time factor",
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a command's module on use only."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(f"asrlib.cli.{name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="asrlib")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Train streaming speech recognisers; find and mend whom they fail."""
+    ctx.obj = {"debug": debug}
+
+
+def main() -> None:
+    """Run a command; an error for the user is two lines, not a traceback."""
+    debug = "--debug" in sys.argv
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(e.exit_code)
+    except UserError as e:
+        if debug:
+            raise
+        click.echo(f"error: {e}", err=True)
+        sys.exit(1)
+    except OSError as e:
+        if debug or e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        click.echo(f"error: {e.filename or 'output'}: {e.strerror}", err=True)
+        click.echo("  mend: free some space or permit writing there, then run again", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

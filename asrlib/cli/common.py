@@ -1,0 +1,99 @@
+"""Options that all stage commands share, and the recipe they point at."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from asrlib.config import load_config
+from asrlib.errors import UserError
+
+T = TypeVar("T")
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe directory (`egs/<corpus>`), and what the command line says about it.
+
+    Attributes:
+        dir: holds `conf/` (overlaying the project's), `data/` and `exp/`.
+        overrides: `section.key=value` strings of `--set`.
+        force: redo a stage although its stamp is current.
+    """
+
+    dir: Path
+    overrides: tuple[str, ...] = ()
+    force: bool = False
+
+    @property
+    def data(self) -> Path:
+        return self.dir / "data"
+
+    @property
+    def exp(self) -> Path:
+        return self.dir / "exp"
+
+    def config(self, cls: type[T], section: str, name: str | None = None) -> T:
+        """Load `conf/<section>.yaml`, or `conf/<section>/<name>.yaml` when `name` is given."""
+        file = f"{section}/{name}.yaml" if name else f"{section}.yaml"
+        files = [PROJECT_DIR / "conf" / file, self.dir / "conf" / file]
+        if name and not any(f.exists() for f in files):
+            known = {
+                p.relative_to(d).with_suffix("").as_posix()
+                for d in (PROJECT_DIR / "conf" / section, self.dir / "conf" / section)
+                for p in d.rglob("*.yaml")
+            }
+            raise UserError(
+                f"{files[0]}: no such {section}", f"choose one of {', '.join(sorted(known))}"
+            )
+        return load_config(cls, section, files, self.overrides)
+
+
+def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --recipe-dir, --set and --force; the command receives them as one `recipe`."""
+
+    @click.option(
+        "--recipe-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        required=True,
+        help="The recipe, for example egs/mini: holds conf/, data/ and exp/.",
+    )
+    @click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Override a configuration value; may be given again.",
+    )
+    @click.option("--force", is_flag=True, help="Redo although complete and unchanged.")
+    @functools.wraps(function)
+    def wrapper(recipe_dir: Path, overrides: tuple[str, ...], force: bool, **kwargs: Any) -> Any:
+        if not recipe_dir.is_dir():
+            raise UserError(f"{recipe_dir}: no such recipe directory", "choose one under egs/")
+        return function(recipe=Recipe(recipe_dir, overrides, force), **kwargs)
+
+    return wrapper
+
+
+def log_to(path: Path | None) -> None:
+    """Log to stderr and, when given, to `path` (appended)."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path))
+    logging.basicConfig(
+        level=logging.INFO,
+        handlers=handlers,
+        force=True,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+    )

@@ -1,0 +1,77 @@
+"""Stage stamps: a stage that is complete and unchanged is skipped.
+
+A stamp is a small JSON file beside a stage's outputs. It holds a hash of the stage's inputs
+(content), its configuration and the library's version, and the outputs that must still exist.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from asrlib import __version__
+from asrlib.files import atomic_write
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content; of a directory, of its entries' names, sizes and times."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for entry in sorted(path.rglob("*")):
+            stat = entry.stat()
+            digest.update(f"{entry.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}".encode())
+        return digest.hexdigest()
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return str(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stamp:
+    """What a stage depends on, and what it leaves.
+
+    Attributes:
+        path: the stamp file.
+        inputs: files or directories the stage reads; a missing one never matches.
+        config: any nest of dataclasses, mappings, sequences and scalars.
+        outputs: files that must exist for the stamp to hold.
+    """
+
+    path: Path
+    inputs: Sequence[Path]
+    config: Any
+    outputs: Sequence[Path] = ()
+
+    def key(self) -> str:
+        """The hash that is compared."""
+        content = {
+            "version": __version__,
+            "inputs": [hash_file(p) if p.exists() else "missing" for p in self.inputs],
+            "config": self.config,
+        }
+        text = json.dumps(content, sort_keys=True, default=_plain)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def is_current(self) -> bool:
+        """True when the stage ran with the same key and all its outputs are still there."""
+        try:
+            stored = json.loads(self.path.read_text())["key"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return False
+        return stored == self.key() and all(p.exists() for p in self.outputs)
+
+    def write(self) -> None:
+        """Record success; call it last."""
+        with atomic_write(self.path) as f:
+            json.dump({"key": self.key(), "outputs": [p.name for p in self.outputs]}, f)

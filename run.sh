@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# Fairstream: train streaming speech recognisers, and see whom they fail.
+#
+# Usage: ./run.sh [options]          everything, on the embedded corpus
+#        egs/an4/run.sh [options]    another recipe
+#
+# Stages:
+#    0  corpus     check the installation; generate, find or download the corpus
+#    1  manifests  decode every file once, quarantine the bad, write cuts and the speaker table
+#    2  fbank      kaldifeat features; global mean and variance
+#    3  tokens     the sentencepiece model
+#    4  train      every model of --models, for every seed of --seeds
+#    5  decode     streaming decoding of every test set, with every search of --searches
+#    6  score      WER with intervals, alignments, latency, cost; RESULTS.md
+#   13  report     one self-contained page, exp/report.html
+#
+# A stage that is complete and unchanged is skipped; a killed one continues.
+#
+# Options:
+#   --recipe NAME       a directory under egs/ (default: mini)
+#   --stage N           first stage to run (default: 0)
+#   --stop-stage N      last stage to run (default: 13)
+#   --models "A B"      names of conf/model/*.yaml (default: "lstm conv_rnnt")
+#   --seeds "1 2 3"     train each model once per seed, as MODEL_seedN (default: the seed of
+#                       conf/train.yaml, as MODEL)
+#   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
+#   --test-sets "A B"   sets to decode and score (default: every data/test*)
+#   --corpus-dir DIR    an existing copy of the corpus (default: the recipe's own way)
+#   --nj N              parallel jobs (default: the number of cores)
+#   --set S.KEY=VALUE   override a configuration value, e.g. train.epochs=2; may be given again
+#   --force             redo stages although complete and unchanged
+#   --dry-run           print the commands of each stage, run none
+#   --help              this text
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+recipe=mini
+stage=0
+stop_stage=13
+models="lstm conv_rnnt"
+seeds=""
+searches="greedy"
+test_sets=""
+corpus_dir=""
+nj=$(nproc)
+force=false
+dry_run=false
+. steps/parse_options.sh
+
+stages="0 1 2 3 4 5 6 13"
+for number in "$stage" "$stop_stage"; do
+  [[ " $stages " == *" $number "* ]] ||
+    die "no stage '$number'" "choose among $stages; ./run.sh --help says what they do"
+done
+((stage <= stop_stage)) ||
+  die "--stage $stage comes after --stop-stage $stop_stage" "swap them"
+recipe_dir=egs/$recipe
+[[ -d $recipe_dir/local ]] ||
+  die "no recipe '$recipe'" "choose among $(cd egs && echo *)"
+for search in $searches; do
+  [[ " greedy modified_beam fast_beam " == *" $search "* ]] ||
+    die "no search '$search'" "choose among greedy, modified_beam, fast_beam"
+done
+for model in $models; do
+  [[ -f conf/model/$model.yaml || -f $recipe_dir/conf/model/$model.yaml ]] ||
+    die "no model '$model'" "choose a name of conf/model/*.yaml, without .yaml"
+done
+
+if [[ $dry_run == false ]]; then
+  tools/install.sh
+  . ./path.sh
+fi
+
+common=(--recipe-dir "$recipe_dir" "${overrides[@]}")
+[[ $force == true ]] && common+=(--force)
+
+# run COMMAND...: run it, or with --dry-run print it.
+run() {
+  if [[ $dry_run == true ]]; then
+    printf '%q ' "$@" && echo
+  else
+    "$@"
+  fi
+}
+
+# begin N TITLE: true when stage N is wanted; announces it.
+begin() {
+  ((stage <= $1 && $1 <= stop_stage)) || return 1
+  echo "== stage $1: $2 ($recipe_dir)"
+}
+
+# names: one "MODEL NAME SEED" line per training that was asked for.
+names() {
+  local model seed
+  for model in $models; do
+    if [[ -z $seeds ]]; then echo "$model ${model//\//_} -"; fi
+    for seed in $seeds; do echo "$model ${model//\//_}_seed$seed $seed"; done
+  done
+}
+
+# sets: the test sets, as asked or as found.
+sets() {
+  if [[ -n $test_sets ]]; then
+    echo "$test_sets"
+  elif compgen -G "$recipe_dir/data/test*" >/dev/null; then
+    (cd "$recipe_dir/data" && echo test*)
+  else
+    echo test
+  fi
+}
+
+if begin 0 corpus; then
+  run python -m asrlib doctor
+  run "$recipe_dir/local/corpus.sh" --recipe-dir "$recipe_dir" --nj "$nj" \
+    ${corpus_dir:+--corpus-dir "$corpus_dir"}
+fi
+
+if begin 1 manifests; then
+  run "$recipe_dir/local/manifests.sh" --nj "$nj" "${common[@]}"
+fi
+
+if begin 2 fbank; then
+  run steps/make_fbank.sh --nj "$nj" "${common[@]}"
+fi
+
+if begin 3 tokens; then
+  run steps/train_tokens.sh "${common[@]}"
+fi
+
+if begin 4 train; then
+  while read -r model name seed <&3; do
+    options=(--model "$model" --name "$name" "${common[@]}")
+    [[ $seed == - ]] || options+=(--set "train.seed=$seed")
+    run steps/train.sh "${options[@]}"
+  done 3< <(names)
+fi
+
+if begin 5 decode; then
+  while read -r _ name _ <&3; do
+    for set in $(sets); do
+      for search in $searches; do
+        run steps/decode.sh --name "$name" --test-set "$set" --search "$search" "${common[@]}"
+      done
+    done
+  done 3< <(names)
+fi
+
+if begin 6 score; then
+  while read -r _ name _ <&3; do
+    for set in $(sets); do
+      for search in $searches; do
+        run steps/score.sh --name "$name" --test-set "$set" --search "$search" "${common[@]}"
+      done
+    done
+  done 3< <(names)
+fi
+
+if begin 13 report; then
+  run steps/report.sh "${common[@]}"
+fi
