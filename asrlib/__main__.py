@@ -10,10 +10,15 @@ import errno
 import importlib
 import sys
 
-import click
-
 from asrlib import __version__
 from asrlib.errors import UserError
+
+try:
+    import click
+except ModuleNotFoundError:
+    sys.exit("error: click is not installed in this Python\n  mend: run tools/install.sh")
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 COMMANDS = {
     "doctor": "check every dependency, its version and ABI; name the mend for what fails",
@@ -59,7 +64,7 @@ def main() -> None:
     """Run a command; an error for the user is two lines, not a traceback."""
     debug = "--debug" in sys.argv
     try:
-        cli.main(standalone_mode=False)
+        status = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as e:
@@ -70,12 +75,22 @@ def main() -> None:
             raise
         click.echo(f"error: {e}", err=True)
         sys.exit(1)
-    except OSError as e:
-        if debug or e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+    except ImportError as e:
+        if debug or (e.name or "").split(".")[0] == "asrlib":
             raise
-        click.echo(f"error: {e.filename or 'output'}: {e.strerror}", err=True)
-        click.echo("  mend: free some space or permit writing there, then run again", err=True)
+        click.echo(f"error: {e}", err=True)
+        click.echo("  mend: run tools/install.sh; python -m asrlib doctor says more", err=True)
         sys.exit(1)
+    except OSError as e:
+        if debug or (e.filename is None and e.errno not in NO_ROOM):
+            raise
+        mend = "check the path and its permissions; --debug before the command shows more"
+        if e.errno in NO_ROOM:
+            mend = "free some space there, then run again"
+        click.echo(f"error: {e.filename or 'output'}: {e.strerror}\n  mend: {mend}", err=True)
+        sys.exit(1)
+    # Outside its standalone mode click returns the status that a command exits with.
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

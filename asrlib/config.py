@@ -13,8 +13,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -29,6 +30,7 @@ from asrlib.errors import ConfigError
 
 T = TypeVar("T")
 
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -40,7 +42,7 @@ def configclass(cls: type[T]) -> type[T]:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Plain nested dict of a config dataclass: what a checkpoint carries."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], source: str = "config") -> T:
@@ -66,31 +68,63 @@ def load_config(
     """
     layers = [(str(path), _read_yaml(path)) for path in files if path.exists()]
     for override in overrides:
-        key, sep, _ = override.partition("=")
-        if not sep or "." not in key:
-            raise ConfigError(
-                f"--set {override}: not of the form section.key=value",
-                "write for example --set train.peak_lr=0.001",
-            )
-        if key.split(".")[0] == section:
+        if _section(override) == section:
             layers.append((f"--set {override}", _parse_override(override)))
-    merged = OmegaConf.merge(*[OmegaConf.create(values) for _, values in layers])
-    return _validate(cls, OmegaConf.to_container(merged, resolve=True), layers)
+    try:
+        merged = OmegaConf.merge({}, *[OmegaConf.create(values) for _, values in layers])
+        values = OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as e:
+        names = ", ".join(name for name, _ in layers)
+        raise ConfigError(f"{names}: {_one_line(e)}", "mend the value that it names") from e
+    return _validate(cls, values, layers)
+
+
+def check_sections(overrides: Sequence[str], sections: Collection[str]) -> None:
+    """See that every override is of a section that exists; `load_config` looks at its own only.
+
+    Raises:
+        ConfigError: names the override and the nearest section.
+    """
+    for override in overrides:
+        section = _section(override)
+        if section not in sections:
+            raise ConfigError(
+                f"--set {override}: no section {section}", _suggest(section, sorted(sections))
+            )
+
+
+def _section(override: str) -> str:
+    key, sep, _ = override.partition("=")
+    section, dot, tail = key.partition(".")
+    if not (sep and dot and section and tail):
+        raise ConfigError(
+            f"--set {override}: not of the form section.key=value",
+            "write for example --set train.peak_lr=0.001",
+        )
+    return section
 
 
 def _parse_override(override: str) -> dict[str, Any]:
-    tail = override.split(".", 1)[1]
-    return OmegaConf.to_container(OmegaConf.from_dotlist([tail]))
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist([override.split(".", 1)[1]]))
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as e:
+        raise ConfigError(
+            f"--set {override}: not readable as YAML: {_one_line(e)}", "mend the value"
+        ) from e
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(OmegaConf.load(path))
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: not readable as YAML: {e}", "mend the syntax") from e
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as e:
+        raise ConfigError(f"{path}: not readable as YAML: {_one_line(e)}", "mend the syntax") from e
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no mapping of keys to values", "write `key: value` lines")
     return values
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _validate(cls: type[T], values: dict, layers: Sequence[tuple[str, dict]]) -> T:
@@ -98,65 +132,87 @@ def _validate(cls: type[T], values: dict, layers: Sequence[tuple[str, dict]]) ->
         # JSON mode: mappings may become dataclasses and lists tuples, all else stays strict.
         return pydantic.TypeAdapter(cls).validate_json(json.dumps(values))
     except pydantic.ValidationError as e:
-        raise _explain(cls, e.errors()[0], values, layers) from None
+        # A misspelt key is also a missing one: name the misspelling.
+        errors = sorted(e.errors(), key=lambda error: error["type"] not in _UNKNOWN)
+        raise _explain(cls, errors[0], values, layers) from None
+    except TypeError as e:
+        names = ", ".join(name for name, _ in layers)
+        raise ConfigError(f"{names}: {_one_line(e)}", "use plain YAML values") from e
 
 
 def _explain(
     cls: type, error: dict, values: dict, layers: Sequence[tuple[str, dict]]
 ) -> ConfigError:
-    keys = _strip_tags(error["loc"], values)
-    dotted = ".".join(str(k) for k in keys) or "(top)"
-    source = next((name for name, layer in reversed(layers) if _contains(layer, keys)), None)
-    source = source or (layers[-1][0] if layers else "config")
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        valid = _field_names(cls, error["loc"][:-1])
-        near = difflib.get_close_matches(str(keys[-1]), valid, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else f"valid keys are {', '.join(valid)}"
+    keys = _keys(error, values)
+    dotted = ".".join(map(str, keys)) or "(top)"
+    # The layer that set the value, the last one when several did; a missing one, the first file.
+    order = layers if error["type"].startswith("missing") else layers[::-1]
+    source = max(order, key=lambda layer: _depth(layer[1], keys), default=("config",))[0]
+    if error["type"] in _UNKNOWN:
+        hint = _suggest(str(keys[-1]), _field_names(cls, error["loc"][:-1]))
         return ConfigError(f"{source}: unknown key {dotted}", hint)
-    message = error["msg"][0].lower() + error["msg"][1:]
+    if error["type"] == "union_tag_invalid":
+        tag, known = error["ctx"]["tag"], re.findall(r"'([^']*)'", error["ctx"]["expected_tags"])
+        return ConfigError(f"{source}: key {dotted}.name: no {tag}", _suggest(tag, known))
+    if error["type"] == "union_tag_not_found":
+        return ConfigError(f"{source}: key {dotted}.name: missing", "say which by its name")
+    message = (error["msg"][0].lower() + error["msg"][1:]).replace("an object", "a mapping")
     given = "" if error["type"].startswith("missing") else f", not {error['input']!r}"
     return ConfigError(f"{source}: key {dotted}: {message}{given}", "give a valid value")
 
 
-def _strip_tags(loc: Sequence[Any], values: Any) -> list[Any]:
-    """Drop the union tags that pydantic puts into an error's location."""
-    keys: list[Any] = []
+def _suggest(word: str, valid: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, valid, n=1, cutoff=0.4)
+    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(valid)}"
+
+
+def _has(values: Any, key: Any) -> bool:
+    if isinstance(values, list):
+        return isinstance(key, int) and key < len(values)
+    return isinstance(values, Mapping) and key in values
+
+
+def _keys(error: dict, values: Any) -> list[Any]:
+    """The keys of an error's location, without the marks of unions that pydantic puts there."""
+    loc, keys = error["loc"], []
     for i, part in enumerate(loc):
-        inside = isinstance(values, Mapping) and part in values
-        inside = inside or (isinstance(values, list) and isinstance(part, int))
-        if inside or i == len(loc) - 1:
+        absent = i == len(loc) - 1 and error["type"].startswith("missing")
+        if _has(values, part) or absent:
             keys.append(part)
-        if inside:
+        if _has(values, part):
             values = values[part]
     return keys
 
 
-def _contains(layer: Any, keys: Sequence[Any]) -> bool:
-    for key in keys:
-        indexed = isinstance(layer, list) and isinstance(key, int) and key < len(layer)
-        if not indexed and not (isinstance(layer, Mapping) and key in layer):
-            return False
+def _depth(layer: Any, keys: Sequence[Any]) -> int:
+    """How many of `keys`, from the first, lead into `layer`."""
+    for i, key in enumerate(keys):
+        if not _has(layer, key):
+            return i
         layer = layer[key]
-    return True
+    return len(keys)
 
 
-def _field_names(cls: Any, loc: Sequence[Any]) -> list[str]:
-    """Names of the fields valid at `loc` inside `cls`, union tags followed."""
+def _field_names(hint: Any, loc: Sequence[Any]) -> list[str]:
+    """Names of the fields valid at `loc` inside the type `hint`."""
     for part in loc:
-        if dataclasses.is_dataclass(cls):
-            cls = typing.get_type_hints(cls, include_extras=True).get(str(part))
-        else:
-            cls = next((m for m in _members(cls) if _tag(m) == part), None)
-    return [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+        classes = _dataclasses(hint)
+        tagged = [c for c in classes if part in (_tag(c), c.__name__)]
+        if tagged and len(classes) > 1:
+            hint = tagged[0]
+        elif not isinstance(part, int):
+            hints = [typing.get_type_hints(c, include_extras=True) for c in classes]
+            hint = next((h[part] for h in hints if part in h), None)
+    return sorted({f.name for c in _dataclasses(hint) for f in dataclasses.fields(c)})
 
 
-def _members(hint: Any) -> list[Any]:
-    """Dataclasses among the members of a (possibly annotated) union."""
-    if get_origin(hint) is typing.Annotated:
-        hint = get_args(hint)[0]
-    return [m for m in get_args(hint) if dataclasses.is_dataclass(m)]
+def _dataclasses(hint: Any) -> list[type]:
+    """The dataclasses that a type hint speaks of: itself, or the members of its unions."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return [hint]
+    return [c for member in get_args(hint) for c in _dataclasses(member)]
 
 
-def _tag(cls: Any) -> str | None:
+def _tag(cls: type) -> str | None:
     hint = typing.get_type_hints(cls).get("name")
     return get_args(hint)[0] if get_origin(hint) is Literal else None

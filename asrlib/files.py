@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -20,6 +21,28 @@ def fsync_dir(path: Path) -> None:
         os.close(fd)
 
 
+def _fsync_file(path: Path) -> None:
+    with open(path, "rb") as f:
+        os.fsync(f.fileno())
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let the error of a full disk, which knows no file, name `path`."""
+    try:
+        yield
+    except OSError as e:
+        if e.filename is None and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            e.filename = str(path)
+        raise
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` (same suffixes) that takes its name on success only.
@@ -33,12 +56,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     os.close(fd)
     temp = Path(name)
     try:
-        yield temp
-        with open(temp, "rb") as f:
-            os.fsync(f.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temp.chmod(0o666 & ~umask)
+        with _naming(path):
+            yield temp
+            _fsync_file(temp)
+        temp.chmod(0o666 & ~_umask())
         os.replace(temp, path)
         fsync_dir(path.parent)
     finally:
@@ -56,16 +77,26 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
 
 @contextlib.contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling directory that replaces `path` on success only."""
+    """Yield a temporary sibling directory that replaces `path` on success only.
+
+    An old `path` is moved aside before it is deleted, so that it never stands there half-deleted.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    new, old = temp / "new", temp / "old"
+    new.mkdir()
     try:
-        yield temp
-        temp.chmod(0o755)
+        with _naming(path):
+            yield new
+            for file in new.rglob("*"):
+                if file.is_file():
+                    _fsync_file(file)
         if path.exists():
-            shutil.rmtree(path)
-        os.replace(temp, path)
+            os.replace(path, old)
+        os.replace(new, path)
         fsync_dir(path.parent)
     finally:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
         shutil.rmtree(temp, ignore_errors=True)

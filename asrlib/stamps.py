@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from asrlib import __version__
@@ -22,8 +23,9 @@ def hash_file(path: Path) -> str:
     digest = hashlib.sha256()
     if path.is_dir():
         for entry in sorted(path.rglob("*")):
-            stat = entry.stat()
-            digest.update(f"{entry.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}".encode())
+            stat = entry.stat() if entry.exists() else entry.lstat()
+            line = f"{entry.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}\n"
+            digest.update(os.fsencode(line))
         return digest.hexdigest()
     with open(path, "rb") as f:
         while block := f.read(1 << 20):
@@ -34,7 +36,9 @@ def hash_file(path: Path) -> str:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
-    return str(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"a stamp cannot hold a {type(value).__name__}: its hash might vary")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Stamp:
         """The hash that is compared."""
         content = {
             "version": __version__,
-            "inputs": [hash_file(p) if p.exists() else "missing" for p in self.inputs],
+            "inputs": [hash_file(p) if p.exists() else None for p in self.inputs],
             "config": self.config,
         }
         text = json.dumps(content, sort_keys=True, default=_plain)
@@ -69,7 +73,8 @@ class Stamp:
             stored = json.loads(self.path.read_text())["key"]
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return False
-        return stored == self.key() and all(p.exists() for p in self.outputs)
+        present = all(p.exists() for p in (*self.inputs, *self.outputs))
+        return present and stored == self.key()
 
     def write(self) -> None:
         """Record success; call it last."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from asrlib.config import load_config
+from asrlib.config import check_sections, load_config
 from asrlib.errors import UserError
 
 T = TypeVar("T")
@@ -33,6 +33,11 @@ class Recipe:
     dir: Path
     overrides: tuple[str, ...] = ()
     force: bool = False
+
+    def sections(self) -> set[str]:
+        """The sections that `conf/` holds: the first parts of the keys of `--set`."""
+        folders = (PROJECT_DIR / "conf", self.dir / "conf")
+        return {p.stem for folder in folders for p in folder.glob("*")}
 
     @property
     def data(self) -> Path:
@@ -79,7 +84,9 @@ def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(recipe_dir: Path, overrides: tuple[str, ...], force: bool, **kwargs: Any) -> Any:
         if not recipe_dir.is_dir():
             raise UserError(f"{recipe_dir}: no such recipe directory", "choose one under egs/")
-        return function(recipe=Recipe(recipe_dir, overrides, force), **kwargs)
+        recipe = Recipe(recipe_dir, overrides, force)
+        check_sections(overrides, recipe.sections())
+        return function(recipe=recipe, **kwargs)
 
     return wrapper
 

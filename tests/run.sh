@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# The test command: sets up what is missing, checks style, runs the tests.
+#
+# Usage: tests/run.sh [OPTION OF pytest]...
+#
+# Runs tools/install.sh, ruff format --check, ruff check, shellcheck on every script, then pytest
+# on two processes. Options go to pytest, for example:
+#   tests/run.sh -k streaming -x     only some tests, stop at the first failure
+#   tests/run.sh -n 0                in one process
+#   tests/run.sh --help-pytest       pytest's own help
+#   tests/run.sh --help              this text
+set -euo pipefail
+
+case ${1:-} in
+  -h | --help)
+    awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' "$0"
+    exit 0
+    ;;
+  --help-pytest) set -- --help ;;
+esac
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+tools/install.sh
+# shellcheck source=path.sh
+. ./path.sh
+
+# check NAME MEND COMMAND...: run a style check; its mend when it fails.
+check() {
+  local name=$1 mend=$2
+  shift 2
+  "$@" || {
+    printf 'error: %s found faults\n  mend: %s\n' "$name" "$mend" >&2
+    exit 1
+  }
+}
+
+mapfile -t scripts < <(find . -path ./.venv -prune -o -path ./.cache -prune -o -path ./.git -prune \
+  -o \( -name '*.sh' -o -path ./.ci/run \) -type f -print | sort)
+check "ruff format" "run: .venv/bin/ruff format ." ruff format --check --quiet .
+check "ruff check" "see above; run: .venv/bin/ruff check --fix ." ruff check --quiet .
+check "shellcheck" "see above" shellcheck "${scripts[@]}"
+
+# Two threads each in two processes would fight for two cores.
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+exec python -m pytest -n 2 --dist loadfile "$@"

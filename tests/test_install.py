@@ -1,0 +1,343 @@
+"""tools/install.sh, the lock, path.sh and cmd.sh, without the network and apart from .venv.
+
+The script runs in a sandbox: a copy of itself, and a PATH that holds only what a test puts there.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+TOOLS = (
+    "bash awk cat comm cut df dirname env flock grep mkdir mv rm sed sha256sum sort tail tee tr "
+    "uname wc"
+)
+# A Python 3.10 that does all but make virtual environments, and says where it lies.
+STUB = """#!/bin/bash
+case "$*" in
+  *base_prefix*) echo "$0" ;;
+  "-m venv"*) echo "no ensurepip" >&2; exit 1 ;;
+  *) exec {python} "$@" ;;
+esac
+"""
+# A Python 3.10 that makes virtual environments of itself, and reaches no packages.
+OFFLINE = """#!/bin/bash
+case "$*" in
+  *base_prefix*) echo "$0" ;;
+  "-m venv"*) mkdir -p "$3/bin"; cat "$0" >"$3/bin/python" ;;
+  "-m pip install"*) echo "no network" >&2; exit 1 ;;
+  *) exec {python} "$@" ;;
+esac
+"""
+
+
+def write_script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def write_stub(path: Path) -> Path:
+    return write_script(path, STUB.format(python=sys.executable))
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    root: Path
+
+    @property
+    def bin(self) -> Path:
+        return self.root / "bin"
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    def install(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", self.root / "repo" / "tools" / "install.sh", *options],
+            env={"PATH": str(self.bin), "HOME": str(self.home), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+
+@pytest.fixture
+def sandbox(tmp_path, repo) -> Sandbox:
+    box = Sandbox(tmp_path)
+    box.bin.mkdir()
+    box.home.mkdir()
+    for name in TOOLS.split():
+        (box.bin / name).symlink_to(Path(shutil.which(name) or pytest.fail(f"{name} not found")))
+    for name in ("gcc", "g++"):
+        write_script(box.bin / name, "#!/bin/bash\n")
+    write_script(box.bin / "uv", "#!/bin/bash\nexit 1\n")
+    for file in ("tools/install.sh", "tools/requirements.txt", "tools/build_kaldifeat.py"):
+        target = tmp_path / "repo" / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(repo / file, target)
+    (tmp_path / "repo" / "steps").mkdir()
+    shutil.copy(repo / "steps" / "parse_options.sh", tmp_path / "repo" / "steps")
+    return box
+
+
+def locked(repo: Path) -> dict[str, list[str]]:
+    """Hashes of each `name==version` of the lock."""
+    entries = re.split(r"^(?=[a-z0-9])", (repo / "tools/requirements.txt").read_text(), flags=re.M)
+    return {e.split()[0]: re.findall(r"--hash=sha256:([0-9a-f]{64})", e) for e in entries[1:]}
+
+
+@pytest.fixture
+def complete(sandbox, repo) -> Sandbox:
+    """A sandbox whose .venv looks complete."""
+    venv = sandbox.root / "repo" / ".venv"
+    libraries = venv / "lib" / "python3.10" / "site-packages"
+    for package in [*locked(repo), "kaldifeat==1.24"]:
+        name = package.replace("==", "-").split("-")
+        (libraries / f"{'_'.join(name[:-1])}-{name[-1]}.dist-info").mkdir(parents=True)
+    for file in ("torch/__init__.py", "k2/__init__.py", "kaldifeat/__init__.py"):
+        (libraries / file).parent.mkdir()
+        (libraries / file).touch()
+    for file in ("_k2.cpython-310.so", "_kaldifeat.cpython-310.so"):
+        (libraries / file).touch()
+    write_stub(venv / "bin" / "python")
+    key = subprocess.run(
+        "cat tools/requirements.txt tools/build_kaldifeat.py tools/install.sh | sha256sum",
+        shell=True,
+        cwd=sandbox.root / "repo",
+        capture_output=True,
+        check=True,
+    )
+    (venv / ".installed").write_bytes(key.stdout)
+    (sandbox.bin / "gcc").unlink()  # what is not complete goes on, and stops at once
+    return sandbox
+
+
+# ---- the lock -------------------------------------------------------------------------------
+
+
+def test_every_locked_package_has_hashes(repo):
+    assert len(locked(repo)) > 50
+    assert [name for name, hashes in locked(repo).items() if not hashes] == []
+
+
+def test_k2_is_chosen_by_the_one_hash_of_its_wheel_for_this_python(repo):
+    assert locked(repo)["k2==1.23.4"] == [
+        "1404589732fdb7f6f5bf62297a20dd73318b7b4f2e10dd52dc3d5b6669688a4c"
+    ]
+
+
+def test_the_lock_names_no_index(repo):
+    text = (repo / "tools/requirements.txt").read_text()
+    assert not re.search(r"https?:|file:|index|find-links|trusted-host", text)
+
+
+def test_all_that_is_required_is_locked(repo):
+    wanted = re.findall(r"^[\w-]+", (repo / "tools/requirements.in").read_text(), re.MULTILINE)
+    names = {package.split("==")[0] for package in locked(repo)}
+    assert {name.lower() for name in wanted} <= names
+
+
+# ---- options and the machine ----------------------------------------------------------------
+
+
+def test_help_lists_the_options(sandbox):
+    done = sandbox.install("--help")
+    assert done.returncode == 0
+    assert all(option in done.stdout for option in ("--python", "--force", "--help"))
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--nonsense"], "error: unknown option --nonsense"),
+        (["--python"], "error: --python: no value"),
+        (["--python", "/nonexistent/python"], "error: /nonexistent/python: not a Python 3.10"),
+    ],
+)
+def test_bad_options_name_the_mend(sandbox, options, line):
+    done = sandbox.install(*options)
+    assert done.returncode == 2
+    assert done.stderr.startswith(line)
+    assert "\n  mend: " in done.stderr
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "g++"])
+def test_a_missing_compiler_is_named(sandbox, compiler):
+    (sandbox.bin / compiler).unlink()
+    done = sandbox.install()
+    assert done.returncode == 2
+    assert f"error: {compiler} not found" in done.stderr
+    assert "apt-get install gcc g++" in done.stderr
+
+
+def test_another_machine_is_refused(sandbox):
+    (sandbox.bin / "uname").unlink()
+    write_script(sandbox.bin / "uname", "#!/bin/bash\n[[ $1 == -s ]] && echo Linux || echo arm64\n")
+    assert "error: Linux arm64" in sandbox.install().stderr
+
+
+def test_a_full_disk_is_named_before_it_is_full(sandbox):
+    (sandbox.bin / "df").unlink()
+    write_script(sandbox.bin / "df", '#!/bin/bash\necho head\necho "disk 9 9 100 99% /"\n')
+    assert "100 MB free" in sandbox.install().stderr
+
+
+# ---- looking for Python 3.10 ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "place", ["bin/python3.10", "bin/python3", "home/.pyenv/versions/3.10.9/bin/python"]
+)
+def test_python_is_found_past_a_shim_that_does_not_run(sandbox, place):
+    shim = sandbox.root / "shims" / "python3.10"
+    write_script(shim, "#!/bin/bash\necho 'pyenv: python3.10: command not found' >&2\nexit 127\n")
+    stub = write_stub(sandbox.root / place)
+    done = sandbox.install(PATH=f"{shim.parent}:{sandbox.bin}")
+    assert f"making .venv with {stub}" in done.stdout
+    assert f"error: {stub}: cannot make a virtual environment" in done.stderr
+
+
+def test_python_is_found_under_pyenv_root(sandbox):
+    stub = write_stub(sandbox.root / "pyenv" / "versions" / "3.10.1" / "bin" / "python")
+    done = sandbox.install(PYENV_ROOT=str(sandbox.root / "pyenv"))
+    assert f"making .venv with {stub}" in done.stdout
+
+
+def test_python_is_found_in_a_conda_environment(sandbox):
+    stub = write_stub(sandbox.root / "envs" / "py310" / "bin" / "python")
+    listing = f"# conda environments:\\nbase  *  /nonexistent\\npy310  {stub.parents[1]}\\n"
+    write_script(sandbox.bin / "conda", f"#!/bin/bash\nprintf '{listing}'\n")
+    assert f"making .venv with {stub}" in sandbox.install().stdout
+
+
+def test_python_comes_through_uv_last(sandbox):
+    stub = write_stub(sandbox.root / "uv-python" / "python3.10")
+    script = f'#!/bin/bash\n[[ "$1 $2" == "python find" ]] && echo {stub}\n[[ $1 == python ]]\n'
+    write_script(sandbox.bin / "uv", script)
+    assert f"making .venv with {stub}" in sandbox.install().stdout
+
+
+def test_no_python_at_all_names_the_mend(sandbox):
+    done = sandbox.install()
+    assert done.returncode == 2
+    assert "error: no Python 3.10" in done.stderr
+    assert "mend: install one" in done.stderr
+
+
+def test_no_way_to_the_packages_names_the_mend(sandbox):
+    stub = sandbox.bin / "python3.10"
+    write_script(stub, OFFLINE.format(python=sys.executable))
+    done = sandbox.install()
+    assert f"making .venv with {stub}" in done.stdout
+    assert "error: uv could not be installed" in done.stderr
+    assert "run again: it goes on where it stopped" in done.stderr
+    assert not (sandbox.root / "repo" / ".venv" / ".installed").exists()
+
+
+# ---- complete or not ------------------------------------------------------------------------
+
+
+def test_complete_and_unchanged_returns_at_once(complete):
+    done = complete.install()
+    assert done.stdout == "tools/install.sh: up to date\n"
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ".venv/.installed",
+        ".venv/bin/python",
+        ".venv/lib/python3.10/site-packages/k2",
+        ".venv/lib/python3.10/site-packages/_k2.cpython-310.so",
+        ".venv/lib/python3.10/site-packages/_kaldifeat.cpython-310.so",
+        ".venv/lib/python3.10/site-packages/click-*.dist-info",
+        ".venv/lib/python3.10/site-packages/kaldifeat-1.24.dist-info",
+    ],
+)
+def test_damage_is_seen(complete, damage):
+    (path,) = (complete.root / "repo").glob(damage)
+    path.unlink() if path.is_file() else shutil.rmtree(path)
+    assert "gcc not found" in complete.install().stderr
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "build_kaldifeat.py", "install.sh"])
+def test_a_change_of_what_installs_is_seen(complete, file):
+    with open(complete.root / "repo" / "tools" / file, "a") as f:
+        f.write("\n# changed\n")
+    assert "gcc not found" in complete.install().stderr
+
+
+def test_force_does_not_stop_at_complete(complete):
+    assert "gcc not found" in complete.install("--force").stderr
+
+
+# ---- the other scripts ----------------------------------------------------------------------
+
+
+def run_bash(script: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-euc", script],
+        cwd=cwd,
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_path_sh_puts_the_environment_first(repo, tmp_path):
+    done = run_bash(
+        f'. {repo}/path.sh; echo "$PROJECT_DIR"; python -c "import asrlib; print(asrlib.__file__)"',
+        tmp_path,
+    )
+    assert done.stdout.splitlines() == [str(repo), str(repo / "asrlib" / "__init__.py")]
+
+
+def test_path_sh_without_an_environment_names_the_mend(repo, tmp_path):
+    shutil.copy(repo / "path.sh", tmp_path)
+    done = run_bash(". ./path.sh; echo went on", tmp_path)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "mend: run tools/install.sh" in done.stderr
+
+
+def test_cmd_sh_runs_jobs_here_unless_told_otherwise(repo):
+    assert run_bash('. ./cmd.sh; echo "$engine"', repo).stdout == "local\n"
+    assert run_bash('. ./cmd.sh; echo "$engine"', repo, engine="slurm").stdout == "slurm\n"
+    assert "choose local or slurm" in run_bash(". ./cmd.sh", repo, engine="pbs").stderr
+
+
+def test_the_test_command_explains_itself(repo):
+    done = run_bash("tests/run.sh --help", repo)
+    assert done.returncode == 0
+    assert "pytest" in done.stdout
+
+
+def test_kaldifeat_is_built_from_all_its_sources_but_the_tests(repo, tmp_path):
+    root = tmp_path / "kaldifeat-1.24"
+    for file in ("csrc/a.cc", "csrc/test_a.cc", "python/csrc/b.cc", "python/kaldifeat/x.py"):
+        path = root / "kaldifeat" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    sys.path.insert(0, str(repo / "tools"))
+    try:
+        import build_kaldifeat
+    finally:
+        sys.path.pop(0)
+    build_kaldifeat.write_build_tree(root)
+    assert (root / "all.cc").read_text().splitlines() == [
+        '#include "kaldifeat/csrc/a.cc"',
+        '#include "kaldifeat/python/csrc/b.cc"',
+    ]
+    assert 'version="1.24"' in (root / "setup.py").read_text()

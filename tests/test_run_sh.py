@@ -1,0 +1,76 @@
+"""The command line of run.sh and steps/: what it refuses, and what it would run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def call(repo: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(args, cwd=repo, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--stage", "9"], "no stage '9'"),
+        (["--stage", "two"], "no stage 'two'"),
+        (["--stage", "6", "--stop-stage", "2"], "--stage 6 comes after --stop-stage 2"),
+        (["--recipe", "nowhere"], "no recipe 'nowhere'"),
+        (["--models", "lstm transformr"], "no model 'transformr'"),
+        (["--searches", "beam"], "no search 'beam'"),
+        (["--stge", "1"], "unknown option --stge"),
+        (["--stage"], "--stage: no value"),
+        (["mini"], "unexpected argument 'mini'"),
+    ],
+)
+def test_wrong_arguments_name_the_fault_and_the_mend(repo: Path, args: list[str], named: str):
+    done = call(repo, "./run.sh", *args)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "mend: " in done.stderr
+
+
+def test_help_lists_every_stage_that_runs(repo: Path):
+    text = call(repo, "./run.sh", "--help").stdout
+    announced = call(repo, "./run.sh", "--dry-run").stdout
+    stages = [line.split()[2].rstrip(":") for line in announced.splitlines() if "==" in line]
+    assert stages == ["0", "1", "2", "3", "4", "5", "6", "13"]
+    for stage in stages:
+        assert f"\n{stage:>4}  " in text
+
+
+def test_dry_run_names_models_seeds_searches_and_overrides(repo: Path):
+    args = ["--dry-run", "--stage", "4", "--stop-stage", "5", "--models", "lstm"]
+    args += ["--seeds", "1 2", "--searches", "greedy fast_beam", "--test-sets", "test"]
+    done = call(repo, "./run.sh", *args, "--set", "train.epochs=2", "--force")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("steps/")]
+    assert len(lines) == 2 + 2 * 2
+    assert all("--set train.epochs=2" in line and "--force" in line for line in lines)
+    assert "--name lstm_seed2" in lines[1]
+    assert "--set train.seed=2" in lines[1]
+
+
+def test_dry_run_runs_nothing(repo: Path):
+    before = set((repo / "egs" / "mini").iterdir())
+    call(repo, "./run.sh", "--dry-run", "--force")
+    assert set((repo / "egs" / "mini").iterdir()) == before
+
+
+def test_every_script_has_help(repo: Path):
+    scripts = [p for p in repo.glob("steps/*.sh") if p.name != "parse_options.sh"]
+    scripts += repo.glob("egs/*/run.sh")
+    scripts += repo.glob("egs/*/local/*.sh")
+    assert len(scripts) > 10
+    for script in scripts:
+        done = call(repo, str(script), "--help")
+        assert done.returncode == 0, script
+        assert "--recipe" in done.stdout, script
+
+
+def test_a_step_without_a_recipe_says_so(repo: Path):
+    done = call(repo, "steps/train.sh", "--model", "lstm")
+    assert done.returncode == 2
+    assert "no --recipe-dir" in done.stderr

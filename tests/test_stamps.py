@@ -1,0 +1,127 @@
+"""asrlib.stamps: a stamp holds while inputs, configuration, version and outputs stay."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+import asrlib.stamps
+from asrlib.config import configclass
+from asrlib.stamps import Stamp, hash_file
+
+
+@configclass
+class Config:
+    rate: float = 1.0
+    corpus: Path = Path("a")
+
+
+@pytest.fixture
+def stamp(tmp_path) -> Stamp:
+    folder = tmp_path / "in_dir"
+    folder.mkdir()
+    for path in (folder / "a", tmp_path / "in", tmp_path / "out"):
+        path.write_text("content")
+    return Stamp(
+        path=tmp_path / "stamp.json",
+        inputs=[tmp_path / "in", folder],
+        config={"config": Config(), "names": ["x"], "path": tmp_path},
+        outputs=[tmp_path / "out"],
+    )
+
+
+def test_holds_once_written_and_not_before(stamp):
+    assert not stamp.is_current()
+    stamp.write()
+    assert stamp.is_current()
+
+
+def test_holds_when_an_input_is_touched_but_not_changed(stamp):
+    stamp.write()
+    os.utime(stamp.inputs[0], (1, 1))
+    assert stamp.is_current()
+
+
+def test_falls_when_an_input_changes(stamp):
+    stamp.write()
+    stamp.inputs[0].write_text("CONTENT")
+    assert not stamp.is_current()
+
+
+@pytest.mark.parametrize("change", ["new", "gone", "renamed", "longer", "touched"])
+def test_falls_when_an_input_directory_changes(stamp, change):
+    stamp.write()
+    folder = stamp.inputs[1]
+    if change == "new":
+        (folder / "b").touch()
+    elif change == "gone":
+        (folder / "a").unlink()
+    elif change == "renamed":
+        (folder / "a").rename(folder / "b")
+    elif change == "longer":
+        (folder / "a").write_text("content and more")
+    else:
+        os.utime(folder / "a", (1, 1))
+    assert not stamp.is_current()
+
+
+def test_falls_when_an_output_is_gone(stamp):
+    stamp.write()
+    stamp.outputs[0].unlink()
+    assert not stamp.is_current()
+
+
+def test_a_missing_input_never_holds(stamp):
+    stamp.inputs[0].unlink()
+    stamp.write()
+    assert not stamp.is_current()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"config": Config(rate=2.0), "names": ["x"]},
+        {"config": Config(corpus=Path("b")), "names": ["x"]},
+        {"config": Config(), "names": ["x", "y"]},
+        {"config": Config()},
+    ],
+)
+def test_falls_when_the_configuration_changes(stamp, config):
+    stamp = dataclasses.replace(stamp, config={"config": Config(), "names": ["x"]})
+    stamp.write()
+    assert stamp.is_current()
+    assert not dataclasses.replace(stamp, config=config).is_current()
+
+
+def test_the_order_of_a_mapping_does_not_matter(stamp):
+    one, two = ({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    keys = {dataclasses.replace(stamp, config=config).key() for config in (one, two)}
+    assert len(keys) == 1
+
+
+def test_falls_when_the_version_changes(stamp, monkeypatch):
+    stamp.write()
+    monkeypatch.setattr(asrlib.stamps, "__version__", "999")
+    assert not stamp.is_current()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", '{"key": 1}', "\0"])
+def test_a_damaged_stamp_does_not_hold(stamp, content):
+    stamp.write()
+    stamp.path.write_text(content)
+    assert not stamp.is_current()
+
+
+def test_a_configuration_without_a_stable_form_is_refused(stamp):
+    with pytest.raises(TypeError, match="object"):
+        dataclasses.replace(stamp, config=object()).key()
+
+
+def test_a_dangling_link_in_a_directory_is_an_entry_like_others(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    before = hash_file(tmp_path)
+    (tmp_path / "link").unlink()
+    assert hash_file(tmp_path) != before

@@ -1,0 +1,273 @@
+#!/usr/bin/env bash
+# Set up everything Fairstream needs, in .venv inside the repository.
+#
+# Finds Python 3.10, installs the versions locked in tools/requirements.txt (checked by hash),
+# builds kaldifeat against the installed torch, and checks it all with `python -m asrlib doctor`.
+# Complete and unchanged returns at once; a killed or damaged installation is mended from where it
+# stopped.
+#
+# Options:
+#   --python PATH   this Python 3.10, instead of looking for one on the PATH, under pyenv, in
+#                   conda, then through uv
+#   --force         install anew, and build kaldifeat again
+#   --help          this text
+#
+# The log (install.log) and the wheel of kaldifeat lie in .cache inside the repository.
+set -euo pipefail
+
+python=""
+force=false
+# shellcheck source=steps/parse_options.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../steps/parse_options.sh"
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+venv=$root/.venv
+cache=$root/.cache
+lock=tools/requirements.txt
+log=$cache/install.log
+stamp=$venv/.installed
+kaldifeat_version=1.24
+kaldifeat_hash=sha256:71f0f696d8c3fa7e536fede7e16e4f4fe347e8f424e22449478bd9f10b9ed935
+libraries=$venv/lib/python3.10/site-packages
+
+# The installation answers for its own modules and folder, whatever the caller's shell holds.
+unset PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
+
+say() { printf '[install %3ds] %s\n' "$SECONDS" "$*" | tee -a "$log"; }
+
+run() { # run COMMAND...: output goes to the log; its end is shown when the command fails
+  printf '+ %s\n' "$*" >>"$log"
+  local before rc=0
+  before=$(wc -l <"$log")
+  "$@" >>"$log" 2>&1 </dev/null || rc=$?
+  if ((rc)); then
+    tail -n "+$((before + 1))" "$log" | tail -n 15 | sed 's/^/  | /' >&2
+  fi
+  return "$rc"
+}
+
+# ---- what is there already -------------------------------------------------------------------
+
+installed_key() { cat "$lock" tools/build_kaldifeat.py tools/install.sh | sha256sum; }
+
+names() { tr '[:upper:]_.' '[:lower:]--' | sort; }
+
+missing_packages() { # locked packages, and kaldifeat, that are not in the virtual environment
+  comm -23 \
+    <({
+      sed -n 's/^\([A-Za-z0-9._-]*\)==\([^ ]*\).*/\1-\2/p' "$lock"
+      echo "kaldifeat-$kaldifeat_version"
+    } | names) \
+    <(cd "$libraries" 2>/dev/null && printf '%s\n' *.dist-info | sed 's/\.dist-info$//' | names)
+}
+
+has_files() { # has_files torch|k2|kaldifeat: the package's own files, not only its record
+  compgen -G "$libraries/$1/__init__.py" >/dev/null || return 1
+  [[ "$1" == torch ]] || compgen -G "$libraries/_$1*.so" >/dev/null
+}
+
+is_complete() {
+  [[ -f "$stamp" && "$(<"$stamp")" == "$(installed_key)" && -x "$venv/bin/python" ]] &&
+    has_files torch && has_files k2 && has_files kaldifeat &&
+    [[ -z "$(missing_packages)" ]] && "$venv/bin/python" -S -c '' 2>/dev/null
+}
+
+# ---- a Python 3.10 ---------------------------------------------------------------------------
+
+usable_python() { # is $1 a Python 3.10 that runs, and has the headers that kaldifeat needs?
+  # A pyenv shim of the right name may only say "command not found": run it.
+  "$1" -c 'import os, sys, sysconfig
+assert sys.version_info[:2] == (3, 10)
+assert os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h"))' >>"$log" 2>&1
+}
+
+real_python() { # the Python behind $1, which may be a shim, or of a virtual environment
+  "$1" -c 'import sys; print(sys.base_prefix + "/bin/python3.10")' 2>>"$log"
+}
+
+conda_pythons() {
+  command -v conda >/dev/null || return 0
+  conda env list 2>>"$log" | awk '!/^#/ && NF {print $NF "/bin/python"}' || true
+}
+
+find_python() { # print a usable Python 3.10
+  local candidate
+  while IFS= read -r candidate; do
+    if [[ -x "$candidate" ]] && usable_python "$candidate"; then
+      real_python "$candidate"
+      return
+    fi
+  done < <(
+    type -ap python3.10 python3 python || true
+    printf '%s\n' "${PYENV_ROOT:-/nonexistent}"/versions/3.10*/bin/python \
+      "${HOME:-/nonexistent}"/.pyenv/versions/3.10*/bin/python
+    echo "$cache/conda/bin/python"
+    conda_pythons
+  )
+  make_conda_python || make_uv_python
+}
+
+uv_requirement() { # the lock's part about uv, alone
+  awk '/^uv==/ {on = 1} on {print; if (!/\\$/) exit}' "$lock" >"$cache/uv.txt"
+}
+
+make_conda_python() {
+  command -v conda >/dev/null || return 1
+  run conda create --yes --quiet --prefix "$cache/conda" python=3.10 2>/dev/null || return 1
+  usable_python "$cache/conda/bin/python" && echo "$cache/conda/bin/python"
+}
+
+bootstrap_uv() { # print a uv that runs before the virtual environment exists
+  local any
+  if command -v uv; then return; fi
+  uv_requirement
+  for any in python3 /usr/bin/python3; do
+    [[ -x "$cache/uv/bin/uv" ]] && break
+    # A virtual environment needs ensurepip, --target needs pip: distributions may lack either.
+    if run "$any" -m venv --clear "$cache/uv"; then
+      run "$cache/uv/bin/python" -m pip install --require-hashes -r "$cache/uv.txt" || true
+    else
+      run "$any" -m pip install --require-hashes --target "$cache/uv" -r "$cache/uv.txt" || true
+    fi
+  done 2>/dev/null
+  [[ -x "$cache/uv/bin/uv" ]] && echo "$cache/uv/bin/uv"
+}
+
+make_uv_python() {
+  local uv python
+  uv=$(bootstrap_uv) || return 1
+  export UV_PYTHON_INSTALL_DIR=$cache/python
+  run "$uv" python install 3.10 || return 1
+  python=$("$uv" python find --managed-python 3.10 2>>"$log") || return 1
+  usable_python "$python" && echo "$python"
+}
+
+# ---- the steps -------------------------------------------------------------------------------
+
+check_machine() {
+  [[ "$(uname -s) $(uname -m)" == "Linux x86_64" ]] ||
+    die "$(uname -s) $(uname -m): k2's wheels are for Linux on x86_64 only" \
+      "use such a machine, or a container of it"
+  local tool
+  for tool in gcc g++; do
+    command -v "$tool" >/dev/null || die "$tool not found; kaldifeat is built with it" \
+      "install a C++ compiler, for example: apt-get install gcc g++"
+  done
+  local free_mb
+  free_mb=$(df -Pm "$root" | awk 'NR == 2 {print $4}')
+  if [[ ! -d "$libraries/torch" ]] && ((free_mb < 7000)); then
+    die "$root: $free_mb MB free, the installation takes about 6,000 MB" "free some space there"
+  fi
+}
+
+use_own_caches() { # pip and uv keep downloads under HOME: without a HOME to write to, keep them here
+  if [[ -z "${HOME:-}" || ! -d "$HOME" || ! -w "$HOME" ]]; then
+    export UV_CACHE_DIR=$cache/uv-cache PIP_CACHE_DIR=$cache/pip-cache
+  fi
+}
+
+venv_works() { # is .venv one that can be mended, and of the Python asked for?
+  [[ -x "$venv/bin/python" ]] && usable_python "$venv/bin/python" || return 1
+  run "$venv/bin/python" -m pip --version 2>/dev/null || return 1
+  [[ -z "$python" || "$(real_python "$venv/bin/python")" == "$python" ]]
+}
+
+make_venv() {
+  if [[ -n "$python" ]]; then
+    usable_python "$python" ||
+      die "$python: not a Python 3.10, with its headers, that runs" "name another, or none"
+    python=$(real_python "$python")
+  fi
+  if venv_works; then return; fi
+  if [[ -z "$python" ]]; then
+    say "looking for Python 3.10"
+    python=$(find_python) || die "no Python 3.10 with its headers on the PATH, under pyenv, in \
+conda, nor through uv (see .cache/install.log)" \
+      "install one, for example: apt-get install python3.10 python3.10-venv python3.10-dev"
+  fi
+  say "making .venv with $python"
+  rm -rf "$venv"
+  if ! run "$python" -m venv "$venv" 2>/dev/null; then # a distribution's Python may lack ensurepip
+    local uv
+    uv=$(bootstrap_uv) || die "$python: cannot make a virtual environment" \
+      "install its venv module, for example: apt-get install python3.10-venv"
+    rm -rf "$venv"
+    run "$uv" venv --seed --python "$python" "$venv" ||
+      die "$python: cannot make a virtual environment" "see .cache/install.log"
+  fi
+}
+
+install_lock() {
+  local package mend="check the network and the disk, then run again: it goes on where it stopped"
+  for package in torch k2; do # with a record but without files it would count as installed
+    has_files "$package" || rm -rf "${libraries:?}/$package"-*.dist-info
+  done
+  say "installing $(grep -c '==' "$lock") locked packages (1.9 GB unless downloaded before)"
+  uv_requirement
+  run "$venv/bin/python" -m pip install --no-deps --require-hashes -r "$cache/uv.txt" ||
+    die "uv could not be installed (.cache/install.log)" "$mend"
+  run "$venv/bin/uv" pip install --python "$venv/bin/python" --no-deps --require-hashes \
+    -r "$lock" ||
+    die "the locked packages could not be installed (.cache/install.log)" "$mend"
+}
+
+kaldifeat_works() { # does the installed kaldifeat load, and was it built with the installed torch?
+  "$venv/bin/python" -c 'import torch, kaldifeat
+from kaldifeat.torch_version import kaldifeat_torch_version as built
+assert built == torch.__version__' >>"$log" 2>&1
+}
+
+build_kaldifeat() {
+  if kaldifeat_works; then return; fi
+  # One wheel per build script and locked torch: an interrupted installation does not build twice.
+  local key wheels
+  key=$({
+    cat tools/build_kaldifeat.py
+    grep '^torch==' "$lock"
+  } | sha256sum | cut -c1-16)
+  wheels=$cache/wheels/$key
+  if ! compgen -G "$wheels/kaldifeat-$kaldifeat_version-*.whl" >/dev/null; then
+    mkdir -p "$cache/sdist"
+    echo "kaldifeat==$kaldifeat_version --hash=$kaldifeat_hash" >"$cache/kaldifeat.txt"
+    run "$venv/bin/python" -m pip download --no-deps --no-binary :all: --no-build-isolation \
+      --require-hashes --dest "$cache/sdist" -r "$cache/kaldifeat.txt" ||
+      die "kaldifeat's source could not be downloaded" "check the network, then run again"
+    say "building kaldifeat $kaldifeat_version (about a minute)"
+    run "$venv/bin/python" tools/build_kaldifeat.py \
+      "$cache/sdist/kaldifeat-$kaldifeat_version.tar.gz" "$wheels.part" ||
+      die "kaldifeat could not be built (.cache/install.log)" \
+        "it needs g++ 7 or newer and 2 GB of free memory; then run again"
+    mkdir -p "$wheels"
+    mv "$wheels.part"/*.whl "$wheels"
+  fi
+  run "$venv/bin/python" -m pip install --no-deps --no-index --force-reinstall \
+    "$wheels"/kaldifeat-*.whl || die "kaldifeat could not be installed" "run with --force"
+}
+
+# ---- main ------------------------------------------------------------------------------------
+
+if ! $force && [[ -z "$python" ]] && is_complete; then
+  echo "tools/install.sh: up to date"
+  exit 0
+fi
+mkdir -p "$cache"
+exec 9>"$cache/install.lock"
+if command -v flock >/dev/null && ! flock -n 9; then
+  echo "another tools/install.sh is at work here; waiting for it"
+  flock 9
+  if ! $force && is_complete; then exit 0; fi
+fi
+: >"$log"
+check_machine
+use_own_caches
+rm -f "$stamp"
+if $force; then rm -rf "$venv" "$cache/wheels"; fi
+make_venv
+install_lock
+build_kaldifeat
+say "checking with python -m asrlib doctor"
+"$venv/bin/python" -m asrlib doctor || die "the checks above failed" \
+  "follow them, or run tools/install.sh --force to install anew"
+installed_key >"$stamp.new" && mv "$stamp.new" "$stamp"
+say "complete"
