@@ -1,0 +1,175 @@
+"""`python -m asrlib fbank`: stage 2."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from lhotse import CutSet
+
+from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.data.augment import AugmentConfig
+from asrlib.data.noise import NOISE_SET, import_noise, make_noise_cuts
+from asrlib.errors import ConfigError, DataError
+from asrlib.features.extract import (
+    Moments,
+    ShardTask,
+    add_moments,
+    extract_shard,
+    merge_shards,
+)
+from asrlib.features.fbank import FbankConfig
+from asrlib.files import atomic_path
+from asrlib.jobs import ENGINES, run_array
+from asrlib.stamps import Stamp
+
+TRAIN_SET = "train"
+
+
+@dataclass(frozen=True)
+class SetPlan:
+    """What stage 2 is to do with one set.
+
+    Attributes:
+        cuts: from stage 1.
+        out: the same with features.
+        store: directory of the archives.
+        cmvn: where mean and deviation go; only for the train set.
+    """
+
+    name: str
+    cuts: Path
+    out: Path
+    store: Path
+    speeds: tuple[float, ...]
+    cmvn: Path | None
+    stamp: Stamp
+
+    def shards(self, count: int, config: FbankConfig) -> list[ShardTask]:
+        key = self.stamp.key()[:12]
+        return [
+            ShardTask(self.cuts, self.store, key, index, count, self.speeds, config)
+            for index in range(count)
+        ]
+
+
+@click.command("fbank")
+@recipe_options
+@click.option("--nj", default=2, show_default=True, type=click.IntRange(1), help="Jobs.")
+@click.option(
+    "--engine", default="local", show_default=True, type=click.Choice(ENGINES), help="Runs them."
+)
+@click.option(
+    "--engine-option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="For Slurm, as submitit names it: slurm_partition=..., mem_gb=4; may be given again.",
+)
+@click.option(
+    "--noise-cuts",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A lhotse manifest of noise to add, instead of made noise.",
+)
+def command(
+    recipe: Recipe, nj: int, engine: str, options: tuple[str, ...], noise_cuts: Path | None
+) -> None:
+    """Filter banks of every set, sharded over jobs; mean and deviation of the train set."""
+    log_to(recipe.data / "log" / "fbank.log")
+    config = recipe.config(FbankConfig, "features")
+    augment = recipe.config(AugmentConfig, "augment")
+    if augment.noise_probability > 0:
+        _prepare_noise(recipe, config, noise_cuts)
+    plans = [_plan(recipe, path, config, augment) for path in _manifests(recipe)]
+    due = [plan for plan in plans if recipe.force or not plan.stamp.is_current()]
+    if not due:
+        logging.info("fbank: up to date")
+        return
+    _extract(due, config, recipe.force, nj, engine, _parse(options), recipe.data / "log")
+
+
+def _manifests(recipe: Recipe) -> list[Path]:
+    found = sorted(recipe.data.glob("*/cuts.jsonl.gz"))
+    if not found:
+        raise DataError(f"{recipe.data}: no set with cuts.jsonl.gz", "run stage 1 first")
+    return found
+
+
+def _plan(recipe: Recipe, cuts: Path, config: FbankConfig, augment: AugmentConfig) -> SetPlan:
+    name = cuts.parent.name
+    out, store = cuts.parent / "cuts_fbank.jsonl.gz", recipe.data / "fbank" / name
+    train = name == TRAIN_SET
+    speeds = augment.speeds if train else (1.0,)
+    cmvn = recipe.data / "fbank" / "cmvn.json" if train else None
+    stamp = Stamp(
+        store / "stamp",
+        inputs=[cuts],
+        config={"features": config, "speeds": speeds},
+        outputs=[out, *([cmvn] if cmvn else [])],
+    )
+    return SetPlan(name, cuts, out, store, speeds, cmvn, stamp)
+
+
+def _extract(
+    plans: Sequence[SetPlan],
+    config: FbankConfig,
+    force: bool,
+    nj: int,
+    engine: str,
+    options: dict[str, Any],
+    log_dir: Path,
+) -> None:
+    """Run all sets' shards as one array, then merge and stamp each set."""
+    tasks = [task for plan in plans for task in plan.shards(nj, config)]
+    if force:
+        for task in tasks:
+            task.moments.unlink(missing_ok=True)
+    begin = time.monotonic()
+    moments = run_array(
+        extract_shard, tasks, nj=nj, engine=engine, log_dir=log_dir, name="fbank", options=options
+    )
+    for number, plan in enumerate(plans):
+        share = slice(number * nj, (number + 1) * nj)
+        _finish(plan, tasks[share], moments[share])
+    seconds = sum(m.frames for m in moments) * config.frame_shift
+    speed = seconds / (time.monotonic() - begin)
+    logging.info("fbank: %.0f s of features, %.0f s per second", seconds, speed)
+
+
+def _finish(plan: SetPlan, tasks: Sequence[ShardTask], moments: Sequence[Moments]) -> None:
+    total = add_moments(moments)
+    if total.frames == 0:
+        raise DataError(f"{plan.cuts}: no audio to speak of", "run stage 1 again")
+    if plan.cmvn:
+        total.write_cmvn(plan.cmvn)
+    merge_shards(tasks, plan.out)
+    plan.stamp.write()
+    logging.info("%s: %d frames -> %s", plan.name, total.frames, plan.out)
+
+
+def _prepare_noise(recipe: Recipe, config: FbankConfig, manifest: Path | None) -> None:
+    """Leave `data/noise/cuts.jsonl.gz`, which then is a set like any other."""
+    out = recipe.data / NOISE_SET / "cuts.jsonl.gz"
+    if manifest is None and out.exists():
+        return
+    if manifest is None:
+        cuts = make_noise_cuts(out.parent / "audio", config.sample_rate)
+    else:
+        cuts = import_noise(manifest, config.sample_rate)
+    with atomic_path(out) as temp:
+        CutSet.from_cuts(cuts).to_file(temp)
+
+
+def _parse(options: Sequence[str]) -> dict[str, Any]:
+    parsed: dict[str, Any] = {}
+    for option in options:
+        key, sep, value = option.partition("=")
+        if not sep:
+            raise ConfigError(f"--engine-option {option}: not KEY=VALUE", "write mem_gb=4")
+        parsed[key] = int(value) if value.isdigit() else value
+    return parsed

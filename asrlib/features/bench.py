@@ -1,0 +1,98 @@
+"""How fast features are extracted, against kaldifeat alone."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import kaldifeat
+import torch
+from lhotse import CutSet, MonoCut
+
+from asrlib.features.extract import ShardTask, extract_shard, load_cut_audio, merge_shards
+from asrlib.features.fbank import FbankConfig, fbank_options
+
+_BLOCK = 50  # cuts measured at a time
+
+
+@dataclass(frozen=True)
+class ExtractionSpeed:
+    """Seconds of audio per second of CPU time: one core, whatever else it is doing.
+
+    Attributes:
+        audio_seconds: length of the audio that was read.
+        bare: kaldifeat on samples in memory, one utterance a call.
+        read: decoding the files, nothing else.
+        stage: reading, speed perturbation, kaldifeat, storing, manifests: what stage 2 does.
+    """
+
+    audio_seconds: float
+    bare: float
+    read: float
+    stage: float
+
+    @property
+    def ratio(self) -> float:
+        """Of the stage's speed to bare kaldifeat's."""
+        return self.stage / self.bare
+
+
+def measure_extraction(
+    cuts: CutSet, config: FbankConfig, *, speeds: tuple[float, ...] = (1.0,), repeats: int = 5
+) -> ExtractionSpeed:
+    """Measure block by block, each kind of work by turns, the best of `repeats` for each block.
+
+    Other load on the machine then counts little.
+
+    Args:
+        cuts: a few hundred utterances are enough.
+        speeds: the stage stores each cut at each, and the audio counts once for each.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    kaldi = kaldifeat.Fbank(fbank_options(config, snip_edges=False))
+    cuts = cuts.to_eager()
+    count = -(-len(cuts) // _BLOCK)
+    blocks = [list(cuts)[i::count] for i in range(count)]  # as the shards are cut
+    totals = [0.0, 0.0, 0.0]
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            manifest = Path(name) / "cuts.jsonl.gz"
+            cuts.to_file(manifest)
+            for index, block in enumerate(blocks):
+                task = ShardTask(manifest, Path(name) / "out", "", index, count, speeds, config)
+                best = _measure_block(kaldi, block, task, repeats)
+                totals = [total + seconds for total, seconds in zip(totals, best, strict=True)]
+    finally:
+        torch.set_num_threads(threads)
+    audio = sum(cut.duration for cut in cuts)
+    stored = audio * sum(1 / speed for speed in speeds)
+    return ExtractionSpeed(audio, audio / totals[0], audio / totals[1], stored / totals[2])
+
+
+def _measure_block(
+    kaldi: kaldifeat.Fbank, block: Sequence[MonoCut], task: ShardTask, repeats: int
+) -> list[float]:
+    """Best CPU seconds of kaldifeat, of reading and of the stage."""
+    audio = [torch.from_numpy(load_cut_audio(cut)[0]) for cut in block]
+    kinds: list[Callable[[], object]] = [
+        lambda: [kaldi(samples_N) for samples_N in audio],
+        lambda: [load_cut_audio(cut) for cut in block],
+        lambda: _stage(task),
+    ]
+    best = [float("inf")] * len(kinds)
+    for _ in range(repeats):
+        for kind, work in enumerate(kinds):
+            start = time.process_time()
+            work()
+            best[kind] = min(best[kind], time.process_time() - start)
+    return best
+
+
+def _stage(task: ShardTask) -> None:
+    task.moments.unlink(missing_ok=True)  # a finished shard would only be looked up
+    extract_shard(task)
+    merge_shards([task], task.out / "cuts_fbank.gz")

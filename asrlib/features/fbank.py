@@ -1,0 +1,187 @@
+"""Log-mel filter banks by kaldifeat: the whole utterance and the stream are one computation.
+
+Kaldi's `snip_edges=false` centres frame t on sample `shift * (t + 1/2)` and mirrors the signal
+at both ends. Here the signal is mirrored first and then framed with `snip_edges=true`, so that
+the same kernel serves a stream, whose right edge is not known until it ends.
+
+Suffixes: N samples, T frames, F mel bins.
+"""
+
+from __future__ import annotations
+
+import kaldifeat
+import torch
+from torch import Tensor
+
+from asrlib.config import configclass
+from asrlib.errors import ConfigError
+
+# Frames per kernel call: bounds the memory for hours of audio (about 60 MB of spectra).
+_FRAMES_PER_CALL = 6000
+
+
+@configclass
+class FbankConfig:
+    """Filter banks as sherpa-onnx and icefall expect them; always `snip_edges=false`.
+
+    Attributes:
+        sample_rate: Hz.
+        num_bins: mel bins.
+        low_freq: Hz, lower edge of the lowest bin.
+        high_freq: Hz, upper edge of the highest bin; zero or less counts down from Nyquist.
+        frame_length_ms: milliseconds.
+        frame_shift_ms: milliseconds.
+        dither: amplitude of the noise added to the samples, which are in [-1, 1].
+    """
+
+    sample_rate: int = 16000
+    num_bins: int = 80
+    low_freq: float = 20.0
+    high_freq: float = -400.0
+    frame_length_ms: float = 25.0
+    frame_shift_ms: float = 10.0
+    dither: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.frame_shift_ms <= self.frame_length_ms:
+            raise ConfigError(
+                f"features.frame_shift_ms: {self.frame_shift_ms} is not within "
+                f"(0, frame_length_ms = {self.frame_length_ms}]",
+                "give a shift no longer than the frame",
+            )
+
+    @property
+    def frame_shift(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.frame_shift_ms / 1000
+
+    @property
+    def window(self) -> int:
+        """Samples in a frame."""
+        return int(self.sample_rate * self.frame_length_ms / 1000)
+
+    @property
+    def shift(self) -> int:
+        """Samples from one frame to the next."""
+        return int(self.sample_rate * self.frame_shift_ms / 1000)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of an utterance: its length in shifts, rounded half up."""
+        return (num_samples + self.shift // 2) // self.shift
+
+
+def fbank_options(config: FbankConfig, *, snip_edges: bool) -> kaldifeat.FbankOptions:
+    """kaldifeat's options; those that `config` does not name keep Kaldi's defaults."""
+    options = kaldifeat.FbankOptions()
+    options.frame_opts.samp_freq = config.sample_rate
+    options.frame_opts.frame_length_ms = config.frame_length_ms
+    options.frame_opts.frame_shift_ms = config.frame_shift_ms
+    options.frame_opts.dither = config.dither
+    options.frame_opts.snip_edges = snip_edges
+    options.mel_opts.num_bins = config.num_bins
+    options.mel_opts.low_freq = config.low_freq
+    options.mel_opts.high_freq = config.high_freq
+    return options
+
+
+class FbankExtractor:
+    """Filter banks of whole utterances, and of streams by `stream`.
+
+    Equal to `kaldifeat.Fbank` with `snip_edges=False` (within float32 rounding).
+    """
+
+    def __init__(self, config: FbankConfig) -> None:
+        self.config = config
+        self._fbank = kaldifeat.Fbank(fbank_options(config, snip_edges=True))
+
+    def __call__(self, samples_N: Tensor) -> Tensor:
+        """Filter banks of a whole utterance.
+
+        Args:
+            samples_N: float32 in [-1, 1] at the configured rate, any length from 0.
+
+        Returns:
+            (T, F) log energies, T = `config.num_frames(N)`.
+        """
+        # One advance instead of accept and finish: the same code, one kernel call.
+        return FbankStream(self)._advance(samples_N, last=True)
+
+    def stream(self) -> FbankStream:
+        """A new stream: the same computation on pieces."""
+        return FbankStream(self)
+
+    def frames(self, padded_N: Tensor) -> Tensor:
+        """Filter banks of every whole window in `padded_N`: (T, F)."""
+        if padded_N.numel() < self.config.window:
+            return torch.zeros(0, self.config.num_bins)
+        # One utterance a call: several in a list are three times slower (the strided frames
+        # of all of them leave the cache). The framed view goes in without kaldifeat's copy.
+        strided = self._fbank.convert_samples_to_frames(padded_N)
+        parts = [self._fbank.compute(part) for part in strided.split(_FRAMES_PER_CALL)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class FbankStream:
+    """Filter banks of audio that comes in pieces of any size.
+
+    A frame is given out as soon as its last sample is there; `finish` adds those that lean on
+    the mirrored right edge. Their concatenation equals `FbankExtractor.__call__` of the whole.
+    """
+
+    def __init__(self, extractor: FbankExtractor) -> None:
+        self._extractor = extractor
+        self._config = extractor.config
+        # The first frame begins this many samples before the signal.
+        self._left = self._config.window // 2 - self._config.shift // 2
+        self._kept_N = torch.zeros(0)
+        self._kept_from = 0  # index in the signal of the first kept sample
+        self._received = 0
+        self._emitted = 0
+        self._finished = False
+
+    def accept(self, samples_N: Tensor) -> Tensor:
+        """Take the next samples, float32 in [-1, 1]; return the new frames (T, F), maybe none."""
+        return self._advance(samples_N, last=False)
+
+    def finish(self) -> Tensor:
+        """End the stream; return the remaining frames (T, F)."""
+        return self._advance(torch.zeros(0), last=True)
+
+    def _advance(self, samples_N: Tensor, last: bool) -> Tensor:
+        if self._finished:
+            raise RuntimeError("the stream is finished; make a new one")
+        self._finished = last
+        self._kept_N = torch.cat([self._kept_N, samples_N])
+        self._received += samples_N.numel()
+        if not last and self._received < self._left:  # the left mirror is not yet known
+            return self._extractor.frames(torch.zeros(0))
+        end = self._received
+        if last:
+            frames = self._config.num_frames(self._received)
+            end = (frames - 1) * self._config.shift + self._config.window - self._left
+        out_TF = self._extractor.frames(self._between(self._next_sample(), end))
+        self._emitted += out_TF.shape[0]
+        # A window's worth stays, for the mirror at the right edge.
+        keep_from = max(0, min(self._next_sample(), self._received - self._config.window))
+        self._kept_N = self._kept_N[keep_from - self._kept_from :]
+        self._kept_from = keep_from
+        return out_TF
+
+    def _next_sample(self) -> int:
+        """Index in the signal of the next frame's first sample."""
+        return self._emitted * self._config.shift - self._left
+
+    def _between(self, begin: int, end: int) -> Tensor:
+        """The signal from `begin` to `end`, mirrored beyond its edges."""
+        inside_N = self._kept_N[max(begin, 0) - self._kept_from : max(end, 0) - self._kept_from]
+        left_N = self._mirrored(begin, min(end, 0))
+        right_N = self._mirrored(max(begin, self._received), end)
+        return torch.cat([left_N, inside_N, right_N])
+
+    def _mirrored(self, begin: int, end: int) -> Tensor:
+        """Samples outside the signal, mirrored as often as it takes."""
+        if begin >= end or self._received == 0:
+            return torch.zeros(0)
+        index_N = torch.arange(begin, end) % (2 * self._received)
+        index_N = torch.minimum(index_N, 2 * self._received - 1 - index_N)
+        return self._kept_N[index_N - self._kept_from]

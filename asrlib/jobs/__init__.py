@@ -1,0 +1,5 @@
+"""Array jobs: the same function over shards, locally or on Slurm."""
+
+from asrlib.jobs.array import ENGINES, run_array
+
+__all__ = ["ENGINES", "run_array"]

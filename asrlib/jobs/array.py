@@ -1,0 +1,174 @@
+"""One function over many shards, as local processes or as a Slurm array, through submitit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import submitit
+from submitit.core.utils import UncompletedJobError
+from tqdm import tqdm
+
+from asrlib.errors import ConfigError, UserError
+
+Shard = TypeVar("Shard")
+Result = TypeVar("Result")
+
+ENGINES = ("local", "slurm")
+_POLL_SECONDS = {"local": 0.1, "slurm": 2.0}
+_NO_TIME_LIMIT = 60 * 24 * 30  # minutes; submitit wants one for local jobs
+
+
+@dataclass(frozen=True)
+class _Outcome(Generic[Result]):
+    """What a job gives back: a value, or what went wrong as text (exceptions may not pickle)."""
+
+    value: Result | None = None
+    what: str | None = None
+    mend: str = ""
+
+
+def run_array(
+    function: Callable[[Shard], Result],
+    shards: Sequence[Shard],
+    *,
+    nj: int,
+    engine: str,
+    log_dir: Path,
+    name: str,
+    options: Mapping[str, Any] | None = None,
+) -> list[Result]:
+    """Call `function` on every shard, each in a job of its own.
+
+    Job i writes all its output to `log_dir/<name>.<i>.log`, i from 1.
+
+    Args:
+        function: importable by name, as are the shards' classes.
+        shards: one job each.
+        nj: jobs at a time.
+        engine: `local` or `slurm`.
+        options: submitit's parameters for Slurm, such as `slurm_partition` or `mem_gb`.
+
+    Returns:
+        The results, in the order of the shards.
+
+    Raises:
+        ConfigError: no such engine, or it refuses the options.
+        UserError: a job failed; names its log. The other jobs are cancelled.
+    """
+    if not shards:
+        return []
+    log_dir.mkdir(parents=True, exist_ok=True)
+    logs = [log_dir / f"{name}.{i}.log" for i in range(1, len(shards) + 1)]
+    for log in logs:
+        log.unlink(missing_ok=True)
+    workplace = log_dir / f".{name}.jobs"
+    executor = _executor(engine, workplace, name, nj, options or {})
+    calls = list(zip([function] * len(shards), shards, logs, strict=True))
+    outcomes = _run(executor, engine, calls, nj, name)
+    shutil.rmtree(workplace, ignore_errors=True)
+    return [outcome.value for outcome in outcomes]
+
+
+def _executor(
+    engine: str, workplace: Path, name: str, nj: int, options: Mapping[str, Any]
+) -> submitit.AutoExecutor:
+    if engine not in ENGINES:
+        raise ConfigError(f"engine {engine}: unknown", f"choose one of {', '.join(ENGINES)}")
+    shutil.rmtree(workplace, ignore_errors=True)
+    try:
+        executor = submitit.AutoExecutor(folder=workplace, cluster=engine)
+        parameters: dict[str, Any] = {"timeout_min": _NO_TIME_LIMIT, "name": name, **options}
+        executor.update_parameters(**{"slurm_array_parallelism": nj, **parameters})
+    except (RuntimeError, NameError, AssertionError, ValueError) as e:
+        raise ConfigError(
+            f"engine {engine}: {e}", "check that it is installed, and the options given for it"
+        ) from e
+    return executor
+
+
+def _run(
+    executor: submitit.AutoExecutor, engine: str, calls: Sequence[tuple], nj: int, name: str
+) -> list[_Outcome]:
+    outcomes: list[_Outcome | None] = [None] * len(calls)
+    running: dict[int, submitit.Job] = {}
+    # Slurm holds the array back itself; locally submitit would start everything at once.
+    waiting = list(range(len(calls)))
+    if engine == "slurm":
+        running = dict(enumerate(executor.map_array(_logged, *zip(*calls, strict=True))))
+        waiting = []
+    try:
+        with tqdm(total=len(calls), desc=name, unit="job", disable=None) as progress:
+            while running or waiting:
+                while waiting and len(running) < nj:
+                    index = waiting.pop(0)
+                    # submitit's own process prints a traceback when its job is cancelled
+                    with _stderr_to(calls[index][2]):
+                        running[index] = executor.submit(_logged, *calls[index])
+                done = [i for i, job in running.items() if job.done()]
+                for index in done:
+                    outcomes[index] = _collect(running.pop(index), calls[index][2], name)
+                    progress.update()
+                if not done:
+                    time.sleep(_POLL_SECONDS[engine])
+    finally:
+        for job in running.values():
+            job.cancel(check=False)
+    return outcomes
+
+
+@contextlib.contextmanager
+def _stderr_to(log: Path) -> Iterator[None]:
+    """Processes started inside inherit `log` as their standard error."""
+    saved = os.dup(2)
+    try:
+        with open(log, "a") as f:
+            os.dup2(f.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def _collect(job: submitit.Job, log: Path, name: str) -> _Outcome:
+    try:
+        outcome = job.result()
+    except UncompletedJobError as e:
+        with open(log, "a") as f:
+            f.write(job.stderr() or "")  # what it said before `_logged` took over
+        raise UserError(
+            f"{name}: a job died without a result (killed, or out of memory); log: {log}",
+            "see the log; give the job more memory or use fewer jobs, then run again",
+        ) from e
+    if outcome.what is not None:
+        raise UserError(f"{name}: {outcome.what}\n  log: {log}", outcome.mend)
+    return outcome
+
+
+def _logged(function: Callable[[Shard], Result], shard: Shard, log: Path) -> _Outcome[Result]:
+    """Run inside the job: everything that it prints, libraries included, goes to `log`."""
+    with open(log, "a") as f:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(f.fileno(), 1)
+        os.dup2(f.fileno(), 2)
+        try:
+            return _Outcome(function(shard))
+        except UserError as e:
+            traceback.print_exc()
+            return _Outcome(what=e.what, mend=e.mend)
+        except Exception as e:
+            traceback.print_exc()
+            reason = f"{type(e).__name__}: {e}".splitlines()[0]
+            return _Outcome(what=f"a job failed with {reason}", mend="see the log, then run again")
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()

@@ -1,0 +1,6 @@
+"""Transcripts in, tokens out, and back."""
+
+from asrlib.text.normalise import normalise
+from asrlib.text.tokenizer import Tokenizer, TokensConfig, train_tokenizer
+
+__all__ = ["Tokenizer", "TokensConfig", "normalise", "train_tokenizer"]

@@ -1,0 +1,89 @@
+"""Array jobs on this machine: results in order, one log each, failures that name their log."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from asrlib.errors import ConfigError, DataError, UserError
+from asrlib.jobs import run_array
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """Jobs import the functions below by name."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+
+def double(shard):
+    print(f"shard {shard}")
+    os.write(2, b"from below python\n")
+    return 2 * shard
+
+
+def fail(shard):
+    if shard == 1:
+        raise ValueError(f"no shard {shard}")
+    return shard
+
+
+def fail_politely(shard):
+    raise DataError(f"file {shard} is empty", "fill it")
+
+
+def die(shard):
+    os._exit(9)
+
+
+def run(function, shards, folder, **more):
+    return run_array(
+        function, shards, **{"nj": 2, "engine": "local", "log_dir": folder, "name": "work", **more}
+    )
+
+
+def test_results_in_order_and_a_log_each(tmp_path):
+    assert run(double, [3, 1, 2], tmp_path) == [6, 2, 4]
+    for number, shard in enumerate([3, 1, 2], 1):
+        text = (tmp_path / f"work.{number}.log").read_text()
+        assert f"shard {shard}\n" in text
+        assert "from below python" in text
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"work.{i}.log" for i in (1, 2, 3)]
+
+
+def test_nothing_to_do(tmp_path):
+    assert run(double, [], tmp_path) == []
+
+
+def test_a_failure_names_its_log(tmp_path):
+    with pytest.raises(UserError, match=r"ValueError: no shard 1\n\s+log: .*work\.2\.log"):
+        run(fail, [0, 1], tmp_path)
+    assert "Traceback" in (tmp_path / "work.2.log").read_text()
+
+
+def test_a_users_error_keeps_its_mend(tmp_path):
+    with pytest.raises(UserError, match=r"file 7 is empty") as error:
+        run(fail_politely, [7], tmp_path)
+    assert error.value.mend == "fill it"
+    assert "work.1.log" in error.value.what
+
+
+def test_a_killed_job_names_its_log(tmp_path):
+    with pytest.raises(UserError, match=r"died.*work\.1\.log"):
+        run(die, [0], tmp_path)
+
+
+def test_a_job_that_cannot_start_says_why(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH")
+    with pytest.raises(UserError, match=r"died.*work\.1\.log"):
+        run(double, [0], tmp_path)
+    assert "No module named 'test_array'" in (tmp_path / "work.1.log").read_text()
+
+
+def test_unknown_engine(tmp_path):
+    with pytest.raises(ConfigError, match="local, slurm"):
+        run(double, [1], tmp_path, engine="cloud")
+
+
+def test_slurm_takes_its_options_or_says_why_not(tmp_path):
+    with pytest.raises(ConfigError, match="slurm"):
+        run(double, [1], tmp_path, engine="slurm", options={"slurm_nonsense": 1})

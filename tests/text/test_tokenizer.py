@@ -1,0 +1,140 @@
+"""Text to tokens and back, tokens to words with times."""
+
+import pickle
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asrlib.errors import CheckpointError, ConfigError, DataError
+from asrlib.text import Tokenizer, TokensConfig, train_tokenizer
+
+WORDS = ["YES", "NO", "TURN", "THE", "LIGHT", "ON", "OFF", "PLAY", "SOME", "MUSIC", "IT'S", "COLD", "HERE", "TODAY", "STOP"]
+TEXTS = [" ".join(random.Random(i).choices(WORDS, k=4)) for i in range(200)]
+
+
+def train(path, texts=TEXTS, **config):
+    train_tokenizer(texts, TokensConfig(**config), path)
+    return Tokenizer.from_file(path)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("lang") / "bpe.model", vocab_size=60)
+
+
+@pytest.mark.parametrize("model_type", ["unigram", "bpe", "char"])
+@pytest.mark.parametrize("vocab_size", [30, 50, 5000])
+def test_every_kind_round_trips(tmp_path, model_type, vocab_size):
+    tokenizer = train(tmp_path / "bpe.model", vocab_size=vocab_size, model_type=model_type)
+    assert tokenizer.vocab_size <= vocab_size
+    for text in TEXTS:
+        ids = tokenizer.encode(text)
+        assert min(ids) > 4
+        assert max(ids) < tokenizer.vocab_size
+        assert tokenizer.decode(ids) == text
+
+
+def test_special_ids(tokenizer):
+    assert [tokenizer.piece(i) for i in range(5)] == ["<blk>", "<unk>", "<sot>", "<eot>", "<cot>"]
+    assert tokenizer.blank_id == 0
+    assert not {"<s>", "</s>", "<pad>"} & {tokenizer.piece(i) for i in range(tokenizer.vocab_size)}
+
+
+def test_special_symbols_are_silent(tokenizer):
+    ids = tokenizer.encode("PLAY MUSIC")
+    assert tokenizer.decode([2, *ids, 0, 3, 4]) == "PLAY MUSIC"
+
+
+def test_unseen_characters_are_unknown(tokenizer):
+    ids = tokenizer.encode("PLAY Ж")
+    assert 1 in ids
+    assert tokenizer.decode(ids).startswith("PLAY")
+
+
+def test_empty_text(tokenizer):
+    assert tokenizer.encode("") == []
+    assert tokenizer.decode([]) == ""
+    assert tokenizer.words([], []) == []
+
+
+def test_words_have_times_of_first_and_last_token(tokenizer):
+    text = "IT'S COLD TODAY"
+    ids = tokenizer.encode(text)
+    words = tokenizer.words(ids, range(len(ids)))
+    starts = [t for t, i in enumerate(ids) if tokenizer.piece(i).startswith("▁")]
+    ends = [*(t - 1 for t in starts[1:]), len(ids) - 1]
+    assert words == list(zip(text.split(), starts, ends))
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_words_join_to_the_text(tokenizer, data):
+    text = " ".join(data.draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6)))
+    ids = tokenizer.encode(text)
+    at = data.draw(st.integers(0, len(ids)))
+    ids = [*ids[:at], data.draw(st.sampled_from([0, 2, 3, 4])), *ids[at:]]
+    words = tokenizer.words(ids, list(range(len(ids))))
+    assert " ".join(w for w, _, _ in words) == text
+    assert all(start <= end for _, start, end in words)
+
+
+def test_words_wants_a_time_for_each_id(tokenizer):
+    with pytest.raises(ValueError, match="zip"):
+        tokenizer.words([5, 6], [0.0])
+
+
+def test_bytes_and_pickle_keep_the_model(tokenizer):
+    for other in (
+        Tokenizer.from_bytes(tokenizer.model_bytes),
+        pickle.loads(pickle.dumps(tokenizer)),
+    ):
+        assert other.encode(TEXTS[0]) == tokenizer.encode(TEXTS[0])
+
+
+def test_order_of_texts_does_not_matter(tmp_path):
+    one = train(tmp_path / "a.model", vocab_size=60)
+    two = train(tmp_path / "b.model", list(reversed(TEXTS)), vocab_size=60)
+    assert one.model_bytes == two.model_bytes
+
+
+@pytest.mark.parametrize("model_type", ["unigram", "bpe", "char"])
+def test_too_small_vocabulary_names_the_least(tmp_path, model_type):
+    with pytest.raises(ConfigError, match=r"tokens\.vocab_size: 9") as error:
+        train(tmp_path / "bpe.model", vocab_size=9, model_type=model_type)
+    least = int(error.value.mend.split()[-1])
+    assert (
+        train(tmp_path / "bpe.model", vocab_size=least, model_type=model_type).vocab_size == least
+    )
+    with pytest.raises(ConfigError):
+        train(tmp_path / "bpe.model", vocab_size=least - 1, model_type=model_type)
+
+
+def test_coverage_leaves_rare_characters_out(tmp_path):
+    texts = [*TEXTS * 20, "Ж"]
+    rare = train(tmp_path / "a.model", texts, vocab_size=60, character_coverage=0.999)
+    assert 1 in rare.encode("Ж")
+    assert 1 not in train(tmp_path / "b.model", texts, vocab_size=60).encode("Ж")
+
+
+def test_no_text_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="no text"):
+        train(tmp_path / "bpe.model", [" ", ""])
+
+
+def test_missing_and_foreign_models(tmp_path):
+    with pytest.raises(CheckpointError, match="run stage 3"):
+        Tokenizer.from_file(tmp_path / "bpe.model")
+    (tmp_path / "junk").write_bytes(b"junk")
+    with pytest.raises(CheckpointError):
+        Tokenizer.from_file(tmp_path / "junk")
+
+
+@pytest.mark.realdata
+def test_an4_with_thirty_pieces(shared_data, tmp_path):
+    lines = (shared_data / "an4/etc/an4_train.transcription").read_text().splitlines()
+    texts = [line.split("</s>")[0].replace("<s>", "").strip() for line in lines]
+    tokenizer = train(tmp_path / "bpe.model", texts, vocab_size=35)
+    assert tokenizer.vocab_size == 35
+    assert all(tokenizer.decode(tokenizer.encode(t)) == " ".join(t.split()) for t in texts)

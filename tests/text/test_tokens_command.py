@@ -1,0 +1,55 @@
+"""Stage 3 as a command."""
+
+import logging
+
+import pytest
+from click.testing import CliRunner
+from speech_fakes import make_cuts
+
+from asrlib.__main__ import cli
+from asrlib.errors import ConfigError, DataError
+from asrlib.text import Tokenizer
+
+
+def tokens(recipe, *args):
+    command = ["tokens", "--recipe-dir", str(recipe), *args]
+    return CliRunner().invoke(cli, command, catch_exceptions=False)
+
+
+@pytest.fixture(autouse=True)
+def restore_logging():
+    """The command points the root logger at the recipe's log file."""
+    handlers = logging.getLogger().handlers[:]
+    yield
+    logging.getLogger().handlers[:] = handlers
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    folder = tmp_path / "data" / "train"
+    make_cuts(folder / "wav", 5).to_file(folder / "cuts.jsonl.gz")
+    return tmp_path
+
+
+def test_model_and_table(recipe):
+    assert tokens(recipe, "--set", "tokens.vocab_size=30").exit_code == 0
+    model = recipe / "data" / "lang" / "bpe.model"
+    tokenizer = Tokenizer.from_file(model)
+    lines = (recipe / "data" / "lang" / "tokens.txt").read_text().splitlines()
+    assert lines[:2] == ["<blk> 0", "<unk> 1"]
+    assert lines == [f"{tokenizer.piece(i)} {i}" for i in range(tokenizer.vocab_size)]
+    written = model.stat().st_mtime_ns
+    tokens(recipe, "--set", "tokens.vocab_size=30")
+    assert model.stat().st_mtime_ns == written
+    tokens(recipe, "--set", "tokens.vocab_size=30", "--force")
+    assert model.stat().st_mtime_ns != written
+
+
+def test_too_small_names_key_and_least(recipe):
+    with pytest.raises(ConfigError, match=r"tokens\.vocab_size: 6 .*\n.*at least \d+"):
+        tokens(recipe, "--set", "tokens.vocab_size=6")
+
+
+def test_no_manifest(tmp_path):
+    with pytest.raises(DataError, match="run stage 1"):
+        tokens(tmp_path)
