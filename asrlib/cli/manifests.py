@@ -1,0 +1,40 @@
+"""`python -m asrlib manifests`: stage 1."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.data.manifests import audio_digest, build_manifests, write_manifests
+from asrlib.data.raw import raw_sets, read_raw
+from asrlib.data.validation import ValidationConfig
+from asrlib.stamps import Stamp
+from asrlib.text.normalise import normalise
+
+
+@click.command("manifests")
+@recipe_options
+@click.option("--nj", default=2, show_default=True, type=click.IntRange(1), help="Jobs.")
+def command(recipe: Recipe, nj: int) -> None:
+    """Decode every file of data/raw once; write cuts, speakers.tsv and quarantine.tsv."""
+    log_to(recipe.data / "log" / "manifests.log")
+    config = recipe.config(ValidationConfig, "manifests")
+    base = recipe.dir.resolve()
+    tables = raw_sets(recipe.data / "raw")
+    sets = {name: read_raw(path) for name, path in tables.items()}
+    outputs = [recipe.data / name / "cuts.jsonl.gz" for name in sets]
+    outputs += [recipe.data / "speakers.tsv", recipe.data / "quarantine.tsv"]
+    stamp = Stamp(
+        recipe.data / "manifests.stamp",
+        inputs=list(tables.values()),
+        config={"validation": config, "audio": audio_digest(sets, base), "sets": sorted(sets)},
+        outputs=outputs,
+    )
+    if not recipe.force and stamp.is_current():
+        logging.info("manifests: up to date")
+        return
+    manifests = build_manifests(sets, base, normalise, config, nj)
+    write_manifests(manifests, recipe.data, config)
+    stamp.write()

@@ -1,0 +1,127 @@
+"""Augmentation of training features, a function of the random state it runs under.
+
+Suffixes: T frames, F mel bins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from lhotse import CutSet
+from lhotse.dataset import CutMix, SpecAugment
+from torch import Tensor
+
+from asrlib.config import configclass
+from asrlib.errors import ConfigError
+
+
+@configclass
+class AugmentConfig:
+    """What stage 2 (speeds, noise) and training (the rest) do to the train set.
+
+    Attributes:
+        speeds: every training cut is stored once at each; [1.0] for no perturbation.
+        spec_probability: of an utterance to be masked at all; 0 turns SpecAugment off.
+        spec_start_epoch: the first epoch with masks. Small corpora want some without: masked
+            from the start, a model of AN4 learns no alignment for a long time.
+        feature_masks: bands of mel bins masked in an utterance.
+        max_feature_width: bins; each band's width is uniform below this.
+        frame_masks: spans of frames masked in an utterance, at most.
+        max_frame_width: frames; each span's width is uniform below this.
+        max_frames_fraction: of an utterance that the spans may cover together.
+        time_warp: frames by which a point in time may move; 0 is off.
+        noise_probability: of an utterance to get noise added; 0 is off.
+        noise_snr: dB, the range of the signal-to-noise ratio.
+    """
+
+    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    spec_probability: float = 0.9
+    spec_start_epoch: int = 0
+    feature_masks: int = 2
+    max_feature_width: int = 27
+    frame_masks: int = 10
+    max_frame_width: int = 50
+    max_frames_fraction: float = 0.15
+    time_warp: int = 0
+    noise_probability: float = 0.0
+    noise_snr: tuple[float, float] = (10.0, 30.0)
+
+    def __post_init__(self) -> None:
+        for key in ("spec_probability", "max_frames_fraction", "noise_probability"):
+            value = getattr(self, key)
+            if not 0 <= value <= 1:
+                raise ConfigError(f"augment.{key}: {value} is not within [0, 1]", "mend the value")
+        if not self.speeds or min(self.speeds) <= 0 or len(set(self.speeds)) < len(self.speeds):
+            raise ConfigError(
+                f"augment.speeds: {list(self.speeds)} must be different positive factors",
+                "write [1.0] for no perturbation",
+            )
+        if min(self.feature_masks, self.frame_masks, self.time_warp, self.spec_start_epoch) < 0:
+            raise ConfigError(
+                "augment: a number of masks, frames or epochs is negative", "write 0 for none"
+            )
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the random generators of python, numpy and torch (CPU); restore them at the end."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+class SpecMasks:
+    """lhotse's SpecAugment (arXiv 1904.08779) on one utterance at a time.
+
+    Utterance by utterance, before padding, so that the mask's value, the utterance's mean,
+    does not depend on what else is in the batch.
+    """
+
+    def __init__(self, config: AugmentConfig) -> None:
+        self._config = config
+        self._augment = SpecAugment(
+            time_warp_factor=config.time_warp,
+            num_feature_masks=config.feature_masks,
+            features_mask_size=max(1, config.max_feature_width),
+            # lhotse divides by the number of masks; a mask narrower than one frame is none.
+            num_frame_masks=max(1, config.frame_masks),
+            frames_mask_size=max(1, config.max_frame_width) if config.frame_masks else 1,
+            max_frames_mask_fraction=config.max_frames_fraction,
+            p=config.spec_probability,
+        )
+
+    def __call__(self, x_TF: Tensor) -> Tensor:
+        """Masked copy; an utterance too short for a mask of one frame comes back as it is."""
+        allowed = self._config.max_frames_fraction * x_TF.shape[0]
+        masks = min(
+            self._augment.num_frame_masks, math.ceil(allowed / self._augment.frames_mask_size)
+        )
+        if self._config.spec_probability == 0 or masks == 0 or allowed // masks < 1:
+            return x_TF
+        return self._augment(x_TF[None])[0]
+
+
+def add_noise(cuts: CutSet, noise: CutSet, config: AugmentConfig, seed: int) -> CutSet:
+    """Mix noise into some of the cuts, in the feature domain (lhotse's CutMix)."""
+    mix = CutMix(
+        noise,
+        snr=tuple(config.noise_snr),
+        p=config.noise_probability,
+        pad_to_longest=False,
+        preserve_id=True,
+        seed=random.Random(seed),
+        random_mix_offset=True,
+    )
+    return mix(cuts)

@@ -1,0 +1,203 @@
+"""Batches for training and evaluation.
+
+A training batch is a function of (seed, epoch, batch index) only, whatever the number of loader
+processes and wherever training resumes.
+
+Suffixes: B batch, T frames, F mel bins, U tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from lhotse import CutSet
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset
+
+from asrlib.data.augment import AugmentConfig, SpecMasks, add_noise, seeded
+from asrlib.data.sampler import DataConfig, sample_batches
+from asrlib.errors import ConfigError, DataError
+from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
+from asrlib.text import Tokenizer
+
+# What kaldifeat gives for digital silence: log of float32's epsilon.
+PADDING = float(np.log(np.finfo(np.float32).eps))
+
+
+@dataclass
+class Batch:
+    """Utterances, padded to the longest.
+
+    Attributes:
+        x_BTF: float32 log filter banks, padded with `PADDING`.
+        x_lengths_B: int64, frames.
+        tokens_BU: int64, padded with 0.
+        token_lengths_B: int64.
+        ids: of the cuts.
+        texts: normalised transcripts.
+        word_ends: for each utterance, seconds at which its words end, or None where unknown.
+    """
+
+    x_BTF: Tensor
+    x_lengths_B: Tensor
+    tokens_BU: Tensor
+    token_lengths_B: Tensor
+    ids: list[str]
+    texts: list[str]
+    word_ends: list[list[float] | None]
+
+
+def train_batches(
+    cuts: CutSet,
+    tokenizer: Tokenizer,
+    data: DataConfig,
+    augment: AugmentConfig,
+    *,
+    seed: int,
+    epoch: int,
+    start_batch: int = 0,
+    noise: CutSet | None = None,
+    num_workers: int = 0,
+) -> Iterator[Batch]:
+    """An epoch's batches, shuffled and augmented, from number `start_batch` on.
+
+    Skipping reads no features, and the batches that follow are those of an uninterrupted epoch.
+
+    Args:
+        cuts: with features, as stage 2 leaves them.
+        noise: cuts with features to add as `augment` says (`asrlib.data.noise.load_noise`).
+        num_workers: processes that load ahead; 0 loads in this one. The batches are the same.
+
+    Raises:
+        ConfigError: noise is wanted and there is none.
+    """
+    if augment.noise_probability > 0 and not noise:
+        raise ConfigError(
+            f"augment.noise_probability: {augment.noise_probability}, but there is no noise",
+            "run stage 2 again, which makes some, or set it to 0",
+        )
+    tokens = {cut.id: len(tokenizer.encode(_text(cut))) for cut in cuts}
+    batches = sample_batches(cuts, tokens, data, _derive(seed, epoch))
+    if epoch < data.sorted_epochs:
+        batches = sorted(batches, key=lambda batch: max(cut.num_frames for cut in batch))
+    numbered = ((index, batch) for index, batch in enumerate(batches))
+    dataset = _TrainingSet(tokenizer, augment, noise, seed, epoch)
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=islice(numbered, start_batch, None),
+        num_workers=num_workers,
+        # The loader draws a seed for its workers from the generator that it is given.
+        generator=torch.Generator().manual_seed(0),
+    )
+    yield from loader
+
+
+def eval_batches(cuts: CutSet, tokenizer: Tokenizer, max_frames: int) -> Iterator[Batch]:
+    """Every cut once, unaugmented, longest first, in batches of at most `max_frames` padded."""
+    group: list = []
+    for cut in sorted(cuts, key=lambda cut: (-cut.num_frames, cut.id)):
+        if group and (len(group) + 1) * group[0].num_frames > max_frames:
+            yield collate(group, [_features(c) for c in group], tokenizer)
+            group = []
+        group.append(cut)
+    if group:
+        yield collate(group, [_features(c) for c in group], tokenizer)
+
+
+def filter_trainable(cuts: CutSet, tokenizer: Tokenizer, frames_per_output: int) -> CutSet:
+    """Drop, and log by id, cuts with fewer than tokens + 2 output frames.
+
+    The pruned loss cannot align more tokens than frames; the margin of 2 is icefall's.
+
+    Args:
+        frames_per_output: the encoder's subsampling.
+
+    Raises:
+        DataError: none is left.
+    """
+    kept = []
+    for cut in cuts:
+        outputs, tokens = cut.num_frames // frames_per_output, len(tokenizer.encode(_text(cut)))
+        if outputs - 2 < tokens:
+            logging.warning("dropped %s: %d tokens in %d output frames", cut.id, tokens, outputs)
+        else:
+            kept.append(cut)
+    if not kept:
+        raise DataError(
+            "no utterance is long enough for its tokens",
+            "lower the encoder's subsampling or raise tokens.vocab_size",
+        )
+    return CutSet.from_cuts(kept)
+
+
+class _TrainingSet(Dataset):
+    """Loads and augments a numbered batch of cuts."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        augment: AugmentConfig,
+        noise: CutSet | None,
+        seed: int,
+        epoch: int,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._augment = augment
+        self._noise = noise
+        self._masks = SpecMasks(augment) if epoch >= augment.spec_start_epoch else None
+        self._seed = seed
+        self._epoch = epoch
+
+    def __getitem__(self, item: tuple[int, CutSet]) -> Batch:
+        index, cuts = item
+        seed = _derive(self._seed, self._epoch, index)
+        with seeded(seed):
+            if self._augment.noise_probability > 0:
+                cuts = add_noise(cuts, self._noise, self._augment, seed)
+            features = [_features(cut) for cut in cuts]
+            if self._masks is not None:
+                features = [self._masks(x_TF) for x_TF in features]
+        return collate(list(cuts), features, self._tokenizer)
+
+
+def collate(cuts: Iterable, features: list[Tensor], tokenizer: Tokenizer) -> Batch:
+    """Pad features (T, F) and transcripts of `cuts` into a batch, in the order given."""
+    cuts = list(cuts)
+    texts = [_text(cut) for cut in cuts]
+    tokens = [torch.tensor(tokenizer.encode(text), dtype=torch.int64) for text in texts]
+    return Batch(
+        x_BTF=pad_sequence(features, batch_first=True, padding_value=PADDING),
+        x_lengths_B=torch.tensor([len(x_TF) for x_TF in features]),
+        tokens_BU=pad_sequence(tokens, batch_first=True),
+        token_lengths_B=torch.tensor([len(y_U) for y_U in tokens]),
+        ids=[cut.id for cut in cuts],
+        texts=texts,
+        word_ends=[_word_ends(cut) for cut in cuts],
+    )
+
+
+def _features(cut: object) -> Tensor:
+    return torch.from_numpy(cut.load_features())
+
+
+def _text(cut: object) -> str:
+    return cut.supervisions[0].text or ""
+
+
+def _word_ends(cut: object) -> list[float] | None:
+    alignment = (cut.supervisions[0].alignment or {}).get("word")
+    return None if alignment is None else [item.end for item in alignment]
+
+
+def _derive(*parts: int) -> int:
+    """A seed from several numbers; close numbers give unrelated seeds."""
+    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "little")

@@ -1,0 +1,119 @@
+"""Kaldi data directories as raw utterance tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from asrlib.data.raw import RawUtterance
+from asrlib.errors import DataError
+
+_MEND = "mend the directory; Kaldi's utils/fix_data_dir.sh finds such faults"
+
+
+def read_kaldi_dir(
+    path: Path, audio_root: Path | None = None, speaker_meta: Mapping[str, str] | None = None
+) -> list[RawUtterance]:
+    """Read `wav.scp` (and `segments`), `text`, `utt2spk`, `spk2gender`, `spk2age`.
+
+    Only the tables are read. lhotse's `load_kaldi_data_dir` opens every file as it goes and ends
+    at the first broken one; here broken files are left for the quarantine.
+
+    Args:
+        audio_root: what relative paths in `wav.scp` are relative to; default: `path`, or its
+            parent where the file lies there.
+        speaker_meta: facts that hold for all of its speakers.
+
+    Returns:
+        Utterances in the order of `segments` or `wav.scp`. One without a line in `text` has an
+        empty transcript; one without a speaker is its own.
+
+    Raises:
+        DataError: a table is missing or malformed, or wav.scp holds a command.
+    """
+    wavs = read_table(path / "wav.scp", required=True)
+    texts = read_table(path / "text", required=True)
+    speakers = read_table(path / "utt2spk")
+    genders = read_table(path / "spk2gender")
+    ages = read_table(path / "spk2age")
+    roots = [audio_root] if audio_root else [path, path.parent]
+    rows = []
+    for utterance, (recording, start, end) in _segments(path, wavs).items():
+        speaker = speakers.get(utterance, utterance)
+        rows.append(
+            RawUtterance(
+                id=utterance,
+                audio=_audio(path, recording, wavs, roots),
+                text=texts.get(utterance, ""),
+                speaker=speaker,
+                gender=genders.get(speaker, "").lower() or None,
+                age=_number(path / "spk2age", ages[speaker]) if speaker in ages else None,
+                speaker_meta=dict(speaker_meta or {}),
+                start=start,
+                end=end,
+            )
+        )
+    return rows
+
+
+def read_table(path: Path, required: bool = False) -> dict[str, str]:
+    """Read `key rest of line` lines.
+
+    Raises:
+        DataError: a required file is missing, a file is not UTF-8, or a key stands twice.
+    """
+    if not path.exists():
+        if required:
+            raise DataError(f"{path}: missing", "a Kaldi data directory needs it")
+        return {}
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path}: not UTF-8: {e.reason} at byte {e.start}", _MEND) from e
+    table: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        key, _, rest = line.strip().replace("\t", " ").partition(" ")
+        if key in table:
+            raise DataError(f"{path}: line {number}: {key} stands there twice", _MEND)
+        table[key] = rest.strip()
+    return table
+
+
+def _segments(
+    path: Path, wavs: Mapping[str, str]
+) -> dict[str, tuple[str, float | None, float | None]]:
+    """Recording, start and end of every utterance; an end of -1 means the recording's end."""
+    if not (path / "segments").exists():
+        return {key: (key, None, None) for key in wavs}
+    segments: dict[str, tuple[str, float | None, float | None]] = {}
+    for utterance, rest in read_table(path / "segments").items():
+        fields = rest.split()
+        if len(fields) != 3:
+            raise DataError(
+                f"{path / 'segments'}: {utterance}: not `utterance recording start end`", _MEND
+            )
+        start, end = (_number(path / "segments", field) for field in fields[1:])
+        segments[utterance] = (fields[0], start, None if end < 0 else end)
+    return segments
+
+
+def _audio(path: Path, recording: str, wavs: Mapping[str, str], roots: list[Path]) -> str:
+    if recording not in wavs:
+        raise DataError(f"{path / 'segments'}: {recording} is not in wav.scp", _MEND)
+    source = wavs[recording]
+    if source.endswith("|"):
+        raise DataError(
+            f"{path / 'wav.scp'}: {recording}: a command, not a file",
+            "run the commands once into files (Kaldi's wav-copy scp:wav.scp does), list those",
+        )
+    places = [root / source for root in roots]
+    return str(next((p for p in places if p.exists()), places[0]).absolute())
+
+
+def _number(path: Path, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError(f"{path}: {text!r} is not a number", _MEND) from None

@@ -1,0 +1,267 @@
+"""Stage 1: from raw utterance tables to lhotse cuts.
+
+Input is what a recipe's local step leaves, `data/raw/<set>.jsonl` (format: `asrlib.data.raw`).
+Every file is decoded once. Good utterances become cuts with one supervision each in
+`data/<set>/cuts.jsonl.gz`; the others go to `data/quarantine.tsv` with the reason.
+
+Times inside a cut (supervision, word alignment) count from the cut's start.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.audio import AudioSource
+from lhotse.supervision import AlignmentItem
+from tqdm import tqdm
+
+from asrlib.audio.io import Audio
+from asrlib.data.raw import RawUtterance
+from asrlib.data.speakers import speaker_rows, write_speakers
+from asrlib.data.validation import (
+    Quarantined,
+    Reason,
+    ValidationConfig,
+    check_budget,
+    decode,
+    summarise,
+    validate_utterance,
+)
+from asrlib.errors import DataError
+from asrlib.files import atomic_path, atomic_write
+
+Normalise = Callable[[str], str]
+_Row = tuple[str, int, RawUtterance]  # set, index within it, utterance
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """What stage 1 found.
+
+    Attributes:
+        cuts: good utterances by set, in the order of the raw tables.
+        utterances: the raw rows behind them.
+        quarantined: the others, in the same order.
+    """
+
+    cuts: dict[str, CutSet]
+    utterances: dict[str, list[RawUtterance]]
+    quarantined: list[Quarantined]
+
+    @property
+    def total(self) -> int:
+        return sum(len(u) for u in self.utterances.values()) + len(self.quarantined)
+
+
+def build_manifests(
+    sets: Mapping[str, Sequence[RawUtterance]],
+    base: Path,
+    normalise: Normalise,
+    config: ValidationConfig,
+    num_jobs: int = 1,
+) -> Manifests:
+    """Decode every file once and sort the utterances into cuts and quarantine.
+
+    Args:
+        sets: raw rows by set.
+        base: what relative audio paths are relative to.
+        normalise: makes a transcript what the recogniser is to print.
+        num_jobs: files decoded at a time; the decoder works outside Python's lock, so these
+            are threads.
+    """
+    verdicts: dict[tuple[str, int], MonoCut | Quarantined] = {}
+    files: dict[Path, list[_Row]] = {}
+    seen: set[str] = set()
+    for name, utterances in sets.items():
+        for index, utterance in enumerate(utterances):
+            path = audio_path(base, utterance)
+            if utterance.id in seen:
+                verdicts[name, index] = Quarantined(utterance.id, str(path), Reason("duplicate id"))
+            else:
+                files.setdefault(path, []).append((name, index, utterance))
+            seen.add(utterance.id)
+    with ThreadPoolExecutor(max_workers=max(1, num_jobs)) as pool:
+        jobs = pool.map(lambda item: _judge_file(*item, normalise, config), files.items())
+        for found in tqdm(jobs, total=len(files), desc="decode", unit="file", disable=None):
+            verdicts.update(found)
+    return _collect(sets, verdicts)
+
+
+def audio_path(base: Path, utterance: RawUtterance) -> Path:
+    """Absolute path of an utterance's file."""
+    return (base / utterance.audio).absolute()
+
+
+def _collect(
+    sets: Mapping[str, Sequence[RawUtterance]],
+    verdicts: Mapping[tuple[str, int], MonoCut | Quarantined],
+) -> Manifests:
+    cuts: dict[str, CutSet] = {}
+    good: dict[str, list[RawUtterance]] = {}
+    for name, utterances in sets.items():
+        found = [(verdicts[name, i], u) for i, u in enumerate(utterances)]
+        cuts[name] = CutSet.from_cuts(v for v, _ in found if isinstance(v, MonoCut))
+        good[name] = [u for v, u in found if isinstance(v, MonoCut)]
+    ordered = (verdicts[name, i] for name in sets for i in range(len(sets[name])))
+    return Manifests(cuts, good, [v for v in ordered if isinstance(v, Quarantined)])
+
+
+def _judge_file(
+    path: Path, rows: Sequence[_Row], normalise: Normalise, config: ValidationConfig
+) -> dict[tuple[str, int], MonoCut | Quarantined]:
+    decoded = decode(path, config)
+    if isinstance(decoded, Reason):
+        return {(name, i): Quarantined(u.id, str(path), decoded) for name, i, u in rows}
+    recording = Recording(
+        id=rows[0][2].id if len(rows) == 1 else str(path),
+        sources=[AudioSource(type="file", channels=[0], source=str(path))],
+        sampling_rate=decoded.rate,
+        num_samples=len(decoded.samples_NC),
+        duration=len(decoded.samples_NC) / decoded.rate,
+    )
+    verdicts: dict[tuple[str, int], MonoCut | Quarantined] = {}
+    for name, index, utterance in rows:
+        found = _judge(utterance, decoded, recording, normalise, config)
+        bad = isinstance(found, Reason)
+        verdicts[name, index] = Quarantined(utterance.id, str(path), found) if bad else found
+    return verdicts
+
+
+def _judge(
+    utterance: RawUtterance,
+    audio: Audio,
+    recording: Recording,
+    normalise: Normalise,
+    config: ValidationConfig,
+) -> MonoCut | Reason:
+    start = round((utterance.start or 0.0) * audio.rate)
+    whole = len(audio.samples_NC)
+    end = whole if utterance.end is None else round(utterance.end * audio.rate)
+    # Segment ends are often written in hundredths of a second: allow that much beyond the file.
+    if not 0 <= start < end <= whole + audio.rate // 100:
+        last = whole / audio.rate
+        return Reason("segment outside the file", f"{start / audio.rate:g} s, of {last:g} s")
+    samples_N: np.ndarray = audio.mono_N[start : min(end, whole)]
+    text = normalise(utterance.text)
+    reason = validate_utterance(samples_N, audio.rate, text, config)
+    if reason is not None:
+        return reason
+    duration = len(samples_N) / audio.rate
+    words = {"word": _alignment(utterance)} if utterance.words is not None else None
+    supervision = SupervisionSegment(
+        id=utterance.id,
+        recording_id=recording.id,
+        start=0.0,
+        duration=duration,
+        channel=0,
+        text=text,
+        speaker=utterance.speaker,
+        gender=utterance.gender,
+        custom=_custom(utterance),
+        alignment=words,
+    )
+    cut = MonoCut(
+        id=utterance.id,
+        start=start / audio.rate,
+        duration=duration,
+        channel=0,
+        supervisions=[supervision],
+        recording=recording,
+    )
+    if audio.rate != config.expected_sample_rate:
+        return cut.resample(config.expected_sample_rate)
+    return cut
+
+
+def _alignment(utterance: RawUtterance) -> list[AlignmentItem]:
+    return [
+        AlignmentItem(symbol=word, start=start, duration=round(end - start, 6))
+        for word, start, end in utterance.words or ()
+    ]
+
+
+def _custom(utterance: RawUtterance) -> dict | None:
+    age = {} if utterance.age is None else {"age": utterance.age}
+    return {**age, **utterance.speaker_meta, **utterance.custom} or None
+
+
+def write_manifests(manifests: Manifests, data: Path, config: ValidationConfig) -> None:
+    """Write cuts, speaker table and quarantine table into the recipe's `data/`.
+
+    The quarantine table is written first, so that it is there to look at when the budget is
+    exceeded.
+
+    Raises:
+        DataError: more unfit utterances than the budget allows, or a set without a good one.
+    """
+    table = data / "quarantine.tsv"
+    write_quarantine(table, manifests.quarantined)
+    check_budget(manifests.quarantined, manifests.total, config.error_budget, table)
+    for name, cuts in manifests.cuts.items():
+        if len(cuts) == 0:
+            raise DataError(
+                f"{data / 'raw' / name}.jsonl: no fit utterance in set {name}: "
+                + (summarise(manifests.quarantined) or "the table is empty"),
+                f"mend what {table} lists, or the recipe's local step",
+            )
+    write_speakers(data / "speakers.tsv", speaker_rows(manifests.utterances))
+    for name, cuts in manifests.cuts.items():
+        write_cuts(data / name / "cuts.jsonl.gz", cuts)
+        log_set(name, cuts)
+    bad = summarise(manifests.quarantined)
+    logging.info(
+        "quarantined: %d of %d%s", len(manifests.quarantined), manifests.total, bad and f": {bad}"
+    )
+
+
+def write_cuts(path: Path, cuts: Iterable[MonoCut]) -> None:
+    """Write a manifest that lhotse reads; the same cuts give the same bytes."""
+    with (
+        atomic_path(path) as temp,
+        open(temp, "wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+    ):
+        for cut in cuts:
+            packed.write((json.dumps(cut.to_dict(), ensure_ascii=False) + "\n").encode())
+
+
+def write_quarantine(path: Path, bad: Iterable[Quarantined]) -> None:
+    """Write `id, path, reason` as TSV; no transcript is ever in it."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(["id", "path", "reason"])
+    writer.writerows([item.id, item.path, str(item.reason)] for item in bad)
+    with atomic_write(path) as f:
+        f.write(text.getvalue())
+
+
+def log_set(name: str, cuts: CutSet) -> None:
+    """One line: utterances, speakers, minutes."""
+    speakers = {cut.supervisions[0].speaker for cut in cuts}
+    minutes = sum(cut.duration for cut in cuts) / 60
+    logging.info(
+        "%s: %d utterances, %d speakers, %.1f minutes", name, len(cuts), len(speakers), minutes
+    )
+
+
+def audio_digest(sets: Mapping[str, Sequence[RawUtterance]], base: Path) -> str:
+    """Hash of every audio file's path, size and time: changes when a file does."""
+    digest = hashlib.sha256()
+    for path in sorted({audio_path(base, u) for us in sets.values() for u in us}):
+        try:
+            stat = path.stat()
+            digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        except OSError:
+            digest.update(f"{path} missing\n".encode())
+    return digest.hexdigest()

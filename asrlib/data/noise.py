@@ -1,0 +1,128 @@
+"""Noise to add to training speech: made here when the user has none.
+
+Deterministic by seed. Suffixes: N samples, K frequencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import scipy.signal
+import soundfile
+from lhotse import CutSet, MonoCut, Recording
+
+from asrlib.errors import DataError
+from asrlib.files import atomic_path
+
+_SECONDS = 20
+_LEVEL = 0.1  # RMS; the mixing sets the ratio to the speech anyway
+NOISE_SET = "noise"
+
+
+def load_noise(data: Path) -> CutSet | None:
+    """The noise cuts with features that stage 2 left in a recipe's `data/`, or None."""
+    path = data / NOISE_SET / "cuts_fbank.jsonl.gz"
+    return CutSet.from_file(path).to_eager() if path.exists() else None
+
+
+def import_noise(manifest: Path, sample_rate: int) -> CutSet:
+    """A user's own noise cuts (for example lhotse's of MUSAN), at `sample_rate`.
+
+    Raises:
+        DataError: not a readable cut manifest, or empty.
+    """
+    try:
+        cuts = [cut.drop_supervisions() for cut in CutSet.from_file(manifest)]
+    except Exception as e:  # lhotse passes on whatever its parsers raise
+        raise DataError(
+            f"{manifest}: not a cut manifest: {e}", "give lhotse's cuts.jsonl.gz"
+        ) from e
+    if not cuts:
+        raise DataError(f"{manifest}: holds no cuts", "give a manifest of noise recordings")
+    return CutSet.from_cuts(
+        cut if cut.sampling_rate == sample_rate else cut.resample(sample_rate) for cut in cuts
+    )
+
+
+def make_noise_cuts(out: Path, sample_rate: int, *, seed: int = 0, per_kind: int = 8) -> CutSet:
+    """Write white, pink, brown, hum and babble-like noise, 20 s each, into directory `out`.
+
+    Args:
+        per_kind: recordings of each kind.
+
+    Returns:
+        Their cuts.
+    """
+    cuts = []
+    for number, (kind, make) in enumerate(_KINDS.items()):
+        for index in range(per_kind):
+            rng = np.random.default_rng([seed, number, index])
+            samples_N = make(rng, _SECONDS * sample_rate, sample_rate)
+            samples_N *= _LEVEL / np.sqrt(np.mean(samples_N**2))
+            name = f"{kind}-{index:02d}"
+            path = out / f"{name}.flac"
+            with atomic_path(path) as temp:
+                soundfile.write(temp, np.clip(samples_N, -1, 1), sample_rate)
+            cuts.append(_cut(name, path.resolve()))
+    return CutSet.from_cuts(cuts)
+
+
+def _cut(name: str, path: Path) -> MonoCut:
+    recording = Recording.from_file(path, recording_id=name)
+    return MonoCut(name, start=0.0, duration=recording.duration, channel=0, recording=recording)
+
+
+def _coloured(slope: float) -> Callable[[np.random.Generator, int, int], np.ndarray]:
+    """Gaussian noise whose power falls with frequency to the power of `slope`."""
+
+    def make(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
+        spectrum_K = np.fft.rfft(rng.standard_normal(length))
+        frequency_K = np.maximum(np.fft.rfftfreq(length, 1 / rate), 20.0)
+        return np.fft.irfft(spectrum_K * frequency_K ** (-slope / 2), length)
+
+    return make
+
+
+def _hum(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
+    """Mains hum of 50 or 60 Hz with falling harmonics, over faint pink noise."""
+    time_N = np.arange(length) / rate
+    base = float(rng.choice([50.0, 60.0])) * rng.uniform(0.998, 1.002)
+    hum_N = np.zeros(length)
+    for harmonic in range(1, 16):
+        phase, level = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 1.0) / harmonic
+        hum_N += level * np.sin(2 * np.pi * base * harmonic * time_N + phase)
+    pink_N = _coloured(1.0)(rng, length, rate)
+    return hum_N + 0.05 * pink_N / pink_N.std() * hum_N.std()
+
+
+def _babble(rng: np.random.Generator, length: int, rate: int, talkers: int = 6) -> np.ndarray:
+    """Talkers without words: buzz through moving formants, switched at the rate of syllables."""
+    total_N = np.zeros(length)
+    for _ in range(talkers):
+        pitch = rng.uniform(90, 240) * (1 + 0.1 * _slow(rng, length, rate, 2.0))
+        buzz_N = scipy.signal.sawtooth(2 * np.pi * np.cumsum(pitch) / rate)
+        voice_N = np.zeros(length)
+        for centre in (rng.uniform(300, 800), rng.uniform(900, 2200), rng.uniform(2300, 3200)):
+            b, a = scipy.signal.iirpeak(centre, Q=6, fs=rate)
+            voice_N += scipy.signal.lfilter(b, a, buzz_N)
+        total_N += voice_N * np.maximum(_slow(rng, length, rate, 4.0), 0) * rng.uniform(0.5, 1.0)
+    return total_N + 1e-3 * rng.standard_normal(length)
+
+
+def _slow(rng: np.random.Generator, length: int, rate: int, hertz: float) -> np.ndarray:
+    """A random curve of unit deviation that changes about `hertz` times a second."""
+    knots = int(length / rate * hertz) + 2
+    return np.interp(
+        np.linspace(0, knots - 1, length), np.arange(knots), rng.standard_normal(knots)
+    )
+
+
+_KINDS: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {
+    "white": _coloured(0.0),
+    "pink": _coloured(1.0),
+    "brown": _coloured(2.0),
+    "hum": _hum,
+    "babble": _babble,
+}

@@ -1,0 +1,114 @@
+"""The speaker table, and the choice of speakers to hold out."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from asrlib.data.raw import RawUtterance, Scalar
+from asrlib.errors import DataError
+from asrlib.files import atomic_write
+
+FIRST_COLUMNS = ("speaker", "set", "gender", "age")
+
+
+def speaker_rows(sets: Mapping[str, Iterable[RawUtterance]]) -> list[dict[str, Scalar]]:
+    """One row a speaker and set, in the order of first appearance.
+
+    Raises:
+        DataError: two rows of a speaker disagree on gender, age or metadata.
+    """
+    rows: dict[tuple[str, str], dict[str, Scalar]] = {}
+    for name, utterances in sets.items():
+        for u in utterances:
+            facts = {"gender": u.gender, "age": u.age, **u.speaker_meta}
+            row = {"speaker": u.speaker, "set": name, **facts}
+            known = rows.setdefault((u.speaker, name), row)
+            if known != row:
+                keys = {k for k in {*known, *row} if known.get(k) != row.get(k)}
+                raise DataError(
+                    f"speaker {u.speaker}: utterance {u.id} disagrees with an earlier one on "
+                    + ", ".join(sorted(keys)),
+                    "make the raw table say the same in all of the speaker's rows",
+                )
+    _warn_of_shared(rows)
+    return list(rows.values())
+
+
+def _warn_of_shared(rows: Iterable[tuple[str, str]]) -> None:
+    seen: dict[str, str] = {}
+    shared = {speaker for speaker, name in rows if seen.setdefault(speaker, name) != name}
+    if shared:
+        some = ", ".join(sorted(shared)[:5])
+        logging.warning(
+            "%d speakers are in more than one set (%s): scores of the sets that share them "
+            "flatter the system",
+            len(shared),
+            some,
+        )
+
+
+def write_speakers(path: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
+    """Write the table as TSV: speaker, set, gender, age, other metadata; empty where unknown."""
+    others = sorted({key for row in rows for key in row} - set(FIRST_COLUMNS))
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, [*FIRST_COLUMNS, *others], delimiter="\t", lineterminator="\n", restval=""
+    )
+    writer.writeheader()
+    writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
+    with atomic_write(path) as f:
+        f.write(text.getvalue())
+
+
+def _cell(value: Scalar) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None else " ".join(str(value).split())
+
+
+def hold_out_speakers(
+    utterances: Sequence[RawUtterance],
+    count: int,
+    stratum: Callable[[RawUtterance], str] = lambda u: u.gender or "",
+) -> tuple[list[RawUtterance], list[RawUtterance]]:
+    """Split off `count` speakers, every stratum in proportion; the same ones each time.
+
+    A stratum of two or more speakers gives at least one and keeps at least one. Within a
+    stratum the choice goes by a hash of the speaker's id, so that it does not depend on order
+    and changes little when speakers come or go. (The choice is ours; no paper prescribes it.)
+
+    Args:
+        count: speakers to hold out; the strata's minimum of one each may exceed it.
+        stratum: a speaker's stratum, read off the speaker's first utterance.
+
+    Returns:
+        The utterances of the remaining speakers, and those of the held-out, in given order.
+    """
+    strata: dict[str, list[str]] = {}
+    first = {u.speaker: u for u in reversed(utterances)}
+    for speaker, utterance in first.items():
+        strata.setdefault(stratum(utterance), []).append(speaker)
+    held: set[str] = set()
+    for name, size in _shares({k: len(v) for k, v in strata.items()}, count).items():
+        ranked = sorted(strata[name], key=lambda s: hashlib.sha256(s.encode()).digest())
+        held.update(ranked[:size])
+    rest = [u for u in utterances if u.speaker not in held]
+    return rest, [u for u in utterances if u.speaker in held]
+
+
+def _shares(sizes: Mapping[str, int], count: int) -> dict[str, int]:
+    """Proportional shares of `count`, each within 1 and size - 1 (a size of 1 gives 0)."""
+    total = sum(sizes.values())
+    shares = {name: min(1, size - 1) for name, size in sizes.items()}
+    while sum(shares.values()) < count:
+        lacking = {k: count * sizes[k] / total - shares[k] for k in sizes}
+        open_ = [k for k in sizes if shares[k] < sizes[k] - 1]
+        if not open_:
+            break
+        shares[min(open_, key=lambda k: (-lacking[k], k))] += 1
+    return shares

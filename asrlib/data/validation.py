@@ -1,0 +1,136 @@
+"""What makes an utterance unfit, found by decoding its file once.
+
+Shapes: N samples. The thresholds are ours, meant to catch what is broken and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from asrlib.audio.io import Audio, AudioError, read_audio
+from asrlib.config import configclass
+from asrlib.errors import DataError
+
+_LOUDNESS_WINDOW = 0.1  # seconds; long enough that one click does not make a silent file pass
+
+
+@configclass
+class ValidationConfig:
+    """Section `manifests` of the configuration."""
+
+    expected_sample_rate: int = Field(gt=0)
+    resample: bool
+    min_duration: float = Field(ge=0)
+    max_duration: float = Field(gt=0)
+    silence_db: float = Field(le=0)
+    max_chars_per_second: float = Field(gt=0)
+    error_budget: float = Field(ge=0, le=1)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something is quarantined: a kind to count by, and what was found; never a transcript."""
+
+    kind: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A line of `data/quarantine.tsv`."""
+
+    id: str
+    path: str
+    reason: Reason
+
+
+def decode(path: Path, config: ValidationConfig) -> Audio | Reason:
+    """Decode a whole file, or say what is wrong with all of it."""
+    try:
+        audio = read_audio(path)
+    except AudioError as e:
+        return Reason(e.kind, e.detail)
+    channels = audio.samples_NC.shape[1]
+    if audio.truncated:
+        return Reason("truncated", audio.truncated)
+    if channels != 1:
+        return Reason("not mono", f"{channels} channels")
+    if audio.rate != config.expected_sample_rate and not config.resample:
+        return Reason("wrong rate", f"{audio.rate} Hz, expected {config.expected_sample_rate} Hz")
+    return audio
+
+
+def validate_utterance(
+    samples_N: np.ndarray, rate: int, text: str, config: ValidationConfig
+) -> Reason | None:
+    """Judge one utterance.
+
+    Args:
+        samples_N: its part of the recording, in [-1, 1].
+        rate: samples per second.
+        text: its normalised transcript.
+
+    Returns:
+        None for a good one.
+    """
+    duration = len(samples_N) / rate
+    if len(samples_N) == 0:
+        return Reason("zero-length", "no samples")
+    if not np.isfinite(samples_N).all():
+        return Reason("not finite", "NaN or infinity among the samples")
+    if duration < config.min_duration:
+        return Reason("too short", f"{duration:.3f} s, at least {config.min_duration:g} s")
+    if duration > config.max_duration:
+        return Reason("too long", f"{duration:.1f} s, at most {config.max_duration:g} s")
+    loudest = loudest_db(samples_N, rate)
+    if loudest < config.silence_db:
+        return Reason("silent", f"{loudest:.0f} dB at its loudest")
+    if not text:
+        return Reason("transcript empty")
+    chars = len(text) / duration
+    if chars > config.max_chars_per_second:
+        return Reason("transcript too long", f"{chars:.0f} characters a second")
+    return None
+
+
+def loudest_db(samples_N: np.ndarray, rate: int) -> float:
+    """Root mean square of the loudest tenth of a second, in dB of full scale."""
+    window = min(len(samples_N), max(1, round(_LOUDNESS_WINDOW * rate)))
+    whole = len(samples_N) // window * window
+    power = np.square(samples_N[:whole].reshape(-1, window), dtype=np.float64).mean(axis=1).max()
+    return float(10 * np.log10(max(power, 1e-20)))
+
+
+def summarise(bad: Iterable[Quarantined]) -> str:
+    """Counts of the reasons, most frequent first, with the first ids of each."""
+    ids: dict[str, list[str]] = {}
+    for item in bad:
+        ids.setdefault(item.reason.kind, []).append(item.id)
+    counts = Counter({kind: len(found) for kind, found in ids.items()})
+    return "; ".join(
+        f"{count} {kind} ({', '.join(ids[kind][:3])}{', ...' if count > 3 else ''})"
+        for kind, count in counts.most_common()
+    )
+
+
+def check_budget(bad: list[Quarantined], total: int, budget: float, table: Path) -> None:
+    """Stop when more than the fraction `budget` of `total` utterances is bad.
+
+    Raises:
+        DataError: with counts of the reasons and the first ids of each.
+    """
+    if len(bad) > budget * total:
+        raise DataError(
+            f"{table}: {len(bad)} of {total} utterances are unfit, more than the budget of "
+            f"{budget:.2%}: {summarise(bad)}",
+            "mend what the table lists, or raise manifests.error_budget to go on without them",
+        )

@@ -1,0 +1,51 @@
+"""Raw utterance tables of any Kaldi data directories: train, dev, test and further test_* sets.
+
+Where there is no dev, a tenth of train's speakers, at least one, are held out for it. SPHERE audio
+is converted into `data/audio/` of the recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from asrlib.data.kaldi import read_kaldi_dir
+from asrlib.data.raw import RawUtterance, write_raw
+from asrlib.data.speakers import hold_out_speakers
+from local.corpus import locate
+from local.script import run
+from local.sphere import as_flac
+
+
+def read_set(path: Path, converted: Path) -> list[RawUtterance]:
+    """The utterances of a data directory, with audio that lhotse reads."""
+    return [_readable(row, converted) for row in read_kaldi_dir(path)]
+
+
+def _readable(row: RawUtterance, converted: Path) -> RawUtterance:
+    path = Path(row.audio)
+    if path.suffix.lower() != ".sph" or not path.exists():
+        return row
+    flac = converted / path.relative_to(path.anchor).with_suffix(".flac")
+    return dataclasses.replace(row, audio=str(as_flac(path, flac)))
+
+
+@click.command(help=__doc__)
+@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+def command(recipe_dir: Path) -> None:
+    corpus = locate(recipe_dir)
+    names = ["train", "dev", *sorted(p.name for p in corpus.glob("test*"))]
+    found = [name for name in names if (corpus / name / "wav.scp").exists()]
+    converted = (recipe_dir / "data" / "audio").absolute()
+    sets = {name: read_set(corpus / name, converted) for name in found}
+    if "dev" not in sets:
+        speakers = len({utterance.speaker for utterance in sets["train"]})
+        train, dev = hold_out_speakers(sets["train"], max(1, speakers // 10))
+        sets = {**sets, "train": train, "dev": dev}
+    write_raw(recipe_dir / "data" / "raw", sets)
+
+
+if __name__ == "__main__":
+    run(command)

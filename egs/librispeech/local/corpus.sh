@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Stage 0 of librispeech: find LibriSpeech, whole or in part, or download it (OpenSLR 12).
+#
+# Options:
+#   --recipe-dir DIR    the recipe that will use it (default: this one)
+#   --corpus-dir DIR    an existing copy (default: where it was found before; else it is downloaded
+#                       into corpus/ here)
+#   --parts "A B"       parts to download (default: all seven, 60 GB; train-clean-100 dev-clean
+#                       test-clean are 7 GB)
+#   --nj N              not used here
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+recipe_dir=$here
+corpus_dir=""
+parts="train-clean-100 train-clean-360 train-other-500 dev-clean dev-other test-clean test-other"
+# shellcheck disable=SC2034  # every stage takes it
+nj=""
+# shellcheck source=steps/parse_options.sh
+. "$here/../../steps/parse_options.sh"
+# shellcheck source=path.sh
+. "$here/../../path.sh"
+
+declare -A md5=( # as published with the archives
+  [train-clean-100]=2a93770f6d5c6c964bc36631d331a522
+  [train-clean-360]=c0e676e450a7ff2f54aeade5171606fa
+  [train-other-500]=d1a0fd59409feb2c614ce4d30c387708
+  [dev-clean]=42e2234ba48799c1f50f24a7926300a1
+  [dev-other]=c8d0bcc9cca99d4f8b62fcc847357931
+  [test-clean]=32fa31d27d2e1cad72775fee3f4849a9
+  [test-other]=fb5a50374b501bb3bac4815ee91d3135
+)
+archives=()
+for part in $parts; do
+  [[ -v md5[$part] ]] || die "no part '$part'" "choose among ${!md5[*]}"
+  archives+=(--archive "https://www.openslr.org/resources/12/$part.tar.gz md5:${md5[$part]}")
+done
+
+exec python "$here/../../local/corpus.py" --title LibriSpeech \
+  --recipe-dir "$recipe_dir" --corpus-dir "$corpus_dir" --home "$here" \
+  --probe train-clean-100 --probe train-clean-360 --probe train-other-500 \
+  --inside LibriSpeech --inside librispeech/LibriSpeech "${archives[@]}"

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Stage 0 of pooled: find or download speechocean762, AN4 and LibriSpeech train-clean-100.
+#
+# Options:
+#   --recipe-dir DIR    the recipe that will use them (default: this one)
+#   --corpus-dir DIR    a directory with an4/, speechocean762/ and librispeech/ in it
+#                       (default: what those recipes found or downloaded; else download)
+#   --nj N              not used here
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+recipe_dir=$here
+corpus_dir=""
+# shellcheck disable=SC2034  # every stage takes it
+nj=""
+# shellcheck source=steps/parse_options.sh
+. "$here/../../steps/parse_options.sh"
+
+for member in speechocean762 an4 librispeech; do
+  options=(--recipe-dir "$recipe_dir/data/parts/$member")
+  if [[ -n $corpus_dir ]]; then options+=(--corpus-dir "$corpus_dir/$member"); fi
+  if [[ $member == librispeech ]]; then options+=(--parts train-clean-100); fi
+  "$here/../$member/local/corpus.sh" "${options[@]}"
+done

@@ -1,0 +1,54 @@
+"""Pool the members' raw utterance tables: which set of which corpus goes where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from asrlib.data.raw import RawUtterance, read_raw, write_raw
+from asrlib.errors import DataError
+from local.script import run
+
+POOL = {
+    "train": [("speechocean762", "train"), ("an4", "train"), ("librispeech", "train")],
+    "dev": [("speechocean762", "dev"), ("an4", "dev")],
+    "test_an4": [("an4", "test")],
+    "test_so762": [("speechocean762", "test")],
+}
+
+
+def check_speakers(sets: dict[str, list[RawUtterance]]) -> None:
+    """A speaker's id means one person of one corpus.
+
+    Raises:
+        DataError: two corpora use the same id.
+    """
+    corpora: dict[str, object] = {}
+    for utterance in (u for utterances in sets.values() for u in utterances):
+        corpus = utterance.speaker_meta.get("corpus")
+        if corpora.setdefault(utterance.speaker, corpus) != corpus:
+            raise DataError(
+                f"speaker {utterance.speaker} is in {corpora[utterance.speaker]} and in {corpus}",
+                "give the speakers of one of them a prefix in its local/raw.py",
+            )
+
+
+@click.command(help=__doc__)
+@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+def command(recipe_dir: Path) -> None:
+    parts = recipe_dir / "data" / "parts"
+    sets = {
+        name: [
+            utterance
+            for member, part in members
+            for utterance in read_raw(parts / member / "data" / "raw" / f"{part}.jsonl")
+        ]
+        for name, members in POOL.items()
+    }
+    check_speakers(sets)
+    write_raw(recipe_dir / "data" / "raw", sets)
+
+
+if __name__ == "__main__":
+    run(command)

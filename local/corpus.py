@@ -1,0 +1,102 @@
+"""Find a corpus, or download it; write its place to data/corpus.json of the recipe.
+
+Looked for, in this order: at --corpus-dir, and nowhere else if that is given; where an earlier run
+of this recipe, or of the corpus's own recipe (--home), found it; in corpus/ of the latter, into
+which it is downloaded otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from asrlib.errors import DataError
+from asrlib.files import atomic_write
+from local.fetch import Archive, fetch
+from local.script import run
+
+
+def find(place: Path, probes: Sequence[str], inside: Sequence[str]) -> Path | None:
+    """The directory at `place`, or in one of its subdirectories `inside`, that has a probe."""
+    for candidate in [place, *(place / name for name in inside)]:
+        if any((candidate / probe).exists() for probe in probes):
+            return candidate.resolve()
+    return None
+
+
+def recorded(recipe_dir: Path) -> Path | None:
+    """Where an earlier run found the corpus."""
+    file = recipe_dir / "data" / "corpus.json"
+    return Path(json.loads(file.read_text())["corpus_dir"]) if file.exists() else None
+
+
+def locate(recipe_dir: Path) -> Path:
+    """The recorded place, for the step that reads the corpus.
+
+    Raises:
+        DataError: stage 0 has not run, or the corpus has gone.
+    """
+    place = recorded(recipe_dir)
+    if place is None or not place.is_dir():
+        what = "not looked for yet" if place is None else f"{place} has gone"
+        raise DataError(
+            f"{recipe_dir}: the corpus is missing: {what}",
+            "run stage 0 of the recipe, with --corpus-dir DIR if you have a copy",
+        )
+    return place
+
+
+def _archive(text: str) -> Archive:
+    url, _, checksum = text.partition(" ")
+    return Archive(url, checksum)
+
+
+def _download(
+    place: Path, probes: Sequence[str], inside: Sequence[str], archives: Sequence[str]
+) -> Path | None:
+    """Fetch what is not fetched yet, unless somebody unpacked the corpus there by hand."""
+    by_hand = not (place / ".fetched").exists() and find(place, probes, inside)
+    if not by_hand:
+        for archive in archives:
+            fetch(_archive(archive), place)
+    return find(place, probes, inside)
+
+
+@click.command(help=__doc__)
+@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+@click.option("--corpus-dir", default="", help="An existing copy.")
+@click.option("--home", type=click.Path(path_type=Path), required=True, help="Its own recipe.")
+@click.option("--title", required=True, help="The corpus's name, for messages.")
+@click.option("--probe", "probes", multiple=True, required=True, help="A file or folder of it.")
+@click.option("--inside", multiple=True, help="A subdirectory in which it may lie as well.")
+@click.option("--archive", "archives", multiple=True, help="'URL' or 'URL md5:HEX'.")
+def command(
+    recipe_dir: Path,
+    corpus_dir: str,
+    home: Path,
+    title: str,
+    probes: tuple[str, ...],
+    inside: tuple[str, ...],
+    archives: tuple[str, ...],
+) -> None:
+    if corpus_dir:
+        found = find(Path(corpus_dir), probes, inside)
+    else:
+        earlier = [place for place in (recorded(recipe_dir), recorded(home)) if place]
+        found = next(filter(None, (find(place, probes, ()) for place in earlier)), None)
+        found = found or _download(home / "corpus", probes, inside, archives)
+    if found is None:
+        raise DataError(
+            f"{corpus_dir or home / 'corpus'}: no {title} there (looked for {' or '.join(probes)})",
+            "give the directory of an existing copy with --corpus-dir",
+        )
+    with atomic_write(recipe_dir / "data" / "corpus.json") as f:
+        json.dump({"title": title, "corpus_dir": str(found)}, f, indent=1)
+    click.echo(f"{title}: {found}")
+
+
+if __name__ == "__main__":
+    run(command)

@@ -1,0 +1,115 @@
+"""Augmentation: seeded, bounded, harmless to what it does not touch."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asrlib.config import load_config
+from asrlib.data.augment import AugmentConfig, SpecMasks, seeded
+from asrlib.data.sampler import DataConfig
+from asrlib.errors import ConfigError
+from asrlib.features import FbankConfig
+from asrlib.text import TokensConfig
+
+
+def draw():
+    return random.random(), np.random.rand(), torch.rand(3).tolist()
+
+
+def test_seeded_is_repeatable_and_leaves_no_trace():
+    draw()
+    states = random.getstate(), torch.get_rng_state()
+    with seeded(7):
+        first = draw()
+    with pytest.raises(KeyError), seeded(7):
+        assert draw() == first
+        raise KeyError
+    with seeded(8):
+        assert draw() != first
+    assert random.getstate() == states[0]
+    assert torch.equal(torch.get_rng_state(), states[1])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    frames=st.integers(1, 300),
+    spans=st.integers(0, 10),
+    width=st.integers(1, 60),
+    bands=st.integers(0, 3),
+    fraction=st.floats(0, 1),
+    seed=st.integers(0, 999),
+)
+def test_masks_any_length_within_bounds(frames, spans, width, bands, fraction, seed):
+    config = AugmentConfig(
+        spec_probability=1.0,
+        frame_masks=spans,
+        max_frame_width=width,
+        feature_masks=bands,
+        max_feature_width=10,
+        max_frames_fraction=fraction,
+    )
+    x_TF = torch.randn(frames, 80)
+    before_TF = x_TF.clone()
+    with seeded(seed):
+        out_TF = SpecMasks(config)(x_TF)
+    assert torch.equal(x_TF, before_TF)
+    assert out_TF.shape == x_TF.shape
+    changed_TF = out_TF != x_TF
+    rows = int(changed_TF.all(dim=1).sum())
+    assert rows <= fraction * frames
+    columns = int(changed_TF.all(dim=0).sum())
+    assert columns <= bands * 10 or rows == frames
+    untouched = changed_TF.any(dim=1) & ~changed_TF.all(dim=1)
+    assert bool(untouched.any()) <= (bands > 0)
+
+
+def test_masks_are_masks():
+    with seeded(0):
+        x_TF = torch.randn(200, 80)
+        out_TF = SpecMasks(AugmentConfig(spec_probability=1.0))(x_TF)
+    changed_TF = out_TF != x_TF
+    assert changed_TF.any()
+    assert torch.allclose(out_TF[changed_TF].std(), torch.tensor(0.0), atol=0.1)
+
+
+def test_probability_zero_is_off():
+    x_TF = torch.randn(100, 80)
+    assert torch.equal(SpecMasks(AugmentConfig(spec_probability=0.0))(x_TF), x_TF)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"speeds": ()},
+        {"speeds": (1.0, 1.0)},
+        {"speeds": (0.0, 1.0)},
+        {"spec_probability": 1.5},
+        {"frame_masks": -1},
+    ],
+)
+def test_bad_values_are_refused(values):
+    with pytest.raises(ConfigError, match="augment"):
+        AugmentConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("cls", "section"),
+    [
+        (AugmentConfig, "augment"),
+        (DataConfig, "data"),
+        (FbankConfig, "features"),
+        (TokensConfig, "tokens"),
+    ],
+)
+def test_yaml_spells_out_every_default(repo, cls, section):
+    import yaml
+
+    path = repo / "conf" / f"{section}.yaml"
+    assert load_config(cls, section, [path]) == cls()
+    assert set(yaml.safe_load(path.read_text())) == set(cls.__dataclass_fields__)
+    lines = [line for line in path.read_text().splitlines() if line and line[0] != "#"]
+    assert all("  # " in line for line in lines)

@@ -1,0 +1,218 @@
+"""Batches are functions of seed, epoch and index; what they hold is right."""
+
+import logging
+import random
+
+import numpy as np
+import pytest
+import torch
+from lhotse import CutSet
+from speech_fakes import WORDS, make_cuts
+
+from asrlib.data.augment import AugmentConfig
+from asrlib.data.dataset import PADDING, eval_batches, filter_trainable, train_batches
+from asrlib.data.noise import NOISE_SET, import_noise, load_noise, make_noise_cuts
+from asrlib.data.sampler import DataConfig
+from asrlib.errors import ConfigError, DataError
+from asrlib.features import FbankConfig
+from asrlib.features.extract import ShardTask, extract_shard, merge_shards
+from asrlib.text import Tokenizer, TokensConfig, train_tokenizer
+
+DATA = DataConfig(max_frames=500, num_buckets=3)
+PLAIN = AugmentConfig(spec_probability=0.0)
+NOISY = AugmentConfig(noise_probability=0.7)
+
+
+def with_features(folder, cuts):
+    cuts.to_file(folder / "cuts.jsonl.gz")
+    task = ShardTask(folder / "cuts.jsonl.gz", folder / "store", "k", 0, 1, (1.0,), FbankConfig())
+    extract_shard(task)
+    merge_shards([task], folder / "cuts_fbank.jsonl.gz")
+    return CutSet.from_file(folder / "cuts_fbank.jsonl.gz").to_eager()
+
+
+@pytest.fixture(scope="module")
+def cuts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    return with_features(folder, make_cuts(folder / "wav", 24))
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    made = make_noise_cuts(data / NOISE_SET / "audio", 16000, per_kind=1)
+    with_features(data / NOISE_SET, made)
+    return load_noise(data)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    path = tmp_path_factory.mktemp("lang") / "bpe.model"
+    train_tokenizer([" ".join(WORDS)] * 3, TokensConfig(vocab_size=40), path)
+    return Tokenizer.from_file(path)
+
+
+@pytest.fixture
+def batches(cuts, noise, tokenizer):
+    def make(augment=NOISY, seed=1, epoch=0, **more):
+        return list(
+            train_batches(
+                cuts, tokenizer, DATA, augment, seed=seed, epoch=epoch, noise=noise, **more
+            )
+        )
+
+    return make
+
+
+def same(a, b):
+    return (
+        a.ids == b.ids
+        and torch.equal(a.x_BTF, b.x_BTF)
+        and torch.equal(a.x_lengths_B, b.x_lengths_B)
+        and torch.equal(a.tokens_BU, b.tokens_BU)
+    )
+
+
+def test_skipping_gives_what_the_whole_epoch_gives(batches):
+    whole = batches()
+    assert len(whole) > 5
+    for start in (1, 4, len(whole)):
+        rest = batches(start_batch=start)
+        assert len(rest) == len(whole) - start
+        assert all(same(a, b) for a, b in zip(whole[start:], rest))
+
+
+def test_skipping_reads_no_features(cuts, tokenizer, monkeypatch):
+    read = []
+    original = type(cuts[0]).load_features
+    monkeypatch.setattr(
+        type(cuts[0]), "load_features", lambda cut: read.append(cut.id) or original(cut)
+    )
+    whole = list(train_batches(cuts, tokenizer, DATA, PLAIN, seed=1, epoch=0))
+    assert len(read) == len(cuts)
+    read.clear()
+    list(train_batches(cuts, tokenizer, DATA, PLAIN, seed=1, epoch=0, start_batch=len(whole) - 1))
+    assert sorted(read) == sorted(whole[-1].ids)
+
+
+def test_a_worker_changes_nothing(batches):
+    assert all(same(a, b) for a, b in zip(batches(), batches(num_workers=1), strict=True))
+
+
+def test_the_trainers_random_state_is_left_alone(batches):
+    torch.manual_seed(3)
+    random.seed(3)
+    expected = torch.rand(1), random.random()
+    torch.manual_seed(3)
+    random.seed(3)
+    one = batches()
+    assert (torch.rand(1), random.random()) == expected
+    assert all(same(a, b) for a, b in zip(one, batches(), strict=True))  # nor does it matter
+
+
+def test_seeds_and_epochs_differ(batches):
+    one = batches(PLAIN)
+    orders = [[b.ids for b in x] for x in (one, batches(PLAIN, seed=2), batches(PLAIN, epoch=1))]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    # seed 2 of epoch 0 is not seed 1 of epoch 1 over again
+    features = [torch.cat([x.x_BTF.flatten() for x in batches(epoch=e)]) for e in (0, 1)]
+    assert features[0].sum() != features[1].sum()
+
+
+def test_what_a_batch_holds(cuts, tokenizer):
+    by_id = {cut.id: cut for cut in cuts}
+    seen = []
+    for batch in train_batches(cuts, tokenizer, DATA, PLAIN, seed=0, epoch=0):
+        assert batch.x_BTF.dtype == torch.float32
+        assert batch.x_lengths_B.dtype == batch.tokens_BU.dtype == torch.int64
+        assert batch.x_BTF.shape[:2] == (len(batch.ids), batch.x_lengths_B.max())
+        for i, name in enumerate(batch.ids):
+            cut, length = by_id[name], batch.x_lengths_B[i]
+            features_TF = torch.from_numpy(cut.load_features())
+            assert torch.equal(batch.x_BTF[i, :length], features_TF)
+            assert (batch.x_BTF[i, length:] == np.float32(PADDING)).all()
+            tokens = batch.tokens_BU[i, : batch.token_lengths_B[i]].tolist()
+            assert tokenizer.decode(tokens) == batch.texts[i] == cut.supervisions[0].text
+            assert (batch.tokens_BU[i, batch.token_lengths_B[i] :] == 0).all()
+            words = cut.supervisions[0].alignment["word"]
+            assert batch.word_ends[i] == [item.end for item in words]
+            seen.append(name)
+    assert sorted(seen) == sorted(by_id)
+
+
+def test_unknown_word_times_are_none(cuts, tokenizer):
+    bare = [cut.map_supervisions(lambda s: s.with_alignment("word", [])) for cut in cuts][:2]
+    for cut in bare:
+        cut.supervisions[0].alignment = None
+    (batch,) = eval_batches(CutSet.from_cuts(bare), tokenizer, 10000)
+    assert batch.word_ends == [None, None]
+
+
+def test_eval_batches_cover_the_set_within_bounds(cuts, tokenizer):
+    batches = list(eval_batches(cuts, tokenizer, 600))
+    assert sorted(sum((b.ids for b in batches), [])) == sorted(c.id for c in cuts)
+    assert all(b.x_BTF.shape[0] * b.x_BTF.shape[1] <= 600 for b in batches)
+    lengths = torch.cat([b.x_lengths_B for b in batches])
+    assert torch.equal(lengths, lengths.sort(descending=True).values)
+    again = eval_batches(CutSet.from_cuts(reversed(list(cuts))), tokenizer, 600)
+    assert all(same(a, b) for a, b in zip(batches, again, strict=True))
+
+
+def test_noise_raises_energy_and_keeps_lengths(batches):
+    clean = {i: (x, n) for b in batches(PLAIN) for i, x, n in zip(b.ids, b.x_BTF, b.x_lengths_B)}
+    louder = 0
+    only_noise = AugmentConfig(spec_probability=0.0, noise_probability=1.0, noise_snr=(0.0, 0.0))
+    for batch in batches(only_noise):
+        for name, x_TF, length in zip(batch.ids, batch.x_BTF, batch.x_lengths_B):
+            old_TF, old_length = clean[name]
+            assert length == old_length
+            gain = x_TF[:length].exp().sum() / old_TF[:length].exp().sum()
+            louder += bool(1.5 < gain < 2.5)  # 0 dB doubles the energy
+    assert louder > 0.8 * len(clean)
+
+
+def test_noise_is_wanted_but_missing(cuts, tokenizer):
+    with pytest.raises(ConfigError, match=r"augment\.noise_probability"):
+        list(train_batches(cuts, tokenizer, DATA, NOISY, seed=0, epoch=0))
+
+
+def test_made_noise_is_the_same_every_time(tmp_path):
+    one, two = (
+        list(make_noise_cuts(tmp_path / name, 16000, per_kind=1).to_eager()) for name in "ab"
+    )
+    assert len(one) == 5
+    for a, b in zip(one, two):
+        samples = a.load_audio()
+        assert np.array_equal(samples, b.load_audio())
+        assert np.sqrt(np.mean(samples**2)) == pytest.approx(0.1, rel=0.05)
+        assert a.duration == 20.0
+
+
+def test_noise_of_the_users(tmp_path):
+    cuts = make_cuts(tmp_path / "wav", 2)
+    cuts.to_file(tmp_path / "noise.jsonl.gz")
+    imported = list(import_noise(tmp_path / "noise.jsonl.gz", 8000))
+    assert all(cut.sampling_rate == 8000 and not cut.supervisions for cut in imported)
+    (tmp_path / "junk.jsonl").write_text("junk\n")
+    with pytest.raises(DataError, match="junk"):
+        import_noise(tmp_path / "junk.jsonl", 16000)
+
+
+def test_no_noise_is_none(tmp_path):
+    assert load_noise(tmp_path) is None
+
+
+def test_untrainable_cuts_are_dropped_by_name(cuts, tokenizer, caplog):
+    def fits(cut, subsampling):
+        tokens = len(tokenizer.encode(cut.supervisions[0].text))
+        return cut.num_frames // subsampling - 2 >= tokens
+
+    subsampling = 12
+    with caplog.at_level(logging.WARNING):
+        kept = filter_trainable(cuts, tokenizer, subsampling)
+    assert 0 < len(kept) < len(cuts)
+    assert [c.id for c in kept] == [c.id for c in cuts if fits(c, subsampling)]
+    dropped = {c.id for c in cuts} - {c.id for c in kept}
+    assert all(any(name in line for line in caplog.messages) for name in dropped)
+    with pytest.raises(DataError, match="long enough"):
+        filter_trainable(cuts, tokenizer, 1000)

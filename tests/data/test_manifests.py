@@ -1,0 +1,215 @@
+"""Stage 1: cuts of the good, quarantine of the bad, each once, and the same every time."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+from lhotse import CutSet
+
+from asrlib.__main__ import cli
+from asrlib.cli.common import Recipe
+from asrlib.data.manifests import build_manifests, write_manifests
+from asrlib.data.raw import RawUtterance, write_raw
+from asrlib.data.validation import ValidationConfig
+from asrlib.errors import DataError
+from asrlib.text.normalise import normalise
+
+RATE = 16000
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal(round(seconds * RATE))
+
+
+def row(id_: str, audio: str = "good.wav", text: str = "private words", **more) -> RawUtterance:
+    return RawUtterance(id=id_, audio=audio, text=text, speaker=more.pop("speaker", "s"), **more)
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    """A recipe directory with one good file and one of each kind of bad file."""
+    soundfile.write(tmp_path / "good.wav", noise(2), RATE)
+    soundfile.write(tmp_path / "rate.wav", noise(2), 8000)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([noise(1)] * 2, 1), RATE)
+    nan = noise(1)
+    nan[5] = np.nan
+    soundfile.write(tmp_path / "nan.wav", nan, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "cut.wav", noise(2), RATE)
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "cut.wav").read_bytes()[:9000])
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "corrupt.wav").write_bytes(b"RIFF, but no more than that")
+    return tmp_path
+
+
+BAD = [
+    (row("b1", "none.wav"), "missing"),
+    (row("b2", "corrupt.wav"), "unreadable"),
+    (row("b3", "cut.wav"), "truncated"),
+    (row("b4", "empty.wav"), "zero-length"),
+    (row("b5", "rate.wav"), "wrong rate: 8000 Hz, expected 16000 Hz"),
+    (row("b6", "nan.wav"), "not finite"),
+    (row("b7", "silent.wav"), "silent"),
+    (row("b8", text=" . "), "transcript empty"),
+    (row("b9", text="private words " * 9), "transcript too long"),
+    (row("ok1"), "duplicate id"),
+    (row("b11", start=0.5, end=0.6), "too short"),
+    (row("b12", start=1.5, end=2.5), "segment outside the file"),
+    (row("b13", start=2.5), "segment outside the file"),
+    (row("b14", "stereo.wav"), "not mono: 2 channels"),
+]
+
+
+def build(recipe: Path, sets: dict, num_jobs: int = 1, **overrides):
+    config = Recipe(recipe).config(ValidationConfig, "manifests")
+    config = dataclasses.replace(config, **overrides)
+    return build_manifests(sets, recipe, normalise, config, num_jobs), config
+
+
+def test_each_bad_one_is_quarantined_with_its_reason_and_the_good_stay(recipe):
+    sets = {"train": [row("ok1"), *(r for r, _ in BAD), row("ok2")]}
+    found, _ = build(recipe, sets)
+    assert [cut.id for cut in found.cuts["train"]] == ["ok1", "ok2"]
+    assert [u.id for u in found.utterances["train"]] == ["ok1", "ok2"]
+    reasons = {q.id: str(q.reason) for q in found.quarantined}
+    assert list(reasons) == [r.id for r, _ in BAD]
+    for bad, expected in BAD:
+        assert reasons[bad.id].startswith(expected)
+        assert any(q.path.endswith(bad.audio) for q in found.quarantined if q.id == bad.id)
+
+
+def test_every_utterance_is_a_cut_or_quarantined(recipe):
+    sets = {"train": [row("ok1")] + [r for r, _ in BAD], "test": [row("c"), row("d", "none.wav")]}
+    found, _ = build(recipe, sets, num_jobs=3)
+    cuts = [cut.id for name in sets for cut in found.cuts[name]]
+    given = [u.id for name in sets for u in sets[name]]
+    assert sorted(cuts + [q.id for q in found.quarantined]) == sorted(given)
+    assert found.total == len(given)
+
+
+def test_what_a_cut_holds(recipe):
+    words = (("one", 0.1, 0.4), ("two", 0.5, 0.9))
+    utterance = row(
+        "u",
+        start=0.5,
+        end=1.75,
+        gender="f",
+        age=9.0,
+        speaker_meta={"accent": "x"},
+        custom={"private": True},
+        words=words,
+    )
+    found, config = build(recipe, {"train": [utterance, row("v", speaker="t")]})
+    write_manifests(found, recipe / "data", config)
+    cut, other = CutSet.from_file(recipe / "data" / "train" / "cuts.jsonl.gz")
+    (supervision,) = cut.supervisions
+    assert (supervision.text, supervision.speaker, supervision.gender) == (
+        "PRIVATE WORDS",
+        "s",
+        "f",
+    )
+    assert supervision.custom == {"age": 9.0, "accent": "x", "private": True}
+    assert (supervision.start, supervision.duration, cut.duration) == (0, 1.25, 1.25)
+    assert [
+        (w.symbol, w.start, pytest.approx(w.end)) for w in supervision.alignment["word"]
+    ] == list(words)
+    whole, _ = soundfile.read(recipe / "good.wav", dtype="float32")
+    np.testing.assert_array_equal(cut.load_audio()[0], whole[RATE // 2 : RATE // 4 * 7])
+    np.testing.assert_array_equal(other.load_audio()[0], whole)
+    assert other.supervisions[0].alignment is None
+
+
+def test_jobs_and_repetition_change_no_byte(recipe):
+    sets = {"train": [row(f"ok{i}") for i in range(9)] + [r for r, _ in BAD]}
+    contents = []
+    for num_jobs in (1, 1, 4):
+        found, config = build(recipe, sets, num_jobs, error_budget=1.0)
+        write_manifests(found, recipe / "data", config)
+        files = sorted(p for p in (recipe / "data").rglob("*") if p.is_file())
+        contents.append([(p.name, p.read_bytes()) for p in files])
+    assert contents[0] == contents[1] == contents[2]
+
+
+def test_resampling_when_asked_for(recipe):
+    found, _ = build(recipe, {"train": [row("u", "rate.wav")]}, resample=True)
+    (cut,) = found.cuts["train"]
+    assert cut.sampling_rate == RATE
+    assert cut.duration == pytest.approx(4.0)
+    assert cut.load_audio().shape == (1, 4 * RATE)
+
+
+def test_past_the_budget_the_table_is_there_and_no_manifest(recipe):
+    found, config = build(recipe, {"train": [row("ok1"), *(r for r, _ in BAD)]})
+    with pytest.raises(DataError, match=r"14 of 15 .* 1 missing \(b1\)"):
+        write_manifests(found, recipe / "data", config)
+    assert [p.name for p in (recipe / "data").iterdir()] == ["quarantine.tsv"]
+    with open(recipe / "data" / "quarantine.tsv", newline="") as f:
+        rows = list(csv.reader(f, delimiter="\t"))
+    assert rows[0] == ["id", "path", "reason"]
+    assert [r[0] for r in rows[1:]] == [r.id for r, _ in BAD]
+
+
+def test_a_set_without_a_good_one_is_an_error(recipe):
+    sets = {"train": [row(f"u{i}") for i in range(9)], "test": [row("t", "none.wav")]}
+    found, config = build(recipe, sets, error_budget=1.0)
+    with pytest.raises(DataError, match="no fit utterance in set test"):
+        write_manifests(found, recipe / "data", config)
+
+
+def run(recipe: Path, *options: str):
+    return CliRunner().invoke(cli, ["manifests", "--recipe-dir", str(recipe), *options])
+
+
+def test_command_skips_what_is_unchanged_and_redoes_what_is_not(recipe):
+    out = recipe / "data" / "train" / "cuts.jsonl.gz"
+
+    def done() -> bool:
+        before = out.stat().st_mtime_ns if out.exists() else 0
+        assert run(recipe).exit_code == 0
+        return out.stat().st_mtime_ns != before
+
+    write_raw(recipe / "data" / "raw", {"train": [row("u")]})
+    assert done()
+    assert not done()
+    write_raw(recipe / "data" / "raw", {"train": [row("u"), row("v")]})
+    assert done()
+    soundfile.write(recipe / "good.wav", noise(3), RATE)
+    assert done()
+    shutil.rmtree(out.parent)
+    assert done()
+    assert not done()
+    assert run(recipe, "--force").exit_code == 0
+    (recipe / "data" / "speakers.tsv").unlink()
+    assert done()
+
+
+def test_command_ends_with_a_summary_past_the_budget(recipe):
+    write_raw(recipe / "data" / "raw", {"train": [row("u"), row("v", "none.wav")]})
+    result = run(recipe)
+    assert isinstance(result.exception, DataError)
+    assert not (recipe / "data" / "train").exists()
+    assert run(recipe, "--set", "manifests.error_budget=0.5").exit_code == 0
+
+
+def test_no_transcript_leaves_the_manifests(recipe):
+    sets = {"train": [row("ok1", custom={"private": True}), *(r for r, _ in BAD)]}
+    write_raw(recipe / "data" / "raw", sets)
+    result = run(recipe, "--set", "manifests.error_budget=1")
+    assert result.exit_code == 0, result.exception
+    written = "".join(p.read_text() for p in recipe.glob("data/**/*.tsv"))
+    written += (recipe / "data" / "log" / "manifests.log").read_text() + result.output
+    assert "quarantined: 14 of 15" in written
+    assert "private words" not in written.lower()
+
+
+def test_nothing_to_do_names_the_stage(recipe):
+    result = run(recipe)
+    assert isinstance(result.exception, DataError)
+    assert "stages 0 and 1" in str(result.exception)
