@@ -1,0 +1,300 @@
+"""Generate the synthetic corpus: speakers in parallel, each written whole or not at all.
+
+A speaker whose directory holds what this configuration and these programs would make is left
+alone, so a killed run continues. The bytes depend on the configuration only, not on --nj.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import acoustics
+import click
+import numpy as np
+import soundfile
+from people import CorpusConfig, Speaker, cast, speaker_rng
+from sentences import Grammar, Sentence
+from tqdm import tqdm
+
+from asrlib.config import load_config
+from asrlib.errors import DataError, UserError
+from asrlib.files import atomic_dir, atomic_write
+from local.script import run
+
+HERE = Path(__file__).resolve().parent
+CONF = HERE.parent / "conf"
+LEAD_IN_S = (0.10, 0.30)  # before the first word
+TAIL_S = (0.25, 0.50)  # after the last
+BABBLE_VOICES = 6
+_ENGINE_RATE = 22050
+
+
+class Synthesiser:
+    """The synthesiser's process (espeak.py), for one series of requests."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(HERE / "espeak.py")]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __enter__(self) -> Synthesiser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+    def say(self, request: dict[str, Any]) -> tuple[np.ndarray, list[int]]:
+        """Speech in [-1, 1] at the engine's rate, and the first sample of each word.
+
+        Raises:
+            DataError: the engine does not run, or refuses the request.
+        """
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer either
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise DataError(
+                "egs/mini/local/espeak.py: the synthesiser does not run",
+                "run tools/install.sh, then this again",
+            )
+        answer = json.loads(line)
+        if "error" in answer:
+            raise DataError(answer["error"], "mend conf/corpus.yaml or conf/sentences.yaml")
+        if answer["sample_rate"] != _ENGINE_RATE:
+            raise DataError(
+                f"the synthesiser speaks at {answer['sample_rate']} Hz, not at {_ENGINE_RATE} Hz",
+                "install the locked version of espeakng-loader: tools/install.sh",
+            )
+        pcm = self._process.stdout.read(2 * answer["num_samples"])
+        return np.frombuffer(pcm, "<i2") / 32768.0, answer["starts"]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Audio at 16 kHz, and its words with their times in seconds."""
+
+    id: str
+    sentence: Sentence
+    samples: np.ndarray
+    words: list[tuple[str, float, float]]
+
+
+class Studio:
+    """Records one speaker: voice, vocal tract, room and noise stay the same throughout."""
+
+    def __init__(self, speaker: Speaker, seed: int, engine: Synthesiser) -> None:
+        self._speaker, self._seed, self._engine = speaker, seed, engine
+        self._tract = acoustics.VocalTract(speaker.vtl_ratio, _ENGINE_RATE)
+        rng = speaker_rng(seed, speaker.id, "room")
+        self._room = acoustics.room_response(rng, speaker.room_rt60, speaker.room_drr_db)
+        self._others = self._record_others() if speaker.noise == "babble" else []
+
+    def record(self, sentence: Sentence, utterance_id: str) -> Utterance:
+        """One utterance; depends on the utterances before it only through the engine's state."""
+        rng = speaker_rng(self._seed, utterance_id, "utterance")
+        speech, first_samples = self._engine.say(self._request(sentence.text, rng))
+        speech = self._tract.apply(speech)
+        lead = round(rng.uniform(*LEAD_IN_S) * acoustics.SAMPLE_RATE)
+        tail = round(rng.uniform(*TAIL_S) * acoustics.SAMPLE_RATE)
+        speech = np.pad(speech, (lead, tail))
+        offset = lead / acoustics.SAMPLE_RATE
+        starts = [offset + self._tract.seconds(n) for n in first_samples]
+        ends = acoustics.word_ends(speech, starts)
+        heard = acoustics.mix(
+            acoustics.reverberate(speech, self._room),
+            self._noise(rng, len(speech)),
+            self._speaker.level_dbfs,
+            self._speaker.snr_db,
+        )
+        times = [(round(a, 4), round(b, 4)) for a, b in zip(starts, ends, strict=True)]
+        words = [(w, *t) for w, t in zip(sentence.text.split(), times, strict=True)]
+        return Utterance(utterance_id, sentence, heard, words)
+
+    def _request(self, text: str, rng: np.random.Generator) -> dict[str, Any]:
+        """The rate and pitch asked for make up for the change of the vocal tract."""
+        semitones = self._speaker.pitch_semitones + 12 * np.log2(self._tract.ratio)
+        return {
+            "text": text,
+            "voice": f"{self._speaker.accent}+{self._speaker.variant}",
+            "rate": round(self._speaker.rate_wpm * self._tract.ratio),
+            "pitch": round(min(max(50 + 50 * semitones / 12, 0), 99)),
+            "range": round(self._speaker.intonation),
+            "seed": int(rng.integers(1 << 31)),
+        }
+
+    def _record_others(self) -> list[np.ndarray]:
+        rng = speaker_rng(self._seed, self._speaker.id, "others")
+        grammar = Grammar(CONF / "sentences.yaml")
+        voices = rng.permutation([f"en-us+{g}{i}" for g in "fm" for i in range(1, 6)])
+        resample = acoustics.VocalTract(1.0, _ENGINE_RATE).apply
+        others = []
+        for voice in voices[:BABBLE_VOICES]:
+            text = " ".join(grammar.draw(rng).text for _ in range(3))
+            request = {"text": text, "voice": str(voice), "rate": 170, "pitch": 50, "range": 50}
+            request["seed"] = int(rng.integers(1 << 31))
+            others.append(resample(self._engine.say(request)[0]))
+        return others
+
+    def _noise(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        if self._speaker.noise == "babble":
+            return acoustics.babble(rng, n, self._others)
+        return acoustics.NOISES[self._speaker.noise](rng, n)
+
+
+def speaker_dir(corpus: Path, speaker: Speaker) -> Path:
+    """Where a speaker's files lie."""
+    return corpus / speaker.set / speaker.id
+
+
+def speaker_key(config: CorpusConfig, speaker: Speaker) -> str:
+    """Hash of all that the speaker's bytes depend on."""
+    facts = [
+        dataclasses.asdict(speaker),
+        [config.seed, config.reserved_sentences, config.sets[speaker.set].seconds_per_speaker],
+        [version(name) for name in ("espeakng-loader", "numpy", "scipy", "soundfile")],
+        _programs_hash(),
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def _programs_hash() -> str:
+    paths = [p for p in sorted(HERE.glob("*.py")) if p.name != "raw.py"]
+    paths.append(CONF / "sentences.yaml")
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def is_complete(corpus: Path, speaker: Speaker, key: str) -> bool:
+    """Whether the speaker's directory holds everything, made with this key."""
+    place = speaker_dir(corpus, speaker)
+    try:
+        stored = json.loads((place / "speaker.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return stored["key"] == key and len(list(place.glob("*.flac"))) == stored["utterances"]
+
+
+def _utterances(config: CorpusConfig, speaker: Speaker) -> Iterator[Utterance]:
+    """Utterances until they last as long as the set wants."""
+    grammar = Grammar(CONF / "sentences.yaml")
+    rng = speaker_rng(config.seed, speaker.id, "sentences")
+    sentences = grammar.stream(rng, config.reserved_sentences, speaker.set != "train")
+    wanted = config.sets[speaker.set].seconds_per_speaker * acoustics.SAMPLE_RATE
+    done, count = 0, 0
+    with Synthesiser() as engine:
+        studio = Studio(speaker, config.seed, engine)
+        while done < wanted:
+            utterance = studio.record(next(sentences), f"{speaker.id}-{count:03d}")
+            done, count = done + len(utterance.samples), count + 1
+            yield utterance
+
+
+def generate_speaker(config: CorpusConfig, speaker: Speaker, corpus: Path) -> None:
+    """Write a speaker's FLAC files, utterances.jsonl and speaker.json; all or nothing.
+
+    Raises:
+        DataError: the synthesiser fails, or the disk does.
+    """
+    place = speaker_dir(corpus, speaker)
+    for leftover in place.parent.glob(f".{place.name}.*"):
+        shutil.rmtree(leftover)  # of a run that was killed
+    try:
+        with atomic_dir(place) as temp:
+            rows = [_write(temp, utterance, place) for utterance in _utterances(config, speaker)]
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            (temp / "utterances.jsonl").write_text(lines)
+            facts = {"key": speaker_key(config, speaker), "utterances": len(rows)}
+            facts["speaker"] = dataclasses.asdict(speaker)
+            (temp / "speaker.json").write_text(json.dumps(facts, indent=1) + "\n")
+    except (OSError, soundfile.LibsndfileError) as e:
+        raise DataError(f"{place}: not written: {e}", "free some space or permit writing") from e
+
+
+def _write(temp: Path, utterance: Utterance, place: Path) -> dict[str, Any]:
+    name = f"{utterance.id}.flac"
+    pcm = np.round(utterance.samples * 32767).astype(np.int16)
+    soundfile.write(temp / name, pcm, acoustics.SAMPLE_RATE, subtype="PCM_16")
+    return {
+        "id": utterance.id,
+        "audio": f"{place.parent.name}/{place.name}/{name}",
+        "intent": utterance.sentence.intent,
+        "text": utterance.sentence.text,
+        "duration": len(pcm) / acoustics.SAMPLE_RATE,
+        "words": utterance.words,
+    }
+
+
+def _job(config: CorpusConfig, speaker: Speaker, corpus: Path) -> tuple[str, str] | None:
+    """The worker: what went wrong, as plain strings that travel between processes."""
+    try:
+        generate_speaker(config, speaker, corpus)
+    except UserError as e:
+        return e.what, e.mend
+    return None
+
+
+def generate(config: CorpusConfig, corpus: Path, nj: int, force: bool) -> int:
+    """Generate what is missing; returns the number of speakers generated.
+
+    Raises:
+        DataError: as `generate_speaker`.
+    """
+    speakers = cast(config)
+    todo = [s for s in speakers if force or not is_complete(corpus, s, speaker_key(config, s))]
+    with (
+        ProcessPoolExecutor(nj) as pool,
+        tqdm(
+            total=len(speakers),
+            initial=len(speakers) - len(todo),
+            unit="speaker",
+            desc="corpus",
+            disable=None,
+        ) as bar,
+    ):
+        jobs = [pool.submit(_job, config, speaker, corpus) for speaker in todo]
+        for job in as_completed(jobs):
+            if error := job.result():
+                pool.shutdown(cancel_futures=True)
+                raise DataError(*error)
+            bar.update()
+    with atomic_write(corpus / "speakers.json") as f:
+        json.dump([dataclasses.asdict(s) for s in speakers], f, indent=1)
+    return len(todo)
+
+
+@click.command(help=__doc__)
+@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+@click.option("--corpus-dir", default="", help="Where to; default: corpus/ in the recipe.")
+@click.option("--nj", default=2, show_default=True, help="Processes.")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE")
+@click.option("--force", is_flag=True, help="Make everything anew.")
+def command(
+    recipe_dir: Path, corpus_dir: str, nj: int, overrides: tuple[str, ...], force: bool
+) -> None:
+    files = [CONF / "corpus.yaml", recipe_dir / "conf" / "corpus.yaml"]
+    config = load_config(CorpusConfig, "corpus", files, overrides)
+    corpus = (Path(corpus_dir) if corpus_dir else recipe_dir / "corpus").resolve()
+    made = generate(config, corpus, nj, force)
+    with atomic_write(recipe_dir / "data" / "corpus.json") as f:
+        json.dump({"title": "egs/mini, synthetic", "corpus_dir": str(corpus)}, f, indent=1)
+    click.echo(f"egs/mini, synthetic: {corpus}" + ("" if made else ": up to date"))
+
+
+if __name__ == "__main__":
+    run(command)

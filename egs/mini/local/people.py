@@ -1,0 +1,260 @@
+"""Who speaks in egs/mini: voices, rooms, homes, and the planted groups.
+
+Nobody here exists: a speaker is a set of parameters of the synthesiser and of the acoustics,
+drawn from conf/corpus.yaml, and a zip code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import zipcodes
+
+from asrlib.config import configclass
+from asrlib.errors import ConfigError
+
+REGIONS = {  # census divisions
+    "New England": "CT MA ME NH RI VT",
+    "Middle Atlantic": "NJ NY PA",
+    "East North Central": "IL IN MI OH WI",
+    "West North Central": "IA KS MN MO ND NE SD",
+    "South Atlantic": "DC DE FL GA MD NC SC VA WV",
+    "East South Central": "AL KY MS TN",
+    "West South Central": "AR LA OK TX",
+    "Mountain": "AZ CO ID MT NM NV UT WY",
+    "Pacific": "AK CA HI OR WA",
+}
+REGION_OF = {state: name for name, states in REGIONS.items() for state in states.split()}
+
+
+Noise = Literal["white", "pink", "hum", "babble"]
+
+
+@configclass
+class SetConfig:
+    """Size of a set; seconds of audio, lead-in and tail included."""
+
+    speakers: int
+    seconds_per_speaker: float
+
+
+@configclass
+class Population:
+    """Ranges and choices from which a speaker is drawn; units in conf/corpus.yaml."""
+
+    accents: dict[str, float]
+    rate_wpm: tuple[float, float]
+    pitch_semitones: tuple[float, float]
+    intonation: tuple[float, float]
+    vtl_ratio: tuple[float, float]
+    room_rt60: tuple[float, float]
+    room_drr_db: tuple[float, float]
+    level_dbfs: tuple[float, float]
+    snr_db: tuple[float, float]
+    noises: tuple[Noise, ...]
+    states: tuple[str, ...]
+    zip_prefixes: tuple[str, ...]
+
+
+@configclass
+class Group:
+    """A planted group: its speakers in each set, and where it differs from the population."""
+
+    speakers: dict[str, int]
+    accents: dict[str, float] | None = None
+    rate_wpm: tuple[float, float] | None = None
+    pitch_semitones: tuple[float, float] | None = None
+    intonation: tuple[float, float] | None = None
+    vtl_ratio: tuple[float, float] | None = None
+    room_rt60: tuple[float, float] | None = None
+    room_drr_db: tuple[float, float] | None = None
+    level_dbfs: tuple[float, float] | None = None
+    snr_db: tuple[float, float] | None = None
+    noises: tuple[Noise, ...] | None = None
+    states: tuple[str, ...] | None = None
+    zip_prefixes: tuple[str, ...] | None = None
+
+    def applied_to(self, population: Population) -> Population:
+        """The population as this group sees it."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(Population)}
+        return dataclasses.replace(population, **{k: v for k, v in own.items() if v is not None})
+
+
+@configclass
+class CorpusConfig:
+    """conf/corpus.yaml."""
+
+    seed: int
+    scale: float
+    reserved_sentences: float
+    sets: dict[str, SetConfig]
+    voices: dict[str, tuple[str, ...]]
+    population: Population
+    groups: dict[str, Group]
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One synthetic speaker: everything that makes the audio, and where the home stands.
+
+    Attributes:
+        accent, variant: language and variant of the synthesiser's voice.
+        gender: `f` or `m`, of the variant.
+        rate_wpm: words per minute, as heard (after the change of vocal-tract length).
+        pitch_semitones: relative to the variant's own, as heard.
+        vtl_ratio: vocal-tract length relative to the variant's own.
+        room_rt60, room_drr_db, noise, snr_db, level_dbfs: s, dB, kind, dB, dB re full scale.
+        zip, latitude, longitude, city, state, region: the home; region is a census division.
+        group: the planted group, `none` for the others.
+    """
+
+    id: str
+    set: str
+    group: str
+    gender: str
+    accent: str
+    variant: str
+    rate_wpm: float
+    pitch_semitones: float
+    intonation: float
+    vtl_ratio: float
+    room_rt60: float
+    room_drr_db: float
+    noise: str
+    snr_db: float
+    level_dbfs: float
+    zip: str
+    latitude: float
+    longitude: float
+    city: str
+    state: str
+    region: str
+
+    def meta(self) -> dict[str, str | float]:
+        """What a speaker table holds beyond id, set and gender."""
+        fields = dataclasses.asdict(self)
+        return {k: v for k, v in fields.items() if k not in ("id", "set", "gender")}
+
+
+def speaker_rng(seed: int, speaker: str, purpose: str) -> np.random.Generator:
+    """A random generator of this speaker's own, so that no speaker depends on another."""
+    return np.random.default_rng([seed, zlib.crc32(speaker.encode()), zlib.crc32(purpose.encode())])
+
+
+def cast(config: CorpusConfig) -> list[Speaker]:
+    """All speakers, sets in the order of the configuration.
+
+    Raises:
+        ConfigError: a group with unknown set, or more group speakers than the set has.
+    """
+    homes = _homes()
+    speakers: list[Speaker] = []
+    for name, size in config.sets.items():
+        for i, group in enumerate(_assign_groups(config, name, _scaled(size.speakers, config))):
+            gender = "fm"[i % 2]  # by turns, after the groups are shuffled: balanced overall
+            speakers.append(_draw(config, homes, f"{name}{i:03d}", name, group, gender))
+    return speakers
+
+
+def _scaled(count: int, config: CorpusConfig) -> int:
+    return max(1, round(count * config.scale))
+
+
+def _assign_groups(config: CorpusConfig, set_name: str, count: int) -> list[str]:
+    """The group of each of the set's speakers, in random order."""
+    planted: list[str] = []
+    for name, group in config.groups.items():
+        unknown = set(group.speakers) - set(config.sets)
+        if unknown:
+            raise ConfigError(
+                f"corpus.groups.{name}.speakers: no set {', '.join(sorted(unknown))}",
+                f"choose among {', '.join(config.sets)}",
+            )
+        share = group.speakers.get(set_name, 0)
+        planted += [name] * round(share * config.scale)
+    if len(planted) > count:
+        raise ConfigError(
+            f"corpus.groups: {len(planted)} planted speakers in {set_name}, which has {count}",
+            "plant fewer or enlarge the set",
+        )
+    groups = planted + ["none"] * (count - len(planted))
+    order = speaker_rng(config.seed, set_name, "groups").permutation(count)
+    return [groups[i] for i in order]
+
+
+def _draw(
+    config: CorpusConfig,
+    homes: Sequence[Mapping[str, str]],
+    speaker: str,
+    set_name: str,
+    group: str,
+    gender: str,
+) -> Speaker:
+    rng = speaker_rng(config.seed, speaker, "person")
+    population = config.population
+    if group in config.groups:
+        population = config.groups[group].applied_to(population)
+    variants = config.voices["female" if gender == "f" else "male"]
+    accents, weights = zip(*population.accents.items(), strict=True)
+
+    def uniform(limits: tuple[float, float]) -> float:
+        return round(float(rng.uniform(*limits)), 3)
+
+    home = _choose_home(rng, homes, population, group)
+    return Speaker(
+        id=speaker,
+        set=set_name,
+        group=group,
+        gender=gender,
+        accent=str(rng.choice(accents, p=np.array(weights) / sum(weights))),
+        variant=str(rng.choice(variants)),
+        rate_wpm=uniform(population.rate_wpm),
+        pitch_semitones=uniform(population.pitch_semitones),
+        intonation=uniform(population.intonation),
+        vtl_ratio=uniform(population.vtl_ratio),
+        room_rt60=uniform(population.room_rt60),
+        room_drr_db=uniform(population.room_drr_db),
+        noise=str(rng.choice(population.noises)),
+        snr_db=uniform(population.snr_db),
+        level_dbfs=uniform(population.level_dbfs),
+        zip=home["zip_code"],
+        latitude=float(home["lat"]),
+        longitude=float(home["long"]),
+        city=home["city"],
+        state=home["state"],
+        region=REGION_OF[home["state"]],
+    )
+
+
+@functools.cache
+def _homes() -> tuple[Mapping[str, str], ...]:
+    """Zip codes where people live: standard ones of the 50 states and D.C., with coordinates."""
+    return tuple(
+        z
+        for z in zipcodes.list_all()
+        if z["zip_code_type"] == "STANDARD"
+        and z["active"]
+        and z["state"] in REGION_OF
+        and float(z["lat"] or 0) != 0
+    )
+
+
+def _choose_home(
+    rng: np.random.Generator, homes: Sequence[Mapping[str, str]], p: Population, group: str
+) -> Mapping[str, str]:
+    if p.states:
+        homes = [h for h in homes if h["state"] in p.states]
+    if p.zip_prefixes:
+        homes = [h for h in homes if h["zip_code"].startswith(p.zip_prefixes)]
+    if not homes:
+        raise ConfigError(
+            f"corpus.groups.{group}: no zip code has these states and prefixes",
+            "widen states or zip_prefixes",
+        )
+    return homes[int(rng.integers(len(homes)))]

@@ -1,0 +1,46 @@
+"""Raw utterance tables of the synthetic corpus: text, word times, and all that is planted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from people import Speaker
+
+from asrlib.data.raw import RawUtterance, write_raw
+from local.corpus import locate
+from local.script import run
+
+
+def read_speaker(corpus: Path, speaker: Speaker) -> list[RawUtterance]:
+    """One speaker's utterances, in the order in which they were spoken."""
+    lines = (corpus / speaker.set / speaker.id / "utterances.jsonl").read_text().splitlines()
+    return [
+        RawUtterance(
+            id=row["id"],
+            audio=str(corpus / row["audio"]),
+            text=row["text"],
+            speaker=speaker.id,
+            gender=speaker.gender,
+            speaker_meta={"corpus": "mini", **speaker.meta()},
+            custom={"intent": row["intent"]},
+            words=tuple((word.upper(), start, end) for word, start, end in row["words"]),
+        )
+        for row in map(json.loads, lines)
+    ]
+
+
+@click.command(help=__doc__)
+@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+def command(recipe_dir: Path) -> None:
+    corpus = locate(recipe_dir)
+    sets: dict[str, list[RawUtterance]] = {}
+    for fields in json.loads((corpus / "speakers.json").read_text()):
+        speaker = Speaker(**fields)
+        sets.setdefault(speaker.set, []).extend(read_speaker(corpus, speaker))
+    write_raw(recipe_dir / "data" / "raw", sets)
+
+
+if __name__ == "__main__":
+    run(command)

@@ -1,0 +1,74 @@
+"""Sentences from the patterns of conf/sentences.yaml."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+_SLOT = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What is said, and the intent of the pattern it came from."""
+
+    intent: str
+    text: str
+
+
+class Grammar:
+    """Patterns with slots, expanded at random.
+
+    Args:
+        path: YAML with `intents` (intent -> patterns) and `slots` (slot -> values).
+    """
+
+    def __init__(self, path: Path) -> None:
+        content = yaml.load(path.read_text(), Loader=yaml.BaseLoader)  # so that `on` stays a word
+        self.intents: dict[str, list[str]] = content["intents"]
+        self.slots: dict[str, list[str]] = content["slots"]
+        self._patterns = [(i, pattern) for i, group in self.intents.items() for pattern in group]
+
+    def draw(self, rng: np.random.Generator) -> Sentence:
+        """One sentence: a pattern and values for its slots, all uniform."""
+        intent, text = self._patterns[int(rng.integers(len(self._patterns)))]
+        while match := _SLOT.search(text):
+            values = self.slots[match[1]]
+            value = values[int(rng.integers(len(values)))]
+            text = text[: match.start()] + value + text[match.end() :]
+        return Sentence(intent, text)
+
+    def stream(
+        self, rng: np.random.Generator, reserved: float, allow_reserved: bool
+    ) -> Iterator[Sentence]:
+        """Endless sentences, none twice.
+
+        Args:
+            reserved: the share of all sentences that is kept back for testing.
+            allow_reserved: whether these may come; False for the training set.
+        """
+        seen: set[str] = set()
+        while True:
+            sentence = self.draw(rng)
+            if sentence.text in seen:
+                continue
+            if is_reserved(sentence.text, reserved) and not allow_reserved:
+                continue
+            seen.add(sentence.text)
+            yield sentence
+
+    def vocabulary(self) -> set[str]:
+        """Every word that can be said."""
+        patterns = [p for group in (self.intents, self.slots) for v in group.values() for p in v]
+        return {word for p in patterns for word in _SLOT.sub(" ", p).split()}
+
+
+def is_reserved(text: str, share: float) -> bool:
+    """Whether a sentence is kept back for testing: decided by its text alone."""
+    return zlib.crc32(text.encode()) % 1000 < 1000 * share
