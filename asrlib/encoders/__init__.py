@@ -1,0 +1,44 @@
+"""Streaming encoders behind one interface, chosen by their config's `name`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.conv_rnnt import ConvRnntConfig, ConvRnntEncoder
+from asrlib.encoders.lstm import LstmConfig, LstmEncoder, LstmStackConfig
+from asrlib.encoders.state import (
+    flatten_state,
+    map_state,
+    stack_states,
+    unflatten_state,
+    unstack_state,
+)
+
+EncoderConfig = Annotated[LstmConfig | ConvRnntConfig, Field(discriminator="name")]
+
+_ENCODERS = {LstmConfig: LstmEncoder, ConvRnntConfig: ConvRnntEncoder}
+
+
+def build_encoder(config: EncoderConfig, num_bins: int) -> StreamingEncoder:
+    """The encoder that `config` describes, for frames of `num_bins` features."""
+    return _ENCODERS[type(config)](config, num_bins)
+
+
+__all__ = [
+    "ConvRnntConfig",
+    "ConvRnntEncoder",
+    "EncoderConfig",
+    "LstmConfig",
+    "LstmEncoder",
+    "LstmStackConfig",
+    "StreamingEncoder",
+    "build_encoder",
+    "flatten_state",
+    "map_state",
+    "stack_states",
+    "unflatten_state",
+    "unstack_state",
+]

@@ -1,0 +1,96 @@
+"""The interface that everything above leans on: an encoder that runs whole or in pieces.
+
+Shapes: B batch, T input frames, S output frames (S = T // subsampling), F features, D width.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asrlib.encoders.norm import GlobalNorm
+
+
+class StreamingEncoder(nn.Module, abc.ABC):
+    """Raw filter-bank frames to encoder frames, with a law.
+
+    For any split of the frames into pieces that are multiples of `subsampling`, the
+    concatenated outputs of `step` equal `forward` of the whole. Both are one code path:
+    `forward` advances the initial state by the whole utterance.
+
+    Attributes:
+        num_bins: features per input frame.
+        subsampling: input frames per output frame.
+        output_dim: features per output frame.
+        lookahead: future input frames that an output frame needs.
+        norm: global normalisation of the features, set from the training set's statistics.
+    """
+
+    lookahead: int = 0
+
+    def __init__(self, num_bins: int, subsampling: int, output_dim: int) -> None:
+        super().__init__()
+        self.num_bins = num_bins
+        self.subsampling = subsampling
+        self.output_dim = output_dim
+        self.norm = GlobalNorm(num_bins)
+
+    @abc.abstractmethod
+    def initial_state(self, batch_size: int, device: torch.device | None = None) -> Any:
+        """The state of `batch_size` streams that have heard nothing: all zeros."""
+
+    @abc.abstractmethod
+    def advance(self, x_BSF: Tensor, state: Any, mask_BS: Tensor | None) -> tuple[Tensor, Any]:
+        """Encode normalised, stacked frames and return the state after them.
+
+        Args:
+            x_BSF: S >= 1 frames of `subsampling * num_bins` features.
+            mask_BS: True where a frame is no padding; None when none is. Only training
+                (statistics over the batch) may depend on it.
+        """
+
+    def forward(self, x_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode whole utterances, padded at their end.
+
+        Args:
+            x_BTF: raw log filter-bank energies.
+            lengths_B: valid frames of each.
+
+        Returns:
+            h_BSD, and its valid lengths; frames short of a full `subsampling` are dropped.
+        """
+        lengths_B = torch.div(lengths_B, self.subsampling, rounding_mode="floor")
+        num_outputs = x_BTF.shape[1] // self.subsampling
+        if num_outputs == 0:
+            return x_BTF.new_zeros(x_BTF.shape[0], 0, self.output_dim), lengths_B
+        x_BSF = self._stack(x_BTF[:, : num_outputs * self.subsampling])
+        mask_BS = None
+        if self.training:
+            mask_BS = torch.arange(num_outputs, device=x_BTF.device) < lengths_B.unsqueeze(1)
+        state = self.initial_state(x_BTF.shape[0], x_BTF.device)
+        h_BSD, _ = self.advance(x_BSF, state, mask_BS)
+        return h_BSD, lengths_B
+
+    def step(self, x_BTF: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Encode the next frames of streams that advance alike.
+
+        Args:
+            x_BTF: raw log filter-bank energies, T a positive multiple of `subsampling`.
+
+        Raises:
+            ValueError: T is not such a multiple.
+        """
+        num_frames = x_BTF.shape[1]
+        if num_frames == 0 or num_frames % self.subsampling:
+            raise ValueError(
+                f"a step takes a positive multiple of {self.subsampling} frames, not {num_frames}"
+            )
+        return self.advance(self._stack(x_BTF), state, None)
+
+    def _stack(self, x_BTF: Tensor) -> Tensor:
+        """Normalise, then stack and skip: each output frame gets its `subsampling` inputs."""
+        x_BTF = self.norm(x_BTF)
+        return x_BTF.reshape(x_BTF.shape[0], -1, self.subsampling * self.num_bins)

@@ -1,0 +1,90 @@
+"""Normalisation that streams: of the features, globally; of activations, ignoring padding.
+
+Shapes: B batch, T input frames, S output frames, F features, D channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from asrlib.errors import DataError
+
+_MIN_STD = 1e-3
+
+
+class GlobalNorm(nn.Module):
+    """Subtract the training set's mean and divide by its standard deviation, per feature.
+
+    The statistics are buffers, so that a checkpoint carries them; until `set_stats` is called
+    they change nothing.
+    """
+
+    def __init__(self, num_bins: int) -> None:
+        super().__init__()
+        self.register_buffer("mean_F", torch.zeros(num_bins))
+        self.register_buffer("istd_F", torch.ones(num_bins))
+
+    def set_stats(self, mean_F: Tensor, std_F: Tensor) -> None:
+        """Take over global statistics; deviations below 0.001 are raised to that.
+
+        Raises:
+            DataError: wrong number of features, or values that are not finite.
+        """
+        mean_F, std_F = torch.as_tensor(mean_F), torch.as_tensor(std_F)
+        if mean_F.shape != self.mean_F.shape or std_F.shape != self.istd_F.shape:
+            raise DataError(
+                f"feature statistics of {mean_F.numel()} bins for a model of {self.mean_F.numel()}",
+                "compute features and statistics again with the model's number of bins",
+            )
+        if not (torch.isfinite(mean_F).all() and torch.isfinite(std_F).all()):
+            raise DataError(
+                "feature statistics are not finite", "compute features and statistics again"
+            )
+        self.mean_F.copy_(mean_F)
+        self.istd_F.copy_(1.0 / std_F.clamp(min=_MIN_STD))
+
+    def forward(self, x_BTF: Tensor) -> Tensor:
+        return (x_BTF - self.mean_F) * self.istd_F
+
+
+class MaskedBatchNorm(nn.Module):
+    """Batch normalisation (arXiv 1502.03167) whose statistics see valid frames only.
+
+    In training the statistics are those of the frames under the mask, so padding changes
+    nothing; in evaluation the running statistics are used, so frames are independent. As in
+    torch, the running variance is the unbiased one.
+    """
+
+    def __init__(self, dim: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.register_buffer("running_mean_D", torch.zeros(dim))
+        self.register_buffer("running_var_D", torch.ones(dim))
+
+    def forward(self, x_BSD: Tensor, mask_BS: Tensor | None) -> Tensor:
+        """Normalise; `mask_BS` (True: a valid frame, None: all valid) is used in training."""
+        if self.training:
+            mean_D, var_D = self._batch_stats(x_BSD, mask_BS)
+        else:
+            mean_D, var_D = self.running_mean_D, self.running_var_D
+        scale_D = self.weight * torch.rsqrt(var_D + self.eps)
+        return x_BSD * scale_D + (self.bias - mean_D * scale_D)
+
+    def _batch_stats(self, x_BSD: Tensor, mask_BS: Tensor | None) -> tuple[Tensor, Tensor]:
+        x_ND = x_BSD.reshape(-1, x_BSD.shape[-1])
+        if mask_BS is None:
+            mask_N = x_ND.new_ones(x_ND.shape[0])
+        else:
+            mask_N = mask_BS.reshape(-1).to(x_ND.dtype)
+        count = mask_N.sum().clamp(min=1.0)
+        mean_D = mask_N @ x_ND / count
+        var_D = mask_N @ (x_ND - mean_D).square() / count
+        with torch.no_grad():
+            unbiased_D = var_D * count / (count - 1.0).clamp(min=1.0)
+            self.running_mean_D.lerp_(mean_D, self.momentum)
+            self.running_var_D.lerp_(unbiased_D, self.momentum)
+        return mean_D, var_D

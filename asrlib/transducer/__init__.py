@@ -1,0 +1,28 @@
+"""The transducer: prediction network, joiner, pruned loss, and the model that joins them."""
+
+from __future__ import annotations
+
+from asrlib.transducer.joiner import Joiner
+from asrlib.transducer.loss import BLANK, LossConfig
+from asrlib.transducer.model import Transducer, TransducerConfig, TransducerLoss
+from asrlib.transducer.predictor import (
+    LstmPredictorConfig,
+    Predictor,
+    PredictorConfig,
+    StatelessConfig,
+    build_predictor,
+)
+
+__all__ = [
+    "BLANK",
+    "Joiner",
+    "LossConfig",
+    "LstmPredictorConfig",
+    "Predictor",
+    "PredictorConfig",
+    "StatelessConfig",
+    "Transducer",
+    "TransducerConfig",
+    "TransducerLoss",
+    "build_predictor",
+]

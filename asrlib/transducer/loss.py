@@ -1,0 +1,246 @@
+"""The pruned transducer loss (arXiv 2206.13236), per utterance; the only place that needs k2.
+
+Beyond k2's own functions: per-utterance losses whose gradient is exactly zero where an utterance
+is left out, FastEmit (arXiv 2010.11148) as an exact scaling of the label gradients, empty
+transcripts, utterances shorter than their transcript, and expected emission frames.
+
+Shapes: B batch, S encoder frames, U tokens, R prune range, D width, J joiner width, V vocabulary.
+In k2's own words `px` (B, U, S+1) are log-probabilities of emitting labels and `py` (B, U+1, S)
+of moving on a frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from asrlib.config import configclass
+from asrlib.transducer.joiner import Joiner
+from asrlib.transducer.lattice import gather_ranges, smoothed_logprobs
+
+BLANK = 0
+BACKEND = "k2"
+
+Scale = Annotated[float, Field(ge=0.0)]
+
+
+@configclass
+class LossConfig:
+    """The training loss.
+
+    Attributes:
+        prune_range: symbols kept per frame in the pruned loss.
+        simple_scale: weight of the simple loss after warm-up (before: 1).
+        warmup_steps: steps over which the weights go from (simple 1, pruned 0.1) to
+            (`simple_scale`, 1); 0: none.
+        lm_scale: share of the predictor-only part in the simple loss.
+        am_scale: share of the encoder-only part in the simple loss. Above 0 the loss of an
+            utterance depends on the others of its batch (k2 averages the predictor over them).
+        ctc_scale: weight of an auxiliary CTC loss; 0: no such layer.
+        delay_penalty: k2's, per frame: `((S - 1) / 2 - s) * penalty` is added to labels.
+        fast_emit: lambda: gradients of label emissions are multiplied by 1 + lambda.
+        rnnt_type: `modified` permits one symbol a frame at most.
+    """
+
+    prune_range: Annotated[int, Field(ge=2)] = 5
+    simple_scale: Scale = 0.5
+    warmup_steps: Annotated[int, Field(ge=0)] = 500
+    lm_scale: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
+    am_scale: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    ctc_scale: Scale = 0.0
+    delay_penalty: Scale = 0.0
+    fast_emit: Scale = 0.0
+    rnnt_type: Literal["regular", "modified"] = "regular"
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """The two sides of the lattice and the labels.
+
+    Attributes:
+        h_BSD: encoder output.
+        am_BSV: the same projected to the vocabulary, for the simple loss.
+        lengths_B: valid encoder frames.
+        d_BUD: predictor output for `[blank, tokens]`: U + 1 of them.
+        lm_BUV: the same projected to the vocabulary, for the simple loss.
+        tokens_BU: padded labels; U may be 0.
+        token_lengths_B: valid labels.
+    """
+
+    h_BSD: Tensor
+    am_BSV: Tensor
+    lengths_B: Tensor
+    d_BUD: Tensor
+    lm_BUV: Tensor
+    tokens_BU: Tensor
+    token_lengths_B: Tensor
+
+    def padded(self) -> LossInputs:
+        """The same lattices with at least one label column and no fewer frames than labels.
+
+        k2 asserts both for the batch, although its recursion, bounded per utterance, does not
+        need them.
+        """
+        label_pad = max(0, 1 - self.tokens_BU.shape[1])
+        num_tokens = self.tokens_BU.shape[1] + label_pad
+        frame_pad = max(0, num_tokens - self.h_BSD.shape[1])
+        return dataclasses.replace(
+            self,
+            h_BSD=F.pad(self.h_BSD, (0, 0, 0, frame_pad)),
+            am_BSV=F.pad(self.am_BSV, (0, 0, 0, frame_pad)),
+            d_BUD=F.pad(self.d_BUD, (0, 0, 0, label_pad)),
+            lm_BUV=F.pad(self.lm_BUV, (0, 0, 0, label_pad)),
+            tokens_BU=F.pad(self.tokens_BU, (0, label_pad)),
+        )
+
+    def boundary(self) -> Tensor:
+        """`[0, 0, labels, frames]` of each utterance, as k2 wants it."""
+        zeros_B = torch.zeros_like(self.lengths_B)
+        return torch.stack([zeros_B, zeros_B, self.token_lengths_B, self.lengths_B], dim=1)
+
+
+@dataclass(frozen=True)
+class PrunedLoss:
+    """Per-utterance losses in nats; infinite where no path exists.
+
+    Attributes:
+        simple_B: of the smoothed lattice with an additive joiner.
+        pruned_B: of the joiner's lattice within the pruning bounds.
+        emission_frames_BU: expected encoder frame of each label under the pruned posterior,
+            without gradient; 0 at padding.
+    """
+
+    simple_B: Tensor
+    pruned_B: Tensor
+    emission_frames_BU: Tensor
+
+
+def pruned_loss(joiner: Joiner, inputs: LossInputs, config: LossConfig) -> PrunedLoss:
+    """Simple (smoothed) loss, pruning bounds from its gradient, pruned loss; all in float32."""
+    k2 = _backend()
+    num_tokens = inputs.tokens_BU.shape[1]
+    inputs = inputs.padded()
+    boundary_B4 = inputs.boundary()
+    with torch.autocast(inputs.h_BSD.device.type, enabled=False):
+        px, py = smoothed_logprobs(
+            inputs.am_BSV.float(),
+            inputs.lm_BUV.float(),
+            inputs.tokens_BU,
+            boundary_B4,
+            blank=BLANK,
+            lm_scale=config.lm_scale,
+            am_scale=config.am_scale,
+            rnnt_type=config.rnnt_type,
+        )
+        simple_B, px_grad, py_grad = _recurse(px, py, boundary_B4, config)
+    ranges_BSR = k2.get_rnnt_prune_ranges(
+        px_grad=px_grad, py_grad=py_grad, boundary=boundary_B4, s_range=config.prune_range
+    )
+    am_BS1J = joiner.encoder_proj(inputs.h_BSD).unsqueeze(2)
+    lm_BSRJ = gather_ranges(joiner.decoder_proj(inputs.d_BUD), ranges_BSR)
+    logits_BSRV = joiner(am_BS1J, lm_BSRJ, project_input=False)
+    with torch.autocast(inputs.h_BSD.device.type, enabled=False):
+        px, py = k2.get_rnnt_logprobs_pruned(
+            logits=logits_BSRV.float(),
+            symbols=inputs.tokens_BU,
+            ranges=ranges_BSR,
+            termination_symbol=BLANK,
+            boundary=boundary_B4,
+            rnnt_type=config.rnnt_type,
+        )
+        pruned_B, px_grad, _ = _recurse(px, py, boundary_B4, config)
+    return PrunedLoss(simple_B, pruned_B, _expected_frames(px_grad[:, :num_tokens]))
+
+
+def _recurse(
+    px: Tensor, py: Tensor, boundary_B4: Tensor, config: LossConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss per utterance, and the occupations of labels and blanks."""
+    if config.delay_penalty > 0.0:
+        middle_B11 = ((boundary_B4[:, 3] - 1) / 2).reshape(-1, 1, 1)
+        frames = torch.arange(px.shape[2], device=px.device)
+        px = px + ((middle_B11 - frames) * config.delay_penalty).to(px.dtype)
+    scores_B, px_grad, py_grad = _Recursion.apply(px, py, boundary_B4, config.fast_emit)
+    return -scores_B, px_grad, py_grad
+
+
+class _Recursion(torch.autograd.Function):
+    """k2's forward-backward over (px, py), with FastEmit.
+
+    The gradient is the occupation times the upstream gradient, for `px` also times
+    (1 + fast_emit). Where the upstream gradient is zero, so is this one, even when the
+    occupation is not a number: an utterance without a path can be left out.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, px: Tensor, py: Tensor, boundary_B4: Tensor, fast_emit: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        scores_B, (px_grad, py_grad) = _backend().mutual_information_recursion(
+            px=px, py=py, boundary=boundary_B4, return_grad=True
+        )
+        ctx.save_for_backward(px_grad, py_grad)
+        ctx.fast_emit = fast_emit
+        ctx.mark_non_differentiable(px_grad, py_grad)
+        return scores_B, px_grad, py_grad
+
+    @staticmethod
+    def backward(ctx: Any, grad_B: Tensor, *_: Any) -> tuple[Tensor, Tensor, None, None]:
+        px_grad, py_grad = ctx.saved_tensors
+        grad_B11 = grad_B.reshape(-1, 1, 1)
+        left_out_B11 = grad_B11 == 0
+        px_grad = (px_grad * grad_B11 * (1.0 + ctx.fast_emit)).masked_fill(left_out_B11, 0.0)
+        return px_grad, (py_grad * grad_B11).masked_fill(left_out_B11, 0.0), None, None
+
+
+def _expected_frames(occupation_BUS: Tensor) -> Tensor:
+    """The mean frame of each label; 0 where it has no occupation."""
+    frames_S = torch.arange(
+        occupation_BUS.shape[2], device=occupation_BUS.device, dtype=occupation_BUS.dtype
+    )
+    weight_BU = occupation_BUS.sum(dim=2)
+    mean_BU = (occupation_BUS @ frames_S) / weight_BU.clamp(min=1e-8)
+    return torch.where(weight_BU > 0, mean_BU, torch.zeros_like(mean_BU))
+
+
+def ctc_loss(
+    log_probs_BSV: Tensor, lengths_B: Tensor, tokens_BU: Tensor, token_lengths_B: Tensor
+) -> Tensor:
+    """CTC loss (Graves et al. 2006) per utterance in nats.
+
+    Infinite, with zero gradient, where the frames do not suffice for the labels and the blanks
+    between equal neighbours; torch alone would give gradients that are not numbers.
+    """
+    loss_B = F.ctc_loss(
+        log_probs_BSV.transpose(0, 1),
+        tokens_BU,
+        lengths_B,
+        token_lengths_B,
+        blank=BLANK,
+        reduction="none",
+        zero_infinity=True,
+    )
+    positions_U = torch.arange(1, max(1, tokens_BU.shape[1]), device=tokens_BU.device)
+    repeats_BU = (tokens_BU[:, 1:] == tokens_BU[:, :-1]) & (
+        positions_U < token_lengths_B.unsqueeze(1)
+    )
+    infeasible_B = lengths_B < token_lengths_B + repeats_BU.sum(dim=1)
+    return loss_B.masked_fill(infeasible_B, float("inf"))
+
+
+def loss_scales(step: int, config: LossConfig) -> tuple[float, float]:
+    """Weights of simple and pruned loss at `step`: (1, 0.1) to (`simple_scale`, 1), linearly."""
+    done = min(1.0, step / config.warmup_steps) if config.warmup_steps else 1.0
+    return 1.0 - done * (1.0 - config.simple_scale), 0.1 + 0.9 * done
+
+
+def _backend() -> ModuleType:
+    return importlib.import_module(BACKEND)

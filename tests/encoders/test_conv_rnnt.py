@@ -1,0 +1,74 @@
+"""The ConvRNN-T's own parts: squeeze-excite, switches, sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from asrlib.config import from_dict
+from asrlib.encoders import ConvRnntConfig, build_encoder
+from asrlib.encoders.conv_rnnt import CausalSqueezeExcite, LocalCnn
+from asrlib.errors import ConfigError
+
+
+@torch.no_grad()
+def test_squeeze_excite_gates_by_the_mean_of_all_frames_so_far():
+    module = CausalSqueezeExcite(4)
+    z_BSD = torch.randn(2, 7, 4)
+    y_BSD, state = module(z_BSD, module.initial_state(2, z_BSD.device))
+    for i in range(7):
+        mean_BD = z_BSD[:, : i + 1].mean(dim=1)
+        gate_BD = module.excite(module.squeeze(mean_BD).relu()).sigmoid()
+        torch.testing.assert_close(y_BSD[:, i], z_BSD[:, i] * gate_BD)
+    torch.testing.assert_close(state.mean_BD, z_BSD.mean(dim=1))
+    assert state.count_B1.tolist() == [[7.0], [7.0]]
+
+
+def test_grouping_shrinks_only_the_dilated_convolutions():
+    dense, grouped = (
+        build_encoder(ConvRnntConfig(dim=16, grouped=grouped), 8) for grouped in (False, True)
+    )
+    sizes = [{n: p.numel() for n, p in e.named_parameters()} for e in (dense, grouped)]
+    changed = {n for n in sizes[0] if sizes[0][n] != sizes[1][n]}
+    assert changed == {f"blocks.{i}.conv.weight" for i in range(6)}
+    assert all(sizes[0][n] == 16 * sizes[1][n] for n in changed)
+
+
+def test_the_blocks_dilate_by_powers_of_two():
+    encoder = build_encoder(ConvRnntConfig(dim=4, global_blocks=5), 8)
+    assert [block.conv.dilation[0] for block in encoder.blocks] == [1, 2, 4, 8, 16]
+
+
+@torch.no_grad()
+def test_the_local_cnn_convolves_over_the_chosen_image():
+    x_BSF = torch.randn(2, 5, 12)  # three frames of four bins in each
+    images = {"frequency": x_BSF.unsqueeze(1), "channels": x_BSF.view(2, 5, 3, 4).transpose(1, 2)}
+    for stacking, x_BCSF in images.items():
+        config = ConvRnntConfig(
+            subsampling=3, dim=6, local_stacking=stacking, local_channels=(2, 3), local_kernel=3
+        )
+        cnn = LocalCnn(4, config)
+        for conv in cnn.convs:
+            padded = torch.nn.functional.pad(x_BCSF, (1, 1, 2, 0))
+            x_BCSF = torch.nn.functional.conv2d(padded, conv.weight, conv.bias).relu()
+        expected = cnn.output(x_BCSF.permute(0, 2, 3, 1).flatten(2))
+        y_BSD, _ = cnn(x_BSF, cnn.initial_state(2, x_BSF.device))
+        torch.testing.assert_close(y_BSD, expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"use_local": False, "use_global": False}, "use_local and encoder.use_global"),
+        ({"local_channels": []}, "local_channels"),
+        ({"local_kernel": 4}, "local_kernel: 4 is even"),
+        ({"local_channels": [4, 0]}, "local_channels"),
+        ({"global_blocks": 0}, "global_blocks"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"grouping": True}, "unknown key grouping"),
+        ({"lstm": {"hidden_dim": -1}}, "lstm.hidden_dim"),
+    ],
+)
+def test_a_wrong_value_is_named(values, match):
+    with pytest.raises(ConfigError, match=match):
+        from_dict(ConvRnntConfig, values)

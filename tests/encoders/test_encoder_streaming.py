@@ -1,0 +1,191 @@
+"""The law of all encoders: steps equal forward, the future changes no past, padding nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asrlib.encoders import (
+    ConvRnntConfig,
+    LstmConfig,
+    LstmStackConfig,
+    StreamingEncoder,
+    build_encoder,
+    flatten_state,
+    map_state,
+    stack_states,
+    unflatten_state,
+    unstack_state,
+)
+from asrlib.encoders.norm import GlobalNorm, MaskedBatchNorm
+
+NUM_BINS = 6
+PLAIN = LstmStackConfig(layers=2, hidden_dim=7, layer_norm=False, dropout=0.5)
+RICH = LstmStackConfig(layers=3, hidden_dim=8, projection_dim=5, residual=True, dropout=0.5)
+CONV = {"dim": 8, "local_channels": (3, 2), "global_blocks": 4, "output_dim": 5, "dropout": 0.5}
+CONFIGS = {
+    "lstm-plain": LstmConfig(subsampling=2, lstm=PLAIN, output_dim=5),
+    "lstm-rich": LstmConfig(subsampling=3, input_dim=9, lstm=RICH, output_dim=5),
+    "conv": ConvRnntConfig(subsampling=2, lstm=PLAIN, **CONV),
+    "conv-grouped": ConvRnntConfig(subsampling=3, lstm=RICH, grouped=True, **CONV),
+    "conv-channels": ConvRnntConfig(subsampling=3, lstm=PLAIN, local_stacking="channels", **CONV),
+    "conv-local": ConvRnntConfig(subsampling=2, lstm=PLAIN, use_global=False, **CONV),
+    "conv-global": ConvRnntConfig(subsampling=1, lstm=PLAIN, use_local=False, **CONV),
+    "conv-global-same-width": ConvRnntConfig(
+        subsampling=2, lstm=PLAIN, use_local=False, **{**CONV, "dim": 12}
+    ),
+    "conv-kernel-1": ConvRnntConfig(subsampling=2, lstm=PLAIN, local_kernel=1, **CONV),
+}
+encoders = pytest.mark.parametrize("name", CONFIGS)
+quick = settings(deadline=None, max_examples=12)
+
+
+def make(name: str) -> StreamingEncoder:
+    """An encoder in evaluation, its statistics far from trivial."""
+    torch.manual_seed(1)
+    encoder = build_encoder(CONFIGS[name], NUM_BINS).eval()
+    for module in encoder.modules():
+        if isinstance(module, GlobalNorm):
+            module.set_stats(torch.randn(NUM_BINS), torch.rand(NUM_BINS) + 0.5)
+        if isinstance(module, MaskedBatchNorm):
+            torch.nn.init.normal_(module.bias)
+            module.running_mean_D.normal_()
+            module.running_var_D.uniform_(0.5, 2.0)
+    return encoder
+
+
+def whole(encoder: StreamingEncoder, x_BTF: torch.Tensor) -> torch.Tensor:
+    lengths_B = torch.full((x_BTF.shape[0],), x_BTF.shape[1])
+    h_BSD, h_lengths_B = encoder(x_BTF, lengths_B)
+    assert h_BSD.shape == (x_BTF.shape[0], x_BTF.shape[1] // encoder.subsampling, 5)
+    assert h_lengths_B.tolist() == [h_BSD.shape[1]] * x_BTF.shape[0]
+    return h_BSD
+
+
+@encoders
+@quick
+@given(
+    pieces=st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    batch=st.integers(1, 3),
+    rest=st.integers(0, 2),
+    seed=st.integers(0, 999),
+)
+@torch.no_grad()
+def test_steps_equal_forward_for_any_split(name, pieces, batch, rest, seed):
+    encoder = make(name)
+    torch.manual_seed(seed)
+    sizes = [n * encoder.subsampling for n in pieces]
+    x_BTF = torch.randn(batch, sum(sizes) + min(rest, encoder.subsampling - 1), NUM_BINS)
+    state, outputs, start = encoder.initial_state(batch), [], 0
+    for size in sizes:
+        h_BSD, state = encoder.step(x_BTF[:, start : start + size], state)
+        outputs.append(h_BSD)
+        start += size
+    torch.testing.assert_close(torch.cat(outputs, 1), whole(encoder, x_BTF), atol=1e-4, rtol=0)
+
+
+@encoders
+@quick
+@given(frames=st.integers(1, 40), future=st.integers(0, 39), seed=st.integers(0, 999))
+@torch.no_grad()
+def test_the_future_changes_no_past_output(name, frames, future, seed):
+    encoder = make(name)
+    torch.manual_seed(seed)
+    x_BTF = torch.randn(1, frames * encoder.subsampling, NUM_BINS)
+    future = min(future, frames - 1)
+    changed_BTF = x_BTF.clone()
+    changed_BTF[:, future * encoder.subsampling] += 10.0
+    before, after = whole(encoder, x_BTF), whole(encoder, changed_BTF)
+    torch.testing.assert_close(before[:, :future], after[:, :future], atol=1e-6, rtol=0)
+    assert not torch.allclose(before[:, future:], after[:, future:], atol=1e-6)
+
+
+@encoders
+@quick
+@given(lengths=st.lists(st.integers(0, 30), min_size=1, max_size=4), seed=st.integers(0, 999))
+@torch.no_grad()
+def test_padding_changes_nothing(name, lengths, seed):
+    encoder = make(name)
+    torch.manual_seed(seed)
+    x_BTF = 9.0 * torch.randn(len(lengths), max(lengths) + 5, NUM_BINS)
+    h_BSD, h_lengths_B = encoder(x_BTF, torch.tensor(lengths))
+    assert h_lengths_B.tolist() == [length // encoder.subsampling for length in lengths]
+    for i, length in enumerate(lengths):
+        alone = whole(encoder, x_BTF[i : i + 1, :length])[0]
+        torch.testing.assert_close(h_BSD[i, : len(alone)], alone, atol=1e-4, rtol=0)
+
+
+@encoders
+@quick
+@given(joins=st.integers(1, 4), seed=st.integers(0, 999))
+@torch.no_grad()
+def test_a_stream_that_joins_a_running_batch_gives_what_it_gives_alone(name, joins, seed):
+    encoder = make(name)
+    torch.manual_seed(seed)
+    piece = 2 * encoder.subsampling
+    x_BTF = torch.randn(2, 6 * piece, NUM_BINS)
+    state = encoder.initial_state(1)
+    for i in range(joins):
+        _, state = encoder.step(x_BTF[:1, i * piece : (i + 1) * piece], state)
+    state = stack_states([state, encoder.initial_state(1)])
+    first_BTF = x_BTF[:1, joins * piece :]
+    second_BTF = x_BTF[1:, : first_BTF.shape[1]]
+    outputs = []
+    for part_BTF in torch.cat([first_BTF, second_BTF]).split(piece, dim=1):
+        h_BSD, state = encoder.step(part_BTF, stack_states(unstack_state(state)))
+        outputs.append(h_BSD)
+    h_BSD = torch.cat(outputs, dim=1)
+    expected = whole(encoder, x_BTF[:1])[:, joins * 2 :]
+    torch.testing.assert_close(h_BSD[:1], expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(h_BSD[1:], whole(encoder, second_BTF), atol=1e-4, rtol=0)
+
+
+@encoders
+@torch.no_grad()
+def test_a_state_survives_flattening_and_starts_with_zeros(name):
+    encoder = make(name)
+    x_BTF = torch.randn(2, 4 * encoder.subsampling, NUM_BINS)
+    zeros = encoder.initial_state(2)
+    assert all((t == 0).all() and t.shape[0] == 2 for t in flatten_state(zeros))
+    _, state = encoder.step(x_BTF, zeros)
+    restored = unflatten_state(map_state(torch.zeros_like, zeros), flatten_state(state))
+    torch.testing.assert_close(encoder.step(x_BTF, restored)[0], encoder.step(x_BTF, state)[0])
+
+
+@encoders
+@pytest.mark.parametrize("extra", [-1, 1])
+def test_a_step_refuses_what_is_no_multiple_of_the_subsampling(name, extra):
+    encoder = make(name)
+    frames = extra if encoder.subsampling > 1 else 0
+    x_BTF = torch.randn(1, 2 * encoder.subsampling * abs(frames) + frames, NUM_BINS)
+    with pytest.raises(ValueError, match="multiple"):
+        encoder.step(x_BTF, encoder.initial_state(1))
+
+
+@encoders
+def test_training_ignores_padding(name):
+    """Outputs and running statistics of a training batch depend on valid frames only."""
+    encoders = [make(name).train() for _ in range(2)]
+    lengths_B = torch.tensor([24, 12])
+    x_BTF = torch.randn(2, 24, NUM_BINS)
+    noisy_BTF = x_BTF.clone()
+    noisy_BTF[1, 12:] = 100.0
+    outputs = []
+    for encoder, x in zip(encoders, (x_BTF, noisy_BTF), strict=True):
+        torch.manual_seed(2)
+        outputs.append(encoder(x, lengths_B)[0])
+    half = 12 // encoders[0].subsampling
+    torch.testing.assert_close(outputs[0][0], outputs[1][0])
+    torch.testing.assert_close(outputs[0][1, :half], outputs[1][1, :half])
+    for a, b in zip(encoders[0].buffers(), encoders[1].buffers(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@encoders
+def test_every_parameter_learns(name):
+    encoder = make(name).train()
+    h_BSD, _ = encoder(torch.randn(3, 30, NUM_BINS), torch.tensor([30, 30, 20]))
+    h_BSD.square().sum().backward()
+    assert [n for n, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []

@@ -1,0 +1,96 @@
+"""Parameter counts: of the papers' configs per module, and of the small ones.
+
+The table of arXiv 2209.14868 gives sizes in millions. torch keeps two bias vectors per LSTM
+where the paper's sums need one, so that LSTM modules come out up to 0.1 % larger; the other
+tolerances are the rounding of the figures themselves, or are explained where they stand.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from asrlib.config import load_config
+from asrlib.transducer import Transducer, TransducerConfig
+
+PAPER_BINS, PAPER_VOCAB = 64, 2500
+
+
+def build(repo: Path, name: str, num_bins: int, vocab_size: int) -> Transducer:
+    files = [repo / "conf" / "model" / f"{name}.yaml"]
+    return Transducer(load_config(TransducerConfig, "model", files), num_bins, vocab_size)
+
+
+def millions(*modules: nn.Module) -> float:
+    return sum(p.numel() for module in modules for p in module.parameters()) / 1e6
+
+
+@pytest.fixture(scope="module")
+def conv_rnnt(repo: Path) -> Transducer:
+    return build(repo, "paper/conv_rnnt", PAPER_BINS, PAPER_VOCAB)
+
+
+@pytest.fixture(scope="module")
+def rnnt(repo: Path) -> Transducer:
+    return build(repo, "paper/rnnt", PAPER_BINS, PAPER_VOCAB)
+
+
+def test_convolutions(conv_rnnt):
+    encoder = conv_rnnt.encoder
+    assert millions(encoder.local) == pytest.approx(2.9, rel=0.02)
+    assert millions(*encoder.blocks) == pytest.approx(2.5, rel=0.03)
+    # The paper's sum holds the Linear after the concatenation too.
+    assert millions(encoder.local, encoder.blocks, encoder.merge) == pytest.approx(5.40, rel=0.01)
+
+
+def test_lstm_encoder(conv_rnnt):
+    # Six layers and a Linear are 18.86 by arithmetic; the paper prints 18.93 for seven.
+    assert millions(conv_rnnt.encoder.lstm) == pytest.approx(18.93, rel=0.01)
+    assert millions(conv_rnnt.encoder.lstm) == pytest.approx(18.86, rel=0.002)
+
+
+@pytest.mark.parametrize("model", ["rnnt", "conv_rnnt"])
+def test_joint_and_label_encoder(model, request):
+    model = request.getfixturevalue(model)
+    assert millions(model.joiner) == pytest.approx(1.28, rel=0.01)
+    assert millions(model.joiner) * 1e6 == 512 * 2500 + 2500
+    # 2500 x 256 are 0.64; the paper prints 0.62.
+    assert millions(model.predictor.embedding) == pytest.approx(0.62, rel=0.04)
+    assert millions(model.predictor.lstm, model.predictor.output) == pytest.approx(2.62, rel=0.01)
+
+
+@pytest.mark.parametrize(("model", "total"), [("rnnt", 30), ("conv_rnnt", 29)])
+def test_whole_models_without_what_only_training_needs(model, total, request):
+    counts = request.getfixturevalue(model).parameter_counts()
+    assert counts["training_only"] == 2 * (512 * 2500 + 2500)
+    deployed = sum(counts.values()) - counts["training_only"]
+    assert deployed / 1e6 == pytest.approx(total, abs=0.5)
+
+
+@pytest.mark.parametrize("vocab_size", [30, 500])
+def test_the_small_models_are_of_equal_size(repo, vocab_size):
+    sizes = []
+    for name in ("lstm", "conv_rnnt"):
+        counts = build(repo, name, 80, vocab_size).parameter_counts()
+        sizes.append(sum(counts.values()) - counts["training_only"])
+    assert all(3.4e6 <= size <= 4.5e6 for size in sizes)
+    assert max(sizes) / min(sizes) <= 1.05
+
+
+@pytest.mark.parametrize("name", ["lstm", "conv_rnnt", "paper/rnnt", "paper/conv_rnnt"])
+def test_the_files_spell_out_every_key(repo, name):
+    """A file that names every key of its config, so that a reader sees what can be changed."""
+    from omegaconf import OmegaConf
+
+    from asrlib.config import to_dict
+
+    path = repo / "conf" / "model" / f"{name}.yaml"
+    written = OmegaConf.to_container(OmegaConf.load(path))
+    config = load_config(TransducerConfig, "model", [path])
+
+    def keys(values: object) -> object:
+        return {k: keys(v) for k, v in values.items()} if isinstance(values, dict) else None
+
+    assert keys(written) == keys(to_dict(config))
