@@ -1,0 +1,1 @@
+"""The trainer, its optimiser and checkpoints; it knows of tasks, not of transducers."""

@@ -1,0 +1,84 @@
+"""AdamW's parameter groups, the learning-rate schedule, and averages of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from asrlib.training.config import TrainConfig
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW (arXiv 1711.05101); vectors and scalars (biases, norms) are not decayed."""
+    params = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in params if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]],
+        lr=config.peak_lr,
+        betas=(config.beta1, config.beta2),
+        eps=config.adam_eps,
+    )
+
+
+def lr_at(step: int, total_steps: int, config: TrainConfig) -> float:
+    """Learning rate of a step (from 0).
+
+    A straight line to `peak_lr` over `warmup_steps`, then constant, or a half cosine
+    (arXiv 1608.03983, one cycle) that reaches `final_lr_ratio` x peak at `total_steps`.
+    """
+    if step < config.warmup_steps:
+        return config.peak_lr * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.peak_lr
+    progress = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    return config.peak_lr * (config.final_lr_ratio + (1.0 - config.final_lr_ratio) * cosine)
+
+
+class Ema:
+    """Exponential moving average of all floating-point state, normalisation statistics included.
+
+    The decay grows as (1 + n) / (10 + n) with the number of updates n until it reaches `decay`,
+    so that the random start is forgotten early; our choice, after common practice.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the weights after an optimiser step."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.state[name].lerp_(value, 1.0 - decay)
+            else:
+                self.state[name].copy_(value)
+
+
+def average_states(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of state dicts, summed in float64; integer entries are those of the last.
+
+    Normalisation statistics are averaged as weights are.
+    """
+    sums: dict[str, Tensor] = {}
+    last: Mapping[str, Tensor] = {}
+    count = 0
+    for last in states:
+        count += 1
+        for name, value in last.items():
+            value_f64 = value.to(torch.float64)
+            sums[name] = sums[name] + value_f64 if name in sums else value_f64
+    return {
+        name: (sums[name] / count).to(value.dtype) if value.is_floating_point() else value.clone()
+        for name, value in last.items()
+    }

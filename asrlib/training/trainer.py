@@ -1,0 +1,276 @@
+"""The training loop of every task: steps, validations, checkpoints, resume.
+
+A run is a function of (task, config, seed): everything random in step n is drawn from a generator
+seeded by (seed, n), and batches are found by (epoch, number). So a run that is killed and
+continued ends in the same weights, to the bit on the CPU, as one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from asrlib.errors import CheckpointError, DataError, UserError
+from asrlib.training.checkpoint import CheckpointStore, average, save
+from asrlib.training.config import TrainConfig
+from asrlib.training.meter import Board, Meter, line
+from asrlib.training.signals import StopFlag
+from asrlib.training.stepper import Stepper
+from asrlib.training.task import Task
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run is: all that a checkpoint holds beside weights and moments.
+
+    Attributes:
+        step: optimiser steps done, skipped ones included.
+        epoch, batch: the next batch.
+        bad_steps: steps that met a non-finite loss or gradient.
+        history: (step, dev metric) of every validation.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    bad_steps: int = 0
+    history: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `final` is the finished model, or None when a `signal` stopped the run."""
+
+    step: int
+    final: Path | None
+    signal: signal.Signals | None
+
+
+class Trainer:
+    """Trains a task's model in a directory, from where an earlier run there left off.
+
+    Args:
+        task: model, data and loss.
+        config: length, optimiser, bookkeeping.
+        directory: gets checkpoints/, tensorboard/ and, at the end, final.pt.
+        identity: nested plain values that decide the weights (configuration, hashes of the
+            data); checkpoints of another identity are not continued.
+
+    Raises:
+        CheckpointError: from `resume`, when the checkpoints here are of another identity or all
+            corrupt; from `run`, when one cannot be written.
+        DataError: from `run`: an epoch without batches, or too many non-finite losses.
+    """
+
+    def __init__(
+        self, task: Task, config: TrainConfig, directory: Path, identity: Mapping[str, Any]
+    ) -> None:
+        self.task, self.config, self.dir = task, config, directory
+        self.identity = dict(identity)
+        self.payload = task.payload()
+        self.store = CheckpointStore(directory / "checkpoints", self.payload["kind"])
+        self.stepper = Stepper(task, config)
+        self.at = Position()
+
+    def run(self) -> Outcome:
+        """Train to the end; after SIGTERM or SIGINT finish the step, save and return."""
+        self.meter = Meter()
+        self.total_steps = self._count_steps()
+        self.board = Board(self.dir / "tensorboard", self.at.step)
+        with (
+            _torch_settings(self.config),
+            StopFlag() as self.stop,
+            contextlib.closing(self.board),
+            logging_redirect_tqdm(),
+        ):
+            with tqdm(
+                total=self.total_steps, initial=self.at.step, unit="step", disable=None
+            ) as self.bar:
+                while not self._is_done() and self.stop.signal is None:
+                    self._run_epoch()
+            if self.stop.signal is not None:
+                self._save()
+                logger.info("stopped by %s; run the same command to go on", self.stop.signal.name)
+                return Outcome(self.at.step, None, self.stop.signal)
+            if not self.at.history or self.at.history[-1][0] != self.at.step:
+                self._validate()
+            return Outcome(self.at.step, self._finish(), None)
+
+    def _count_steps(self) -> int:
+        steps = self.config.epochs * self.task.batches_per_epoch()
+        return min(steps, self.config.max_steps) if self.config.max_steps else steps
+
+    def _is_done(self) -> bool:
+        bound = self.config.max_steps
+        return self.at.epoch >= self.config.epochs or bool(bound and self.at.step >= bound)
+
+    # ---- epochs and steps
+
+    def _run_epoch(self) -> None:
+        self.task.model.train()
+        for batch in self._batches():
+            self._step(batch)
+            if self.config.valid_interval and self.at.step % self.config.valid_interval == 0:
+                self._validate()
+            if self._is_done() or self.stop.signal is not None:
+                return
+        if self.stop.signal is not None:
+            return
+        if self.at.batch == 0:
+            raise DataError(
+                "the training set gives no batches: no utterance fits the data config's limits",
+                "raise data.max_frames, or look at the log for what was left out",
+            )
+        self.at = replace(self.at, epoch=self.at.epoch + 1, batch=0)
+        if not self.config.valid_interval:
+            self._validate()
+
+    def _batches(self) -> Iterator[Any]:
+        """The rest of the epoch; ends early if loader workers died of the signal that stops us."""
+        try:
+            with self.meter.waiting():
+                batches = iter(self.task.train_batches(self.at.epoch, self.at.batch))
+            while True:
+                with self.meter.waiting():
+                    batch = next(batches, None)
+                self.stop.guard_children()
+                if batch is None:
+                    return
+                yield batch
+        except RuntimeError:
+            if self.stop.signal is None:
+                raise
+
+    def _step(self, batch: Any) -> None:
+        report = self.stepper.step(batch, self.at.step, self.total_steps)
+        if report.sums is not None:
+            self.meter.add(report.loss, report.sums, report.norm)
+        bad = self.at.bad_steps + bool(report.bad_ids)
+        self.at = replace(self.at, step=self.at.step + 1, batch=self.at.batch + 1, bad_steps=bad)
+        if report.bad_ids and bad > self.config.bad_batch_budget:
+            raise DataError(
+                f"{bad} steps met a non-finite loss or gradient, more than "
+                f"train.bad_batch_budget = {self.config.bad_batch_budget}; "
+                f"last: {' '.join(report.bad_ids)}",
+                "look at these utterances, lower train.peak_lr, or raise the budget",
+            )
+        self._report(report.lr)
+
+    def _report(self, lr: float) -> None:
+        self.bar.update()
+        if self.at.step % self.config.log_interval:
+            return
+        figures = self.meter.scalars() | {"lr": lr}
+        self.bar.set_postfix_str(f"loss {figures.get('loss', math.nan):.4g}")
+        where = f"epoch {self.at.epoch} step {self.at.step}/{self.total_steps}"
+        logger.info("%s: %s", where, line(figures))
+        self.board.write("train", figures, self.at.step)
+
+    # ---- validation and checkpoints
+
+    def _validate(self) -> None:
+        with self.meter.paused():
+            with self.stepper.averaged():
+                figures = self.task.evaluate()
+                logger.info("epoch %d step %d: dev: %s", self.at.epoch, self.at.step, line(figures))
+                self.board.write("dev", figures, self.at.step)
+                if self.config.best_by not in figures:
+                    raise UserError(
+                        f"train.best_by: {self.config.best_by} is not among the dev figures",
+                        f"choose one of {', '.join(figures)}",
+                    )
+                metric = figures[self.config.best_by]
+                self.at = replace(self.at, history=[*self.at.history, (self.at.step, metric)])
+                if self.at.step in self._best_steps():
+                    content = {"model": self.task.model.state_dict(), **self._facts()}
+                    self.store.save_best(self.at.step, content)
+            self._save()
+            last = [step for step, _ in self.at.history[-self.config.keep_last :]]
+            self.store.prune({*last, self.at.step}, self._best_steps())
+            self.task.model.train()
+
+    def _best_steps(self) -> list[int]:
+        """Steps of the best validations so far, best first; of equals the later."""
+        ranked = sorted(self.at.history, key=lambda v: (not math.isfinite(v[1]), v[1], -v[0]))
+        return [step for step, _ in ranked[: self.config.keep_best]]
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {"steps": self.at.step, "seed": self.config.seed, "history": self.at.history}
+        return {"payload": self.payload, "facts": {**facts, "identity": self.identity}}
+
+    def _save(self) -> None:
+        content = {**self.stepper.state(), "position": asdict(self.at), **self._facts()}
+        path = self.store.save_step(self.at.step, content)
+        logger.info("saved %s", path)
+
+    def resume(self) -> None:
+        """Go on from the newest intact checkpoint of this directory, if there is one."""
+        found = self.store.latest()
+        if found is None:
+            return
+        path, content = found
+        different = differences(content["facts"]["identity"], self.identity)
+        if different:
+            raise CheckpointError(
+                f"{path}: was trained otherwise: {'; '.join(different)}",
+                "give the same configuration to continue, another --name for a new run, "
+                "or --force to start over",
+            )
+        self.stepper.load_state(content)
+        self.at = Position(**content["position"])
+        logger.info("continuing from %s (epoch %d)", path, self.at.epoch)
+
+    def _finish(self) -> Path:
+        """Average the chosen checkpoints into final.pt, and say how it does on dev."""
+        if self.config.average_of == "best":
+            steps = self._best_steps()[: self.config.average]
+            mean = average([self.store.best_path(s) for s in steps], self.store.kind)
+        else:
+            steps = [step for step, _ in self.at.history[-self.config.average :]]
+            mean = average([self.store.step_path(s) for s in steps], self.store.step_kind)
+        self.task.model.load_state_dict(mean)
+        figures = self.task.evaluate()
+        logger.info("mean of steps %s: dev: %s", " ".join(map(str, steps)), line(figures))
+        facts = self._facts()
+        facts["facts"] |= {"averaged": steps, "dev": figures}
+        final = self.dir / "final.pt"
+        save(final, self.store.kind, {"model": self.task.model.state_dict(), **facts})
+        logger.info("wrote %s", final)
+        return final
+
+
+@contextlib.contextmanager
+def _torch_settings(config: TrainConfig) -> Iterator[None]:
+    """Threads as configured; denormal numbers, which LSTM states decay to, count as zero."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.num_threads)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(config.seed)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+
+
+def differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """Where two nests of plain values differ, as `section.key: old, now new`; None: no such key."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        found = []
+        for name in [*old, *(n for n in new if n not in old)]:
+            inner = f"{key}.{name}" if key else str(name)
+            found += differences(old.get(name), new.get(name), inner)
+        return found
+    return [] if old == new else [f"{key}: {old}, now {new}"]

@@ -1,0 +1,76 @@
+"""Schedule, parameter groups, averages."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from asrlib.training.config import TrainConfig
+from asrlib.training.optim import Ema, average_states, build_optimizer, lr_at
+
+CONFIG = TrainConfig(peak_lr=2e-3, warmup_steps=10, final_lr_ratio=0.1)
+
+
+def test_schedule_has_its_stated_points():
+    assert lr_at(0, 110, CONFIG) == pytest.approx(2e-4)
+    assert lr_at(9, 110, CONFIG) == pytest.approx(2e-3)
+    assert lr_at(10, 110, CONFIG) == pytest.approx(2e-3)
+    assert lr_at(60, 110, CONFIG) == pytest.approx(2e-3 * (0.1 + 0.9 / 2))
+    assert lr_at(110, 110, CONFIG) == pytest.approx(2e-4)
+
+
+@given(st.integers(0, 400), st.integers(1, 300), st.integers(0, 50))
+def test_schedule_rises_then_falls_and_stays_positive(step, total, warmup):
+    config = TrainConfig(warmup_steps=warmup, final_lr_ratio=0.1)
+    here, after = lr_at(step, total, config), lr_at(step + 1, total, config)
+    assert 0 < here <= config.peak_lr
+    assert after >= here if step + 1 < warmup else after <= here
+    if step >= max(total, warmup):
+        assert here == pytest.approx(0.1 * config.peak_lr) or total <= warmup
+
+
+def test_constant_schedule_stays():
+    config = TrainConfig(warmup_steps=5, schedule="constant")
+    assert {lr_at(s, 20, config) for s in range(5, 40)} == {config.peak_lr}
+
+
+def test_vectors_are_not_decayed():
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.LSTM(4, 2), nn.Embedding(5, 2))
+    decayed, free = build_optimizer(model, TrainConfig(weight_decay=0.1)).param_groups
+    assert decayed["weight_decay"] == 0.1
+    assert free["weight_decay"] == 0.0
+    assert {p.ndim for p in decayed["params"]} == {2}
+    assert {p.ndim for p in free["params"]} == {1}
+    assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
+
+
+def test_average_is_the_mean_in_double_precision():
+    torch.manual_seed(1)
+    states = [{"w": torch.randn(50) * 10.0**k, "n": torch.tensor(k)} for k in range(5)]
+    mean = average_states(iter(states))
+    exact = torch.stack([s["w"].double() for s in states]).mean(0).float()
+    assert torch.equal(mean["w"], exact)
+    assert mean["n"] == 4
+
+
+def test_average_of_one_is_itself():
+    state = {"w": torch.randn(7)}
+    assert torch.equal(average_states([state])["w"], state["w"])
+
+
+def test_ema_follows_its_recursion():
+    model = nn.BatchNorm1d(2)
+    ema = Ema(model, decay=0.2)
+    expected = model.running_mean.clone()
+    for n in range(6):
+        model.running_mean.fill_(float(n))
+        model.num_batches_tracked.fill_(n)
+        ema.update(model)
+        decay = min(0.2, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * n
+    assert torch.allclose(ema.state["running_mean"], expected)
+    assert ema.state["num_batches_tracked"] == 5
+    assert model.running_mean[0] == 5.0  # the model itself is left alone

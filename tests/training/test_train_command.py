@@ -1,0 +1,203 @@
+"""`python -m asrlib train` on a small recipe: what it leaves, skips, continues and refuses."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from small_transducer import write_recipe
+
+from asrlib.cli.train import command
+from asrlib.errors import CheckpointError, ConfigError, DataError, UserError
+from asrlib.training.model_io import load_transducer
+
+
+@pytest.fixture(autouse=True)
+def _logging():
+    """The command sets up logging for a process of its own; leave the tests' as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers = []  # else they would be closed
+    yield
+    root.handlers, root.level = handlers, level
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    return write_recipe(tmp_path / "egs")
+
+
+def run(recipe: Path, *options: str) -> int:
+    """Exit code; errors for the user are raised as they are."""
+    arguments = ["--recipe-dir", str(recipe), "--model", "tiny", *options]
+    result = CliRunner().invoke(command, arguments, standalone_mode=False)
+    if isinstance(result.exception, SystemExit):
+        return result.exception.code
+    if result.exception:
+        raise result.exception
+    return 0
+
+
+def log(recipe: Path, name: str = "tiny") -> str:
+    return (recipe / "exp" / name / "log" / "train.log").read_text()
+
+
+def test_leaves_what_decoding_and_people_need(recipe):
+    run(recipe)
+    out = recipe / "exp" / "tiny"
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert set(config) == {"model", "train", "data", "augment", "features"}
+    assert config["features"]["num_bins"] == 12
+    assert (out / "tensorboard").is_dir()
+    assert "dev: loss" in log(recipe)
+    model = load_transducer(out / "final.pt").model
+    assert model.encoder.norm.mean_F[0] == 0.5
+
+
+def test_complete_is_skipped_and_force_redoes(recipe):
+    run(recipe)
+    final = recipe / "exp" / "tiny" / "final.pt"
+    content, before = final.read_bytes(), final.stat().st_mtime_ns
+    run(recipe)
+    assert final.stat().st_mtime_ns == before
+    assert "final.pt: up to date" in log(recipe)
+    run(recipe, "--force")
+    assert final.stat().st_mtime_ns > before
+    assert final.read_bytes() == content
+
+
+def test_other_configuration_needs_another_name_or_force(recipe):
+    run(recipe)
+    final = recipe / "exp" / "tiny" / "final.pt"
+    content = final.read_bytes()
+    other = ("--set", "train.peak_lr=0.1")
+    with pytest.raises(CheckpointError, match=r"train\.peak_lr: 0\.002, now 0\.1"):
+        run(recipe, *other)
+    config = yaml.safe_load((recipe / "exp" / "tiny" / "config.yaml").read_text())
+    assert config["train"]["peak_lr"] == 0.002
+    run(recipe, *other, "--name", "fast")
+    assert final.read_bytes() == content
+    run(recipe, *other, "--force")
+    assert final.read_bytes() == (recipe / "exp" / "fast" / "final.pt").read_bytes() != content
+
+
+def test_what_does_not_touch_the_weights_may_change(recipe):
+    run(recipe)
+    run(recipe, "--set", "train.log_interval=7", "--set", "train.keep_last=5")
+    assert "continuing from" in log(recipe)
+
+
+def test_changed_data_is_not_continued(recipe):
+    run(recipe)
+    cmvn = recipe / "data" / "fbank" / "cmvn.json"
+    cmvn.write_text(cmvn.read_text().replace("0.5", "0.6"))
+    with pytest.raises(CheckpointError, match=r"input\.data/fbank/cmvn\.json"):
+        run(recipe)
+
+
+@pytest.mark.parametrize(
+    ("file", "stage"),
+    [
+        ("train/cuts_fbank.jsonl.gz", 2),
+        ("dev/cuts_fbank.jsonl.gz", 2),
+        ("fbank/cmvn.json", 2),
+        ("lang/bpe.model", 3),
+    ],
+)
+def test_missing_input(recipe, file, stage):
+    (recipe / "data" / file).unlink()
+    with pytest.raises(DataError, match=f"{file}: missing") as e:
+        run(recipe)
+    assert e.value.mend == f"run stage {stage} first"
+
+
+def test_half_written_manifest(recipe):
+    path = recipe / "data" / "train" / "cuts_fbank.jsonl.gz"
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(DataError, match=r"train/cuts_fbank\.jsonl\.gz: unreadable"):
+        run(recipe)
+
+
+def test_empty_manifest(recipe):
+    path = recipe / "data" / "dev" / "cuts_fbank.jsonl.gz"
+    path.write_bytes(gzip.compress(b""))
+    with pytest.raises(DataError, match=r"dev/cuts_fbank\.jsonl\.gz: holds no utterance"):
+        run(recipe)
+
+
+def test_manifest_whose_features_are_gone(recipe):
+    (recipe / "data" / "fbank" / "train" / "storage").rename(recipe / "elsewhere")
+    with pytest.raises(DataError, match="storage: missing, features that") as e:
+        run(recipe)
+    assert "stage 2" in e.value.mend
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"mean": [1.0]}', '{"mean": "x", "std": [1]}'])
+def test_spoilt_statistics(recipe, text):
+    (recipe / "data" / "fbank" / "cmvn.json").write_text(text)
+    with pytest.raises(DataError, match=r"cmvn\.json: not feature statistics"):
+        run(recipe)
+
+
+def test_statistics_of_other_features(recipe):
+    (recipe / "data" / "fbank" / "cmvn.json").write_text('{"mean": [1.0], "std": [1.0]}')
+    with pytest.raises(DataError, match="of 1 bins for a model of 12"):
+        run(recipe)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.peak_lrr=1", r"unknown key peak_lrr\n.*peak_lr"),
+        ("train.epochs=0", "key epochs"),
+        ("train.average=9", "must be kept"),
+        ("model.encoder.lstm.layerz=1", r"unknown key encoder\.lstm\.layerz"),
+    ],
+)
+def test_config_typo(recipe, override, message):
+    with pytest.raises(ConfigError, match=message):
+        run(recipe, "--set", override)
+
+
+def test_unknown_model_lists_the_known(recipe):
+    arguments = ["--recipe-dir", str(recipe), "--model", "tinny"]
+    result = CliRunner().invoke(command, arguments, standalone_mode=False)
+    assert isinstance(result.exception, UserError)
+    assert "tiny" in result.exception.mend
+
+
+def test_two_trainings_in_one_directory_are_refused(recipe):
+    out = recipe / "exp" / "tiny"
+    out.mkdir(parents=True)
+    with open(out / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another training is at work there"):
+            run(recipe)
+    run(recipe)
+
+
+def test_terminated_process_exits_143_and_goes_on_to_the_same_end(recipe, repo):
+    options = ["--set", "train.epochs=200", "--set", "train.max_steps=300", "--name", "long"]
+    arguments = ["train", "--recipe-dir", str(recipe), "--model", "tiny", *options]
+    process = subprocess.Popen([sys.executable, "-m", "asrlib", *arguments], cwd=repo)
+    checkpoints = recipe / "exp" / "long" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("step-*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(60) == 143
+    assert "stopped by SIGTERM; run the same command to go on" in log(recipe, "long")
+    run(recipe, *options)
+    run(recipe, *options, "--name", "whole")
+    whole, pieces = (recipe / "exp" / d / "final.pt" for d in ("whole", "long"))
+    assert whole.read_bytes() == pieces.read_bytes()
