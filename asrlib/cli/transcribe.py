@@ -1,0 +1,163 @@
+"""Text, and words with times, of any audio file; live too."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from asrlib.cli.common import PROJECT_DIR
+from asrlib.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from asrlib.streaming.recognizer import StreamingRecognizer
+    from asrlib.streaming.result import Result
+
+
+@click.command(name="transcribe")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="A final.pt, or the directory that holds it, for example egs/mini/exp/conv_rnnt.",
+)
+@click.option("--search", help="greedy, modified_beam or fast_beam, in place of decode.search.")
+@click.option("--endpoint", is_flag=True, help="Cut into segments where the speaker pauses.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per file: words with times.")
+@click.option("--live", is_flag=True, help="Show partial results as they come.")
+@click.option("--realtime", is_flag=True, help="Pace the audio like a microphone.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="decode.KEY=VALUE", help="Override conf/decode."
+)
+def command(
+    files: tuple[Path, ...],
+    model: Path | None,
+    search: str | None,
+    endpoint: bool,
+    as_json: bool,
+    live: bool,
+    realtime: bool,
+    overrides: tuple[str, ...],
+) -> None:
+    """Transcribe FILES of any rate and number of channels: one line of text each.
+
+    A file of silence gives an empty line. One that cannot be read is named on the standard error;
+    the others are still transcribed, and the exit code is 1.
+    """
+    if search is not None:
+        overrides = (*overrides, f"decode.search={search}")
+    if endpoint:
+        overrides = (*overrides, "decode.endpoint.enabled=true")
+    recognizer = _load(model, overrides)
+    failed = 0
+    for path in files:
+        screen = _Screen(sys.stderr if as_json else sys.stdout) if live else None
+        try:
+            result = _transcribe(recognizer, path, screen, realtime)
+        except DataError as e:
+            if screen is not None:
+                screen.clear()
+            click.echo(f"error: {_naming(path, e)}", err=True)
+            failed += 1
+            continue
+        if screen is not None:
+            screen.clear()
+        click.echo(
+            json.dumps(_to_json(path, result), ensure_ascii=False) if as_json else result.text
+        )
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _load(model: Path | None, overrides: tuple[str, ...]) -> StreamingRecognizer:
+    if model is None:
+        raise UserError(
+            "--model is missing", "give a trained model, for example --model egs/mini/exp/conv_rnnt"
+        )
+    checkpoint = model / "final.pt" if model.is_dir() else model
+    if not checkpoint.exists():
+        raise UserError(
+            f"--model {model}: no {checkpoint.name} there",
+            "train a model first (./run.sh), or give the directory that holds its final.pt",
+        )
+    import torch
+
+    from asrlib.config import load_config
+    from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+
+    config = load_config(DecodeConfig, "decode", [PROJECT_DIR / "conf/decode.yaml"], overrides)
+    torch.set_num_threads(config.num_threads)
+    return StreamingRecognizer.from_checkpoint(checkpoint, config)
+
+
+def _transcribe(
+    recognizer: StreamingRecognizer, path: Path, screen: _Screen | None, realtime: bool
+) -> Result:
+    from asrlib.audio.stream import read_pieces
+
+    stream = recognizer.create_stream()
+    begin, heard = time.monotonic(), 0.0
+    for samples_N, rate in read_pieces(path, recognizer.config.chunk_seconds):
+        heard += len(samples_N) / rate
+        if realtime:
+            time.sleep(max(0.0, begin + heard - time.monotonic()))
+        stream.accept(samples_N, rate)
+        recognizer.step([stream])
+        if screen is not None:
+            screen.show(recognizer.result(stream).text)
+    stream.finish()
+    recognizer.step([stream])
+    return recognizer.result(stream)
+
+
+class _Screen:
+    """Partial results: one line rewritten on a terminal, else a line for each change."""
+
+    def __init__(self, out: Any) -> None:
+        self._out = out
+        self._terminal = out.isatty()
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        if text == self._shown:
+            return
+        self._shown = text
+        if self._terminal:
+            columns = shutil.get_terminal_size().columns
+            text = "\r\x1b[K" + text[-(columns - 1) :]
+        print(text, end="" if self._terminal else "\n", file=self._out, flush=True)
+
+    def clear(self) -> None:
+        """Make room for the final text."""
+        if self._terminal and self._shown:
+            print("\r\x1b[K", end="", file=self._out, flush=True)
+
+
+def _naming(path: Path, error: DataError) -> DataError:
+    """The error with the file's name, if it has it not yet."""
+    return error if str(path) in error.what else DataError(f"{path}: {error.what}", error.mend)
+
+
+def _to_json(path: Path, result: Result) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "text": result.text,
+        "words": _words(result.words),
+        "segments": [
+            {"text": s.text, "words": _words(s.words), "final_time": _seconds(s.final_time)}
+            for s in result.segments
+        ],
+    }
+
+
+def _words(words: tuple[tuple[str, float, float], ...]) -> list[dict[str, Any]]:
+    return [{"word": w, "start": _seconds(a), "end": _seconds(b)} for w, a, b in words]
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

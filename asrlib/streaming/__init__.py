@@ -1,0 +1,10 @@
+"""The streaming recogniser: audio in pieces in, tokens with times out.
+
+Offline decoding is the same code with one long piece.
+"""
+
+from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+from asrlib.streaming.result import Result, Segment
+from asrlib.streaming.stream import Stream
+
+__all__ = ["DecodeConfig", "Result", "Segment", "Stream", "StreamingRecognizer"]

@@ -1,0 +1,151 @@
+"""Decoding a set of cuts: many at a time, each fed in chunks as if it were live.
+
+Shape suffixes: N samples.
+"""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lhotse import SupervisionSegment
+from lhotse.cut import Cut
+from torch import Tensor
+
+from asrlib.errors import DataError
+from asrlib.streaming.recognizer import StreamingRecognizer
+from asrlib.streaming.result import Result
+from asrlib.streaming.stream import Stream
+
+
+@dataclass
+class Cost:
+    """What decoding took; reading audio files is left out.
+
+    Attributes:
+        audio_seconds: length of the audio decoded, without tails.
+        cpu_seconds, wall_seconds: spent in features, model and search.
+    """
+
+    audio_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+    @property
+    def real_time(self) -> float:
+        """Wall-clock seconds per second of audio."""
+        return self.wall_seconds / self.audio_seconds if self.audio_seconds else 0.0
+
+    @property
+    def peak_memory_mb(self) -> float:
+        """Largest resident memory of this process so far, in MiB."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Add what the body takes."""
+        cpu, wall = time.process_time(), time.perf_counter()
+        yield
+        self.cpu_seconds += time.process_time() - cpu
+        self.wall_seconds += time.perf_counter() - wall
+
+
+@dataclass(frozen=True)
+class _Running:
+    cut: Cut
+    stream: Stream
+    chunks: Iterator[Tensor]
+    rate: int
+
+
+def decode_cuts(
+    recognizer: StreamingRecognizer, cuts: Iterable[Cut]
+) -> tuple[Iterator[tuple[Cut, Result]], Cost]:
+    """Decode cuts, at most `max_streams` at a time; a finished one makes room for the next.
+
+    Returns:
+        the cuts with their final results, in order of completion; what it cost, complete when
+        the former is exhausted.
+
+    Raises:
+        DataError: a cut's audio cannot be read; names its id.
+    """
+    cost = Cost()
+    return _decode(recognizer, iter(cuts), cost), cost
+
+
+def _decode(
+    recognizer: StreamingRecognizer, cuts: Iterator[Cut], cost: Cost
+) -> Iterator[tuple[Cut, Result]]:
+    config = recognizer.config
+    running: list[_Running] = []
+    while True:
+        room = config.max_streams - len(running)
+        for cut in itertools.islice(cuts, room):
+            running.append(_open(recognizer, cut))
+            cost.audio_seconds += cut.duration
+        if not running:
+            return
+        with cost.measured():
+            for r in running:
+                chunk_N = next(r.chunks, None)
+                if chunk_N is None:
+                    r.stream.finish()
+                else:
+                    r.stream.accept(chunk_N, r.rate)
+            recognizer.step([r.stream for r in running])
+            done = [(r.cut, recognizer.result(r.stream)) for r in running if r.stream.finished]
+        running = [r for r in running if not r.stream.finished]
+        yield from done
+
+
+def _open(recognizer: StreamingRecognizer, cut: Cut) -> _Running:
+    try:
+        samples_CN = torch.from_numpy(cut.load_audio())
+    except Exception as e:  # lhotse's readers raise many kinds
+        raise DataError(
+            f"cut {cut.id}: its audio cannot be read: {str(e).splitlines()[0] if str(e) else e!r}",
+            "bring the corpus back to where stage 1 found it, or run stage 1 again",
+        ) from e
+    samples_N = samples_CN.mean(0)
+    length = max(1, round(recognizer.config.chunk_seconds * cut.sampling_rate))
+    chunks = iter(samples_N.split(length))
+    return _Running(cut, recognizer.create_stream(), chunks, cut.sampling_rate)
+
+
+def hyp_line(cut: Cut, result: Result) -> dict[str, Any]:
+    """One line of hyp.jsonl; times in seconds, rounded to a tenth of a millisecond."""
+    supervisions = cut.supervisions
+    first = supervisions[0] if supervisions else None
+    line = {
+        "id": cut.id,
+        "speaker": (first and first.speaker) or "",
+        "ref": " ".join(s.text for s in supervisions if s.text),
+        "hyp": result.text,
+        "duration": round(cut.duration, 4),
+        "tokens": list(result.pieces),
+        "token_times": [round(t, 4) for t in result.token_times],
+        "hyp_words": [[w, round(start, 4), round(end, 4)] for w, start, end in result.words],
+        "ref_words": _ref_words(supervisions),
+        "final_time": None if result.final_time is None else round(result.final_time, 4),
+    }
+    if any((s.custom or {}).get("private") for s in supervisions):
+        line["private"] = True
+    return line
+
+
+def _ref_words(supervisions: Iterable[SupervisionSegment]) -> list[list[Any]] | None:
+    """The words' times from the cut's start, None unless known of every supervision."""
+    words = []
+    for supervision in supervisions:
+        alignment = (supervision.alignment or {}).get("word")
+        if alignment is None:
+            return None
+        words += [[a.symbol, round(a.start, 4), round(a.end, 4)] for a in alignment]
+    return words

@@ -1,0 +1,205 @@
+"""k2's fast beam search over a trivial graph: the one search that needs k2.
+
+Shape suffixes: B streams, N contexts of all streams, C context tokens of a stateless predictor,
+S output frames, D encoder width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from asrlib.config import configclass
+from asrlib.errors import ConfigError
+from asrlib.streaming.greedy import BLANK
+from asrlib.streaming.search import Hypothesis
+from asrlib.transducer.model import Transducer
+from asrlib.transducer.predictor import StatelessPredictor
+
+NO_SYMBOL = -1
+
+
+@configclass
+class FastBeamConfig:
+    """k2 fast beam search.
+
+    Attributes:
+        beam: width in natural-log probability: how far below the best a state may lie.
+        max_contexts: token contexts kept per stream and frame.
+        max_states: graph states kept per stream and frame.
+        max_lattice_frames: output frames after which the best path so far is settled and a new
+            lattice begins behind it: bounds memory and time on long streams.
+    """
+
+    beam: float = Field(default=20.0, gt=0)
+    max_contexts: int = Field(default=8, ge=1)
+    max_states: int = Field(default=64, ge=1)
+    max_lattice_frames: int = Field(default=1000, ge=1)
+
+
+class Lattices:
+    """The lattices of the streams that last advanced together; best paths found on demand."""
+
+    def __init__(self, k2: Any, decoding: Any, num_frames: Sequence[int]) -> None:
+        self._k2 = k2
+        self._decoding = decoding
+        self._num_frames = list(num_frames)
+        self._paths: list[tuple[list[int], list[float]]] | None = None
+
+    def path(self, index: int) -> tuple[list[int], list[float]]:
+        """Per frame of stream `index`, the best path's symbol and log-probability."""
+        if self._paths is None:
+            lattice = self._decoding.format_output(self._num_frames, allow_partial=True)
+            best = self._k2.shortest_path(lattice, use_double_scores=True)
+            fsas = [best[i] for i in range(len(self._num_frames))]
+            # The last arc enters the final state and stands for no frame.
+            self._paths = [(f.labels.tolist()[:-1], f.scores.tolist()[:-1]) for f in fsas]
+        return self._paths[index]
+
+
+@dataclass
+class FastBeamState:
+    """A stream's lattice, and what was settled before it began.
+
+    Attributes:
+        start: output frame at which the lattice begins.
+        length: frames in the lattice.
+        history_C: the predictor's context at the lattice's start.
+        settled: the hypothesis before the lattice.
+    """
+
+    stream: Any
+    start: int
+    history_C: Tensor
+    length: int = 0
+    settled: Hypothesis = field(default_factory=Hypothesis)
+    lattices: Lattices | None = None
+    index: int = 0
+
+
+class FastBeamSearch:
+    """Fast beam search of k2 (Kang et al. 2022, arXiv 2211.00484), one symbol a frame.
+
+    The best path is that of the lattice kept so far, so tokens already shown may be rewritten.
+
+    Raises:
+        ConfigError: the predictor is not stateless, or k2 is not installed.
+    """
+
+    def __init__(self, model: Transducer, config: FastBeamConfig) -> None:
+        if not isinstance(model.predictor, StatelessPredictor):
+            raise ConfigError(
+                "decode.search fast_beam needs a stateless predictor, which this model has not",
+                "choose modified_beam or greedy",
+            )
+        try:
+            import k2
+        except ImportError as e:
+            raise ConfigError(
+                f"decode.search fast_beam needs k2, which cannot be imported ({e})",
+                "choose modified_beam, or install k2 with tools/install.sh",
+            ) from e
+        self.model = model
+        self.config = config
+        self.predictor = model.predictor
+        self.context_size = model.predictor.context
+        self.vocab_size = model.joiner.output_linear.out_features
+        self._k2 = k2
+
+    def initial_state(self, frame: int = 0) -> FastBeamState:
+        """State of a new segment that starts at output frame `frame`."""
+        history_C = torch.full((self.context_size,), NO_SYMBOL, dtype=torch.int64)
+        history_C[-1] = BLANK
+        return FastBeamState(None, frame, history_C)
+
+    @torch.no_grad()
+    def advance(self, h_BSD: Tensor, states: Sequence[FastBeamState]) -> None:
+        """Consume S frames of each stream; updates `states` in place."""
+        am_BSJ = self.model.joiner.encoder_proj(h_BSD)
+        s, total = 0, am_BSJ.shape[1]
+        while s < total:
+            for state in states:
+                if state.length == self.config.max_lattice_frames:
+                    self._settle(state)
+            room = min(self.config.max_lattice_frames - state.length for state in states)
+            n = min(total - s, room)
+            self._extend(am_BSJ[:, s : s + n], states)
+            s += n
+
+    def _extend(self, am_BSJ: Tensor, states: Sequence[FastBeamState]) -> None:
+        """Grow all lattices by the same number of frames."""
+        k2, config = self._k2, self.config
+        for state in states:
+            if state.stream is None:
+                graph = k2.trivial_graph(self.vocab_size - 1, device=am_BSJ.device)
+                state.stream = k2.RnntDecodingStream(graph)
+        decoding = k2.RnntDecodingStreams(
+            [state.stream for state in states],
+            k2.RnntDecodingConfig(
+                vocab_size=self.vocab_size,
+                decoder_history_len=self.context_size,
+                beam=config.beam,
+                max_contexts=config.max_contexts,
+                max_states=config.max_states,
+            ),
+        )
+        history_BC = torch.stack([state.history_C for state in states]).to(am_BSJ.device)
+        for s in range(am_BSJ.shape[1]):
+            shape, context_NC = decoding.get_contexts()
+            row_N = shape.row_ids(1).long()
+            y_NC = _with_history(context_NC.long(), history_BC[row_N])
+            lm_NJ = self.model.joiner.decoder_proj(self.predictor.windows(y_NC)[:, 0])
+            logits_NV = self.model.joiner(am_BSJ[row_N, s], lm_NJ, project_input=False)
+            decoding.advance(logits_NV.float().log_softmax(-1))
+        decoding.terminate_and_flush_to_streams()
+        for state in states:
+            state.length += am_BSJ.shape[1]
+        lattices = Lattices(k2, decoding, [state.length for state in states])
+        for index, state in enumerate(states):
+            state.lattices, state.index = lattices, index
+
+    def _settle(self, state: FastBeamState) -> None:
+        """Make the best path final and begin a new lattice behind it."""
+        state.settled = self.best(state)
+        tokens_C = torch.tensor(state.settled.tokens[-self.context_size :], dtype=torch.int64)
+        initial_C = self.initial_state().history_C
+        state.history_C = torch.cat([initial_C, tokens_C])[-self.context_size :]
+        state.start += state.length
+        state.length, state.stream, state.lattices = 0, None, None
+
+    def best(self, state: FastBeamState) -> Hypothesis:
+        """The lattice's best path behind what was settled before."""
+        if state.lattices is None:
+            return state.settled
+        symbols, log_probs = state.lattices.path(state.index)
+        emitted = [i for i, symbol in enumerate(symbols) if symbol != BLANK]
+        settled = state.settled
+        return Hypothesis(
+            settled.tokens + tuple(symbols[i] for i in emitted),
+            settled.frames + tuple(state.start + i for i in emitted),
+            settled.log_probs + tuple(log_probs[i] for i in emitted),
+            settled.score + math.fsum(log_probs),
+        )
+
+    def last_frame(self, state: FastBeamState) -> int | None:
+        """Frame of the best path's last token, None while it has none."""
+        frames = self.best(state).frames
+        return frames[-1] if frames else None
+
+
+def _with_history(context_NC: Tensor, history_NC: Tensor) -> Tensor:
+    """Replace the zeros with which k2 begins a context by the tokens before the lattice.
+
+    k2 starts at [0, ..., 0], where training starts at [-1, ..., -1, 0]; zero is never a token.
+    """
+    known_N1 = (context_NC != 0).sum(1, keepdim=True)
+    size = context_NC.shape[1]
+    position_C = torch.arange(size, device=context_NC.device)
+    shifted_NC = history_NC.gather(1, (position_C + known_N1).clamp(max=size - 1))
+    return torch.where(context_NC == 0, shifted_NC, context_NC)

@@ -1,0 +1,131 @@
+"""Greedy search: at each frame the most probable symbol, until blank or a limit.
+
+Shape suffixes: B streams, N emitting streams, S output frames, D encoder width, J joiner width,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from asrlib.config import configclass
+from asrlib.encoders.state import stack_states, unstack_state
+from asrlib.streaming.search import Hypothesis
+from asrlib.transducer.model import Transducer
+
+BLANK = 0
+
+
+@configclass
+class GreedyConfig:
+    """Greedy search.
+
+    Attributes:
+        max_symbols_per_frame: tokens one output frame may emit; None: 1 where the model was
+            trained with at most one (`loss.rnnt_type: modified`; such a model repeats a token
+            as long as it is asked), else 3.
+    """
+
+    max_symbols_per_frame: Annotated[int, Field(ge=1)] | None = None
+
+
+@dataclass
+class GreedyState:
+    """A stream's predictor and what it emitted so far."""
+
+    frame: int
+    predictor_state: Any
+    decoder_J: Tensor
+    tokens: list[int] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
+    score: float = 0.0
+
+
+def start_predictor(model: Transducer) -> tuple[Any, Tensor]:
+    """State and projected output (J) of the predictor that has seen only the start (blank)."""
+    device = next(model.parameters()).device
+    blank_B = torch.full((1,), BLANK, dtype=torch.int64, device=device)
+    state = model.predictor.initial_state(1)
+    decoder_BD, state = model.predictor.step(blank_B, state)
+    return state, model.joiner.decoder_proj(decoder_BD)[0]
+
+
+def advance_predictor(
+    model: Transducer, tokens: Sequence[int], predictor_states: Sequence[Any]
+) -> tuple[list[Any], Tensor]:
+    """Feed one token to each of N predictors; their states and projected outputs (N, J)."""
+    device = next(model.parameters()).device
+    y_N = torch.tensor(tokens, dtype=torch.int64, device=device)
+    decoder_ND, state = model.predictor.step(y_N, stack_states(list(predictor_states)))
+    return unstack_state(state), model.joiner.decoder_proj(decoder_ND)
+
+
+class GreedySearch:
+    """Greedy search, batched over streams (Graves 2012, arXiv 1211.3711, with a symbol limit)."""
+
+    def __init__(self, model: Transducer, config: GreedyConfig) -> None:
+        self.model = model
+        default = 1 if model.config.loss.rnnt_type == "modified" else 3
+        self.max_symbols = config.max_symbols_per_frame or default
+
+    @torch.no_grad()
+    def initial_state(self, frame: int = 0) -> GreedyState:
+        """State of a new segment that starts at output frame `frame`."""
+        predictor_state, decoder_J = start_predictor(self.model)
+        return GreedyState(frame, predictor_state, decoder_J)
+
+    @torch.no_grad()
+    def advance(self, h_BSD: Tensor, states: Sequence[GreedyState]) -> None:
+        """Consume S frames of each stream; updates `states` in place."""
+        am_BSJ = self.model.joiner.encoder_proj(h_BSD)
+        lm_BJ = torch.stack([state.decoder_J for state in states])
+        for s in range(am_BSJ.shape[1]):
+            self._frame(am_BSJ[:, s], lm_BJ, states)
+        for b, state in enumerate(states):
+            state.decoder_J = lm_BJ[b].clone()
+
+    def _frame(self, am_BJ: Tensor, lm_BJ: Tensor, states: Sequence[GreedyState]) -> None:
+        """One frame of all streams; rows of `lm_BJ` change where a token is emitted."""
+        active = list(range(len(states)))
+        for _ in range(self.max_symbols):
+            logits_NV = self.model.joiner(am_BJ[active], lm_BJ[active], project_input=False)
+            log_prob_N, token_N = logits_NV.float().log_softmax(-1).max(-1)
+            emitted = []
+            scored = zip(active, token_N.tolist(), log_prob_N.tolist(), strict=True)
+            for b, token, log_prob in scored:
+                state = states[b]
+                state.score += log_prob
+                if token != BLANK:
+                    state.tokens.append(token)
+                    state.frames.append(state.frame)
+                    state.log_probs.append(log_prob)
+                    emitted.append(b)
+            if not emitted:
+                break
+            new, lm_BJ[emitted] = advance_predictor(
+                self.model,
+                [states[b].tokens[-1] for b in emitted],
+                [states[b].predictor_state for b in emitted],
+            )
+            for b, predictor_state in zip(emitted, new, strict=True):
+                states[b].predictor_state = predictor_state
+            active = emitted
+        for state in states:
+            state.frame += 1
+
+    def best(self, state: GreedyState) -> Hypothesis:
+        """All that was emitted."""
+        return Hypothesis(
+            tuple(state.tokens), tuple(state.frames), tuple(state.log_probs), state.score
+        )
+
+    def last_frame(self, state: GreedyState) -> int | None:
+        """Frame of the last token, None while there is none."""
+        return state.frames[-1] if state.frames else None

@@ -1,0 +1,223 @@
+"""Modified beam search: at most one symbol a frame, hypotheses merged by their token history.
+
+Shape suffixes: B streams, K hypotheses of a stream, N hypotheses of all streams, S output frames,
+D encoder width, J joiner width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from asrlib.config import configclass
+from asrlib.streaming.greedy import BLANK, advance_predictor, start_predictor
+from asrlib.streaming.search import Hypothesis
+from asrlib.transducer.model import Transducer
+
+
+@configclass
+class ModifiedBeamConfig:
+    """Modified beam search.
+
+    Attributes:
+        beam: hypotheses kept per stream.
+        length_norm: the best hypothesis is that of the highest score per token (the start counts
+            as one) in place of the highest score.
+    """
+
+    beam: int = Field(default=4, ge=1)
+    length_norm: bool = True
+
+
+class History:
+    """A token sequence as a chain; equal sequences of one stream are one object."""
+
+    __slots__ = ("__weakref__", "length", "parent", "token")
+
+    def __init__(self, token: int, parent: History | None) -> None:
+        self.token = token
+        self.parent = parent
+        self.length: int = 0 if parent is None else parent.length + 1
+
+
+class Emission(NamedTuple):
+    """When and how surely a hypothesis emitted its tokens, as a chain."""
+
+    frame: int
+    log_prob: float
+    previous: Any
+
+
+@dataclass(frozen=True)
+class BeamHypothesis:
+    """One path of the beam: its tokens, their emissions, its score and its predictor.
+
+    `predictor_state` and `decoder_J` are those of the parent while `pending` is set: the token
+    that the predictor has yet to be fed.
+    """
+
+    history: History
+    emission: Emission | None
+    score: float
+    predictor_state: Any
+    decoder_J: Tensor
+    pending: int | None = None
+
+
+@dataclass
+class BeamState:
+    """A stream's beam. Chains share their past, so memory grows by the tokens only."""
+
+    frame: int
+    beam: list[BeamHypothesis]
+    histories: WeakValueDictionary[tuple[int, int], History]
+
+    def extend(self, history: History, token: int) -> History:
+        """The one object that stands for `history` followed by `token`."""
+        # A child keeps its parent alive, so the parent's id is its own while the key exists.
+        key = (id(history), token)
+        child = self.histories.get(key)
+        if child is None:
+            child = self.histories[key] = History(token, history)
+        return child
+
+
+class ModifiedBeamSearch:
+    """Modified beam search, batched over streams and hypotheses.
+
+    The usual search of stateless transducers: per frame every hypothesis is extended by blank or
+    one token, the best `beam` extensions are kept, and those of equal tokens are merged by adding
+    their probabilities. Scores are summed in double precision, so that long streams lose nothing.
+    """
+
+    def __init__(self, model: Transducer, config: ModifiedBeamConfig) -> None:
+        self.model = model
+        self.config = config
+
+    @torch.no_grad()
+    def initial_state(self, frame: int = 0) -> BeamState:
+        """State of a new segment that starts at output frame `frame`."""
+        start = BeamHypothesis(History(BLANK, None), None, 0.0, *start_predictor(self.model))
+        return BeamState(frame, [start], WeakValueDictionary())
+
+    @torch.no_grad()
+    def advance(self, h_BSD: Tensor, states: Sequence[BeamState]) -> None:
+        """Consume S frames of each stream; updates `states` in place."""
+        am_BSJ = self.model.joiner.encoder_proj(h_BSD)
+        for s in range(am_BSJ.shape[1]):
+            self._frame(am_BSJ[:, s], states)
+
+    def _frame(self, am_BJ: Tensor, states: Sequence[BeamState]) -> None:
+        log_probs_BKV, scores_BKV = self._scores(am_BJ, states)
+        flat_BX = scores_BKV.flatten(1)
+        top = flat_BX.topk(min(self.config.beam, flat_BX.shape[1]))
+        log_prob_BX = log_probs_BKV.flatten(1).gather(1, top.indices)
+        rows = zip(
+            states, top.values.tolist(), top.indices.tolist(), log_prob_BX.tolist(), strict=True
+        )
+        for state, scores, indices, log_probs in rows:
+            self._merge(state, scores, indices, log_probs, scores_BKV.shape[2])
+        self._feed_pending(states)
+
+    def _scores(self, am_BJ: Tensor, states: Sequence[BeamState]) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of all extensions, and with their hypothesis' score added (double)."""
+        rows = [(b, k) for b, state in enumerate(states) for k in range(len(state.beam))]
+        b_N, k_N = (torch.tensor(i, device=am_BJ.device) for i in zip(*rows, strict=True))
+        hyps = [hyp for state in states for hyp in state.beam]
+        lm_NJ = torch.stack([hyp.decoder_J for hyp in hyps])
+        logits_NV = self.model.joiner(am_BJ[b_N], lm_NJ, project_input=False)
+        log_probs_NV = logits_NV.double().log_softmax(-1)
+        score_N = log_probs_NV.new_tensor([hyp.score for hyp in hyps])
+        width = max(len(state.beam) for state in states)
+        log_probs_BKV = log_probs_NV.new_full((len(states), width, logits_NV.shape[1]), -math.inf)
+        scores_BKV = log_probs_BKV.clone()
+        log_probs_BKV[b_N, k_N] = log_probs_NV
+        scores_BKV[b_N, k_N] = log_probs_NV + score_N[:, None]
+        return log_probs_BKV, scores_BKV
+
+    @staticmethod
+    def _merge(
+        state: BeamState,
+        scores: Sequence[float],
+        indices: Sequence[int],
+        log_probs: Sequence[float],
+        vocab_size: int,
+    ) -> None:
+        """Replace the beam by the chosen extensions, best first, equal token histories added."""
+        merged: dict[int, BeamHypothesis] = {}
+        for score, index, log_prob in zip(scores, indices, log_probs, strict=True):
+            if score == -math.inf:  # padding of a narrower beam
+                continue
+            parent, token = state.beam[index // vocab_size], index % vocab_size
+            if token == BLANK:
+                hyp = replace(parent, score=score)
+            else:
+                emission = Emission(state.frame, log_prob, parent.emission)
+                history = state.extend(parent.history, token)
+                hyp = replace(
+                    parent, history=history, emission=emission, score=score, pending=token
+                )
+            known = merged.get(id(hyp.history))
+            if known is not None:
+                high, low = max(known.score, score), min(known.score, score)
+                total = high + math.log1p(math.exp(low - high))
+                # The times are those of the better path (the first), the predictor whichever
+                # has already been fed.
+                fed = known if known.pending is None else hyp
+                hyp = replace(fed, emission=known.emission, score=total)
+            merged[id(hyp.history)] = hyp
+        state.beam = list(merged.values())
+        state.frame += 1
+
+    def _feed_pending(self, states: Sequence[BeamState]) -> None:
+        """Run the predictors of the hypotheses that grew, all streams at once."""
+        where = [
+            (state, k)
+            for state in states
+            for k, hyp in enumerate(state.beam)
+            if hyp.pending is not None
+        ]
+        if not where:
+            return
+        hyps = [state.beam[k] for state, k in where]
+        new, decoder_NJ = advance_predictor(
+            self.model, [h.history.token for h in hyps], [h.predictor_state for h in hyps]
+        )
+        for (state, k), predictor_state, decoder_J in zip(where, new, decoder_NJ, strict=True):
+            state.beam[k] = replace(
+                state.beam[k],
+                predictor_state=predictor_state,
+                decoder_J=decoder_J,
+                pending=None,
+            )
+
+    def _best(self, state: BeamState) -> BeamHypothesis:
+        if not self.config.length_norm:
+            return max(state.beam, key=lambda hyp: hyp.score)
+        return max(state.beam, key=lambda hyp: hyp.score / (hyp.history.length + 1))
+
+    def best(self, state: BeamState) -> Hypothesis:
+        """The hypothesis of the highest score, per token when `length_norm`."""
+        hyp = self._best(state)
+        tokens, frames, log_probs = [], [], []
+        history, emission = hyp.history, hyp.emission
+        while history.parent is not None and emission is not None:
+            tokens.append(history.token)
+            frames.append(emission.frame)
+            log_probs.append(emission.log_prob)
+            history, emission = history.parent, emission.previous
+        return Hypothesis(
+            tuple(reversed(tokens)), tuple(reversed(frames)), tuple(reversed(log_probs)), hyp.score
+        )
+
+    def last_frame(self, state: BeamState) -> int | None:
+        """Frame of the best hypothesis' last token, None while it has none."""
+        emission = self._best(state).emission
+        return None if emission is None else emission.frame

@@ -1,0 +1,206 @@
+"""The streaming recogniser: many streams, one batch of whoever has frames.
+
+Shape suffixes: B streams, T input frames, F features, S output frames, D encoder width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from asrlib.config import configclass
+from asrlib.encoders.state import stack_states, unstack_state
+from asrlib.errors import ConfigError
+from asrlib.features.fbank import FbankExtractor
+from asrlib.streaming.endpoint import EndpointConfig, endpoint_time
+from asrlib.streaming.fast_beam import FastBeamConfig, FastBeamSearch
+from asrlib.streaming.greedy import GreedyConfig, GreedySearch
+from asrlib.streaming.modified_beam import ModifiedBeamConfig, ModifiedBeamSearch
+from asrlib.streaming.result import Result, Segment, StreamClock
+from asrlib.streaming.search import Hypothesis, Search
+from asrlib.streaming.stream import AudioFront, Decoding, Stream
+from asrlib.text.tokenizer import Tokenizer
+from asrlib.training.model_io import load_transducer
+from asrlib.transducer.model import Transducer
+
+SearchName = Literal["greedy", "modified_beam", "fast_beam"]
+
+
+@configclass
+class DecodeConfig:
+    """Decoding.
+
+    Attributes:
+        search: which of the searches below.
+        chunk_seconds: audio given to a stream at a time, when a file is decoded.
+        max_streams: files decoded at the same time.
+        max_chunk_frames: input frames through the encoder at once: bounds memory when a stream
+            is given all of its audio in one piece.
+        tail_padding: seconds of zeros behind the audio, beyond what the model's geometry needs.
+        num_threads: of torch, in the commands.
+    """
+
+    search: SearchName = "greedy"
+    chunk_seconds: float = Field(default=0.32, gt=0)
+    max_streams: int = Field(default=32, ge=1)
+    max_chunk_frames: int = Field(default=1000, ge=1)
+    tail_padding: float = Field(default=0.3, ge=0)
+    num_threads: int = Field(default=1, ge=1)
+    greedy: GreedyConfig = GreedyConfig()
+    modified_beam: ModifiedBeamConfig = ModifiedBeamConfig()
+    fast_beam: FastBeamConfig = FastBeamConfig()
+    endpoint: EndpointConfig = EndpointConfig()
+
+
+def build_search(model: Transducer, config: DecodeConfig) -> Search:
+    """The search that `config.search` names.
+
+    Raises:
+        ConfigError: the model does not suit the search.
+    """
+    if config.search == "greedy":
+        return GreedySearch(model, config.greedy)
+    if config.search == "modified_beam":
+        return ModifiedBeamSearch(model, config.modified_beam)
+    return FastBeamSearch(model, config.fast_beam)
+
+
+class StreamingRecognizer:
+    """Decodes any number of streams with one model.
+
+    Use: `create_stream`, then `stream.accept` and `step` in turn, `result` whenever wanted; at
+    the end `stream.finish`, `step`, `result`. Law: how the audio is cut into pieces, and which
+    other streams are decoded beside it, changes no result.
+
+    Args:
+        model: put into evaluation mode; decoding runs on its device.
+        fbank: the features that the model was trained with.
+
+    Raises:
+        ConfigError: the model does not suit the search or the features.
+    """
+
+    def __init__(
+        self,
+        model: Transducer,
+        tokenizer: Tokenizer,
+        fbank: FbankExtractor,
+        config: DecodeConfig,
+    ) -> None:
+        encoder = model.encoder
+        if encoder.num_bins != fbank.config.num_bins:
+            raise ConfigError(
+                f"the model takes {encoder.num_bins} filter-bank bins, not {fbank.config.num_bins}",
+                "use the feature settings that the model's checkpoint carries",
+            )
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.fbank = fbank
+        self.config = config
+        self.search = build_search(model, config)
+        self.clock = StreamClock.of(fbank.config, encoder.subsampling, encoder.lookahead)
+        self.device = next(model.parameters()).device
+        groups = max(1, config.max_chunk_frames // encoder.subsampling)
+        self._max_frames = groups * encoder.subsampling
+        self._check_frames = max(1, round(config.endpoint.interval / self.clock.frame))
+
+    @classmethod
+    def from_checkpoint(cls, path: Path, config: DecodeConfig) -> StreamingRecognizer:
+        """Load `final.pt`, which carries its tokens and its feature settings.
+
+        Raises:
+            CheckpointError: missing, corrupt, or of another kind.
+        """
+        model, tokenizer, fbank, _ = load_transducer(path)
+        return cls(model, tokenizer, FbankExtractor(fbank), config)
+
+    def create_stream(self) -> Stream:
+        """A stream that has heard nothing."""
+        front = AudioFront(self.fbank, self.clock, self.config.tail_padding)
+        encoder_state = self.model.encoder.initial_state(1, self.device)
+        decoding = Decoding(encoder_state, self.search.initial_state())
+        return Stream(front, self.clock, decoding)
+
+    @torch.no_grad()
+    def step(self, streams: Sequence[Stream]) -> None:
+        """Decode all that `streams` can give; those without a whole group of frames wait."""
+        while ready := [stream for stream in streams if stream.available]:
+            length = min(self._max_frames, *(stream.available for stream in ready))
+            x_BTF = torch.stack([stream.take(length) for stream in ready]).to(self.device)
+            state = stack_states([stream.decoding.encoder_state for stream in ready])
+            h_BSD, state = self.model.encoder.step(x_BTF, state)
+            for stream, encoder_state in zip(ready, unstack_state(state), strict=True):
+                stream.decoding.encoder_state = encoder_state
+            self._search(h_BSD, [stream.decoding for stream in ready])
+
+    def _search(self, h_BSD: Tensor, decodings: Sequence[Decoding]) -> None:
+        """Advance the search; with endpointing, stop at each look at the rules.
+
+        The looks come at fixed frames of each stream, so that pieces make no difference.
+        """
+        s, total = 0, h_BSD.shape[1]
+        while s < total:
+            length = total - s
+            if self.config.endpoint.enabled:
+                until = [self._check_frames - d.frames % self._check_frames for d in decodings]
+                length = min(length, *until)
+            states = [decoding.search_state for decoding in decodings]
+            self.search.advance(h_BSD[:, s : s + length], states)
+            s += length
+            for decoding in decodings:
+                decoding.frames += length
+                if self.config.endpoint.enabled and decoding.frames % self._check_frames == 0:
+                    self._check_endpoint(decoding)
+
+    def _check_endpoint(self, decoding: Decoding) -> None:
+        """Close the segment when a rule fires."""
+        last = self.search.last_frame(decoding.search_state)
+        start = decoding.segment_start
+        since = None if last is None else (last + 1 - start) * self.clock.frame
+        length = (decoding.frames - start) * self.clock.frame
+        # Half a frame: times are multiples of it, up to rounding.
+        if length < endpoint_time(self.config.endpoint, since) - self.clock.frame / 2:
+            return
+        if last is not None:
+            best = self.search.best(decoding.search_state)
+            decoding.segments.append(self._segment(best, self.clock.heard(decoding.frames)))
+        decoding.segment_start = decoding.frames
+        decoding.search_state = self.search.initial_state(decoding.frames)
+
+    def _segment(self, best: Hypothesis, final_time: float | None) -> Segment:
+        times = tuple(self.clock.token_time(frame) for frame in best.frames)
+        return Segment(
+            text=self.tokenizer.decode(best.tokens),
+            tokens=best.tokens,
+            pieces=tuple(self.tokenizer.piece(token) for token in best.tokens),
+            token_times=times,
+            token_log_probs=best.log_probs,
+            words=tuple(self.tokenizer.words(best.tokens, times)),
+            final_time=final_time,
+        )
+
+    def result(self, stream: Stream) -> Result:
+        """What was recognised so far; final once the stream is finished and decoded."""
+        decoding = stream.decoding
+        segments = list(decoding.segments)
+        is_final = stream.finished and not stream.available
+        best = self.search.best(decoding.search_state)
+        if best.tokens:
+            final_time = self._final_time(stream, best.frames[-1]) if is_final else None
+            segments.append(self._segment(best, final_time))
+        if not is_final:
+            return Result(tuple(segments))
+        last_time = segments[-1].final_time if segments else self._final_time(stream, None)
+        return Result(tuple(segments), is_final=True, final_time=last_time)
+
+    def _final_time(self, stream: Stream, last_frame: int | None) -> float:
+        """When the open segment is final: a rule fires, or the audio ends."""
+        start = stream.decoding.segment_start
+        since = None if last_frame is None else (last_frame + 1 - start) * self.clock.frame
+        fires = endpoint_time(self.config.endpoint, since) + self.clock.heard(start)
+        return min(fires, stream.seconds)
