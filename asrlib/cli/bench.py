@@ -1,0 +1,109 @@
+"""How fast: features, training, streaming; measured on this machine, left in exp/bench/."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.errors import DataError
+from asrlib.files import atomic_write
+
+
+@click.group(name="bench")
+def command() -> None:
+    """Measure throughput; figures go to exp/bench/, from where `results` takes them."""
+
+
+def _report(recipe: Recipe, name: str, figures: dict[str, Any]) -> None:
+    from asrlib.scoring.score import machine
+
+    path = recipe.exp / "bench" / f"{name}.json"
+    with atomic_write(path) as f:
+        json.dump({**figures, "machine": machine()}, f, indent=1)
+    for key, value in figures.items():
+        click.echo(f"{key:>28}  {value:.4g}" if isinstance(value, float) else f"{key:>28}  {value}")
+    click.echo(f"written to {path}")
+
+
+def _cuts(recipe: Recipe, name: str, utterances: int) -> Any:
+    from lhotse import CutSet
+
+    path = recipe.data / name / "cuts.jsonl.gz"
+    if not path.exists():
+        raise DataError(f"{path}: missing", "run stage 1, or choose another set")
+    return CutSet.from_file(path).subset(first=utterances).to_eager()
+
+
+@command.command()
+@click.option("--test-set", default="train", show_default=True, help="A set under data/.")
+@click.option("--utterances", default=300, show_default=True, help="How many to take of it.")
+@recipe_options
+def features(recipe: Recipe, test_set: str, utterances: int) -> None:
+    """The fbank stage, reading and storing included, against bare kaldifeat, one core each."""
+    from asrlib.features.bench import measure_extraction
+    from asrlib.features.fbank import FbankConfig
+
+    log_to(None)
+    speed = measure_extraction(
+        _cuts(recipe, test_set, utterances), recipe.config(FbankConfig, "features")
+    )
+    _report(recipe, "features", {**dataclasses.asdict(speed), "ratio": speed.ratio})
+
+
+@command.command()
+@click.option("--model", default="conv_rnnt", show_default=True, help="conf/model/MODEL.yaml.")
+@click.option("--steps", default=200, show_default=True, help="Steps to train.")
+@recipe_options
+def training(recipe: Recipe, model: str, steps: int) -> None:
+    """Audio seconds a second, data wait and share of the loss, of a short training from scratch.
+
+    Runs the trainer itself in a directory that is thrown away.
+    """
+    from asrlib.cli.train import Configs, build_trainer
+    from asrlib.scoring.training_log import read_curves, run_facts
+    from asrlib.training.recipe_inputs import read_inputs
+
+    log_to(None)
+    short = (f"train.max_steps={steps}", f"train.log_interval={max(1, steps // 10)}")
+    recipe = Recipe(recipe.dir, (*recipe.overrides, *short), recipe.force)
+    configs = Configs.of(recipe, model)
+    with tempfile.TemporaryDirectory() as name:
+        build_trainer(configs, read_inputs(recipe.data), Path(name), recipe.data).run()
+        facts = run_facts(read_curves(Path(name)))
+    wanted = ("steps", "throughput", "data_wait", "loss_share")
+    figures = {key: facts[key] for key in wanted if key in facts}
+    _report(recipe, f"training_{model}", {"model": model, **figures})
+
+
+@command.command()
+@click.option("--name", default="conv_rnnt", show_default=True, help="A directory under exp/.")
+@click.option("--test-set", default="test", show_default=True, help="A set under data/.")
+@click.option("--utterances", default=64, show_default=True, help="How many to take of it.")
+@recipe_options
+def streaming(recipe: Recipe, name: str, test_set: str, utterances: int) -> None:
+    """Real-time factor on one core, of one stream and of 32 at a time."""
+    import torch
+
+    from asrlib.streaming.batch import decode_cuts
+    from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+
+    log_to(None)
+    cuts = _cuts(recipe, test_set, utterances)
+    config = recipe.config(DecodeConfig, "decode")
+    torch.set_num_threads(1)
+    figures: dict[str, Any] = {"model": name, "search": config.search}
+    for streams in (1, 32):
+        recognizer = StreamingRecognizer.from_checkpoint(
+            recipe.exp / name / "final.pt", dataclasses.replace(config, max_streams=streams)
+        )
+        list(decode_cuts(recognizer, cuts.subset(first=2))[0])  # warm up
+        decoded, cost = decode_cuts(recognizer, cuts)
+        list(decoded)
+        figures[f"real_time_factor_{streams}"] = cost.real_time
+    _report(recipe, f"streaming_{name}", figures)

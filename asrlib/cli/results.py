@@ -1,0 +1,29 @@
+"""RESULTS.md and exp/report.html of a recipe, from what lies in exp/."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.files import atomic_write
+
+
+@click.command(name="results")
+@recipe_options
+def command(recipe: Recipe) -> None:
+    """Regenerate RESULTS.md and exp/report.html; what stands in NOTES.md is taken along."""
+    from asrlib.scoring.document import to_html, to_markdown
+    from asrlib.scoring.results import build_document
+    from asrlib.scoring.score import ScoreConfig
+
+    log_to(None)
+    logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it tells of every file it opens
+    document = build_document(recipe.dir, recipe.config(ScoreConfig, "score"))
+    page, table = recipe.exp / "report.html", recipe.dir / "RESULTS.md"
+    with atomic_write(table) as f:
+        f.write(to_markdown(document))
+    with atomic_write(page) as f:
+        f.write(to_html(document))
+    click.echo(f"written: {table}, {page}")

@@ -1,0 +1,45 @@
+"""Stage 6: score one decoded test set."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.errors import DataError
+from asrlib.stamps import Stamp
+
+log = logging.getLogger(__name__)
+
+
+@click.command(name="score")
+@click.option("--name", required=True, help="The model: a directory under exp/.")
+@click.option("--test-set", default="test", show_default=True, help="The decoded set.")
+@click.option("--search", default="greedy", show_default=True, help="The search it was done with.")
+@recipe_options
+def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
+    """Score exp/NAME/decode_SET_SEARCH: WER with intervals, alignments, groups, latency, cost."""
+    from asrlib.scoring.score import OUTPUTS, ScoreConfig, score_decode
+
+    decode_dir = recipe.exp / name / f"decode_{test_set}_{search}"
+    if not (decode_dir / "hyp.jsonl").exists():
+        raise DataError(f"{decode_dir}/hyp.jsonl: missing", "run the decode stage (5) first")
+    config = recipe.config(ScoreConfig, "score")
+    log_to(decode_dir / "log" / "score.log")
+    speakers_tsv = recipe.data / "speakers.tsv"
+    inputs = [decode_dir / "hyp.jsonl", decode_dir / "meta.json", speakers_tsv]
+    stamp = Stamp(
+        path=decode_dir / ".score.stamp",
+        inputs=[p for p in inputs if p.exists()],  # the speaker table may be absent
+        config=config,
+        outputs=[decode_dir / f for f in OUTPUTS],
+    )
+    if not recipe.force and stamp.is_current():
+        log.info("score %s %s %s: up to date", name, test_set, search)
+        return
+    score_decode(decode_dir, speakers_tsv, config)
+    stamp.write()
+    click.echo(
+        f"{name} {test_set} {search}: " + (decode_dir / "wer.txt").read_text().split("\n")[0]
+    )

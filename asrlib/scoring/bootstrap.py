@@ -1,0 +1,152 @@
+"""Intervals by resampling speakers (never rows): words of one speaker are not independent.
+
+Percentile bootstrap of a ratio of sums, after Bisani and Ney, "Bootstrap estimates for confidence
+intervals in ASR performance evaluation", ICASSP 2004; resampling whole speakers is our choice, so
+is the percentile interval. Deterministic: a seed and the order of speakers' names decide all.
+
+Shapes: S speakers, R replicates, K counts that are summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from asrlib.scoring.wer import ErrorRate
+
+_BLOCK = 500  # replicates at a time: bounds memory at _BLOCK x speakers
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Lower and upper end of a confidence interval."""
+
+    low: float
+    high: float
+
+    def percent(self) -> list[float]:
+        return [100 * self.low, 100 * self.high]
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How to bootstrap.
+
+    Attributes:
+        replicates: number of resampled sets of speakers.
+        confidence: coverage of the interval, 0 to 1.
+        seed: of the pseudo-random draws.
+    """
+
+    replicates: int = 10_000
+    confidence: float = 0.95
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """System B against system A on the same utterances; below zero: B makes fewer errors.
+
+    Attributes:
+        difference: rate of B minus rate of A.
+        interval: of the difference; None with fewer than two speakers.
+        relative: difference divided by the rate of A; None when A makes no error.
+        improvement: share of replicates in which B makes fewer errors than A.
+        p_value: two-sided, of no difference: twice the share of replicates beyond zero.
+    """
+
+    a: ErrorRate
+    b: ErrorRate
+    difference: float
+    interval: Interval | None
+    relative: float | None
+    improvement: float
+    p_value: float
+    speakers: int
+
+
+def resample_sums(counts_SK: np.ndarray, resampling: Resampling) -> np.ndarray:
+    """Sums over S speakers drawn with replacement, R times.
+
+    Args:
+        counts_SK: counts of each speaker.
+
+    Returns:
+        (R, K) float64 sums.
+    """
+    num_speakers = len(counts_SK)
+    rng = np.random.default_rng(resampling.seed)
+    uniform_S = np.full(num_speakers, 1 / num_speakers)
+    blocks = []
+    for start in range(0, resampling.replicates, _BLOCK):
+        size = min(_BLOCK, resampling.replicates - start)
+        draws_RS = rng.multinomial(num_speakers, uniform_S, size=size)
+        blocks.append(draws_RS @ counts_SK.astype(np.float64))
+    return np.concatenate(blocks)
+
+
+def replicate_rates(speakers: Mapping[str, ErrorRate], resampling: Resampling) -> np.ndarray:
+    """Error rates of R resampled sets of speakers; those without any word are NaN."""
+    counts_SK = np.array([[speakers[s].errors, speakers[s].words] for s in sorted(speakers)])
+    sums_RK = resample_sums(counts_SK, resampling)
+    return _divide(sums_RK[:, 0], sums_RK[:, 1])
+
+
+def interval_of(values_R: np.ndarray, resampling: Resampling) -> Interval | None:
+    """Percentile interval of replicates; NaN and infinite ones are left out."""
+    finite_R = values_R[np.isfinite(values_R)]
+    if not len(finite_R):
+        return None
+    tail = (1 - resampling.confidence) / 2
+    low, high = np.quantile(finite_R, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def speaker_interval(
+    speakers: Mapping[str, ErrorRate], resampling: Resampling = Resampling()
+) -> Interval | None:
+    """Interval of the error rate, speakers resampled; None with fewer than two speakers."""
+    if len(speakers) < 2:
+        return None
+    return interval_of(replicate_rates(speakers, resampling), resampling)
+
+
+def compare_speakers(
+    a: Mapping[str, ErrorRate], b: Mapping[str, ErrorRate], resampling: Resampling = Resampling()
+) -> Comparison:
+    """Paired comparison: both systems are judged on the same resampled speakers.
+
+    Args:
+        a, b: counts of the same speakers under each system.
+
+    Raises:
+        ValueError: the speakers differ.
+    """
+    if set(a) != set(b):
+        raise ValueError("both systems need the same speakers")
+    total_a, total_b = ErrorRate.sum(a.values()), ErrorRate.sum(b.values())
+    counts_SK = np.array([[a[s].errors, a[s].words, b[s].errors, b[s].words] for s in sorted(a)])
+    sums_RK = resample_sums(counts_SK, resampling)
+    differences_R = _divide(sums_RK[:, 2], sums_RK[:, 3]) - _divide(sums_RK[:, 0], sums_RK[:, 1])
+    differences_R = differences_R[np.isfinite(differences_R)]
+    # One is added above and below: no finite number of replicates proves p = 0.
+    better = (1 + np.count_nonzero(differences_R <= 0)) / (1 + len(differences_R))
+    worse = (1 + np.count_nonzero(differences_R >= 0)) / (1 + len(differences_R))
+    difference = total_b.rate - total_a.rate
+    return Comparison(
+        a=total_a,
+        b=total_b,
+        difference=difference,
+        interval=interval_of(differences_R, resampling) if len(a) > 1 else None,
+        relative=difference / total_a.rate if total_a.errors and total_a.words else None,
+        improvement=float(np.mean(differences_R < 0)) if len(differences_R) else 0.0,
+        p_value=float(min(1.0, 2 * min(better, worse))),
+        speakers=len(a),
+    )
+
+
+def _divide(errors_R: np.ndarray, words_R: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(words_R > 0, errors_R / words_R, np.nan)

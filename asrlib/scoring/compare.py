@@ -1,0 +1,89 @@
+"""Two decoded systems on the same utterances: is the one better, and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from asrlib.errors import DataError
+from asrlib.scoring.bootstrap import Comparison, Resampling, compare_speakers
+from asrlib.scoring.records import read_utterances
+from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
+
+_SHOWN = 5
+
+
+def check_same_utterances(
+    a: Sequence[Aligned], b: Sequence[Aligned], name_a: str, name_b: str
+) -> None:
+    """Raise DataError, which names the first ids, unless both hold the same references."""
+    refs_a = {x.utterance.id: (x.utterance.ref, x.utterance.speaker) for x in a}
+    refs_b = {x.utterance.id: (x.utterance.ref, x.utterance.speaker) for x in b}
+    mend = "decode the same set with both systems"
+    for missing, name in (
+        (sorted(set(refs_a) - set(refs_b)), name_b),
+        (sorted(set(refs_b) - set(refs_a)), name_a),
+    ):
+        if missing:
+            more = "" if len(missing) <= _SHOWN else f" and {len(missing) - _SHOWN} more"
+            raise DataError(f"{name}: lacks {', '.join(missing[:_SHOWN])}{more}", mend)
+    changed = sorted(i for i in refs_a if refs_a[i] != refs_b[i])
+    if changed:
+        raise DataError(
+            f"{name_a} and {name_b}: references or speakers differ, first of {changed[0]}", mend
+        )
+
+
+def compare_systems(a: Sequence[Path], b: Sequence[Path], resampling: Resampling) -> Comparison:
+    """Compare the decode directories `a` of one system with those `b` of another.
+
+    A system may have several directories, one a seed of its training: their counts are added, so
+    that its rate is the mean over seeds. Speakers are resampled, seeds are not.
+
+    Raises:
+        DataError: the utterances differ; names the first that are missing.
+    """
+    reference: list[Aligned] | None = None
+    sums: list[dict[str, ErrorRate]] = []
+    for directories in (a, b):
+        total: dict[str, ErrorRate] = {}
+        for directory in directories:
+            aligned = align(read_utterances(directory / "hyp.jsonl"))
+            reference = reference or aligned
+            check_same_utterances(reference, aligned, str(a[0]), str(directory))
+            for speaker, errors in sum_by_speaker(aligned).items():
+                total[speaker] = total.get(speaker, ErrorRate()) + errors
+        sums.append(total)
+    return compare_speakers(sums[0], sums[1], resampling)
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison in per cent of the reference words."""
+    return {
+        "a": comparison.a.to_json(),
+        "b": comparison.b.to_json(),
+        "difference": 100 * comparison.difference,
+        "interval": comparison.interval and comparison.interval.percent(),
+        "relative": None if comparison.relative is None else 100 * comparison.relative,
+        "probability_of_improvement": comparison.improvement,
+        "p_value": comparison.p_value,
+        "speakers": comparison.speakers,
+    }
+
+
+def comparison_text(comparison: Comparison, name_a: str, name_b: str) -> str:
+    """A small table for the terminal."""
+    ends = comparison.interval
+    interval = f"[{100 * ends.low:+.2f}, {100 * ends.high:+.2f}]" if ends else "no interval"
+    relative = "" if comparison.relative is None else f"  ({100 * comparison.relative:+.1f} %)"
+    width = max(len(name_a), len(name_b), 10)
+    return "\n".join(
+        [
+            f"{name_a:<{width}}  {comparison.a.line()}",
+            f"{name_b:<{width}}  {comparison.b.line()}",
+            f"{'difference':<{width}}  {100 * comparison.difference:+.2f} {interval}{relative}",
+            f"{'':<{width}}  probability of improvement {comparison.improvement:.3f}, "
+            f"p = {comparison.p_value:.4f}, {comparison.speakers} speakers resampled",
+        ]
+    )

@@ -1,0 +1,143 @@
+"""Drawings of the results page, as SVG text: the same data gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+_COLOURS = ("#1f6f8b", "#e08e45", "#6a994e", "#a23e48", "#7b6ba8", "#5b6b7b")
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#5b6b7b",
+    "axes.labelcolor": "#1c2733",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e9ee",
+    "xtick.color": "#5b6b7b",
+    "ytick.color": "#5b6b7b",
+    "legend.frameon": False,
+    "axes.prop_cycle": matplotlib.cycler(color=_COLOURS),
+}
+
+
+def error_bars(
+    labels: Sequence[str],
+    series: Mapping[str, Sequence[tuple[float, Sequence[float] | None] | None]],
+    xlabel: str,
+) -> str:
+    """Horizontal bars with intervals: one cluster a label, one colour a series.
+
+    Args:
+        labels: names of the clusters, from the top.
+        series: name -> (value, [low, high] or None) of each label; None where there is none.
+    """
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"bars {xlabel} {labels}"}):
+        height = 0.9 + len(labels) * (0.16 + 0.2 * len(series))
+        canvas = Canvas(figsize=(8.4, height), layout="constrained")
+        axes = canvas.subplots()
+        thick = 0.8 / len(series)
+        for i, (name, values) in enumerate(series.items()):
+            places, widths, low, high = [], [], [], []
+            for j, point in enumerate(values):
+                if point is None:
+                    continue
+                value, ends = point
+                places.append(j - 0.4 + thick * (i + 0.5))
+                widths.append(value)
+                low.append(max(0.0, value - ends[0]) if ends else 0.0)
+                high.append(max(0.0, ends[1] - value) if ends else 0.0)
+            axes.barh(places, widths, height=thick * 0.86, label=name)
+            axes.errorbar(
+                widths, places, xerr=[low, high], fmt="none", ecolor="#1c2733", elinewidth=1
+            )
+        axes.set_yticks(range(len(labels)), labels, color="#1c2733")
+        axes.invert_yaxis()
+        axes.set_xlim(left=0)
+        axes.set_xlabel(xlabel)
+        axes.grid(visible=False, axis="y")
+        if len(series) > 1:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+        return _svg(canvas)
+
+
+def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xlabel: str) -> str:
+    """Line charts side by side: panel title -> line name -> (x, y) points."""
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"curves {list(panels)}"}):
+        canvas = Canvas(figsize=(4.6 * len(panels), 3.2), layout="constrained")
+        names = sorted({name for lines in panels.values() for name in lines})
+        colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
+        for axes, (title, lines) in zip(
+            canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+        ):
+            for name, points in lines.items():
+                axes.plot(*zip(*points, strict=True), label=name, color=colour[name], lw=1.6)
+            axes.set_title(title, loc="left", fontsize=10.5)
+            axes.set_xlabel(xlabel)
+            _fit(axes, [y for points in lines.values() for _, y in points])
+            axes.legend(fontsize=9)
+        return _svg(canvas)
+
+
+def _fit(axes: Axes, values: Sequence[float]) -> None:
+    """Start at zero; a first few huge values must not flatten all the rest."""
+    ranked = sorted(values)
+    typical = ranked[int(0.9 * (len(ranked) - 1))]
+    if ranked and ranked[0] >= 0:
+        axes.set_ylim(0, 1.1 * min(ranked[-1], 3 * typical) or 1)
+
+
+def histograms(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Step histograms side by side: panel title -> series -> summary of `latency.summarise`."""
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"histograms {list(panels)}"}):
+        canvas = Canvas(figsize=(4.6 * len(panels), 3.2), layout="constrained")
+        for axes, (title, series) in zip(
+            canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+        ):
+            ends = []
+            for name, summary in series.items():
+                shape = summary["histogram"]
+                counts = shape["counts"]
+                edges = [shape["start"] + i * shape["bin"] for i in range(len(counts) + 1)]
+                shares = [100 * n / sum(counts) for n in counts]
+                axes.stairs(shares, edges, fill=True, alpha=0.22)
+                colour = axes.patches[-1].get_facecolor()
+                axes.stairs(shares, edges, label=name, color=colour[:3], lw=1.6)
+                ends.append(_tails(edges, counts))
+            # A few far outliers would leave the rest a needle.
+            axes.set_xlim(min(e[0] for e in ends), max(e[1] for e in ends))
+            axes.set_title(title, loc="left", fontsize=10.5)
+            axes.set_xlabel("milliseconds")
+            axes.set_ylabel("share, %")
+            axes.legend(fontsize=9)
+        return _svg(canvas)
+
+
+def _tails(edges: Sequence[float], counts: Sequence[int]) -> tuple[float, float]:
+    """Edges between which all but half a per cent at each end lies."""
+    total, seen = sum(counts), 0
+    low, high = edges[0], edges[-1]
+    for i, count in enumerate(counts):
+        if seen <= 0.005 * total < seen + count:
+            low = edges[i]
+        if seen < 0.995 * total <= seen + count:
+            high = edges[i + 1]
+        seen += count
+    return low, high
+
+
+def _svg(canvas: Canvas) -> str:
+    buffer = io.StringIO()
+    canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Type": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())

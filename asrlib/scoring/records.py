@@ -1,0 +1,128 @@
+"""What decoding leaves and scoring reads: hyp.jsonl, meta.json, speakers.tsv."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from asrlib.errors import DataError
+
+
+class TimedWord(NamedTuple):
+    """A word and where it lies, in seconds from the start of the utterance."""
+
+    word: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One line of hyp.jsonl.
+
+    Attributes:
+        ref, hyp: words, split at white space; either may be empty.
+        hyp_words: recognised words; `end` is the stream time at which the last token came out.
+        ref_words: where the words were spoken, or None where unknown.
+        final_time: stream time (s) at which the result was final, or None.
+        private: holds personal data: counted in every rate, its words never written.
+    """
+
+    id: str
+    speaker: str
+    ref: tuple[str, ...]
+    hyp: tuple[str, ...]
+    duration: float = 0.0
+    hyp_words: tuple[TimedWord, ...] = ()
+    ref_words: tuple[TimedWord, ...] | None = None
+    final_time: float | None = None
+    private: bool = False
+
+
+def parse_utterance(entry: Mapping[str, Any]) -> Utterance:
+    """Build an utterance of one parsed line of hyp.jsonl.
+
+    Raises:
+        KeyError, TypeError, ValueError: a key is missing or of another kind.
+    """
+    ref_words = entry.get("ref_words")
+    return Utterance(
+        id=str(entry["id"]),
+        speaker=str(entry.get("speaker") or entry["id"]),
+        ref=tuple(entry["ref"].split()),
+        hyp=tuple(entry["hyp"].split()),
+        duration=float(entry.get("duration") or 0.0),
+        hyp_words=_timed_words(entry.get("hyp_words") or ()),
+        ref_words=None if ref_words is None else _timed_words(ref_words),
+        final_time=entry.get("final_time"),
+        private=bool(entry.get("private", False)),
+    )
+
+
+def _timed_words(words: Any) -> tuple[TimedWord, ...]:
+    return tuple(TimedWord(str(w), float(start), float(end)) for w, start, end in words)
+
+
+def read_utterances(path: Path) -> list[Utterance]:
+    """Read hyp.jsonl, in order of id.
+
+    Raises:
+        DataError: missing, empty, a broken line (by number), or an id that comes twice.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: missing", "run the decode stage (5) first")
+    utterances: dict[str, Utterance] = {}
+    with open(path, encoding="utf-8") as f:
+        for number, line in enumerate(f, 1):
+            try:
+                utterance = parse_utterance(json.loads(line))
+            except (KeyError, TypeError, ValueError, AttributeError) as e:
+                # The reason goes without the line's text: it may be private.
+                raise DataError(
+                    f"{path}: line {number} is no decoded utterance ({type(e).__name__})",
+                    "decode again with --force",
+                ) from None
+            if utterance.id in utterances:
+                raise DataError(f"{path}: {utterance.id} comes twice", "decode again with --force")
+            utterances[utterance.id] = utterance
+    if not utterances:
+        raise DataError(f"{path}: holds no utterance", "decode again with --force")
+    return [utterances[i] for i in sorted(utterances)]
+
+
+def read_json(path: Path, mend: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DataError: missing or broken; names the file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: missing", mend) from None
+    except ValueError as e:
+        raise DataError(f"{path}: not readable as JSON ({e})", mend) from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: holds no JSON object", mend)
+    return content
+
+
+def read_speakers(path: Path, test_set: str) -> dict[str, dict[str, str]]:
+    """Read speakers.tsv: metadata of each speaker; the row of `test_set` wins over others.
+
+    Returns an empty table where the file is absent: groups are then skipped.
+    """
+    if not path.exists():
+        return {}
+    with open(path, encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if rows and "speaker" not in rows[0]:
+        raise DataError(f"{path}: has no column 'speaker'", "run the manifests stage (1) again")
+    table: dict[str, dict[str, str]] = {}
+    for row in sorted(rows, key=lambda r: r.get("set") == test_set):
+        table[row["speaker"]] = {k: (v or "").strip() for k, v in row.items() if k}
+    return table

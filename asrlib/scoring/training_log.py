@@ -1,0 +1,43 @@
+"""What a training run wrote to TensorBoard: curves, and figures of the run as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+Curve = Sequence[tuple[float, float]]  # (step, value)
+
+
+def read_curves(model_dir: Path) -> dict[str, Curve]:
+    """Scalars of exp/NAME/tensorboard by tag; none where the directory is absent or empty."""
+    folder = model_dir / "tensorboard"
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return {}
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    # Steps that a killed run wrote and its successor took again are purged.
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}, purge_orphaned_data=True)
+    events.Reload()
+    tags = sorted(events.Tags()["scalars"])
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}
+
+
+def run_facts(curves: Mapping[str, Curve]) -> dict[str, float]:
+    """Steps, the medians of a run's throughput and shares, the best loss on dev,
+    the last mean symbol delay on dev (s, of the model's own alignment)."""
+    facts: dict[str, float] = {}
+    if curves:
+        facts["steps"] = max(step for curve in curves.values() for step, _ in curve)
+    for name in ("throughput", "data_wait", "loss_share"):
+        values = [v for _, v in curves.get(f"train/{name}", ())]
+        if values:
+            # The median: an interval in which the machine did something else does not count.
+            facts[name] = median(values)
+    delays = [v for _, v in curves.get("dev/symbol_delay_s", ())]
+    if delays:
+        facts["dev_delay"] = delays[-1]
+    losses = [v for _, v in curves.get("dev/loss", ())]
+    if losses:
+        facts["dev_loss"] = min(losses)
+    return facts

@@ -1,0 +1,78 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+
+from asrlib.encoders import LstmConfig, LstmStackConfig
+from asrlib.errors import DataError
+from asrlib.features.fbank import FbankConfig
+from asrlib.text.tokenizer import Tokenizer, TokensConfig, train_tokenizer
+from asrlib.training.checkpoint import save
+from asrlib.training.model_io import KIND, transducer_payload
+from asrlib.transducer.model import Transducer, TransducerConfig
+from asrlib.transducer.predictor import StatelessConfig
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Three noises and an untrained model: enough to be timed."""
+    noise = np.random.default_rng(1)
+    cuts = []
+    for i in range(3):
+        path = tmp_path / "corpus" / f"u{i}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, 0.1 * noise.standard_normal(8000 + 4000 * i), 16000)
+        recording = Recording.from_file(path)
+        supervision = SupervisionSegment(f"u{i}", f"u{i}", 0, recording.duration, text="A B")
+        cuts.append(
+            MonoCut(
+                id=f"u{i}",
+                start=0,
+                duration=recording.duration,
+                channel=0,
+                recording=recording,
+                supervisions=[supervision],
+            )
+        )
+    (tmp_path / "data" / "test").mkdir(parents=True)
+    CutSet.from_cuts(cuts).to_file(tmp_path / "data" / "test" / "cuts.jsonl.gz")
+    train_tokenizer(["A B C", "B A D"] * 5, TokensConfig(vocab_size=20), tmp_path / "bpe.model")
+    tokenizer = Tokenizer.from_file(tmp_path / "bpe.model")
+    encoder = LstmConfig(lstm=LstmStackConfig(layers=1, hidden_dim=16), output_dim=16)
+    torch.manual_seed(1)
+    config = TransducerConfig(encoder=encoder, predictor=StatelessConfig(), joiner_dim=16)
+    model = Transducer(config, 80, tokenizer.vocab_size)
+    payload = transducer_payload(model, tokenizer, FbankConfig())
+    content = {"model": model.state_dict(), "payload": payload, "facts": {}}
+    save(tmp_path / "exp" / "m" / "final.pt", KIND, content)
+    return tmp_path
+
+
+def test_features_measures_stage_and_bare_kernel_in_one_run(recipe, asrlib):
+    result = asrlib("bench", "features", "--recipe-dir", recipe, "--test-set", "test")
+    assert result.exit_code == 0
+    figures = json.loads((recipe / "exp" / "bench" / "features.json").read_text())
+    assert figures["audio_seconds"] == pytest.approx((8000 + 12000 + 16000) / 16000)
+    assert figures["ratio"] == pytest.approx(figures["stage"] / figures["bare"])
+    assert figures["machine"]["cores"] >= 1
+
+
+def test_streaming_measures_one_and_many_streams(recipe, asrlib):
+    threads = torch.get_num_threads()
+    try:
+        result = asrlib("bench", "streaming", "--recipe-dir", recipe, "--name", "m")
+    finally:
+        torch.set_num_threads(threads)
+    assert result.exit_code == 0
+    figures = json.loads((recipe / "exp" / "bench" / "streaming_m.json").read_text())
+    assert figures["real_time_factor_1"] > 0
+    assert figures["real_time_factor_32"] > 0
+    assert figures["search"] == "greedy"
+
+
+def test_missing_set_names_the_stage(recipe, asrlib):
+    with pytest.raises(DataError, match="run stage 1"):
+        asrlib("bench", "features", "--recipe-dir", recipe, "--test-set", "dev")

@@ -1,0 +1,97 @@
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scoring_fakes import planted_entries, planted_speakers
+
+from asrlib.scoring.bootstrap import Resampling
+from asrlib.scoring.groups import band, band_names, group_tables
+from asrlib.scoring.records import parse_utterance
+from asrlib.scoring.wer import ErrorRate, align, sum_by_speaker
+
+FEW = Resampling(replicates=400)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    rates, rows = planted_speakers(24)
+    aligned = align([parse_utterance(e) for e in planted_entries(rates, 1)])
+    return sum_by_speaker(aligned), {r["speaker"]: r for r in rows}
+
+
+def tables(planted, columns, bands=(), **limits):
+    errors, speakers = planted
+    made = group_tables(errors, speakers, columns, dict(bands), FEW, **limits)
+    return {t.column: t for t in made}
+
+
+def test_the_planted_group_is_found(planted):
+    gap = tables(planted, ["accent"])["accent"].gap
+    assert (gap.worst, gap.best) == ("rare", "common")
+    # Planted: 0.30 against 0.05.
+    assert gap.ratio_interval.low < 6 < gap.ratio_interval.high
+    assert gap.ratio_interval.low > 2
+    assert gap.difference_interval.low < 0.25 < gap.difference_interval.high
+    assert gap.difference_interval.low > 0
+
+
+def test_groups_sum_to_the_whole(planted):
+    whole = ErrorRate.sum(planted[0].values())
+    for table in tables(planted, ["accent", "gender", "age"], {"age": [10, 30]}).values():
+        assert ErrorRate.sum(g.errors for g in table.groups) == whole
+        assert sum(g.speakers for g in table.groups) == len(planted[0])
+
+
+def test_bands_are_in_order_and_the_unknown_comes_last_and_outside_the_gap(planted):
+    table = tables(planted, ["age"], {"age": [10, 16, 30]})["age"]
+    assert [g.value for g in table.groups] == ["<10", "10-<16", "16-<30", ">=30", "unknown"]
+    assert not table.groups[-1].large_enough
+    assert "unknown" not in (table.gap.best, table.gap.worst)
+
+
+def test_small_groups_are_shown_but_take_no_part_in_the_gap(planted):
+    errors, speakers = planted
+    lone = {**errors, "x": ErrorRate(0, 0, 72, 72)}
+    table = {**speakers, "x": {"accent": "lone"}}
+    made = tables((lone, table), ["accent"], min_speakers=3)["accent"]
+    assert {g.value: g.large_enough for g in made.groups} == {
+        "common": True,
+        "rare": True,
+        "lone": False,
+    }
+    assert made.gap.worst == "rare"
+    assert tables((lone, table), ["accent"], min_words=200)["accent"].gap.worst == "rare"
+    assert tables((lone, table), ["accent"])["accent"].gap.worst == "lone"
+
+
+def test_absent_and_empty_columns_are_skipped_and_logged(planted, caplog):
+    with caplog.at_level(logging.INFO):
+        assert list(tables(planted, ["shoe_size", "gender"])) == ["gender"]
+    assert "shoe_size" in caplog.text
+
+
+def test_without_speaker_table_there_are_no_groups(planted):
+    assert tables((planted[0], {}), ["gender"]) == {}
+
+
+def test_best_group_without_errors_has_a_difference_but_no_ratio():
+    errors = {f"s{i}": ErrorRate(0, 0, i % 2, 10) for i in range(8)}
+    speakers = {s: {"g": "odd" if int(s[1]) % 2 else "even"} for s in errors}
+    gap = tables((errors, speakers), ["g"])["g"].gap
+    assert (gap.ratio, gap.ratio_interval) == (None, None)
+    assert gap.difference == pytest.approx(0.1)
+
+
+edges = st.lists(st.integers(-50, 50), min_size=1, max_size=5, unique=True).map(sorted)
+
+
+@given(edges, st.integers(-60, 60))
+def test_a_band_holds_its_lower_edge(edges, value):
+    index = band_names(edges).index(band(str(value), edges))
+    assert index == sum(value >= e for e in edges)
+
+
+@pytest.mark.parametrize("value", ["", "old", "nan"])
+def test_what_is_no_number_is_unknown(value):
+    assert band(value, [10]) == "unknown"

@@ -1,0 +1,56 @@
+import pytest
+from scoring_fakes import entry, timed
+
+from asrlib.scoring.latency import measure_latency, summarise
+from asrlib.scoring.records import parse_utterance
+from asrlib.scoring.wer import align
+
+
+def latency(*entries):
+    return measure_latency(align([parse_utterance(e) for e in entries]))
+
+
+def test_delay_is_emission_of_the_last_token_minus_end_of_the_word():
+    e = entry("u", "s", "A B C", "A X C", ref_words=timed("A B C"), final_time=2.1)
+    e["hyp_words"] = [["A", 0.4, 0.55], ["X", 0.9, 1.0], ["C", 1.3, 1.48]]
+    result = latency(e)
+    # The substituted word has no delay; the third was out before it ended.
+    assert result.symbol_delays == pytest.approx((50, -20))
+    assert result.finalisations == pytest.approx((600,))
+
+
+def test_words_are_matched_through_the_alignment_not_by_position():
+    e = entry("u", "s", "A B C", "X A C", ref_words=timed("A B C"))
+    e["hyp_words"] = [["X", 0, 0.1], ["A", 0.5, 0.6], ["C", 1.5, 1.7]]
+    assert latency(e).symbol_delays == pytest.approx((100, 200))
+
+
+def test_sets_without_word_times_have_no_latency():
+    assert latency(entry("u", "s", "A", "A", ref_words=None)) is None
+
+
+def test_disagreeing_word_times_are_left_out_and_counted():
+    good = entry("a", "s", "A", "A", ref_words=timed("A"), hyp_words=timed("A", lag=0.2))
+    bad_ref = entry("b", "s", "A B", "A", ref_words=timed("A"), hyp_words=timed("A"))
+    bad_hyp = entry("c", "s", "A", "A", ref_words=timed("A"), hyp_words=timed("B"), final_time=1.0)
+    result = latency(good, bad_ref, bad_hyp)
+    assert result.symbol_delays == pytest.approx((200,))
+    assert result.finalisations == pytest.approx((500,))
+    assert result.skipped == 2
+
+
+def test_empty_texts_have_no_latency_but_do_no_harm():
+    silent = entry("u", "s", "", "", ref_words=[], hyp_words=[], final_time=1.0)
+    result = latency(silent)
+    assert (result.symbol_delays, result.finalisations, result.skipped) == ((), (), 0)
+    assert result.to_json()["symbol_delay_ms"] is None
+
+
+def test_summary():
+    values = [float(v) for v in range(-40, 61)]
+    summary = summarise(values)
+    assert summary["mean"] == pytest.approx(10)
+    assert (summary["p50"], summary["p90"]) == pytest.approx((10, 50))
+    histogram = summary["histogram"]
+    assert histogram["start"] == -40
+    assert histogram["counts"] == [40, 40, 21]

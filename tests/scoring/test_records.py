@@ -1,0 +1,65 @@
+import json
+
+import pytest
+from scoring_fakes import entry
+
+from asrlib.errors import DataError
+from asrlib.scoring.records import read_json, read_speakers, read_utterances
+
+
+def write(path, *lines):
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def test_read_in_order_of_id(tmp_path):
+    rows = [json.dumps(entry(i, "s", "A", "")) for i in ("b", "a")]
+    assert [u.id for u in read_utterances(write(tmp_path / "hyp.jsonl", *rows))] == ["a", "b"]
+
+
+def test_utterance_without_speaker_is_its_own(tmp_path):
+    path = write(tmp_path / "hyp.jsonl", json.dumps(entry("a", "", "A", "A")))
+    assert read_utterances(path)[0].speaker == "a"
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([], "no utterance"),
+        (['{"id": "a"}'], "line 1"),
+        ([json.dumps(entry("a", "s", "SECRET", "B")), '{"id": "b", "ref": "SECRET"'], "line 2"),
+        (["[1]"], "line 1"),
+        ([json.dumps({**entry("a", "s", "A", "A"), "hyp_words": [["A", 1]]})], "line 1"),
+        ([json.dumps(entry("a", "s", "A", "A"))] * 2, "a comes twice"),
+    ],
+)
+def test_broken_files_are_named_without_quoting_them(tmp_path, lines, says):
+    path = write(tmp_path / "hyp.jsonl", *lines)
+    with pytest.raises(DataError, match=says) as e:
+        read_utterances(path)
+    assert str(path) in str(e.value)
+    assert "SECRET" not in str(e.value)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"hyp\.jsonl: missing"):
+        read_utterances(tmp_path / "hyp.jsonl")
+    with pytest.raises(DataError, match=r"meta\.json: missing"):
+        read_json(tmp_path / "meta.json", "decode")
+    with pytest.raises(DataError, match="not readable"):
+        read_json(write(tmp_path / "meta.json", "{"), "decode")
+
+
+def test_speaker_table_prefers_the_row_of_the_set(tmp_path):
+    path = write(
+        tmp_path / "speakers.tsv", "speaker\tset\tage", "a\ttest\t30", "a\ttrain\t29", "b\ttrain\t"
+    )
+    table = read_speakers(path, "test")
+    assert table["a"]["age"] == "30"
+    assert table["b"]["age"] == ""
+    assert read_speakers(tmp_path / "none.tsv", "test") == {}
+
+
+def test_speaker_table_without_speakers_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="no column 'speaker'"):
+        read_speakers(write(tmp_path / "speakers.tsv", "id\tage", "a\t3"), "test")
