@@ -111,8 +111,8 @@ sets() {
 
 if begin 0 corpus; then
   run python -m asrlib doctor
-  run "$recipe_dir/local/corpus.sh" --recipe-dir "$recipe_dir" --nj "$nj" \
-    ${corpus_dir:+--corpus-dir "$corpus_dir"}
+  run "$recipe_dir/local/corpus.sh" --nj "$nj" ${corpus_dir:+--corpus-dir "$corpus_dir"} \
+    "${common[@]}"
 fi
 
 if begin 1 manifests; then

@@ -16,6 +16,9 @@ class UserError(Exception):
         self.what = what
         self.mend = mend
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
+        return type(self), (self.what, self.mend)  # so that a job's error reaches its parent
+
 
 class ConfigError(UserError):
     """An unknown, missing or ill-typed configuration key."""

@@ -2,10 +2,10 @@
 # Option parsing for every script here; source it after setting the defaults as variables.
 #
 # `--foo-bar VALUE` sets foo_bar, which must be set already; a variable that holds true or false
-# is a flag and takes no value. `--set KEY=VALUE` may be given again: it collects in the array
-# `overrides` as (--set KEY=VALUE ...). `--help` prints the header comment of the calling script.
-# A script that sets recipe_dir (and force) gets the array `stage_options`, which every stage's
-# command takes.
+# is a flag and takes no value. `--force` is known everywhere. `--set KEY=VALUE` may be given
+# again: it collects in the array `overrides` as (--set KEY=VALUE ...). `--help` prints the header
+# comment of the calling script. A script that sets recipe_dir gets the array `stage_options`,
+# which every stage's command takes.
 
 # die WHAT MEND: the two lines of an error, and exit code 2.
 die() {
@@ -18,6 +18,7 @@ print_header() {
   awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' "$1"
 }
 
+: "${force:=false}"
 overrides=()
 while (($# > 0)); do
   case $1 in
@@ -52,5 +53,5 @@ unset _name
 if [[ -v recipe_dir ]]; then
   [[ -n $recipe_dir ]] || die "no --recipe-dir" "choose a directory under egs/"
   stage_options=(--recipe-dir "$recipe_dir" "${overrides[@]}")
-  if [[ ${force:-false} == true ]]; then stage_options+=(--force); fi
+  if [[ $force == true ]]; then stage_options+=(--force); fi
 fi

@@ -23,6 +23,8 @@ from asrlib.transducer.model import Transducer
 from asrlib.transducer.predictor import StatelessPredictor
 
 NO_SYMBOL = -1
+NO_FRAME = -1
+IMPOSSIBLE = -1e10
 
 
 @configclass
@@ -53,13 +55,12 @@ class Lattices:
         self._paths: list[tuple[list[int], list[float]]] | None = None
 
     def path(self, index: int) -> tuple[list[int], list[float]]:
-        """Per frame of stream `index`, the best path's symbol and log-probability."""
+        """Per lattice frame of stream `index`, the best path's symbol and log-probability."""
         if self._paths is None:
             lattice = self._decoding.format_output(self._num_frames, allow_partial=True)
             best = self._k2.shortest_path(lattice, use_double_scores=True)
             fsas = [best[i] for i in range(len(self._num_frames))]
-            # The last arc enters the final state and stands for no frame.
-            self._paths = [(f.labels.tolist()[:-1], f.scores.tolist()[:-1]) for f in fsas]
+            self._paths = [(f.labels.tolist(), f.scores.tolist()) for f in fsas]
         return self._paths[index]
 
 
@@ -69,7 +70,8 @@ class FastBeamState:
 
     Attributes:
         start: output frame at which the lattice begins.
-        length: frames in the lattice.
+        length: output frames in the lattice.
+        frames: per lattice frame its output frame; those added to close it have none.
         history_C: the predictor's context at the lattice's start.
         settled: the hypothesis before the lattice.
     """
@@ -78,6 +80,7 @@ class FastBeamState:
     start: int
     history_C: Tensor
     length: int = 0
+    frames: list[int] = field(default_factory=list)
     settled: Hypothesis = field(default_factory=Hypothesis)
     lattices: Lattices | None = None
     index: int = 0
@@ -157,12 +160,29 @@ class FastBeamSearch:
             lm_NJ = self.model.joiner.decoder_proj(self.predictor.windows(y_NC)[:, 0])
             logits_NV = self.model.joiner(am_BSJ[row_N, s], lm_NJ, project_input=False)
             decoding.advance(logits_NV.float().log_softmax(-1))
-        decoding.terminate_and_flush_to_streams()
+        self._close(decoding)
         for state in states:
+            first = state.start + state.length
+            state.frames += [*range(first, first + am_BSJ.shape[1]), NO_FRAME]
             state.length += am_BSJ.shape[1]
-        lattices = Lattices(k2, decoding, [state.length for state in states])
+        lattices = Lattices(k2, decoding, [len(state.frames) for state in states])
         for index, state in enumerate(states):
             state.lattices, state.index = lattices, index
+
+    def _close(self, decoding: Any) -> None:
+        """Flush the lattices, with a frame of certain blank at their end.
+
+        k2 takes the last frame's symbols for the way into the final state and loses them; a
+        certain blank loses nothing, and changes neither states nor scores.
+        """
+        shape, _ = decoding.get_contexts()
+        size = (shape.tot_size(1), self.vocab_size)
+        blank_NV = torch.full(
+            size, IMPOSSIBLE, device=self.model.joiner.output_linear.weight.device
+        )
+        blank_NV[:, BLANK] = 0.0
+        decoding.advance(blank_NV)
+        decoding.terminate_and_flush_to_streams()
 
     def _settle(self, state: FastBeamState) -> None:
         """Make the best path final and begin a new lattice behind it."""
@@ -171,18 +191,18 @@ class FastBeamSearch:
         initial_C = self.initial_state().history_C
         state.history_C = torch.cat([initial_C, tokens_C])[-self.context_size :]
         state.start += state.length
-        state.length, state.stream, state.lattices = 0, None, None
+        state.length, state.stream, state.lattices, state.frames = 0, None, None, []
 
     def best(self, state: FastBeamState) -> Hypothesis:
         """The lattice's best path behind what was settled before."""
         if state.lattices is None:
             return state.settled
         symbols, log_probs = state.lattices.path(state.index)
-        emitted = [i for i, symbol in enumerate(symbols) if symbol != BLANK]
+        emitted = [i for i, symbol in enumerate(symbols) if symbol > BLANK]
         settled = state.settled
         return Hypothesis(
             settled.tokens + tuple(symbols[i] for i in emitted),
-            settled.frames + tuple(state.start + i for i in emitted),
+            settled.frames + tuple(state.frames[i] for i in emitted),
             settled.log_probs + tuple(log_probs[i] for i in emitted),
             settled.score + math.fsum(log_probs),
         )

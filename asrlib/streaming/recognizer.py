@@ -203,4 +203,4 @@ class StreamingRecognizer:
         start = stream.decoding.segment_start
         since = None if last_frame is None else (last_frame + 1 - start) * self.clock.frame
         fires = endpoint_time(self.config.endpoint, since) + self.clock.heard(start)
-        return min(fires, stream.seconds)
+        return min(fires, self.clock.heard(stream.decoding.frames))

@@ -64,7 +64,8 @@ def read_inputs(data: Path) -> RecipeInputs:
 
 def _read_cuts(path: Path) -> CutSet:
     try:
-        cuts = CutSet.from_file(path).to_eager()
+        # lhotse gives None for a manifest without a line.
+        cuts = (CutSet.from_file(path) or CutSet.from_cuts([])).to_eager()
     except (OSError, EOFError, ValueError, KeyError, TypeError, AssertionError) as e:
         raise DataError(f"{path}: unreadable or half-written: {e}", _AGAIN) from e
     if len(cuts) == 0:

@@ -1,5 +1,7 @@
 """A resampled stream is the resampled whole."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torchaudio
@@ -11,7 +13,7 @@ from asrlib.audio.resample import StreamingResampler
 
 def stream(resampler, samples_N, cuts):
     edges = [0, *sorted(min(c, len(samples_N)) for c in cuts), len(samples_N)]
-    parts = [resampler.accept(samples_N[a:b]) for a, b in zip(edges, edges[1:])]
+    parts = [resampler.accept(samples_N[a:b]) for a, b in pairwise(edges)]
     return torch.cat([*parts, resampler.finish()])
 
 

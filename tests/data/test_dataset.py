@@ -79,7 +79,7 @@ def test_skipping_gives_what_the_whole_epoch_gives(batches):
     for start in (1, 4, len(whole)):
         rest = batches(start_batch=start)
         assert len(rest) == len(whole) - start
-        assert all(same(a, b) for a, b in zip(whole[start:], rest))
+        assert all(same(a, b) for a, b in zip(whole[start:], rest, strict=True))
 
 
 def test_skipping_reads_no_features(cuts, tokenizer, monkeypatch):
@@ -150,7 +150,7 @@ def test_unknown_word_times_are_none(cuts, tokenizer):
 
 def test_eval_batches_cover_the_set_within_bounds(cuts, tokenizer):
     batches = list(eval_batches(cuts, tokenizer, 600))
-    assert sorted(sum((b.ids for b in batches), [])) == sorted(c.id for c in cuts)
+    assert sorted(i for b in batches for i in b.ids) == sorted(c.id for c in cuts)
     assert all(b.x_BTF.shape[0] * b.x_BTF.shape[1] <= 600 for b in batches)
     lengths = torch.cat([b.x_lengths_B for b in batches])
     assert torch.equal(lengths, lengths.sort(descending=True).values)
@@ -159,15 +159,18 @@ def test_eval_batches_cover_the_set_within_bounds(cuts, tokenizer):
 
 
 def test_noise_raises_energy_and_keeps_lengths(batches):
-    clean = {i: (x, n) for b in batches(PLAIN) for i, x, n in zip(b.ids, b.x_BTF, b.x_lengths_B)}
+    def utterances(augment):
+        for batch in batches(augment):
+            yield from zip(batch.ids, batch.x_BTF, batch.x_lengths_B, strict=True)
+
+    clean = {name: (x_TF, length) for name, x_TF, length in utterances(PLAIN)}
     louder = 0
     only_noise = AugmentConfig(spec_probability=0.0, noise_probability=1.0, noise_snr=(0.0, 0.0))
-    for batch in batches(only_noise):
-        for name, x_TF, length in zip(batch.ids, batch.x_BTF, batch.x_lengths_B):
-            old_TF, old_length = clean[name]
-            assert length == old_length
-            gain = x_TF[:length].exp().sum() / old_TF[:length].exp().sum()
-            louder += bool(1.5 < gain < 2.5)  # 0 dB doubles the energy
+    for name, x_TF, length in utterances(only_noise):
+        old_TF, old_length = clean[name]
+        assert length == old_length
+        gain = x_TF[:length].exp().sum() / old_TF[:length].exp().sum()
+        louder += bool(1.5 < gain < 2.5)  # 0 dB doubles the energy
     assert louder > 0.8 * len(clean)
 
 
@@ -181,7 +184,7 @@ def test_made_noise_is_the_same_every_time(tmp_path):
         list(make_noise_cuts(tmp_path / name, 16000, per_kind=1).to_eager()) for name in "ab"
     )
     assert len(one) == 5
-    for a, b in zip(one, two):
+    for a, b in zip(one, two, strict=True):
         samples = a.load_audio()
         assert np.array_equal(samples, b.load_audio())
         assert np.sqrt(np.mean(samples**2)) == pytest.approx(0.1, rel=0.05)

@@ -1,5 +1,7 @@
 """Batches partition the corpus within their bounds, in an order of the seed alone."""
 
+from itertools import chain
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +26,10 @@ def ids(batches):
     return [[c.id for c in batch] for batch in batches]
 
 
+def flat(lists):
+    return list(chain.from_iterable(lists))
+
+
 SIZES = st.lists(st.tuples(st.integers(1, 400), st.integers(0, 60)), min_size=1, max_size=80)
 
 
@@ -40,7 +46,7 @@ def test_batches_partition_within_bounds(sizes, buckets, max_frames, max_tokens,
     cuts, tokens = corpus(sizes)
     config = DataConfig(max_frames=max_frames, max_tokens=max_tokens, num_buckets=buckets)
     batches = list(sample_batches(cuts, tokens, config, seed))
-    assert sorted(sum(ids(batches), [])) == sorted(tokens)
+    assert sorted(flat(ids(batches))) == sorted(tokens)
     for batch in batches:
         if len(batch) > 1:
             assert len(batch) * max(c.num_frames for c in batch) <= max_frames
@@ -53,7 +59,7 @@ def test_seeds_shuffle_the_whole_corpus():
     config = DataConfig(max_frames=2000, num_buckets=5, buffer_size=30)  # smaller than the corpus
     one, two = (ids(sample_batches(cuts, tokens, config, seed)) for seed in (1, 2))
     assert one != two
-    first = [int(i[1:]) for i in sum(one[:10], [])]
+    first = [int(i[1:]) for i in flat(one[:10])]
     assert max(first) > 300
     assert min(first) < 100
 
@@ -77,7 +83,7 @@ def test_lazy_manifests(tmp_path):
     cuts, tokens = corpus([(100 + i, 5) for i in range(50)])
     cuts.to_file(tmp_path / "cuts.jsonl.gz")
     lazy = CutSet.from_jsonl_lazy(tmp_path / "cuts.jsonl.gz")
-    assert sorted(sum(ids(sample_batches(lazy, tokens, DataConfig(), 0)), [])) == sorted(tokens)
+    assert sorted(flat(ids(sample_batches(lazy, tokens, DataConfig(), 0)))) == sorted(tokens)
 
 
 def test_bad_values_are_refused():

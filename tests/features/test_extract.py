@@ -114,7 +114,7 @@ def test_another_key_leaves_old_archives_until_merged(tmp_path):
         tmp_path / "cuts.jsonl.gz", tmp_path / "fbank", "new", 0, 1, (1.0,), FbankConfig()
     )
     extract_shard(task)
-    assert all(np.array_equal(a, cut.load_features()) for a, cut in zip(before, old))
+    assert all(np.array_equal(a, cut.load_features()) for a, cut in zip(before, old, strict=True))
     merge_shards([task], tmp_path / "cuts_fbank.jsonl.gz")
     assert list((tmp_path / "fbank").iterdir()) == [task.archive]
 

@@ -1,5 +1,7 @@
 """The extractor equals kaldifeat; the stream equals the extractor."""
 
+from itertools import pairwise
+
 import kaldifeat
 import pytest
 import soundfile
@@ -31,7 +33,7 @@ def online(samples_N):
 def stream(samples_N, cuts):
     edges = [0, *sorted(min(c, len(samples_N)) for c in cuts), len(samples_N)]
     pieces = EXTRACTOR.stream()
-    parts = [pieces.accept(samples_N[a:b]) for a, b in zip(edges, edges[1:])]
+    parts = [pieces.accept(samples_N[a:b]) for a, b in pairwise(edges)]
     return torch.cat([*parts, pieces.finish()])
 
 
@@ -82,7 +84,7 @@ def test_other_shifts(shift, length, cuts):
     expected = computer.get_frames(list(range(ready)))
     edges = [0, *sorted(min(c, length) for c in cuts), length]
     pieces = FbankExtractor(config).stream()
-    parts = [pieces.accept(samples_N[a:b]) for a, b in zip(edges, edges[1:])]
+    parts = [pieces.accept(samples_N[a:b]) for a, b in pairwise(edges)]
     out_TF = torch.cat([*parts, pieces.finish()])
     torch.testing.assert_close(out_TF, torch.cat([torch.zeros(0, 40), *expected]), **CLOSE)
 

@@ -24,7 +24,7 @@ def test_reads_what_was_written(tmp_path_factory, frames, left, right):
         writer = Float16ArchiveWriter(path, f)
         keys = [writer.write("", array) for array in arrays]
     reader = Float16ArchiveReader(path)
-    for key, array in zip(keys, arrays):
+    for key, array in zip(keys, arrays, strict=True):
         assert reader.read(key).dtype == np.float32
         np.testing.assert_allclose(reader.read(key), array, atol=2**-8)
         np.testing.assert_allclose(reader.read(key, left, right), array[left:right], atol=2**-8)

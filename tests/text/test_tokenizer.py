@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from asrlib.errors import CheckpointError, ConfigError, DataError
 from asrlib.text import Tokenizer, TokensConfig, train_tokenizer
 
-WORDS = ["YES", "NO", "TURN", "THE", "LIGHT", "ON", "OFF", "PLAY", "SOME", "MUSIC", "IT'S", "COLD", "HERE", "TODAY", "STOP"]
+WORDS = "YES NO TURN THE LIGHT ON OFF PLAY SOME MUSIC IT'S COLD HERE TODAY STOP".split()  # noqa: SIM905
 TEXTS = [" ".join(random.Random(i).choices(WORDS, k=4)) for i in range(200)]
 
 
@@ -65,7 +65,7 @@ def test_words_have_times_of_first_and_last_token(tokenizer):
     words = tokenizer.words(ids, range(len(ids)))
     starts = [t for t, i in enumerate(ids) if tokenizer.piece(i).startswith("▁")]
     ends = [*(t - 1 for t in starts[1:]), len(ids) - 1]
-    assert words == list(zip(text.split(), starts, ends))
+    assert words == list(zip(text.split(), starts, ends, strict=True))
 
 
 @settings(deadline=None)

@@ -12,13 +12,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+import torch
 import yaml
 from click.testing import CliRunner
-from small_transducer import write_recipe
+from lhotse import CutSet, Recording, SupervisionSegment
+from small_transducer import FBANK, tokenizer, transducer, write_recipe
 
-from asrlib.cli.train import command
+from asrlib.cli.train import _dev_wer, command
 from asrlib.errors import CheckpointError, ConfigError, DataError, UserError
+from asrlib.training.config import TrainConfig
 from asrlib.training.model_io import load_transducer
 
 
@@ -176,6 +181,28 @@ def test_unknown_model_lists_the_known(recipe):
     assert "tiny" in result.exception.mend
 
 
+def test_dev_word_error_rate_is_that_of_streaming_decoding(tmp_path):
+    """A model that says nothing deletes every word; one that babbles inserts some."""
+    cuts = []
+    for i, text in enumerate(["ONE TWO", "THREE", "TWO ONE TWO"]):
+        path = tmp_path / f"{i}.wav"
+        soundfile.write(path, np.random.default_rng(i).normal(0, 0.1, 16000), 16000)
+        cut = Recording.from_file(path).to_cut()
+        words = SupervisionSegment(cut.id, cut.id, 0.0, 1.0, text=text)
+        cut.supervisions.append(words)
+        cuts.append(cut)
+    model = transducer()
+    silent = torch.full_like(model.joiner.output_linear.bias, -1e4)
+    silent[0] = 1e4
+    config = TrainConfig(dev_wer_utts=2)
+    figures = _dev_wer(CutSet.from_cuts(cuts), tokenizer(), FBANK, config)
+    with torch.no_grad():
+        model.joiner.output_linear.bias.copy_(silent)
+        assert figures(model) == {"wer": 1.0}
+        model.joiner.output_linear.bias.copy_(-silent)
+        assert figures(model)["wer"] > 1.0
+
+
 def test_two_trainings_in_one_directory_are_refused(recipe):
     out = recipe / "exp" / "tiny"
     out.mkdir(parents=True)
@@ -187,8 +214,10 @@ def test_two_trainings_in_one_directory_are_refused(recipe):
 
 
 def test_terminated_process_exits_143_and_goes_on_to_the_same_end(recipe, repo):
-    options = ["--set", "train.epochs=200", "--set", "train.max_steps=300", "--name", "long"]
-    arguments = ["train", "--recipe-dir", str(recipe), "--model", "tiny", *options]
+    settings = ("epochs=99", "max_steps=120", "valid_interval=20")
+    options = [word for setting in settings for word in ("--set", f"train.{setting}")]
+    arguments = ["train", "--recipe-dir", str(recipe), "--model", "tiny", "--name", "long"]
+    arguments += options
     process = subprocess.Popen([sys.executable, "-m", "asrlib", *arguments], cwd=repo)
     checkpoints = recipe / "exp" / "long" / "checkpoints"
     deadline = time.monotonic() + 120
@@ -197,7 +226,7 @@ def test_terminated_process_exits_143_and_goes_on_to_the_same_end(recipe, repo):
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(60) == 143
     assert "stopped by SIGTERM; run the same command to go on" in log(recipe, "long")
-    run(recipe, *options)
+    run(recipe, *options, "--name", "long")
     run(recipe, *options, "--name", "whole")
     whole, pieces = (recipe / "exp" / d / "final.pt" for d in ("whole", "long"))
     assert whole.read_bytes() == pieces.read_bytes()
