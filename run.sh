@@ -32,6 +32,7 @@
 #   --dry-run           print the commands of each stage, run none
 #   --help              this text
 set -euo pipefail
+called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 recipe=mini
@@ -46,6 +47,9 @@ nj=$(nproc)
 force=false
 dry_run=false
 . steps/parse_options.sh
+
+# Relative to where the user stands, not to here.
+[[ -z $corpus_dir ]] || corpus_dir=$(cd "$called_from" && realpath -m "$corpus_dir")
 
 stages="0 1 2 3 4 5 6 13"
 for number in "$stage" "$stop_stage"; do

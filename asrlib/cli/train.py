@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import click
 import torch
@@ -18,7 +18,7 @@ import yaml
 from lhotse import CutSet
 
 from asrlib.cli.common import Recipe, log_to, recipe_options
-from asrlib.config import to_dict
+from asrlib.config import from_dict, to_dict
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.sampler import DataConfig
 from asrlib.errors import ConfigError, UserError
@@ -67,10 +67,23 @@ class Configs:
 
     def identity(self, files: tuple[Path, ...], data: Path) -> dict[str, Any]:
         """What must not change when a run is continued."""
-        sections = self.sections()
-        sections["train"] = {k: v for k, v in sections["train"].items() if k not in HARMLESS_KEYS}
         hashes = {f"data/{p.relative_to(data)}": hash_file(p) for p in files}
-        return {**sections, "input": hashes}
+        return _weighty({**self.sections(), "input": hashes})
+
+    @classmethod
+    def upgrade(cls, identity: dict[str, Any]) -> dict[str, Any]:
+        """An older version's identity, with the defaults of keys that it did not know."""
+        hints = get_type_hints(cls)
+        with contextlib.suppress(ConfigError):  # it knew keys that are gone: a difference
+            filled = {k: to_dict(from_dict(hint, identity[k])) for k, hint in hints.items()}
+            return _weighty({**identity, **filled})
+        return identity
+
+
+def _weighty(identity: dict[str, Any]) -> dict[str, Any]:
+    """Without the training keys that do not touch the weights."""
+    train = {k: v for k, v in identity["train"].items() if k not in HARMLESS_KEYS}
+    return {**identity, "train": train}
 
 
 @click.command("train")
@@ -124,7 +137,8 @@ def build_trainer(configs: Configs, inputs: RecipeInputs, directory: Path, data:
     if configs.train.dev_wer_utts:
         figures = _dev_wer(inputs.dev, inputs.tokenizer, configs.features, configs.train)
     task = TransducerTask(model, source, configs.train, figures)
-    return Trainer(task, configs.train, directory, configs.identity(inputs.files, data))
+    identity = configs.identity(inputs.files, data)
+    return Trainer(task, configs.train, directory, identity, Configs.upgrade)
 
 
 def _dev_wer(

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ class Trainer:
         directory: gets checkpoints/, tensorboard/ and, at the end, final.pt.
         identity: nested plain values that decide the weights (configuration, hashes of the
             data); checkpoints of another identity are not continued.
+        upgrade: brings the identity in a checkpoint of an older version up to this one's.
 
     Raises:
         CheckpointError: from `resume`, when the checkpoints here are of another identity or all
@@ -75,10 +76,15 @@ class Trainer:
     """
 
     def __init__(
-        self, task: Task, config: TrainConfig, directory: Path, identity: Mapping[str, Any]
+        self,
+        task: Task,
+        config: TrainConfig,
+        directory: Path,
+        identity: Mapping[str, Any],
+        upgrade: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> None:
         self.task, self.config, self.dir = task, config, directory
-        self.identity = dict(identity)
+        self.identity, self.upgrade = dict(identity), upgrade
         self.payload = task.payload()
         self.store = CheckpointStore(directory / "checkpoints", self.payload["kind"])
         self.stepper = Stepper(task, config)
@@ -221,7 +227,7 @@ class Trainer:
         if found is None:
             return
         path, content = found
-        different = differences(content["facts"]["identity"], self.identity)
+        different = differences(self.upgrade(content["facts"]["identity"]), self.identity)
         if different:
             raise CheckpointError(
                 f"{path}: was trained otherwise: {'; '.join(different)}",

@@ -25,7 +25,7 @@ def smoothed_logprobs(
     am_scale: float,
     rnnt_type: str,
 ) -> tuple[Tensor, Tensor]:
-    """Labels' and blanks' log-probabilities of the additive joiner (arXiv 2206.13236, eq. 9-12).
+    """Labels' and blanks' log-probabilities of the additive joiner (arXiv 2206.13236).
 
     Args:
         am_BSV, lm_BUV: logits of encoder and predictor (U + 1 outputs) alone.

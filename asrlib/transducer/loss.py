@@ -1,8 +1,8 @@
 """The pruned transducer loss (arXiv 2206.13236), per utterance; the only place that needs k2.
 
-Beyond k2's own functions: per-utterance losses whose gradient is exactly zero where an utterance
-is left out, FastEmit (arXiv 2010.11148) as an exact scaling of the label gradients, empty
-transcripts, utterances shorter than their transcript, and expected emission frames.
+Beyond k2's own functions: FastEmit (arXiv 2010.11148) as an exact scaling of the label gradients,
+empty transcripts, utterances shorter than their transcript (an infinite loss that the caller can
+leave out: k2's occupations stay finite), and expected emission frames.
 
 Shapes: B batch, S encoder frames, U tokens, R prune range, D width, J joiner width, V vocabulary.
 In k2's own words `px` (B, U, S+1) are log-probabilities of emitting labels and `py` (B, U+1, S)
@@ -168,37 +168,25 @@ def _recurse(
         middle_B11 = ((boundary_B4[:, 3] - 1) / 2).reshape(-1, 1, 1)
         frames = torch.arange(px.shape[2], device=px.device)
         px = px + ((middle_B11 - frames) * config.delay_penalty).to(px.dtype)
-    scores_B, px_grad, py_grad = _Recursion.apply(px, py, boundary_B4, config.fast_emit)
+    if config.fast_emit > 0.0:
+        px = _ScaleGradient.apply(px, 1.0 + config.fast_emit)
+    scores_B, (px_grad, py_grad) = _backend().mutual_information_recursion(
+        px=px, py=py, boundary=boundary_B4, return_grad=True
+    )
     return -scores_B, px_grad, py_grad
 
 
-class _Recursion(torch.autograd.Function):
-    """k2's forward-backward over (px, py), with FastEmit.
-
-    The gradient is the occupation times the upstream gradient, for `px` also times
-    (1 + fast_emit). Where the upstream gradient is zero, so is this one, even when the
-    occupation is not a number: an utterance without a path can be left out.
-    """
+class _ScaleGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied: FastEmit, exactly, when put on labels."""
 
     @staticmethod
-    def forward(
-        ctx: Any, px: Tensor, py: Tensor, boundary_B4: Tensor, fast_emit: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        scores_B, (px_grad, py_grad) = _backend().mutual_information_recursion(
-            px=px, py=py, boundary=boundary_B4, return_grad=True
-        )
-        ctx.save_for_backward(px_grad, py_grad)
-        ctx.fast_emit = fast_emit
-        ctx.mark_non_differentiable(px_grad, py_grad)
-        return scores_B, px_grad, py_grad
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, grad_B: Tensor, *_: Any) -> tuple[Tensor, Tensor, None, None]:
-        px_grad, py_grad = ctx.saved_tensors
-        grad_B11 = grad_B.reshape(-1, 1, 1)
-        left_out_B11 = grad_B11 == 0
-        px_grad = (px_grad * grad_B11 * (1.0 + ctx.fast_emit)).masked_fill(left_out_B11, 0.0)
-        return px_grad, (py_grad * grad_B11).masked_fill(left_out_B11, 0.0), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.factor, None
 
 
 def _expected_frames(occupation_BUS: Tensor) -> Tensor:

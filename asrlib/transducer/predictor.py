@@ -102,8 +102,8 @@ class StatelessState:
 
 
 class StatelessPredictor(Predictor):
-    """Embedding, depth-wise convolution over the last symbols, ReLU (arXiv 2002.09202's idea:
-    a limited context suffices; the convolution is common practice)."""
+    """Embedding, depth-wise convolution over the last symbols, ReLU (Ghodsi et al., ICASSP
+    2020: no state is needed; the convolution over a short context is common practice)."""
 
     def __init__(self, config: StatelessConfig, vocab_size: int) -> None:
         super().__init__(vocab_size, config.output_dim, config.output_dim)

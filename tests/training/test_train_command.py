@@ -23,6 +23,7 @@ from small_transducer import FBANK, tokenizer, transducer, write_recipe
 
 from asrlib.cli.train import _dev_wer, command
 from asrlib.errors import CheckpointError, ConfigError, DataError, UserError
+from asrlib.training.checkpoint import load, save
 from asrlib.training.config import TrainConfig
 from asrlib.training.model_io import load_transducer
 
@@ -100,6 +101,18 @@ def test_what_does_not_touch_the_weights_may_change(recipe):
     run(recipe)
     run(recipe, "--set", "train.log_interval=7", "--set", "train.keep_last=5")
     assert "continuing from" in log(recipe)
+
+
+def test_run_of_a_version_that_knew_fewer_keys_is_continued(recipe):
+    run(recipe)
+    path = max((recipe / "exp" / "tiny" / "checkpoints").glob("step-*.pt"))
+    content = load(path, "transducer-training")
+    del content["facts"]["identity"]["train"]["ema_decay"]
+    save(path, "transducer-training", content)
+    run(recipe, "--set", "train.log_interval=7")
+    assert "continuing from" in log(recipe)
+    with pytest.raises(CheckpointError, match=r"train\.ema_decay: 0\.0, now 0\.5"):
+        run(recipe, "--set", "train.ema_decay=0.5")
 
 
 def test_changed_data_is_not_continued(recipe):
@@ -199,7 +212,8 @@ def test_dev_word_error_rate_is_that_of_streaming_decoding(tmp_path):
     with torch.no_grad():
         model.joiner.output_linear.bias.copy_(silent)
         assert figures(model) == {"wer": 1.0}
-        model.joiner.output_linear.bias.copy_(-silent)
+        loud = silent.roll(tokenizer().encode("ONE")[0])  # a piece that begins a word
+        model.joiner.output_linear.bias.copy_(loud)
         assert figures(model)["wer"] > 1.0
 
 
