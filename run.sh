@@ -120,7 +120,7 @@ if begin 0 corpus; then
 fi
 
 if begin 1 manifests; then
-  run "$recipe_dir/local/manifests.sh" --nj "$nj" "${common[@]}"
+  run steps/make_manifests.sh --nj "$nj" "${common[@]}"
 fi
 
 if begin 2 fbank; then

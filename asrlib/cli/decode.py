@@ -99,7 +99,8 @@ def _decode(cuts_path: Path, checkpoint: Path, config: DecodeConfig, out: Path, 
 
 def _meta(recognizer: StreamingRecognizer, cost: Cost) -> dict:
     from asrlib.config import to_dict
-    from asrlib.scoring.compute import flops_per_second, parameters_by_module
+    from asrlib.scoring.compute import flops_per_second
+    from asrlib.scoring.score import machine
 
     model, fbank = recognizer.model, recognizer.fbank.config
     flops = flops_per_second(model, fbank.num_bins, frame_shift=fbank.frame_shift)
@@ -111,8 +112,9 @@ def _meta(recognizer: StreamingRecognizer, cost: Cost) -> dict:
         "wall_seconds": cost.wall_seconds,
         "real_time_factor": cost.real_time,
         "peak_memory_mb": cost.peak_memory_mb,
-        "parameters": parameters_by_module(model),
+        "parameters": model.parameter_counts(),
         "flops_per_second": flops["total"],
+        "machine": machine(),
         "threads": recognizer.config.num_threads,
         "streams": recognizer.config.max_streams,
     }

@@ -71,7 +71,7 @@ def command(
             json.dumps(_to_json(path, result), ensure_ascii=False) if as_json else result.text
         )
     if failed:
-        raise click.exceptions.Exit(1)
+        sys.exit(1)
 
 
 def _load(model: Path | None, overrides: tuple[str, ...]) -> StreamingRecognizer:

@@ -90,7 +90,7 @@ def raw_sets(raw_dir: Path) -> dict[str, Path]:
     if not paths:
         raise DataError(
             f"{raw_dir}: no raw utterance tables",
-            "run stages 0 and 1 of the recipe (its local/corpus.sh and local/manifests.sh) first",
+            "run stages 0 and 1 of the recipe (its local/corpus.sh and local/raw.*) first",
         )
     return {path.stem: path for path in paths}
 

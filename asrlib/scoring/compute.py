@@ -95,9 +95,3 @@ def flops_per_second(
         "joiner": joining / seconds,
         "total": (spent + joining) / seconds,
     }
-
-
-def parameters_by_module(model: nn.Module) -> dict[str, int]:
-    """Parameters of each direct child, and their total."""
-    counts = {n: sum(p.numel() for p in m.parameters()) for n, m in model.named_children()}
-    return {**counts, "total": sum(p.numel() for p in model.parameters())}

@@ -18,6 +18,8 @@ SETS = {"an4": 3, "speechocean762": 3, "librispeech": 3, "pooled": 4}
 
 def step(repo: Path, recipe: str, script: str, *options: object) -> subprocess.CompletedProcess:
     command = [str(repo / "egs" / recipe / "local" / script), *map(str, options)]
+    if script == "make_manifests.sh":
+        command[:1] = [str(repo / "steps" / script), "--recipe", recipe]
     if script.endswith(".py"):
         command = ["bash", "-c", f'. "{repo}/path.sh" && exec python "$@"', "-", *command]
     return subprocess.run(command, capture_output=True, text=True, timeout=280)
@@ -109,14 +111,14 @@ def test_private_utterances_are_marked(prepared):
 
 @pytest.mark.realdata
 def test_an4_manifests(repo, shared_data, tmp_path):
-    prepare(repo, "an4", tmp_path, shared_data / "an4", "manifests.sh")
+    prepare(repo, "an4", tmp_path, shared_data / "an4", "make_manifests.sh")
     assert (tmp_path / "data" / "quarantine.tsv").read_text() == "id\tpath\treason\n"
     table = (tmp_path / "data" / "speakers.tsv").read_text().splitlines()
     assert len(table) == 1 + 66 + 8 + 10
     test = cuts(tmp_path, "test")
     assert sum(len(cut.supervisions[0].text.split()) for cut in test) == 773
     assert sum(cut.duration for cut in test) == pytest.approx(6.0 * 60, rel=0.02)
-    again = step(repo, "an4", "manifests.sh", "--recipe-dir", tmp_path)
+    again = step(repo, "an4", "make_manifests.sh", "--recipe-dir", tmp_path)
     assert "up to date" in again.stderr
 
 
@@ -142,7 +144,7 @@ def test_an4_as_it_comes(repo, tmp_path, small_an4):
     lost.write_bytes(lost.read_bytes()[:5000])
     where = ("--recipe-dir", tmp_path)
     assert step(repo, "an4", "corpus.sh", *where, "--corpus-dir", small_an4).returncode == 0
-    done = step(repo, "an4", "manifests.sh", *where, "--set", "manifests.error_budget=0.2")
+    done = step(repo, "an4", "make_manifests.sh", *where, "--set", "manifests.error_budget=0.2")
     assert done.returncode == 0, done.stderr
     found = {cut.id: cut for name in ("train", "dev", "test") for cut in cuts(tmp_path, name)}
     assert len(found) == 9
@@ -161,7 +163,7 @@ def test_an4_half_there(repo, tmp_path, small_an4):
     transcription.write_text("".join(transcription.open().readlines()[:-1]))
     where = ("--recipe-dir", tmp_path)
     assert step(repo, "an4", "corpus.sh", *where, "--corpus-dir", small_an4).returncode == 0
-    done = step(repo, "an4", "manifests.sh", *where)
+    done = step(repo, "an4", "make_manifests.sh", *where)
     assert done.returncode == 1
     assert "an4_test.fileids has 2 lines, .transcription 1" in done.stderr
     assert "Traceback" not in done.stderr
@@ -215,7 +217,7 @@ def test_kaldi_dir(repo, tmp_path):
         }
         for table, lines in tables.items():
             (tmp_path / "kaldi" / name / table).write_text("\n".join(lines) + "\n")
-    prepare(repo, "kaldi_dir", tmp_path, tmp_path / "kaldi", "manifests.sh")
+    prepare(repo, "kaldi_dir", tmp_path, tmp_path / "kaldi", "make_manifests.sh")
     found = {name: cuts(tmp_path, name) for name in ("train", "dev", "test_far")}
     assert [len(c) for c in found.values()] == [3, 1, 4]
     assert {c.supervisions[0].text for cs in found.values() for c in cs} == {"HELLO WORLD"}
@@ -223,7 +225,7 @@ def test_kaldi_dir(repo, tmp_path):
 
 
 def test_manifests_before_the_corpus_name_the_stage(repo, tmp_path):
-    done = step(repo, "an4", "manifests.sh", "--recipe-dir", tmp_path)
+    done = step(repo, "an4", "make_manifests.sh", "--recipe-dir", tmp_path)
     assert done.returncode == 1
     assert "run stage 0" in done.stderr
     assert "Traceback" not in done.stderr

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from asrlib.encoders import ConvRnntConfig, LstmConfig, build_encoder
-from asrlib.scoring.compute import count_flops, flops_per_second, parameters_by_module
+from asrlib.scoring.compute import count_flops, flops_per_second
 from asrlib.transducer.joiner import Joiner
 
 
@@ -90,13 +90,6 @@ def test_per_second_does_not_depend_on_the_length():
     model = tiny_transducer()
     short, long = (flops_per_second(model, 8, seconds=s)["total"] for s in (3.0, 30.0))
     assert short == pytest.approx(long)
-
-
-def test_parameters_by_module():
-    model = tiny_transducer()
-    counts = parameters_by_module(model)
-    assert counts["encoder"] == 24 * 10 + 10
-    assert counts["total"] == counts["encoder"] + counts["joiner"]
 
 
 def conv1d_flops(module, run) -> float:

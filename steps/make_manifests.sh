@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Stage 1: raw utterance tables by the recipe's own local/raw.*, then cuts, speakers, quarantine.
+#
+# Options:
+#   --recipe-dir DIR    the recipe, e.g. egs/mini
+#   --recipe NAME       whose local/raw.* to use (default: that of --recipe-dir)
+#   --nj N              files decoded at a time (default: 2)
+#   --set S.KEY=VALUE   override a configuration value; may be given again
+#   --force             redo although complete and unchanged
+set -euo pipefail
+
+recipe_dir=""
+recipe=""
+nj=2
+force=false
+# shellcheck source=steps/parse_options.sh
+. "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh"
+# shellcheck source=path.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
+
+recipe=${recipe:-$(basename "$(realpath "$recipe_dir")")}
+raw=$(dirname "${BASH_SOURCE[0]}")/../egs/$recipe/local/raw
+if [[ -f $raw.sh ]]; then
+  "$raw.sh" --recipe-dir "$recipe_dir"
+elif [[ -f $raw.py ]]; then
+  python "$raw.py" --recipe-dir "$recipe_dir"
+else
+  die "no $raw.sh or $raw.py" "name a recipe that has one: --recipe NAME"
+fi
+exec python -m asrlib manifests --nj "$nj" "${stage_options[@]}"
