@@ -12,7 +12,13 @@ import kaldifeat
 import torch
 from lhotse import CutSet, MonoCut
 
-from asrlib.features.extract import ShardTask, extract_shard, load_cut_audio, merge_shards
+from asrlib.features.extract import (
+    ShardTask,
+    audio_reader,
+    extract_shard,
+    load_cut_audio,
+    merge_shards,
+)
 from asrlib.features.fbank import FbankConfig, fbank_options
 
 _BLOCK = 50  # cuts measured at a time
@@ -59,7 +65,7 @@ def measure_extraction(
     blocks = [list(cuts)[i::count] for i in range(count)]  # as the shards are cut
     totals = [0.0, 0.0, 0.0]
     try:
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory() as name, audio_reader():
             manifest = Path(name) / "cuts.jsonl.gz"
             cuts.to_file(manifest)
             for index, block in enumerate(blocks):

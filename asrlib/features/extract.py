@@ -13,6 +13,7 @@ import gzip
 import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from lhotse import MonoCut
-from lhotse.audio.backend import audio_backend
+from lhotse.audio.backend import LibsndfileBackend, audio_backend
 from lhotse.augmentation import AudioTransform, Speed
 
 from asrlib.errors import DataError
@@ -125,7 +126,7 @@ def extract_shard(task: ShardTask) -> Moments:
     sum_F = np.zeros(task.config.num_bins)
     square_F = np.zeros(task.config.num_bins)
     frames, done = 0, []
-    with atomic_write(task.archive, "wb") as f:
+    with atomic_write(task.archive, "wb") as f, audio_reader():
         writer = Float16ArchiveWriter(task.archive.resolve(), f)
         for cut, features_TF in extract(read_share(task), extractor, task.speeds, writer):
             frames += len(features_TF)
@@ -162,6 +163,11 @@ def extract(
             yield changed, features_TF
 
 
+def audio_reader() -> AbstractContextManager:
+    """Have lhotse read by libsndfile; left to guess, it searches for modules at every file."""
+    return audio_backend(LibsndfileBackend())
+
+
 def load_cut_audio(cut: MonoCut) -> np.ndarray:
     """The cut's samples, (1, N); channels are averaged.
 
@@ -169,9 +175,7 @@ def load_cut_audio(cut: MonoCut) -> np.ndarray:
         DataError: names the cut, its file and the reason.
     """
     try:
-        # Named outright: guessing a backend costs lhotse a search for modules at every file.
-        with audio_backend("LibsndfileBackend"):
-            samples_CN = cut.load_audio()
+        samples_CN = cut.load_audio()
     except Exception as e:  # lhotse passes on whatever its audio backends raise
         source = cut.recording.sources[0].source
         raise DataError(

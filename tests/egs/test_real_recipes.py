@@ -229,13 +229,3 @@ def test_manifests_before_the_corpus_name_the_stage(repo, tmp_path):
     assert done.returncode == 1
     assert "run stage 0" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("recipe", [*SETS, "kaldi_dir"])
-def test_every_script_explains_itself(repo, recipe):
-    scripts = sorted((repo / "egs" / recipe / "local").glob("*.sh"))
-    assert len(scripts) >= 2
-    for script in scripts:
-        done = step(repo, recipe, script.name, "--help")
-        assert done.returncode == 0, done.stderr
-        assert "--recipe-dir DIR" in done.stdout
