@@ -3,7 +3,7 @@
 #
 # Options:
 #   --recipe-dir DIR    the recipe, e.g. egs/mini
-#   --nj N              parallel jobs (default: 2)
+#   --nj N              parallel jobs, run by the engine of cmd.sh (default: 2)
 #   --set S.KEY=VALUE   override a configuration value; may be given again
 #   --force             redo although complete and unchanged
 set -euo pipefail
@@ -15,5 +15,7 @@ nj=2
 . "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh"
 # shellcheck source=path.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
+# shellcheck source=cmd.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../cmd.sh"
 
-exec python -m asrlib fbank --nj "$nj" "${stage_options[@]}"
+exec python -m asrlib fbank --nj "$nj" --engine "$engine" "${stage_options[@]}"
