@@ -108,7 +108,12 @@ class ConvRnntState:
 
 
 class LocalCnn(nn.Module):
-    """2-D convolutions with ReLU over time and frequency, causal in time; a Linear."""
+    """2-D convolutions with ReLU over time and frequency, causal in time; a Linear.
+
+    The paper is silent on the start. Ours keeps the variance (He et al., arXiv 1502.01852): torch's
+    own lets four layers shrink the signal to a hundredth of what the global CNN adds to it, and
+    the local CNN would hardly learn.
+    """
 
     def __init__(self, num_bins: int, config: ConvRnntConfig) -> None:
         super().__init__()
@@ -119,9 +124,14 @@ class LocalCnn(nn.Module):
         self.convs = nn.ModuleList()
         for outputs in config.local_channels:
             padding = (0, kernel // 2)
-            self.convs.append(nn.Conv2d(channels, outputs, kernel, padding=padding))
+            conv = nn.Conv2d(channels, outputs, kernel, padding=padding)
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            nn.init.zeros_(conv.bias)
+            self.convs.append(conv)
             channels = outputs
         self.output = nn.Linear(channels * self.image[1], config.dim)
+        nn.init.kaiming_normal_(self.output.weight, nonlinearity="linear")
+        nn.init.zeros_(self.output.bias)
 
     def initial_state(self, batch_size: int, device: torch.device) -> tuple[Tensor, ...]:
         weight = self.output.weight
