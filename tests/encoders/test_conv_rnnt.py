@@ -56,6 +56,16 @@ def test_the_local_cnn_convolves_over_the_chosen_image():
         torch.testing.assert_close(y_BSD, expected)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("stacking", ["frequency", "channels"])
+def test_the_local_cnn_starts_with_a_signal_that_can_be_heard(stacking):
+    torch.manual_seed(0)
+    cnn = LocalCnn(80, ConvRnntConfig(local_stacking=stacking))
+    x_BSF = torch.randn(2, 50, 320)
+    y_BSD, _ = cnn(x_BSF, cnn.initial_state(2, x_BSF.device))
+    assert 0.3 < float((y_BSD - y_BSD.mean(dim=(0, 1))).std()) < 3.0
+
+
 @pytest.mark.parametrize(
     ("values", "match"),
     [
