@@ -6,19 +6,17 @@ Commands live in `asrlib.cli`, one module each, and are imported only when calle
 
 from __future__ import annotations
 
-import errno
 import importlib
 import sys
 
 from asrlib import __version__
 from asrlib.errors import UserError
+from asrlib.files import no_room
 
 try:
     import click
 except ModuleNotFoundError:
     sys.exit("error: click is not installed in this Python\n  mend: run tools/install.sh")
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 COMMANDS = {
     "doctor": "check every dependency, its version and ABI; name the mend for what fails",
@@ -60,12 +58,14 @@ def cli(ctx: click.Context, debug: bool) -> None:
     ctx.obj = {"debug": debug}
 
 
-def main() -> None:
-    """Run a command; an error for the user is two lines, not a traceback."""
+def main(command: click.Command = cli) -> None:
+    """Run a command line; an error for the user is two lines, not a traceback."""
     debug = "--debug" in sys.argv
     try:
-        status = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
+        status = command.main(standalone_mode=False)
+    except click.exceptions.Abort as e:
+        if isinstance(e.__cause__, EOFError):  # click takes it for Ctrl-D at a prompt
+            raise e.__cause__ from None
         sys.exit(130)
     except click.ClickException as e:
         e.show()
@@ -82,10 +82,12 @@ def main() -> None:
         click.echo("  mend: run tools/install.sh; python -m asrlib doctor says more", err=True)
         sys.exit(1)
     except OSError as e:
-        if debug or (e.filename is None and e.errno not in NO_ROOM):
+        if debug or (e.filename is None and not no_room(e)):
             raise
-        mend = "check the path and its permissions; --debug before the command shows more"
-        if e.errno in NO_ROOM:
+        mend = "check the path and its permissions"
+        if command is cli:
+            mend += "; --debug before the command shows more"
+        if no_room(e):
             mend = "free some space there, then run again"
         click.echo(f"error: {e.filename or 'output'}: {e.strerror}\n  mend: {mend}", err=True)
         sys.exit(1)

@@ -143,7 +143,7 @@ def _validate(cls: type[T], values: dict, layers: Sequence[tuple[str, dict]]) ->
 def _explain(
     cls: type, error: dict, values: dict, layers: Sequence[tuple[str, dict]]
 ) -> ConfigError:
-    keys = _keys(error, values)
+    keys = _keys(cls, error, values)
     dotted = ".".join(map(str, keys)) or "(top)"
     # The layer that set the value, the last one when several did; a missing one, the first file.
     order = layers if error["type"].startswith("missing") else layers[::-1]
@@ -172,10 +172,13 @@ def _has(values: Any, key: Any) -> bool:
     return isinstance(values, Mapping) and key in values
 
 
-def _keys(error: dict, values: Any) -> list[Any]:
+def _keys(hint: Any, error: dict, values: Any) -> list[Any]:
     """The keys of an error's location, without the marks of unions that pydantic puts there."""
     loc, keys = error["loc"], []
     for i, part in enumerate(loc):
+        hint, mark = _step(hint, part)
+        if mark:
+            continue
         absent = i == len(loc) - 1 and error["type"].startswith("missing")
         if _has(values, part) or absent:
             keys.append(part)
@@ -196,14 +199,20 @@ def _depth(layer: Any, keys: Sequence[Any]) -> int:
 def _field_names(hint: Any, loc: Sequence[Any]) -> list[str]:
     """Names of the fields valid at `loc` inside the type `hint`."""
     for part in loc:
-        classes = _dataclasses(hint)
-        tagged = [c for c in classes if part in (_tag(c), c.__name__)]
-        if tagged and len(classes) > 1:
-            hint = tagged[0]
-        elif not isinstance(part, int):
-            hints = [typing.get_type_hints(c, include_extras=True) for c in classes]
-            hint = next((h[part] for h in hints if part in h), None)
+        hint, _ = _step(hint, part)
     return sorted({f.name for c in _dataclasses(hint) for f in dataclasses.fields(c)})
+
+
+def _step(hint: Any, part: Any) -> tuple[Any, bool]:
+    """The type at `part` of a location inside `hint`; and whether it is a union's mark, no key."""
+    classes = _dataclasses(hint)
+    tagged = [c for c in classes if part in (_tag(c), c.__name__)]
+    if tagged and len(classes) > 1:
+        return tagged[0], True
+    if isinstance(part, int):
+        return hint, False
+    hints = [typing.get_type_hints(c, include_extras=True) for c in classes]
+    return next((h[part] for h in hints if part in h), None), False
 
 
 def _dataclasses(hint: Any) -> list[type]:

@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import IO
 
 
+def no_room(error: OSError) -> bool:
+    """Whether the disk, a quota or a limit on file sizes is what stopped a write."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def fsync_dir(path: Path) -> None:
     """Make a rename in directory `path` durable."""
     fd = os.open(path, os.O_RDONLY)
@@ -38,7 +43,7 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        if e.filename is None and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if e.filename is None and no_room(e):
             e.filename = str(path)
         raise
 

@@ -28,9 +28,20 @@ def find(place: Path, probes: Sequence[str], inside: Sequence[str]) -> Path | No
 
 
 def recorded(recipe_dir: Path) -> Path | None:
-    """Where an earlier run found the corpus."""
+    """Where an earlier run found the corpus.
+
+    Raises:
+        DataError: its note is broken.
+    """
     file = recipe_dir / "data" / "corpus.json"
-    return Path(json.loads(file.read_text())["corpus_dir"]) if file.exists() else None
+    if not file.exists():
+        return None
+    try:
+        return Path(json.loads(file.read_text())["corpus_dir"])
+    except (ValueError, KeyError, TypeError) as e:
+        raise DataError(
+            f"{file}: does not say where the corpus is: {e!r}", "remove it, then run stage 0 again"
+        ) from e
 
 
 def locate(recipe_dir: Path) -> Path:

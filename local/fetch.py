@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from asrlib.errors import DataError
-from asrlib.files import atomic_write
+from asrlib.files import atomic_write, no_room
 
 _BLOCK = 1 << 20
 
@@ -74,6 +74,9 @@ def download(url: str, part: Path) -> None:
             return
         raise _no_download(url, e) from e
     except (OSError, ValueError) as e:
+        if isinstance(e, OSError) and no_room(e):
+            e.filename = str(part)
+            raise
         raise _no_download(url, e) from e
 
 

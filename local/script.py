@@ -1,18 +1,12 @@
-"""How a data-preparation script ends: with an error of two lines, not a traceback."""
+"""How a data-preparation script ends: as `python -m asrlib` does, without a traceback."""
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from asrlib.errors import UserError
+from asrlib.__main__ import main
 
 
 def run(command: click.Command) -> None:
-    """Run a script's command line; on an error for the user, say it and exit with code 1."""
-    try:
-        command.main()
-    except UserError as e:
-        click.echo(f"error: {e}", err=True)
-        sys.exit(1)
+    """Run a script's command line; an error for the user is two lines, and exit code 1."""
+    main(command)

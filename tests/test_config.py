@@ -39,8 +39,15 @@ class Block:
 
 
 @configclass
+class Stack:
+    name: Literal["lstm"] = "lstm"
+    lstm: Block = Block()  # a key of the union's tag
+
+
+@configclass
 class Model:
     encoder: Encoder = Conv()
+    stack: Annotated[Stack | Conv, Field(discriminator="name")] = Stack()
     blocks: tuple[Block, ...] = ()
     schedule: Literal["cosine", "linear"] = "cosine"
     peak_lr: float = 1e-3
@@ -90,6 +97,7 @@ def test_configs_are_frozen():
         ("peek_lr: 1", "peek_lr", "peak_lr"),
         ("encoder: {name: lstm, hiden: 3}", "encoder.hiden", "hidden"),
         ("encoder: {name: conv, chanels: 3}", "encoder.chanels", "channels"),
+        ("stack: {name: lstm, lstm: {widht: 3}}", "stack.lstm.widht", "width"),
         ("blocks: [{width: 1}, {kernal: 3}]", "blocks.1.kernal", "kernel"),
     ],
 )

@@ -62,7 +62,12 @@ def test_a_foreseeable_fault_is_two_lines(monkeypatch, capsys, raised, line):
 
 @pytest.mark.parametrize(
     "raised",
-    [ZeroDivisionError(), ImportError("cannot import name x", name="asrlib.x"), OSError(5, "I/O")],
+    [
+        ZeroDivisionError(),
+        EOFError("cut off"),
+        ImportError("cannot import name x", name="asrlib.x"),
+        OSError(5, "I/O"),
+    ],
 )
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch, capsys, raised):
     monkeypatch.setattr(sys, "argv", ["asrlib", "fake"])

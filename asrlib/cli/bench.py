@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from asrlib.cli.common import Recipe, log_to, recipe_options
-from asrlib.errors import DataError
 from asrlib.files import atomic_write
 
 
@@ -32,12 +31,10 @@ def _report(recipe: Recipe, name: str, figures: dict[str, Any]) -> None:
 
 
 def _cuts(recipe: Recipe, name: str, utterances: int) -> Any:
-    from lhotse import CutSet
+    from asrlib.data.cuts import read_cuts
 
     path = recipe.data / name / "cuts.jsonl.gz"
-    if not path.exists():
-        raise DataError(f"{path}: missing", "run stage 1, or choose another set")
-    return CutSet.from_file(path).subset(first=utterances).to_eager()
+    return read_cuts(path, "run stage 1, or choose another set").subset(first=utterances)
 
 
 @command.command()

@@ -91,12 +91,23 @@ def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written is one line on the standard error, not a traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        print(f"warning: {self.baseFilename}: {error.strerror}", file=sys.stderr)
+
+
 def log_to(path: Path | None) -> None:
     """Log to stderr and, when given, to `path` (appended)."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path))
+        handlers.append(_LogFile(path))
     logging.basicConfig(
         level=logging.INFO,
         handlers=handlers,

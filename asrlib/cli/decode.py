@@ -73,15 +73,15 @@ def command(
 def _decode(cuts_path: Path, checkpoint: Path, config: DecodeConfig, out: Path, meta: dict) -> Cost:
     """Decode all cuts; write hyp.jsonl in their order, and meta.json."""
     import torch
-    from lhotse import CutSet
     from tqdm import tqdm
 
+    from asrlib.data.cuts import read_cuts
     from asrlib.streaming.batch import decode_cuts, hyp_line
     from asrlib.streaming.recognizer import StreamingRecognizer
 
     torch.set_num_threads(config.num_threads)
+    cuts = read_cuts(cuts_path, "run stage 1 again with --force")
     recognizer = StreamingRecognizer.from_checkpoint(checkpoint, config)
-    cuts = CutSet.from_file(cuts_path)
     lines: dict[str, dict] = {}
     total = sum(cut.duration for cut in cuts)
     with tqdm(total=round(total), unit="s", desc=f"decode {meta['set']}", disable=None) as bar:

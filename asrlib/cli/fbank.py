@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import json
 import logging
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,7 @@ from asrlib.jobs import ENGINES, run_array
 from asrlib.stamps import Stamp
 
 TRAIN_SET = "train"
+CUTS_PER_JOB = 500  # at least; a process takes as long to start as these take
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,11 @@ class SetPlan:
     cmvn: Path | None
     stamp: Stamp
 
-    def shards(self, count: int, config: FbankConfig) -> list[ShardTask]:
+    def shards(self, nj: int, config: FbankConfig) -> list[ShardTask]:
+        """At most `nj`, and no more than are worth a process each."""
+        with _naming(self.cuts), gzip.open(self.cuts) as lines:
+            cuts = sum(1 for _ in lines) * len(self.speeds)
+        count = min(nj, -(-cuts // CUTS_PER_JOB) or 1)
         key = self.stamp.key()[:12]
         return [
             ShardTask(self.cuts, self.store, key, index, count, self.speeds, config)
@@ -125,20 +134,37 @@ def _extract(
     log_dir: Path,
 ) -> None:
     """Run all sets' shards as one array, then merge and stamp each set."""
-    tasks = [task for plan in plans for task in plan.shards(nj, config)]
+    shares = [plan.shards(nj, config) for plan in plans]
+    tasks = [task for share in shares for task in share]
     if force:
         for task in tasks:
             task.moments.unlink(missing_ok=True)
     begin = time.monotonic()
     moments = run_array(
-        extract_shard, tasks, nj=nj, engine=engine, log_dir=log_dir, name="fbank", options=options
+        _extract_shard, tasks, nj=nj, engine=engine, log_dir=log_dir, name="fbank", options=options
     )
-    for number, plan in enumerate(plans):
-        share = slice(number * nj, (number + 1) * nj)
-        _finish(plan, tasks[share], moments[share])
+    by_task = dict(zip(tasks, moments, strict=True))
+    for plan, share in zip(plans, shares, strict=True):
+        _finish(plan, share, [by_task[task] for task in share])
     seconds = sum(m.frames for m in moments) * config.frame_shift
     speed = seconds / (time.monotonic() - begin)
     logging.info("fbank: %.0f s of features, %.0f s per second", seconds, speed)
+
+
+def _extract_shard(task: ShardTask) -> Moments:
+    """A job: `extract_shard`, and the name of a manifest that cannot be read."""
+    with _naming(task.cuts):
+        return extract_shard(task)
+
+
+@contextlib.contextmanager
+def _naming(cuts: Path) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error, json.JSONDecodeError) as e:
+        raise DataError(
+            f"{cuts}: unreadable or half-written: {e}", "run stage 1 again with --force"
+        ) from e
 
 
 def _finish(plan: SetPlan, tasks: Sequence[ShardTask], moments: Sequence[Moments]) -> None:

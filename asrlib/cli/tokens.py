@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 
 import click
-from lhotse import CutSet
 
 from asrlib.cli.common import Recipe, log_to, recipe_options
-from asrlib.errors import DataError
+from asrlib.data.cuts import iter_cuts
 from asrlib.files import atomic_write
 from asrlib.stamps import Stamp
 from asrlib.text import Tokenizer, TokensConfig, train_tokenizer
@@ -21,15 +20,14 @@ def command(recipe: Recipe) -> None:
     log_to(recipe.data / "log" / "tokens.log")
     config = recipe.config(TokensConfig, "tokens")
     cuts = recipe.data / "train" / "cuts.jsonl.gz"
-    if not cuts.exists():
-        raise DataError(f"{cuts}: missing", "run stage 1 first")
     model = recipe.data / "lang" / "bpe.model"
     table = model.with_name("tokens.txt")
     stamp = Stamp(model.with_name("stamp"), [cuts], config, outputs=[model, table])
     if not recipe.force and stamp.is_current():
         logging.info("tokens: up to date")
         return
-    texts = (cut.supervisions[0].text or "" for cut in CutSet.from_jsonl_lazy(cuts))
+    found = iter_cuts(cuts, "run stage 1 first, with --force if it was cut short")
+    texts = (cut.supervisions[0].text or "" for cut in found)
     train_tokenizer(texts, config, model)
     tokenizer = Tokenizer.from_file(model)
     with atomic_write(table) as f:

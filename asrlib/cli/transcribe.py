@@ -87,9 +87,10 @@ def _load(model: Path | None, overrides: tuple[str, ...]) -> StreamingRecognizer
         )
     import torch
 
-    from asrlib.config import load_config
+    from asrlib.config import check_sections, load_config
     from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 
+    check_sections(overrides, ("decode",))
     config = load_config(DecodeConfig, "decode", [PROJECT_DIR / "conf/decode.yaml"], overrides)
     torch.set_num_threads(config.num_threads)
     return StreamingRecognizer.from_checkpoint(checkpoint, config)

@@ -13,6 +13,7 @@ import scipy.signal
 import soundfile
 from lhotse import CutSet, MonoCut, Recording
 
+from asrlib.data.cuts import read_cuts
 from asrlib.errors import DataError
 from asrlib.files import atomic_path
 
@@ -24,7 +25,7 @@ NOISE_SET = "noise"
 def load_noise(data: Path) -> CutSet | None:
     """The noise cuts with features that stage 2 left in a recipe's `data/`, or None."""
     path = data / NOISE_SET / "cuts_fbank.jsonl.gz"
-    return CutSet.from_file(path).to_eager() if path.exists() else None
+    return read_cuts(path, "run stage 2 again with --force") if path.exists() else None
 
 
 def import_noise(manifest: Path, sample_rate: int) -> CutSet:

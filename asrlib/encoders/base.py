@@ -27,16 +27,21 @@ class StreamingEncoder(nn.Module, abc.ABC):
         output_dim: features per output frame.
         lookahead: future input frames that an output frame needs.
         norm: global normalisation of the features, set from the training set's statistics.
+        frame_norm: LayerNorm of each stacked frame, where asked for. Level moves all bins
+            together, so a projection of globally normalised features shows level and little
+            else, and a small corpus teaches nothing for thousands of steps (choice ours).
     """
 
     lookahead: int = 0
 
-    def __init__(self, num_bins: int, subsampling: int, output_dim: int) -> None:
+    def __init__(self, num_bins: int, subsampling: int, output_dim: int, frame_norm: bool) -> None:
         super().__init__()
         self.num_bins = num_bins
         self.subsampling = subsampling
         self.output_dim = output_dim
         self.norm = GlobalNorm(num_bins)
+        dim = subsampling * num_bins
+        self.frame_norm = nn.LayerNorm(dim) if frame_norm else nn.Identity()
 
     @abc.abstractmethod
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> Any:
@@ -93,4 +98,5 @@ class StreamingEncoder(nn.Module, abc.ABC):
     def _stack(self, x_BTF: Tensor) -> Tensor:
         """Normalise, then stack and skip: each output frame gets its `subsampling` inputs."""
         x_BTF = self.norm(x_BTF)
-        return x_BTF.reshape(x_BTF.shape[0], -1, self.subsampling * self.num_bins)
+        x_BSF = x_BTF.reshape(x_BTF.shape[0], -1, self.subsampling * self.num_bins)
+        return self.frame_norm(x_BSF)

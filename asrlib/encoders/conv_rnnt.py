@@ -38,6 +38,7 @@ class ConvRnntConfig:
 
     Attributes:
         subsampling: input frames stacked into one.
+        frame_norm: LayerNorm of each stacked frame.
         dim: width D of both convolutional parts.
         use_local: the local CNN; without it a Linear leads to D where the sizes differ.
         local_stacking: where the local CNN sees the stacked frames: one after the other on the
@@ -53,6 +54,7 @@ class ConvRnntConfig:
 
     name: Literal["conv_rnnt"] = "conv_rnnt"
     subsampling: Positive = 4
+    frame_norm: bool = True
     dim: Positive = 128
     use_local: bool = True
     local_stacking: Literal["frequency", "channels"] = "frequency"
@@ -211,7 +213,7 @@ class ConvRnntEncoder(StreamingEncoder):
     """Local CNN, global CNN, LSTM stack; exactly causal, without lookahead."""
 
     def __init__(self, config: ConvRnntConfig, num_bins: int) -> None:
-        super().__init__(num_bins, config.subsampling, config.output_dim)
+        super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
         num_features = config.subsampling * num_bins
         self.local = LocalCnn(num_bins, config) if config.use_local else None
         self.input = nn.Identity()

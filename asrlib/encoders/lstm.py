@@ -47,12 +47,14 @@ class LstmConfig:
 
     Attributes:
         subsampling: input frames stacked into one.
+        frame_norm: LayerNorm of each stacked frame.
         input_dim: outputs of a Linear + LayerNorm before the stack; 0: none.
         output_dim: outputs of the closing Linear.
     """
 
     name: Literal["lstm"] = "lstm"
     subsampling: Positive = 4
+    frame_norm: bool = True
     input_dim: NonNegative = 0
     lstm: LstmStackConfig = LstmStackConfig()
     output_dim: Positive = 320
@@ -127,7 +129,7 @@ class LstmEncoder(StreamingEncoder):
     """
 
     def __init__(self, config: LstmConfig, num_bins: int) -> None:
-        super().__init__(num_bins, config.subsampling, config.output_dim)
+        super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
         dim = config.subsampling * num_bins
         self.input = nn.Identity()
         if config.input_dim:

@@ -49,9 +49,7 @@ class ExtractionSpeed:
 def measure_extraction(
     cuts: CutSet, config: FbankConfig, *, speeds: tuple[float, ...] = (1.0,), repeats: int = 5
 ) -> ExtractionSpeed:
-    """Measure block by block, each kind of work by turns, the best of `repeats` for each block.
-
-    Other load on the machine then counts little.
+    """Measure block by block, each kind of work by turns: other load slows all of them alike.
 
     Args:
         cuts: a few hundred utterances are enough.
@@ -70,8 +68,8 @@ def measure_extraction(
             cuts.to_file(manifest)
             for index, block in enumerate(blocks):
                 task = ShardTask(manifest, Path(name) / "out", "", index, count, speeds, config)
-                best = _measure_block(kaldi, block, task, repeats)
-                totals = [total + seconds for total, seconds in zip(totals, best, strict=True)]
+                spent = _measure_block(kaldi, block, task, repeats)
+                totals = [total + seconds for total, seconds in zip(totals, spent, strict=True)]
     finally:
         torch.set_num_threads(threads)
     audio = sum(cut.duration for cut in cuts)
@@ -82,20 +80,20 @@ def measure_extraction(
 def _measure_block(
     kaldi: kaldifeat.Fbank, block: Sequence[MonoCut], task: ShardTask, repeats: int
 ) -> list[float]:
-    """Best CPU seconds of kaldifeat, of reading and of the stage."""
+    """Mean CPU seconds of kaldifeat, of reading and of the stage."""
     audio = [torch.from_numpy(load_cut_audio(cut)[0]) for cut in block]
     kinds: list[Callable[[], object]] = [
         lambda: [kaldi(samples_N) for samples_N in audio],
         lambda: [load_cut_audio(cut) for cut in block],
         lambda: _stage(task),
     ]
-    best = [float("inf")] * len(kinds)
+    spent = [0.0] * len(kinds)
     for _ in range(repeats):
         for kind, work in enumerate(kinds):
             start = time.process_time()
             work()
-            best[kind] = min(best[kind], time.process_time() - start)
-    return best
+            spent[kind] += time.process_time() - start
+    return [seconds / repeats for seconds in spent]
 
 
 def _stage(task: ShardTask) -> None:

@@ -18,6 +18,7 @@ from submitit.core.utils import UncompletedJobError
 from tqdm import tqdm
 
 from asrlib.errors import ConfigError, UserError
+from asrlib.files import no_room
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
@@ -165,6 +166,14 @@ def _logged(function: Callable[[Shard], Result], shard: Shard, log: Path) -> _Ou
         except UserError as e:
             traceback.print_exc()
             return _Outcome(what=e.what, mend=e.mend)
+        except OSError as e:
+            traceback.print_exc()
+            mend = (
+                "free some space there, then run again"
+                if no_room(e)
+                else "see the log, then run again"
+            )
+            return _Outcome(what=f"{e.filename or 'a job'}: {e.strerror or e}", mend=mend)
         except Exception as e:
             traceback.print_exc()
             reason = f"{type(e).__name__}: {e}".splitlines()[0]

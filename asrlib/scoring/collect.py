@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asrlib.errors import DataError
 from asrlib.scoring.records import read_json
 
 _SEED = re.compile(r"^(?P<family>.+)_seed(?P<seed>\d+)$")
@@ -43,11 +44,17 @@ def split_seed(name: str) -> tuple[str, int | None]:
     return (match["family"], int(match["seed"])) if match else (name, None)
 
 
+_NEEDED = ("utterances", "speakers", "wer", "cer", "resampling", "groups", "cost")
+
+
 def collect_runs(exp: Path) -> list[Run]:
     """All scored runs, in order of test set, family, search and seed."""
     runs = []
     for path in sorted(exp.glob("*/decode_*/scores.json")):
         scores = read_json(path, "score again with --force")
+        lacking = [key for key in _NEEDED if key not in scores]
+        if lacking:
+            raise DataError(f"{path}: holds no {', '.join(lacking)}", "score again with --force")
         name = path.parent.parent.name
         family, seed = split_seed(name)
         test_set, search = str(scores.get("set")), str(scores.get("search"))

@@ -76,7 +76,7 @@ def read_utterances(path: Path) -> list[Utterance]:
     if not path.exists():
         raise DataError(f"{path}: missing", "run the decode stage (5) first")
     utterances: dict[str, Utterance] = {}
-    with open(path, encoding="utf-8") as f:
+    with open(path, "rb") as f:  # a line that is no UTF-8 is a broken line like others
         for number, line in enumerate(f, 1):
             try:
                 utterance = parse_utterance(json.loads(line))
@@ -118,8 +118,11 @@ def read_speakers(path: Path, test_set: str) -> dict[str, dict[str, str]]:
     """
     if not path.exists():
         return {}
-    with open(path, encoding="utf-8", newline="") as f:
-        rows = list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+    try:
+        with open(path, encoding="utf-8", newline="") as f:
+            rows = list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise DataError(f"{path}: not a table: {e}", "run the manifests stage (1) again") from None
     if rows and "speaker" not in rows[0]:
         raise DataError(f"{path}: has no column 'speaker'", "run the manifests stage (1) again")
     table: dict[str, dict[str, str]] = {}

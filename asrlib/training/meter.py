@@ -103,8 +103,12 @@ class Board:
         self._writer = SummaryWriter(str(path), purge_step=from_step + 1)
 
     def write(self, group: str, figures: dict[str, float], step: int) -> None:
-        for name, value in figures.items():
-            self._writer.add_scalar(f"{group}/{name}", value, step)
+        try:
+            for name, value in figures.items():
+                self._writer.add_scalar(f"{group}/{name}", value, step)
+        except OSError as e:  # of the writer's own thread, which knows no file
+            e.filename = e.filename or self._writer.log_dir
+            raise
 
     def close(self) -> None:
         self._writer.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from asrlib.config import from_dict, to_dict
-from asrlib.errors import CheckpointError, ConfigError
+from asrlib.errors import CheckpointError, UserError
 from asrlib.features.fbank import FbankConfig
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.training.checkpoint import load
@@ -52,17 +52,19 @@ def load_transducer(path: Path) -> LoadedTransducer:
     """
     path = Path(path)
     content = load(path, KIND)
-    payload = content["payload"]
     try:
+        payload = content["payload"]
         config = from_dict(TransducerConfig, payload["config"], str(path))
         fbank = from_dict(FbankConfig, payload["fbank"], str(path))
         model = Transducer(config, payload["num_bins"], payload["vocab_size"])
         model.load_state_dict(content["model"])
-    except (ConfigError, KeyError, RuntimeError) as e:
-        reason = e.what if isinstance(e, ConfigError) else " ".join(str(e).split())
+        tokenizer = Tokenizer.from_bytes(payload["tokenizer"])
+        return LoadedTransducer(model.eval(), tokenizer, fbank, content["facts"])
+    except (UserError, KeyError, TypeError, RuntimeError) as e:
+        reason = e.what if isinstance(e, UserError) else " ".join(str(e).split())
+        if isinstance(e, KeyError):
+            reason = f"it holds no {reason}"
         raise CheckpointError(
             f"{path}: not a model that this version builds: {reason}",
             "use the version that trained it, or train again",
         ) from e
-    tokenizer = Tokenizer.from_bytes(payload["tokenizer"])
-    return LoadedTransducer(model.eval(), tokenizer, fbank, content["facts"])

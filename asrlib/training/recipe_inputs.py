@@ -10,6 +10,7 @@ import torch
 from lhotse import CutSet
 from torch import Tensor
 
+from asrlib.data.cuts import read_cuts
 from asrlib.data.noise import NOISE_SET, load_noise
 from asrlib.errors import DataError
 from asrlib.text.tokenizer import Tokenizer
@@ -57,19 +58,13 @@ def read_inputs(data: Path) -> RecipeInputs:
         if not path.is_file():
             raise DataError(f"{path}: missing", f"run stage {stage} first")
     mean_F, std_F = _read_stats(files[2])
-    train, dev = _read_cuts(files[0]), _read_cuts(files[1])
+    train, dev = _read_features(files[0]), _read_features(files[1])
     tokenizer = Tokenizer.from_file(files[3])
     return RecipeInputs(train, dev, load_noise(data), mean_F, std_F, tokenizer, files)
 
 
-def _read_cuts(path: Path) -> CutSet:
-    try:
-        # lhotse gives None for a manifest without a line.
-        cuts = (CutSet.from_file(path) or CutSet.from_cuts([])).to_eager()
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AssertionError) as e:
-        raise DataError(f"{path}: unreadable or half-written: {e}", _AGAIN) from e
-    if len(cuts) == 0:
-        raise DataError(f"{path}: holds no utterance", "look into data/quarantine.tsv for why")
+def _read_features(path: Path) -> CutSet:
+    cuts = read_cuts(path, _AGAIN)
     bare = next((cut.id for cut in cuts if not cut.has_features), None)
     if bare is not None:
         raise DataError(f"{path}: {bare} has no features", _AGAIN)

@@ -109,6 +109,17 @@ def test_stream_memory_stays_bounded():
     assert pieces._kept_N.numel() <= 2 * CONFIG.window
 
 
+def test_the_caller_may_reuse_its_buffer():
+    samples_N, buffer_N = noise(3000), torch.zeros(100)
+    pieces, parts = EXTRACTOR.stream(), []
+    for piece_N in samples_N.split(100):
+        buffer_N.copy_(piece_N)
+        parts.append(pieces.accept(buffer_N))
+        buffer_N.zero_()
+    parts.append(pieces.finish())
+    torch.testing.assert_close(torch.cat(parts), EXTRACTOR(samples_N), **CLOSE)
+
+
 def test_future_samples_change_no_past_frame():
     a_N, b_N = noise(4000), noise(4000)
     b_N[2000:] += 1.0

@@ -1,5 +1,6 @@
 """Array jobs on this machine: results in order, one log each, failures that name their log."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -29,6 +30,10 @@ def fail(shard):
 
 def fail_politely(shard):
     raise DataError(f"file {shard} is empty", "fill it")
+
+
+def fill_the_disk(shard):
+    raise OSError(errno.ENOSPC, "No space left on device", f"file {shard}")
 
 
 def die(shard):
@@ -65,6 +70,12 @@ def test_a_users_error_keeps_its_mend(tmp_path):
         run(fail_politely, [7], tmp_path)
     assert error.value.mend == "fill it"
     assert "work.1.log" in error.value.what
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    with pytest.raises(UserError, match=r"file 7: No space left on device") as error:
+        run(fill_the_disk, [7], tmp_path)
+    assert error.value.mend.startswith("free some space")
 
 
 def test_a_killed_job_names_its_log(tmp_path):
