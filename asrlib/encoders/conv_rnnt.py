@@ -54,7 +54,7 @@ class ConvRnntConfig:
 
     name: Literal["conv_rnnt"] = "conv_rnnt"
     subsampling: Positive = 4
-    frame_norm: bool = True
+    frame_norm: bool = False
     dim: Positive = 128
     use_local: bool = True
     local_stacking: Literal["frequency", "channels"] = "frequency"

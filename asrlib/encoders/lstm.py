@@ -54,7 +54,7 @@ class LstmConfig:
 
     name: Literal["lstm"] = "lstm"
     subsampling: Positive = 4
-    frame_norm: bool = True
+    frame_norm: bool = False
     input_dim: NonNegative = 0
     lstm: LstmStackConfig = LstmStackConfig()
     output_dim: Positive = 320
