@@ -53,11 +53,12 @@ dry_run=false
 
 stages="0 1 2 3 4 5 6 13"
 for number in "$stage" "$stop_stage"; do
-  [[ " $stages " == *" $number "* ]] ||
+  [[ $number =~ ^[0-9]+$ && " $stages " == *" $number "* ]] ||
     die "no stage '$number'" "choose among $stages; ./run.sh --help says what they do"
 done
 ((stage <= stop_stage)) ||
   die "--stage $stage comes after --stop-stage $stop_stage" "swap them"
+[[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj '$nj' is no number of jobs" "give 1 or more"
 recipe_dir=egs/$recipe
 [[ -d $recipe_dir/local ]] ||
   die "no recipe '$recipe'" "choose among $(cd egs && echo *)"

@@ -18,6 +18,7 @@ force=false
 # shellcheck source=path.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
 
+[[ -d $recipe_dir ]] || die "$recipe_dir: no such recipe directory" "choose one under egs/"
 recipe=${recipe:-$(basename "$(realpath "$recipe_dir")")}
 raw=$(dirname "${BASH_SOURCE[0]}")/../egs/$recipe/local/raw
 if [[ -f $raw.sh ]]; then

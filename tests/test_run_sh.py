@@ -17,6 +17,8 @@ def call(repo: Path, *args: str) -> subprocess.CompletedProcess[str]:
     [
         (["--stage", "9"], "no stage '9'"),
         (["--stage", "two"], "no stage 'two'"),
+        (["--stage", "0 1"], "no stage '0 1'"),
+        (["--nj", "many"], "--nj 'many' is no number of jobs"),
         (["--stage", "6", "--stop-stage", "2"], "--stage 6 comes after --stop-stage 2"),
         (["--recipe", "nowhere"], "no recipe 'nowhere'"),
         (["--models", "lstm transformr"], "no model 'transformr'"),
