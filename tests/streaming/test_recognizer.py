@@ -174,7 +174,10 @@ def test_token_times_are_the_audio_heard(random_models, tokenizer):
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_memory_does_not_grow_with_the_audio(random_models, tokenizer, search):
-    """What a stream holds after minutes, tokens aside, is what it held after seconds."""
+    """What a stream holds after minutes, tokens aside, is what it held after seconds.
+
+    Hypotheses come and go; but for them, no more may stay than a tenth of a second of features.
+    """
     fast = FastBeamConfig(max_lattice_frames=50)
     model = random_models["conv_rnnt", "stateless"]
     recognizer = recognizer_of(model, tokenizer, search, fast_beam=fast)
@@ -184,7 +187,7 @@ def test_memory_does_not_grow_with_the_audio(random_models, tokenizer, search):
         stream.accept(babble(1.5, seed=i), RATE)
         recognizer.step([stream])
         held.append(held_elements(stream))
-    assert max(held[20:]) <= max(held[:20])
+    assert max(held[20:]) < max(held[:20]) + 10 * 80
     if search == "fast_beam":
         assert stream.decoding.search_state.length <= 50
 
