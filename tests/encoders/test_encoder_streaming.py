@@ -30,6 +30,9 @@ CONFIGS = {
     "lstm-rich": LstmConfig(subsampling=3, input_dim=9, lstm=RICH, output_dim=5),
     "conv": ConvRnntConfig(subsampling=2, lstm=PLAIN, **CONV),
     "conv-grouped": ConvRnntConfig(subsampling=3, lstm=RICH, grouped=True, **CONV),
+    "conv-norms": ConvRnntConfig(
+        subsampling=2, lstm=PLAIN, local_norm=True, frame_norm=True, **CONV
+    ),
     "conv-channels": ConvRnntConfig(subsampling=3, lstm=PLAIN, local_stacking="channels", **CONV),
     "conv-local": ConvRnntConfig(subsampling=2, lstm=PLAIN, use_global=False, **CONV),
     "conv-global": ConvRnntConfig(subsampling=1, lstm=PLAIN, use_local=False, **CONV),
