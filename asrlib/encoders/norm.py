@@ -66,10 +66,7 @@ class MaskedBatchNorm(nn.Module):
         self.register_buffer("running_var_D", torch.ones(dim))
 
     def forward(self, x_BSD: Tensor, mask_BS: Tensor | None) -> Tensor:
-        """Normalise; `mask_BS` (True: a valid frame, None: all valid) is used in training.
-
-        Between S and D there may be more axes, whose elements a frame has all or none of.
-        """
+        """Normalise; `mask_BS` (True: a valid frame, None: all valid) is used in training."""
         if self.training:
             mean_D, var_D = self._batch_stats(x_BSD, mask_BS)
         else:
@@ -82,8 +79,7 @@ class MaskedBatchNorm(nn.Module):
         if mask_BS is None:
             mask_N = x_ND.new_ones(x_ND.shape[0])
         else:
-            each = x_ND.shape[0] // mask_BS.numel()
-            mask_N = mask_BS.reshape(-1).to(x_ND.dtype).repeat_interleave(each)
+            mask_N = mask_BS.reshape(-1).to(x_ND.dtype)
         count = mask_N.sum().clamp(min=1.0)
         mean_D = mask_N @ x_ND / count
         var_D = mask_N @ (x_ND - mean_D).square() / count
