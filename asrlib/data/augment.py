@@ -27,8 +27,8 @@ class AugmentConfig:
     Attributes:
         speeds: every training cut is stored once at each; [1.0] for no perturbation.
         spec_probability: of an utterance to be masked at all; 0 turns SpecAugment off.
-        spec_start_epoch: the first epoch with masks. Small corpora want some without: masked
-            from the start, a model of AN4 learns no alignment for a long time.
+        spec_start_epoch: the first epoch with masks. Small corpora may want some without:
+            the alignment is learned first.
         feature_masks: bands of mel bins masked in an utterance.
         max_feature_width: bins; each band's width is uniform below this.
         frame_masks: spans of frames masked in an utterance, at most.

@@ -28,8 +28,8 @@ class StreamingEncoder(nn.Module, abc.ABC):
         lookahead: future input frames that an output frame needs.
         norm: global normalisation of the features, set from the training set's statistics.
         frame_norm: LayerNorm of each stacked frame, where asked for. Level moves all bins
-            together, so a projection of globally normalised features shows level and little
-            else, and a small corpus teaches nothing for thousands of steps (choice ours).
+            together and may dominate a projection of globally normalised features. A choice
+            of ours; that it helps a whole training is not shown yet.
     """
 
     lookahead: int = 0

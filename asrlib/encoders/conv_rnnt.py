@@ -45,9 +45,9 @@ class ConvRnntConfig:
             `frequency` axis (the paper), or as image `channels`.
         local_channels: channels of each 2-D convolution.
         local_kernel: odd kernel size, in time and frequency.
-        local_norm: BatchNorm after its closing Linear. The paper has none. Without it, what
+        local_norm: BatchNorm after its closing Linear. The paper has none. Our guess: what
             rectified channels have in common, the same in every frame, outweighs what changes,
-            the LayerNorm behind keeps the former, and a small model reads nothing for long.
+            and the LayerNorm behind keeps the former. Not shown on a whole training yet.
         use_global: the global CNN.
         global_blocks: residual blocks; the i-th dilates by 2**i.
         grouped: depth-wise dilated convolutions.
@@ -118,7 +118,7 @@ class LocalCnn(nn.Module):
 
     The paper is silent on the start. Ours keeps the variance (He et al., arXiv 1502.01852): torch's
     own lets four layers shrink the signal to a hundredth of what the global CNN adds to it, and
-    the local CNN would hardly learn.
+    the local CNN may hardly learn.
     """
 
     def __init__(self, num_bins: int, config: ConvRnntConfig) -> None:
