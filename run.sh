@@ -26,7 +26,9 @@
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
 #   --test-sets "A B"   sets to decode and score (default: every data/test*)
 #   --corpus-dir DIR    an existing copy of the corpus (default: the recipe's own way)
-#   --nj N              parallel jobs (default: the number of cores)
+#   --nj N              jobs at a time (default: the number of cores): parts of a stage's data, or
+#                       trainings and decodings, of which each takes train.num_threads and
+#                       decode.num_threads threads
 #   --set S.KEY=VALUE   override a configuration value, e.g. train.epochs=2; may be given again
 #   --force             redo stages although complete and unchanged
 #   --dry-run           print the commands of each stage, run none
@@ -94,6 +96,31 @@ begin() {
   echo "== stage $1: $2 ($recipe_dir)"
 }
 
+# queue LABEL COMMAND...: run it beside others, at most nj at a time; its lines bear the label.
+queued=()
+queue() {
+  local label=$1
+  shift
+  if [[ $dry_run == true ]] || ((nj == 1)); then
+    run "$@"
+    return
+  fi
+  while (($(jobs -rp | wc -l) >= nj)); do wait -n || true; done
+  "$@" > >(sed -u "s|^|$label: |") 2>&1 &
+  queued+=($!)
+}
+
+# drain: wait for all that is queued; the others finish when one fails, then run.sh fails.
+drain() {
+  local pid failed=0
+  for pid in "${queued[@]}"; do wait "$pid" || failed=$?; done
+  queued=()
+  ((failed == 0)) || exit "$failed"
+}
+
+# Trainings save and stop on SIGTERM, so that the same command goes on.
+trap 'kill "${queued[@]}" 2>/dev/null; wait; exit 143' TERM INT
+
 # names: one "MODEL NAME SEED" line per training that was asked for.
 names() {
   local model seed
@@ -136,18 +163,25 @@ if begin 4 train; then
   while read -r model name seed <&3; do
     options=(--model "$model" --name "$name" "${common[@]}")
     [[ $seed == - ]] || options+=(--set "train.seed=$seed")
-    run steps/train.sh "${options[@]}"
+    if (($(names | wc -l) == 1)); then
+      run steps/train.sh "${options[@]}" # alone, with its progress bar
+    else
+      queue "$name" steps/train.sh "${options[@]}"
+    fi
   done 3< <(names)
+  drain
 fi
 
 if begin 5 decode; then
   while read -r _ name _ <&3; do
     for set in $(sets); do
       for search in $searches; do
-        run steps/decode.sh --name "$name" --test-set "$set" --search "$search" "${common[@]}"
+        queue "$name $set $search" \
+          steps/decode.sh --name "$name" --test-set "$set" --search "$search" "${common[@]}"
       done
     done
   done 3< <(names)
+  drain
 fi
 
 if begin 6 score; then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -53,6 +54,19 @@ def test_dry_run_names_models_seeds_searches_and_overrides(repo: Path):
     assert all("--set train.epochs=2" in line and "--force" in line for line in lines)
     assert "--name lstm_seed2" in lines[1]
     assert "--set train.seed=2" in lines[1]
+
+
+def test_models_side_by_side_say_who_they_are_and_fail_together(repo: Path):
+    models = ["--models", "lstm conv_rnnt", "--nj", "2", "--recipe", "kaldi_dir"]
+    seeds = ["--seeds", "98765", "--set", "train.seed=98765"]
+    try:
+        done = call(repo, "./run.sh", "--stage", "4", "--stop-stage", "4", *models, *seeds)
+    finally:
+        for name in ("lstm_seed98765", "conv_rnnt_seed98765"):
+            shutil.rmtree(repo / "egs" / "kaldi_dir" / "exp" / name, ignore_errors=True)
+    assert done.returncode != 0
+    for name in ("lstm_seed98765", "conv_rnnt_seed98765"):
+        assert f"{name}: error: " in done.stdout
 
 
 def test_dry_run_runs_nothing(repo: Path):

@@ -38,9 +38,9 @@ class TrainConfig:
     epochs: Positive = 30
     max_steps: Count = 0
     device: Literal["cpu", "cuda"] = "cpu"
-    num_threads: Positive = 2
+    num_threads: Positive = 1
     num_workers: Count = 1
-    peak_lr: Annotated[float, Field(gt=0)] = 2e-3
+    peak_lr: Annotated[float, Field(gt=0)] = 4e-3
     warmup_steps: Count = 200
     schedule: Literal["cosine", "constant"] = "cosine"
     final_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.02

@@ -87,10 +87,10 @@ def test_other_configuration_needs_another_name_or_force(recipe):
     final = recipe / "exp" / "tiny" / "final.pt"
     content = final.read_bytes()
     other = ("--set", "train.peak_lr=0.1")
-    with pytest.raises(CheckpointError, match=r"train\.peak_lr: 0\.002, now 0\.1"):
+    with pytest.raises(CheckpointError, match=r"train\.peak_lr: 0\.004, now 0\.1"):
         run(recipe, *other)
     config = yaml.safe_load((recipe / "exp" / "tiny" / "config.yaml").read_text())
-    assert config["train"]["peak_lr"] == 0.002
+    assert config["train"]["peak_lr"] == 0.004
     run(recipe, *other, "--name", "fast")
     assert final.read_bytes() == content
     run(recipe, *other, "--force")
