@@ -231,6 +231,14 @@ def test_config_typo(recipe, stage, section, typo, nearest):
     assert explained(run(stage, recipe), path, "unknown key", f"did you mean {nearest}?")
 
 
+def test_misnamed_config_file(recipe):
+    path = recipe / "conf" / "trian.yaml"
+    path.write_text("epochs: 1\n")
+    assert explained(run("train", recipe), path, "no section trian", "did you mean train.yaml?")
+    path.rename(recipe / "conf" / "corpus.yaml")  # a section that only the recipe knows
+    assert run("tokens", recipe).code == 0
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import logging
 import sys
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from asrlib.config import check_sections, load_config
-from asrlib.errors import UserError
+from asrlib.errors import ConfigError, UserError
 
 T = TypeVar("T")
 
@@ -38,6 +39,24 @@ class Recipe:
         """The sections that `conf/` holds: the first parts of the keys of `--set`."""
         folders = (PROJECT_DIR / "conf", self.dir / "conf")
         return {p.stem for folder in folders for p in folder.glob("*")}
+
+    def check_files(self) -> None:
+        """See that no file of the recipe's `conf/` has a name that is nearly a section's.
+
+        A recipe may have sections of its own, which its local/ programs read; but a `trian.yaml`
+        would be read by nobody.
+
+        Raises:
+            ConfigError: names the file and the nearest section.
+        """
+        known = [p.stem for p in (PROJECT_DIR / "conf").glob("*")]
+        for path in sorted((self.dir / "conf").glob("*")):
+            near = difflib.get_close_matches(path.stem, known, n=1, cutoff=0.75)
+            if path.stem not in known and near:
+                raise ConfigError(
+                    f"{path}: no section {path.stem}",
+                    f"did you mean {near[0]}{path.suffix}? Rename the file",
+                )
 
     @property
     def data(self) -> Path:
@@ -86,6 +105,7 @@ def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
             raise UserError(f"{recipe_dir}: no such recipe directory", "choose one under egs/")
         recipe = Recipe(recipe_dir, overrides, force)
         check_sections(overrides, recipe.sections())
+        recipe.check_files()
         return function(recipe=recipe, **kwargs)
 
     return wrapper
