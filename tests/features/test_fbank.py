@@ -24,7 +24,7 @@ def noise(length, seed=0):
 
 def online(samples_N):
     computer = kaldifeat.OnlineFbank(fbank_options(CONFIG, snip_edges=False))
-    computer.accept_waveform(CONFIG.sample_rate, samples_N)
+    computer.accept_waveform(CONFIG.sample_rate, samples_N.clone())
     computer.input_finished()
     ready = computer.num_frames_ready
     return torch.cat(computer.get_frames(list(range(ready)))) if ready else torch.zeros(0, 80)
