@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.conformer import ConformerConfig, ConformerEncoder
+from asrlib.encoders.contextnet import ContextNetConfig, ContextNetEncoder
 from asrlib.encoders.conv_rnnt import ConvRnntConfig, ConvRnntEncoder
 from asrlib.encoders.lstm import LstmConfig, LstmEncoder, LstmStackConfig
 from asrlib.encoders.state import (
@@ -17,9 +19,16 @@ from asrlib.encoders.state import (
     unstack_state,
 )
 
-EncoderConfig = Annotated[LstmConfig | ConvRnntConfig, Field(discriminator="name")]
+EncoderConfig = Annotated[
+    LstmConfig | ConvRnntConfig | ConformerConfig | ContextNetConfig, Field(discriminator="name")
+]
 
-_ENCODERS = {LstmConfig: LstmEncoder, ConvRnntConfig: ConvRnntEncoder}
+_ENCODERS = {
+    LstmConfig: LstmEncoder,
+    ConvRnntConfig: ConvRnntEncoder,
+    ConformerConfig: ConformerEncoder,
+    ContextNetConfig: ContextNetEncoder,
+}
 
 
 def build_encoder(config: EncoderConfig, num_bins: int) -> StreamingEncoder:
@@ -28,6 +37,10 @@ def build_encoder(config: EncoderConfig, num_bins: int) -> StreamingEncoder:
 
 
 __all__ = [
+    "ConformerConfig",
+    "ConformerEncoder",
+    "ContextNetConfig",
+    "ContextNetEncoder",
     "ConvRnntConfig",
     "ConvRnntEncoder",
     "EncoderConfig",

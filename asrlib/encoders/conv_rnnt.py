@@ -27,6 +27,7 @@ from asrlib.config import configclass
 from asrlib.encoders.base import StreamingEncoder
 from asrlib.encoders.lstm import LstmStack, LstmStackConfig, LstmState, Positive, Probability
 from asrlib.encoders.norm import MaskedBatchNorm
+from asrlib.encoders.squeeze_excite import CausalSqueezeExcite, SqueezeState
 from asrlib.errors import ConfigError
 
 _GLOBAL_KERNEL = 3
@@ -83,17 +84,6 @@ class ConvRnntConfig:
             raise ConfigError(
                 f"encoder.local_kernel: {self.local_kernel} is even", "give an odd kernel size"
             )
-
-
-@dataclass(frozen=True)
-class SqueezeState:
-    """What squeeze-excite has seen: the mean over all frames, and how many they are.
-
-    The mean instead of the sum, so that a stream of days loses no precision.
-    """
-
-    mean_BD: Tensor
-    count_B1: Tensor
 
 
 @dataclass(frozen=True)
@@ -159,28 +149,6 @@ class LocalCnn(nn.Module):
         if self.norm is not None:
             x_BSD = self.norm(x_BSD, mask_BS)
         return x_BSD, tuple(new_state)
-
-
-class CausalSqueezeExcite(nn.Module):
-    """`z_i * sigmoid(W1 relu(W2 mean_{k<=i} z_k))`: a gate from all frames up to now."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-        self.squeeze = nn.Linear(dim, dim)
-        self.excite = nn.Linear(dim, dim)
-
-    def initial_state(self, batch_size: int, device: torch.device) -> SqueezeState:
-        zeros_BD = self.squeeze.weight.new_zeros(batch_size, self.dim, device=device)
-        return SqueezeState(zeros_BD, zeros_BD[:, :1])
-
-    def forward(self, z_BSD: Tensor, state: SqueezeState) -> tuple[Tensor, SqueezeState]:
-        steps_S = torch.arange(1, z_BSD.shape[1] + 1, device=z_BSD.device, dtype=z_BSD.dtype)
-        count_BS1 = state.count_B1.unsqueeze(1) + steps_S.unsqueeze(1)
-        past_B1D = (state.mean_BD * state.count_B1).unsqueeze(1)
-        mean_BSD = (past_B1D + z_BSD.cumsum(dim=1)) / count_BS1
-        gate_BSD = self.excite(self.squeeze(mean_BSD).relu()).sigmoid()
-        return z_BSD * gate_BSD, SqueezeState(mean_BSD[:, -1], count_BS1[:, -1])
 
 
 class GlobalBlock(nn.Module):

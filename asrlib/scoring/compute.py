@@ -1,8 +1,9 @@
 """What a model costs before any machine is named: parameters, and FLOPs per second of audio.
 
 Counted by hooks on the modules that multiply matrices (linear, convolution, LSTM, GRU, and LSTM
-with projection); a multiply and its add are two FLOPs. Element-wise work, normalisation and
-biases are left out: below one per cent here. Our convention, the usual one.
+with projection), and on attention for its products of frames with frames; a multiply and its add
+are two FLOPs. Element-wise work, normalisation and biases are left out: below one per cent here.
+Our convention, the usual one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from asrlib.encoders.attention import CausalSelfAttention
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RECURRENT = {nn.LSTM: 4, nn.GRU: 3}  # gates
@@ -30,7 +33,7 @@ def count_flops(module: nn.Module, run: Callable[[], Any]) -> float:
         nonlocal spent
         spent += 2.0 * _multiplications(layer, inputs[0], output)
 
-    kinds = (nn.Linear, *_CONVOLUTIONS, *_RECURRENT)
+    kinds = (nn.Linear, *_CONVOLUTIONS, *_RECURRENT, CausalSelfAttention)
     handles = [m.register_forward_hook(hook) for m in module.modules() if isinstance(m, kinds)]
     was_training = module.training
     module.eval()
@@ -47,6 +50,8 @@ def count_flops(module: nn.Module, run: Callable[[], Any]) -> float:
 def _multiplications(layer: nn.Module, x: Any, output: Any) -> float:
     if isinstance(layer, nn.Linear):
         return output.numel() * layer.in_features
+    if isinstance(layer, CausalSelfAttention):
+        return layer.product_multiplications(x.shape[0] * x.shape[1])
     if isinstance(layer, _CONVOLUTIONS):
         taps = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
         return output.numel() * taps

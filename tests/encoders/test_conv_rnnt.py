@@ -1,4 +1,4 @@
-"""The ConvRNN-T's own parts: squeeze-excite, switches, sizes."""
+"""The ConvRNN-T's own parts: switches, sizes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,8 @@ import torch
 
 from asrlib.config import from_dict
 from asrlib.encoders import ConvRnntConfig, build_encoder
-from asrlib.encoders.conv_rnnt import CausalSqueezeExcite, LocalCnn
+from asrlib.encoders.conv_rnnt import LocalCnn
 from asrlib.errors import ConfigError
-
-
-@torch.no_grad()
-def test_squeeze_excite_gates_by_the_mean_of_all_frames_so_far():
-    module = CausalSqueezeExcite(4)
-    z_BSD = torch.randn(2, 7, 4)
-    y_BSD, state = module(z_BSD, module.initial_state(2, z_BSD.device))
-    for i in range(7):
-        mean_BD = z_BSD[:, : i + 1].mean(dim=1)
-        gate_BD = module.excite(module.squeeze(mean_BD).relu()).sigmoid()
-        torch.testing.assert_close(y_BSD[:, i], z_BSD[:, i] * gate_BD)
-    torch.testing.assert_close(state.mean_BD, z_BSD.mean(dim=1))
-    assert state.count_B1.tolist() == [[7.0], [7.0]]
 
 
 def test_grouping_shrinks_only_the_dilated_convolutions():

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrlib.encoders import (
+    ConformerConfig,
+    ContextNetConfig,
     ConvRnntConfig,
     LstmConfig,
     LstmStackConfig,
@@ -25,6 +27,15 @@ NUM_BINS = 6
 PLAIN = LstmStackConfig(layers=2, hidden_dim=7, layer_norm=False, dropout=0.5)
 RICH = LstmStackConfig(layers=3, hidden_dim=8, projection_dim=5, residual=True, dropout=0.5)
 CONV = {"dim": 8, "local_channels": (3, 2), "global_blocks": 4, "output_dim": 5, "dropout": 0.5}
+CONFORMER = {
+    "layers": 2,
+    "dim": 8,
+    "heads": 2,
+    "feedforward_dim": 12,
+    "kernel": 3,
+    "dropout": 0.5,
+    "output_dim": 5,
+}
 CONFIGS = {
     "lstm-plain": LstmConfig(subsampling=2, lstm=PLAIN, output_dim=5),
     "lstm-rich": LstmConfig(subsampling=3, input_dim=9, lstm=RICH, output_dim=5),
@@ -40,6 +51,12 @@ CONFIGS = {
         subsampling=2, lstm=PLAIN, use_local=False, **{**CONV, "dim": 12}
     ),
     "conv-kernel-1": ConvRnntConfig(subsampling=2, lstm=PLAIN, local_kernel=1, **CONV),
+    "contextnet": ContextNetConfig(
+        subsampling=2, channels=(6, 6, 8, 4), layers=2, kernel=3, dropout=0.5, output_dim=5
+    ),
+    "conformer": ConformerConfig(subsampling=3, left_context=4, **CONFORMER),
+    "conformer-one-frame": ConformerConfig(subsampling=2, left_context=1, **CONFORMER),
+    "conformer-long-memory": ConformerConfig(subsampling=1, left_context=50, **CONFORMER),
 }
 encoders = pytest.mark.parametrize("name", CONFIGS)
 quick = settings(deadline=None, max_examples=12)

@@ -1,0 +1,167 @@
+"""The causal Conformer encoder (arXiv 2005.08100), as the baseline of arXiv 2209.14868.
+
+    stacked frames -> Linear -> blocks -> Linear
+
+A block is half a feed-forward, self-attention over a bounded past, a convolution that sees the
+past only, half a feed-forward, LayerNorm; each part with a residual connection. 2209.14868
+gives 14 layers, 4 heads of 64 and feed-forwards of 1024; the kernel and the bound of the
+attention are our choice.
+
+Shapes: B batch, S output frames, F stacked features, D width, P frames of left context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from asrlib.config import configclass
+from asrlib.encoders.attention import AttentionState, CausalSelfAttention, check_heads
+from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.contextnet import CausalConv
+from asrlib.encoders.lstm import Positive, Probability
+from asrlib.encoders.norm import MaskedBatchNorm
+
+
+@configclass
+class ConformerConfig:
+    """The Conformer encoder.
+
+    Attributes:
+        subsampling: input frames stacked into one.
+        frame_norm: LayerNorm of each stacked frame.
+        layers: blocks.
+        dim: width of the blocks.
+        heads: of the attention; must divide `dim`.
+        feedforward_dim: units of each feed-forward.
+        kernel: frames that the convolution sees: this one and those before it.
+        left_context: output frames before this one that the attention sees.
+        dropout: probability, after each part.
+        output_dim: outputs of the closing Linear.
+    """
+
+    name: Literal["conformer"] = "conformer"
+    subsampling: Positive = 4
+    frame_norm: bool = False
+    layers: Positive = 6
+    dim: Positive = 144
+    heads: Positive = 4
+    feedforward_dim: Positive = 576
+    kernel: Annotated[int, Field(ge=2)] = 9
+    left_context: Positive = 64
+    dropout: Probability = 0.1
+    output_dim: Positive = 256
+
+    def __post_init__(self) -> None:
+        check_heads(self.dim, self.heads)
+
+
+@dataclass(frozen=True)
+class ConformerBlockState:
+    """The attention's memory and the convolution's last inputs."""
+
+    attention: AttentionState
+    left_BPD: Tensor
+
+
+@dataclass(frozen=True)
+class ConformerState:
+    """All blocks' states."""
+
+    blocks: tuple[ConformerBlockState, ...]
+
+
+class FeedForward(nn.Module):
+    """LayerNorm, Linear, Swish, Linear, with dropout after each Linear."""
+
+    def __init__(self, dim: int, hidden_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, hidden_dim)
+        self.contract = nn.Linear(hidden_dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BSD: Tensor) -> Tensor:
+        hidden = self.dropout(F.silu(self.expand(self.norm(x_BSD))))
+        return self.dropout(self.contract(hidden))
+
+
+class ConvModule(nn.Module):
+    """LayerNorm, gated pointwise, causal depth-wise, BatchNorm, Swish, pointwise, dropout."""
+
+    def __init__(self, dim: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.gate = nn.Linear(dim, 2 * dim)
+        self.depthwise = CausalConv(dim, kernel)
+        self.conv_norm = MaskedBatchNorm(dim)
+        self.pointwise = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x_BSD: Tensor, left_BPD: Tensor, mask_BS: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        y_BSD, left_BPD = self.depthwise(F.glu(self.gate(self.norm(x_BSD))), left_BPD)
+        y_BSD = self.pointwise(F.silu(self.conv_norm(y_BSD, mask_BS)))
+        return self.dropout(y_BSD), left_BPD
+
+
+class ConformerBlock(nn.Module):
+    """One block."""
+
+    def __init__(self, config: ConformerConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.first = FeedForward(dim, config.feedforward_dim, config.dropout)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = CausalSelfAttention(dim, config.heads, config.left_context)
+        self.dropout = nn.Dropout(config.dropout)
+        self.conv = ConvModule(dim, config.kernel, config.dropout)
+        self.second = FeedForward(dim, config.feedforward_dim, config.dropout)
+        self.norm = nn.LayerNorm(dim)
+
+    def initial_state(self, batch_size: int, device: torch.device) -> ConformerBlockState:
+        return ConformerBlockState(
+            self.attention.initial_state(batch_size, device),
+            self.conv.depthwise.initial_state(batch_size, device),
+        )
+
+    def forward(
+        self, x_BSD: Tensor, state: ConformerBlockState, mask_BS: Tensor | None
+    ) -> tuple[Tensor, ConformerBlockState]:
+        x_BSD = x_BSD + 0.5 * self.first(x_BSD)
+        y_BSD, attention = self.attention(self.attention_norm(x_BSD), state.attention)
+        x_BSD = x_BSD + self.dropout(y_BSD)
+        y_BSD, left_BPD = self.conv(x_BSD, state.left_BPD, mask_BS)
+        x_BSD = x_BSD + y_BSD
+        x_BSD = self.norm(x_BSD + 0.5 * self.second(x_BSD))
+        return x_BSD, ConformerBlockState(attention, left_BPD)
+
+
+class ConformerEncoder(StreamingEncoder):
+    """Exactly causal, without lookahead, with memory bounded by `left_context`."""
+
+    def __init__(self, config: ConformerConfig, num_bins: int) -> None:
+        super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
+        self.input = nn.Linear(config.subsampling * num_bins, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.layers))
+        self.output = nn.Linear(config.dim, config.output_dim)
+
+    def initial_state(self, batch_size: int, device: torch.device | None = None) -> ConformerState:
+        device = device or self.norm.mean_F.device
+        return ConformerState(tuple(b.initial_state(batch_size, device) for b in self.blocks))
+
+    def advance(
+        self, x_BSF: Tensor, state: ConformerState, mask_BS: Tensor | None
+    ) -> tuple[Tensor, ConformerState]:
+        x_BSD, states = self.dropout(self.input(x_BSF)), []
+        for block, block_state in zip(self.blocks, state.blocks, strict=True):
+            x_BSD, block_state = block(x_BSD, block_state, mask_BS)
+            states.append(block_state)
+        return self.output(x_BSD), ConformerState(tuple(states))

@@ -1,0 +1,165 @@
+"""The causal ContextNet encoder (arXiv 2005.03191), as the baseline of arXiv 2209.14868.
+
+    stacked frames -> block 1 .. block N -> Linear
+
+A block is a row of depth-wise separable convolutions, a causal squeeze-excite, and a residual
+connection through a pointwise convolution; the first and the last block have one convolution and
+no residual. All convolutions have stride 1 and see the past only. Where 2209.14868 is silent the
+choice is ours: squeeze-excite has no bottleneck (with that the paper's 28 M come out), and a
+Linear leads to the output width.
+
+Shapes: B batch, S output frames, F stacked features, C channels, P frames of left context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from asrlib.config import configclass
+from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.lstm import Positive, Probability
+from asrlib.encoders.norm import MaskedBatchNorm
+from asrlib.encoders.squeeze_excite import CausalSqueezeExcite, SqueezeState
+
+
+@configclass
+class ContextNetConfig:
+    """The ContextNet encoder.
+
+    Attributes:
+        subsampling: input frames stacked into one.
+        frame_norm: LayerNorm of each stacked frame.
+        channels: of each block; the number of blocks is the length of this list.
+        layers: convolutions of every block but the first and the last, which have one.
+        kernel: frames that a convolution sees: this one and those before it.
+        dropout: probability, at the end of each block.
+        output_dim: outputs of the closing Linear.
+    """
+
+    name: Literal["contextnet"] = "contextnet"
+    subsampling: Positive = 4
+    frame_norm: bool = False
+    channels: Annotated[tuple[Positive, ...], Field(min_length=2)] = (192,) * 8
+    layers: Positive = 3
+    kernel: Annotated[int, Field(ge=2)] = 5
+    dropout: Probability = 0.1
+    output_dim: Positive = 256
+
+
+@dataclass(frozen=True)
+class BlockState:
+    """The last inputs of every convolution, and the squeeze-excite."""
+
+    lefts: tuple[Tensor, ...]
+    squeeze: SqueezeState
+
+
+@dataclass(frozen=True)
+class ContextNetState:
+    """All blocks' states."""
+
+    blocks: tuple[BlockState, ...]
+
+
+class CausalConv(nn.Module):
+    """Depth-wise convolution over this frame and those before it, frames first.
+
+    No bias: what follows is a pointwise layer, or a normalisation.
+    """
+
+    def __init__(self, dim: int, kernel: int) -> None:
+        super().__init__()
+        self.left = kernel - 1
+        self.conv = nn.Conv1d(dim, dim, kernel, groups=dim, bias=False)
+
+    def initial_state(self, batch_size: int, device: torch.device) -> Tensor:
+        """Zeros (B, P, C): nothing was heard."""
+        weight = self.conv.weight
+        return weight.new_zeros((batch_size, self.left, weight.shape[0]), device=device)
+
+    def forward(self, x_BSC: Tensor, left_BPC: Tensor) -> tuple[Tensor, Tensor]:
+        x_BSC = torch.cat([left_BPC, x_BSC], dim=1)
+        y_BSC = self.conv(x_BSC.transpose(1, 2)).transpose(1, 2)
+        return y_BSC, x_BSC[:, x_BSC.shape[1] - self.left :]
+
+
+class ContextNetLayer(nn.Module):
+    """Depth-wise and pointwise convolution, BatchNorm."""
+
+    def __init__(self, input_dim: int, output_dim: int, kernel: int) -> None:
+        super().__init__()
+        self.depthwise = CausalConv(input_dim, kernel)
+        self.pointwise = nn.Linear(input_dim, output_dim, bias=False)
+        self.norm = MaskedBatchNorm(output_dim)
+
+    def forward(
+        self, x_BSC: Tensor, left_BPC: Tensor, mask_BS: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        y_BSC, left_BPC = self.depthwise(x_BSC, left_BPC)
+        return self.norm(self.pointwise(y_BSC), mask_BS), left_BPC
+
+
+class ContextNetBlock(nn.Module):
+    """Convolutions with Swish between them, squeeze-excite, [residual], Swish, dropout."""
+
+    def __init__(
+        self, input_dim: int, output_dim: int, layers: int, residual: bool, config: ContextNetConfig
+    ) -> None:
+        super().__init__()
+        dims = [input_dim] + [output_dim] * layers
+        self.layers = nn.ModuleList(ContextNetLayer(a, b, config.kernel) for a, b in pairwise(dims))
+        self.squeeze_excite = CausalSqueezeExcite(output_dim)
+        self.shortcut = nn.Linear(input_dim, output_dim, bias=False) if residual else None
+        self.shortcut_norm = MaskedBatchNorm(output_dim) if residual else None
+        self.dropout = nn.Dropout(config.dropout)
+
+    def initial_state(self, batch_size: int, device: torch.device) -> BlockState:
+        lefts = tuple(layer.depthwise.initial_state(batch_size, device) for layer in self.layers)
+        return BlockState(lefts, self.squeeze_excite.initial_state(batch_size, device))
+
+    def forward(
+        self, x_BSC: Tensor, state: BlockState, mask_BS: Tensor | None
+    ) -> tuple[Tensor, BlockState]:
+        y_BSC, lefts = x_BSC, []
+        for i, (layer, left_BPC) in enumerate(zip(self.layers, state.lefts, strict=True)):
+            y_BSC, left_BPC = layer(F.silu(y_BSC) if i else y_BSC, left_BPC, mask_BS)
+            lefts.append(left_BPC)
+        y_BSC, squeeze = self.squeeze_excite(F.silu(y_BSC), state.squeeze)
+        if self.shortcut is not None:
+            y_BSC = y_BSC + self.shortcut_norm(self.shortcut(x_BSC), mask_BS)
+        return self.dropout(F.silu(y_BSC)), BlockState(tuple(lefts), squeeze)
+
+
+class ContextNetEncoder(StreamingEncoder):
+    """Convolutions and running means only; exactly causal, without lookahead."""
+
+    def __init__(self, config: ContextNetConfig, num_bins: int) -> None:
+        super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
+        self.blocks = nn.ModuleList()
+        dim, last = config.subsampling * num_bins, len(config.channels) - 1
+        for i, channels in enumerate(config.channels):
+            inner = 0 < i < last
+            layers = config.layers if inner else 1
+            self.blocks.append(ContextNetBlock(dim, channels, layers, inner, config))
+            dim = channels
+        self.output = nn.Linear(dim, config.output_dim)
+
+    def initial_state(self, batch_size: int, device: torch.device | None = None) -> ContextNetState:
+        device = device or self.norm.mean_F.device
+        return ContextNetState(tuple(b.initial_state(batch_size, device) for b in self.blocks))
+
+    def advance(
+        self, x_BSF: Tensor, state: ContextNetState, mask_BS: Tensor | None
+    ) -> tuple[Tensor, ContextNetState]:
+        states = []
+        for block, block_state in zip(self.blocks, state.blocks, strict=True):
+            x_BSF, block_state = block(x_BSF, block_state, mask_BS)
+            states.append(block_state)
+        return self.output(x_BSF), ContextNetState(tuple(states))
