@@ -9,15 +9,13 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from streaming_fakes import make_tokenizer, random_model, small_config
+from streaming_fakes import ENCODERS, make_tokenizer, random_model, small_config
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asrlib.features.fbank import FbankConfig, FbankExtractor
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.transducer.model import Transducer
-
-ENCODERS = ("lstm", "conv_rnnt")
 
 
 @pytest.fixture(scope="session")
@@ -93,4 +91,6 @@ def trained_models(speech, tokenizer) -> dict[str, Transducer]:
     return {
         "lstm": overfit("lstm", speech, tokenizer, steps=120, rate=1e-2),
         "conv_rnnt": overfit("conv_rnnt", speech, tokenizer, steps=280, rate=5e-3),
+        "conformer": overfit("conformer", speech, tokenizer, steps=200, rate=3e-3),
+        "contextnet": overfit("contextnet", speech, tokenizer, steps=200, rate=5e-3),
     }

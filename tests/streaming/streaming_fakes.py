@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asrlib.encoders import ConvRnntConfig, LstmConfig, LstmStackConfig
+from asrlib.encoders import (
+    ConformerConfig,
+    ContextNetConfig,
+    ConvRnntConfig,
+    LstmConfig,
+    LstmStackConfig,
+)
 from asrlib.features.fbank import FbankConfig, FbankExtractor
 from asrlib.streaming import DecodeConfig, Result, Stream, StreamingRecognizer
 from asrlib.streaming.greedy import GreedyConfig, GreedySearch
@@ -18,6 +24,7 @@ from asrlib.text.tokenizer import Tokenizer, TokensConfig, train_tokenizer
 from asrlib.transducer.model import Transducer, TransducerConfig
 from asrlib.transducer.predictor import LstmPredictorConfig, StatelessConfig
 
+ENCODERS = ("lstm", "conv_rnnt", "conformer", "contextnet")
 RATE = 16000
 SEARCHES = ("greedy", "modified_beam", "fast_beam")
 WORDS = [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "RUBOUT", "ERASE", "GO", "THREE", "FIVE", "SEVEN", "NINE"]
@@ -26,20 +33,24 @@ WORDS = [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "RUBOUT", "ERASE", "GO", "THREE", "FIVE"
 def small_config(
     encoder: str, predictor: str, hidden: int, subsampling: int = 4
 ) -> TransducerConfig:
+    common = {"subsampling": subsampling, "output_dim": hidden}
     stack = LstmStackConfig(layers=1, hidden_dim=hidden, dropout=0.0)
-    if encoder == "lstm":
-        encoder_config = LstmConfig(subsampling=subsampling, lstm=stack, output_dim=hidden)
-    else:
-        encoder_config = ConvRnntConfig(
-            subsampling=subsampling,
+    encoder_config = {
+        "lstm": lambda: LstmConfig(lstm=stack, **common),
+        "conv_rnnt": lambda: ConvRnntConfig(
             dim=64,
             local_channels=(4,),
             local_kernel=3,
             global_blocks=2,
             dropout=0.0,
             lstm=stack,
-            output_dim=hidden,
-        )
+            **common,
+        ),
+        "conformer": lambda: ConformerConfig(
+            layers=2, dim=64, feedforward_dim=128, kernel=5, left_context=20, dropout=0.0, **common
+        ),
+        "contextnet": lambda: ContextNetConfig(channels=(96,) * 4, layers=2, dropout=0.0, **common),
+    }[encoder]()
     if predictor == "lstm":
         predictor_config = LstmPredictorConfig(embedding_dim=16, hidden_dim=16, output_dim=32)
     else:

@@ -7,13 +7,13 @@ import torch
 import torchaudio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from streaming_fakes import RATE, SEARCHES, outcome, recognizer_of, transcribe
+from streaming_fakes import ENCODERS, RATE, SEARCHES, outcome, recognizer_of, transcribe
 
 from asrlib.streaming import StreamingRecognizer
 
 pytestmark = pytest.mark.realdata
 
-CASES = [(encoder, search) for encoder in ("lstm", "conv_rnnt") for search in SEARCHES]
+CASES = [(encoder, search) for encoder in ENCODERS for search in SEARCHES]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=["-".join(case) for case in CASES])
