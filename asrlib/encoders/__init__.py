@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from asrlib.encoders.amortized import AmortizedConfig, AmortizedEncoder
 from asrlib.encoders.base import StreamingEncoder
 from asrlib.encoders.conformer import ConformerConfig, ConformerEncoder
 from asrlib.encoders.contextnet import ContextNetConfig, ContextNetEncoder
@@ -20,7 +21,8 @@ from asrlib.encoders.state import (
 )
 
 EncoderConfig = Annotated[
-    LstmConfig | ConvRnntConfig | ConformerConfig | ContextNetConfig, Field(discriminator="name")
+    LstmConfig | ConvRnntConfig | ConformerConfig | ContextNetConfig | AmortizedConfig,
+    Field(discriminator="name"),
 ]
 
 _ENCODERS = {
@@ -28,6 +30,7 @@ _ENCODERS = {
     ConvRnntConfig: ConvRnntEncoder,
     ConformerConfig: ConformerEncoder,
     ContextNetConfig: ContextNetEncoder,
+    AmortizedConfig: AmortizedEncoder,
 }
 
 
@@ -37,6 +40,8 @@ def build_encoder(config: EncoderConfig, num_bins: int) -> StreamingEncoder:
 
 
 __all__ = [
+    "AmortizedConfig",
+    "AmortizedEncoder",
     "ConformerConfig",
     "ConformerEncoder",
     "ContextNetConfig",

@@ -57,7 +57,25 @@ class StreamingEncoder(nn.Module, abc.ABC):
                 (statistics over the batch) may depend on it.
         """
 
-    def forward(self, x_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    def advance_with_cost(
+        self, x_BSF: Tensor, state: Any, mask_BS: Tensor | None
+    ) -> tuple[Tensor, Any, Tensor | None]:
+        """As `advance`, and the share (B, S) of its full work that each frame took.
+
+        None for encoders that always do all of it.
+        """
+        return *self.advance(x_BSF, state, mask_BS), None
+
+    def set_step(self, step: int) -> None:
+        """Hear the number of the optimiser step, for encoders whose training has phases."""
+
+    def cost_weight(self) -> float:
+        """Of the cost in the loss at this step, nats per frame of full work."""
+        return 0.0
+
+    def forward(
+        self, x_BTF: Tensor, lengths_B: Tensor, with_cost: bool = False
+    ) -> tuple[Tensor, ...]:
         """Encode whole utterances, padded at their end.
 
         Args:
@@ -65,19 +83,23 @@ class StreamingEncoder(nn.Module, abc.ABC):
             lengths_B: valid frames of each.
 
         Returns:
-            h_BSD, and its valid lengths; frames short of a full `subsampling` are dropped.
+            h_BSD, and its valid lengths; frames short of a full `subsampling` are dropped. With
+            `with_cost` also what `advance_with_cost` says of each frame.
         """
         lengths_B = torch.div(lengths_B, self.subsampling, rounding_mode="floor")
         num_outputs = x_BTF.shape[1] // self.subsampling
         if num_outputs == 0:
-            return x_BTF.new_zeros(x_BTF.shape[0], 0, self.output_dim), lengths_B
+            nothing_BSD = x_BTF.new_zeros(x_BTF.shape[0], 0, self.output_dim)
+            return (nothing_BSD, lengths_B, None) if with_cost else (nothing_BSD, lengths_B)
         x_BSF = self._stack(x_BTF[:, : num_outputs * self.subsampling])
         mask_BS = None
         if self.training:
             mask_BS = torch.arange(num_outputs, device=x_BTF.device) < lengths_B.unsqueeze(1)
         state = self.initial_state(x_BTF.shape[0], x_BTF.device)
-        h_BSD, _ = self.advance(x_BSF, state, mask_BS)
-        return h_BSD, lengths_B
+        if with_cost:
+            h_BSD, _, cost_BS = self.advance_with_cost(x_BSF, state, mask_BS)
+            return h_BSD, lengths_B, cost_BS
+        return self.advance(x_BSF, state, mask_BS)[0], lengths_B
 
     def step(self, x_BTF: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Encode the next frames of streams that advance alike.

@@ -8,17 +8,21 @@ Our convention, the usual one.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from asrlib.encoders.amortized import AmortizedEncoder
 from asrlib.encoders.attention import CausalSelfAttention
+from asrlib.encoders.gated import GatedAttention
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RECURRENT = {nn.LSTM: 4, nn.GRU: 3}  # gates
+_ATTENTION = (CausalSelfAttention, GatedAttention)
 
 
 def count_flops(module: nn.Module, run: Callable[[], Any]) -> float:
@@ -33,7 +37,7 @@ def count_flops(module: nn.Module, run: Callable[[], Any]) -> float:
         nonlocal spent
         spent += 2.0 * _multiplications(layer, inputs[0], output)
 
-    kinds = (nn.Linear, *_CONVOLUTIONS, *_RECURRENT, CausalSelfAttention)
+    kinds = (nn.Linear, *_CONVOLUTIONS, *_RECURRENT, *_ATTENTION)
     handles = [m.register_forward_hook(hook) for m in module.modules() if isinstance(m, kinds)]
     was_training = module.training
     module.eval()
@@ -50,7 +54,7 @@ def count_flops(module: nn.Module, run: Callable[[], Any]) -> float:
 def _multiplications(layer: nn.Module, x: Any, output: Any) -> float:
     if isinstance(layer, nn.Linear):
         return output.numel() * layer.in_features
-    if isinstance(layer, CausalSelfAttention):
+    if isinstance(layer, _ATTENTION):
         return layer.product_multiplications(x.shape[0] * x.shape[1])
     if isinstance(layer, _CONVOLUTIONS):
         taps = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
@@ -72,7 +76,8 @@ def flops_per_second(
     """FLOPs per second of audio of a transducer's encoder, and of its joiner at one call a frame.
 
     The predictor runs once a token, not once a frame, and is left out; so are the joiner's calls
-    after a token: both are below a tenth of the joiner at ordinary rates of speech.
+    after a token: both are below a tenth of the joiner at ordinary rates of speech. An amortized
+    encoder is counted with everything on.
 
     Args:
         model: a Transducer: has `encoder` and `joiner`.
@@ -89,7 +94,8 @@ def flops_per_second(
     x_BTF = torch.zeros(1, frames, num_bins, device=device)
     lengths_B = torch.tensor([frames], device=device)
     encoded: list[Tensor] = []
-    spent = count_flops(encoder, lambda: encoded.append(encoder(x_BTF, lengths_B)[0]))
+    with _everything_on(encoder):
+        spent = count_flops(encoder, lambda: encoded.append(encoder(x_BTF, lengths_B)[0]))
     h_BSD = encoded[0]
     am_BSJ, lm_BSJ = joiner.encoder_proj(h_BSD), None
     lm_BSJ = torch.zeros_like(am_BSJ)
@@ -100,3 +106,16 @@ def flops_per_second(
         "joiner": joining / seconds,
         "total": (spent + joining) / seconds,
     }
+
+
+@contextlib.contextmanager
+def _everything_on(encoder: nn.Module) -> Iterator[None]:
+    """Keep an amortized encoder from leaving out what is off."""
+    if not isinstance(encoder, AmortizedEncoder):
+        yield
+        return
+    skip, encoder.skip = encoder.skip, False
+    try:
+        yield
+    finally:
+        encoder.skip = skip

@@ -138,6 +138,7 @@ class TransducerTask:
         """Parts of the loss per encoder frame, and when symbols are emitted."""
         frames = float(loss.frames_B.sum())
         parts = {"simple": loss.simple_B, "pruned": loss.pruned_B, "ctc": loss.ctc_B}
+        parts["compute"] = loss.cost_B
         stats = {k: (float(v.detach().sum()), frames) for k, v in parts.items() if v is not None}
         return stats | self._delays(batch, loss)
 

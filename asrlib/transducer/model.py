@@ -53,6 +53,8 @@ class TransducerLoss:
         frames_B: encoder output frames.
         emission_frames_BU: expected output frame of each token, 0 at padding; times the
             encoder's `subsampling` and the frame shift these are seconds.
+        cost_B: full-work frames that the encoder spent (its share of work, summed over frames);
+            None where it always does all of it.
     """
 
     total_B: Tensor
@@ -61,6 +63,7 @@ class TransducerLoss:
     ctc_B: Tensor | None
     frames_B: Tensor
     emission_frames_BU: Tensor
+    cost_B: Tensor | None = None
 
 
 class Transducer(nn.Module):
@@ -107,7 +110,8 @@ class Transducer(nn.Module):
         """
         positions_U = torch.arange(tokens_BU.shape[1], device=tokens_BU.device)
         tokens_BU = tokens_BU.masked_fill(positions_U >= token_lengths_B.unsqueeze(1), BLANK)
-        h_BSD, lengths_B = self.encoder(x_BTF, x_lengths_B)
+        self.encoder.set_step(step)
+        h_BSD, lengths_B, cost_BS = self.encoder(x_BTF, x_lengths_B, with_cost=True)
         d_BUD = self.predictor(F.pad(tokens_BU, (1, 0), value=BLANK))
         inputs = LossInputs(
             h_BSD=h_BSD,
@@ -126,8 +130,19 @@ class Transducer(nn.Module):
             log_probs_BSV = self.ctc_output(h_BSD).float().log_softmax(dim=-1)
             ctc_B = ctc_loss(log_probs_BSV, lengths_B, tokens_BU, token_lengths_B)
             total_B = total_B + self.config.loss.ctc_scale * ctc_B
+        cost_B = None
+        if cost_BS is not None:
+            frames_S = torch.arange(cost_BS.shape[1], device=cost_BS.device)
+            cost_B = (cost_BS * (frames_S < lengths_B.unsqueeze(1))).sum(dim=1)
+            total_B = total_B + self.encoder.cost_weight() * cost_B
         return TransducerLoss(
-            total_B, parts.simple_B, parts.pruned_B, ctc_B, lengths_B, parts.emission_frames_BU
+            total_B,
+            parts.simple_B,
+            parts.pruned_B,
+            ctc_B,
+            lengths_B,
+            parts.emission_frames_BU,
+            cost_B,
         )
 
     def parameter_counts(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrlib.encoders import (
+    AmortizedConfig,
     ConformerConfig,
     ContextNetConfig,
     ConvRnntConfig,
@@ -22,6 +23,7 @@ from asrlib.encoders import (
     unstack_state,
 )
 from asrlib.encoders.norm import GlobalNorm, MaskedBatchNorm
+from asrlib.encoders.toggles import ArbitratorConfig
 
 NUM_BINS = 6
 PLAIN = LstmStackConfig(layers=2, hidden_dim=7, layer_norm=False, dropout=0.5)
@@ -58,6 +60,16 @@ CONFIGS = {
     "conformer-one-frame": ConformerConfig(subsampling=2, left_context=1, **CONFORMER),
     "conformer-long-memory": ConformerConfig(subsampling=1, left_context=50, **CONFORMER),
 }
+AMORTIZED = {**CONFORMER, "layers": 3, "subsampling": 2, "left_context": 5}
+del AMORTIZED["kernel"]
+for kind in ("none", "random", "single", "dual"):
+    for cell in ("feedforward", "lstm") if kind in ("single", "dual") else ("lstm",):
+        for parts in (("query",), ("key",), ("query", "key")):
+            toggled = {part: part in parts for part in ("query", "key")}
+            CONFIGS[f"amortized-{kind}-{cell}-{'-'.join(parts)}"] = AmortizedConfig(
+                arbitrator=ArbitratorConfig(kind=kind, cell=cell, dim=6, keep=0.5, **toggled),
+                **AMORTIZED,
+            )
 encoders = pytest.mark.parametrize("name", CONFIGS)
 quick = settings(deadline=None, max_examples=12)
 

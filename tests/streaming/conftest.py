@@ -92,5 +92,6 @@ def trained_models(speech, tokenizer) -> dict[str, Transducer]:
         "lstm": overfit("lstm", speech, tokenizer, steps=120, rate=1e-2),
         "conv_rnnt": overfit("conv_rnnt", speech, tokenizer, steps=280, rate=5e-3),
         "conformer": overfit("conformer", speech, tokenizer, steps=200, rate=3e-3),
+        "amortized": overfit("amortized", speech, tokenizer, steps=200, rate=5e-3),
         "contextnet": overfit("contextnet", speech, tokenizer, steps=200, rate=5e-3),
     }

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 
 from asrlib.encoders import (
+    AmortizedConfig,
     ConformerConfig,
     ContextNetConfig,
     ConvRnntConfig,
     LstmConfig,
     LstmStackConfig,
 )
+from asrlib.encoders.amortized import AmortizedSchedule
+from asrlib.encoders.toggles import ArbitratorConfig
 from asrlib.features.fbank import FbankConfig, FbankExtractor
 from asrlib.streaming import DecodeConfig, Result, Stream, StreamingRecognizer
 from asrlib.streaming.greedy import GreedyConfig, GreedySearch
@@ -24,7 +27,7 @@ from asrlib.text.tokenizer import Tokenizer, TokensConfig, train_tokenizer
 from asrlib.transducer.model import Transducer, TransducerConfig
 from asrlib.transducer.predictor import LstmPredictorConfig, StatelessConfig
 
-ENCODERS = ("lstm", "conv_rnnt", "conformer", "contextnet")
+ENCODERS = ("lstm", "conv_rnnt", "conformer", "contextnet", "amortized")
 RATE = 16000
 SEARCHES = ("greedy", "modified_beam", "fast_beam")
 WORDS = [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "RUBOUT", "ERASE", "GO", "THREE", "FIVE", "SEVEN", "NINE"]
@@ -48,6 +51,16 @@ def small_config(
         ),
         "conformer": lambda: ConformerConfig(
             layers=2, dim=64, feedforward_dim=128, kernel=5, left_context=20, dropout=0.0, **common
+        ),
+        "amortized": lambda: AmortizedConfig(
+            layers=2,
+            dim=64,
+            feedforward_dim=128,
+            left_context=20,
+            dropout=0.0,
+            arbitrator=ArbitratorConfig(dim=16),
+            schedule=AmortizedSchedule(cost_start=60, steps=60, final_temperature=0.1),
+            **common,
         ),
         "contextnet": lambda: ContextNetConfig(channels=(96,) * 4, layers=2, dropout=0.0, **common),
     }[encoder]()

@@ -16,8 +16,8 @@ from asrlib.config import load_config
 from asrlib.transducer import Transducer, TransducerConfig
 
 PAPER_BINS, PAPER_VOCAB = 64, 2500
-SMALL = ("lstm", "conv_rnnt", "conformer", "contextnet")
-PAPER = ("rnnt", "conv_rnnt", "conformer", "contextnet")
+SMALL = ("lstm", "conv_rnnt", "conformer", "contextnet", "amortized")
+PAPER = ("rnnt", "conv_rnnt", "conformer", "contextnet", "amortized")
 
 
 def build(repo: Path, name: str, num_bins: int, vocab_size: int) -> Transducer:

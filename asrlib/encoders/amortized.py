@@ -1,0 +1,207 @@
+"""The compute-cost-amortized Transformer encoder (arXiv 2207.02393).
+
+    stacked frames -> Linear -> blocks -> LayerNorm -> Linear
+
+Arbitrators (`toggles`) say for each frame which feed-forwards, queries and keys of the blocks
+(`gated`) are computed. What a stream does not need is not computed (`skip`). With arbitrator
+`none` it is a plain causal Transformer, whose `left_context` of 10 is the paper's sliding window.
+
+The cost of a frame is the share of the multiplications that the blocks would make for it with
+everything on; the paper adds FLOPs themselves, so that its weights fit one size only. The
+arbitrators' own work and the two Linears, which are never off, are not part of it.
+
+Shapes: B batch, S output frames, F stacked features, D width, H heads, L left context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from asrlib.config import configclass
+from asrlib.encoders.attention import check_heads
+from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.gated import GatedAttention, GatedAttentionState, GatedFeedForward
+from asrlib.encoders.lstm import Positive, Probability
+from asrlib.encoders.toggles import (
+    Arbitrator,
+    ArbitratorConfig,
+    ArbitratorState,
+    Relaxation,
+    Toggles,
+)
+
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+@configclass
+class AmortizedSchedule:
+    """The two phases of training, in optimiser steps (section 3 of the paper, in epochs there).
+
+    Attributes:
+        cost_start: the first step with a cost and with Gumbel noise (phase 2).
+        steps: over which the weight grows, the noise comes and the temperature falls, linearly.
+        weight: of the cost at the start of phase 2, per frame and share of full compute.
+        final_weight: at its end; the trade-off of the sweep.
+        final_temperature: of the Gumbel-sigmoid at its end; 1 at its start.
+    """
+
+    cost_start: Annotated[int, Field(ge=0)] = 1000
+    steps: Positive = 2000
+    weight: NonNegative = 0.02
+    final_weight: NonNegative = 0.1
+    final_temperature: Annotated[float, Field(gt=0, le=1)] = 1e-2
+
+    def progress(self, step: int) -> float:
+        """Of phase 2, 0 to 1."""
+        return min(1.0, max(0.0, (step - self.cost_start) / self.steps))
+
+    def weight_at(self, step: int) -> float:
+        """Of the cost at a step: 0 in phase 1."""
+        if step < self.cost_start:
+            return 0.0
+        return self.weight + self.progress(step) * (self.final_weight - self.weight)
+
+    def relaxation_at(self, step: int) -> Relaxation:
+        """Of the toggles at a step."""
+        done = self.progress(step)
+        return Relaxation(done, 1.0 + done * (self.final_temperature - 1.0))
+
+
+@configclass
+class AmortizedConfig:
+    """The amortized Transformer encoder.
+
+    Attributes:
+        subsampling: input frames stacked into one.
+        frame_norm: LayerNorm of each stacked frame.
+        layers: blocks.
+        dim: width of the blocks.
+        heads: of the attention; must divide `dim`.
+        feedforward_dim: units of each feed-forward.
+        left_context: output frames before this one that the attention sees.
+        dropout: probability, after each part.
+        output_dim: outputs of the closing Linear.
+        arbitrator: what decides which parts are computed.
+        schedule: of the cost and the relaxation in training.
+    """
+
+    name: Literal["amortized"] = "amortized"
+    subsampling: Positive = 4
+    frame_norm: bool = False
+    layers: Annotated[int, Field(ge=2)] = 6
+    dim: Positive = 192
+    heads: Positive = 4
+    feedforward_dim: Positive = 768
+    left_context: Positive = 64
+    dropout: Probability = 0.1
+    output_dim: Positive = 256
+    arbitrator: ArbitratorConfig = ArbitratorConfig()
+    schedule: AmortizedSchedule = AmortizedSchedule()
+
+    def __post_init__(self) -> None:
+        check_heads(self.dim, self.heads)
+
+
+@dataclass(frozen=True)
+class AmortizedState:
+    """All blocks' memories, and the arbitrators'."""
+
+    blocks: tuple[GatedAttentionState, ...]
+    arbitrators: tuple[ArbitratorState, ...]
+
+
+class AmortizedBlock(nn.Module):
+    """Attention, then feed-forward, each behind a LayerNorm and with a residual connection."""
+
+    def __init__(self, config: AmortizedConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.dim)
+        self.attention = GatedAttention(config.dim, config.heads, config.left_context)
+        self.dropout = nn.Dropout(config.dropout)
+        self.feedforward = GatedFeedForward(config.dim, config.feedforward_dim, config.dropout)
+
+    def forward(
+        self, x_BSD: Tensor, toggles: Toggles, state: GatedAttentionState, skip: bool
+    ) -> tuple[Tensor, GatedAttentionState]:
+        y_BSD, state = self.attention(self.norm(x_BSD), toggles, state, skip)
+        x_BSD = x_BSD + self.dropout(y_BSD)
+        return self.feedforward(x_BSD, toggles.feedforward_BS, skip), state
+
+    def cost(self, toggles: Toggles, state: GatedAttentionState) -> Tensor:
+        """Expected multiplications (B, S) of each frame."""
+        feedforward_BS = toggles.feedforward_BS * self.feedforward.multiplications
+        return self.attention.cost(toggles, state) + feedforward_BS
+
+    def full_cost(self, num_frames: int, state: GatedAttentionState) -> Tensor:
+        """Multiplications (B, S) of each frame when everything is and was on."""
+        return self.attention.full_cost(num_frames, state) + self.feedforward.multiplications
+
+
+class AmortizedEncoder(StreamingEncoder):
+    """Exactly causal, without lookahead, with memory bounded by `left_context`.
+
+    Attributes:
+        skip: in evaluation, whether parts that are off are left out (else masked).
+    """
+
+    def __init__(self, config: AmortizedConfig, num_bins: int) -> None:
+        super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
+        self.config, self.skip, self._step = config, True, 0
+        num_features, half = config.subsampling * num_bins, config.layers // 2
+        self.input = nn.Linear(num_features, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(AmortizedBlock(config) for _ in range(config.layers))
+        self.final_norm = nn.LayerNorm(config.dim)
+        self.output = nn.Linear(config.dim, config.output_dim)
+        spans = [(num_features, config.layers)]
+        if config.arbitrator.kind == "dual":
+            spans = [(num_features, half), (config.dim, config.layers - half)]
+        self.arbitrators = nn.ModuleList(
+            Arbitrator(dim, blocks, config.heads, config.arbitrator) for dim, blocks in spans
+        )
+
+    def set_step(self, step: int) -> None:
+        self._step = step
+
+    def cost_weight(self) -> float:
+        return self.config.schedule.weight_at(self._step)
+
+    def initial_state(self, batch_size: int, device: torch.device | None = None) -> AmortizedState:
+        device = device or self.norm.mean_F.device
+        return AmortizedState(
+            tuple(block.attention.initial_state(batch_size, device) for block in self.blocks),
+            tuple(a.initial_state(batch_size, device) for a in self.arbitrators),
+        )
+
+    def advance(
+        self, x_BSF: Tensor, state: AmortizedState, mask_BS: Tensor | None
+    ) -> tuple[Tensor, AmortizedState]:
+        h_BSD, state, _ = self.advance_with_cost(x_BSF, state, mask_BS)
+        return h_BSD, state
+
+    def advance_with_cost(
+        self, x_BSF: Tensor, state: AmortizedState, mask_BS: Tensor | None
+    ) -> tuple[Tensor, AmortizedState, Tensor]:
+        """As `advance`, and the share (B, S) of the full multiplications of each frame."""
+        how = self.config.schedule.relaxation_at(self._step) if self.training else None
+        skip = self.skip and not self.training
+        x_BSD = self.dropout(self.input(x_BSF))
+        arbitrators, memories, spent, full = [], [], 0.0, 0.0
+        remaining = iter(zip(self.blocks, state.blocks, strict=True))
+        for arbitrator, arbitrator_state in zip(self.arbitrators, state.arbitrators, strict=True):
+            heard = x_BSF if not arbitrators else x_BSD
+            toggles, arbitrator_state = arbitrator(heard, arbitrator_state, how)
+            arbitrators.append(arbitrator_state)
+            for block_toggles in toggles:
+                block, memory = next(remaining)
+                spent = spent + block.cost(block_toggles, memory)
+                full = full + block.full_cost(x_BSD.shape[1], memory)
+                x_BSD, memory = block(x_BSD, block_toggles, memory, skip)
+                memories.append(memory)
+        h_BSD = self.output(self.final_norm(x_BSD))
+        return h_BSD, AmortizedState(tuple(memories), tuple(arbitrators)), spent / full

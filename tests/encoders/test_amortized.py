@@ -1,0 +1,201 @@
+"""The amortized Transformer: skipping equals masking, costs are those counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asrlib.config import from_dict
+from asrlib.encoders import AmortizedConfig, build_encoder
+from asrlib.encoders.amortized import AmortizedSchedule
+from asrlib.encoders.gated import GatedAttention, GatedFeedForward
+from asrlib.encoders.toggles import ArbitratorConfig, Relaxation, Toggles, relax
+from asrlib.errors import ConfigError
+
+NUM_BINS = 6
+SMALL = {"subsampling": 2, "layers": 3, "dim": 8, "heads": 2, "feedforward_dim": 12}
+quick = settings(deadline=None, max_examples=15)
+
+
+def make(left_context: int = 4, **arbitrator: object):
+    torch.manual_seed(1)
+    config = AmortizedConfig(
+        **SMALL, left_context=left_context, arbitrator=ArbitratorConfig(dim=6, **arbitrator)
+    )
+    encoder = build_encoder(config, NUM_BINS).eval()
+    for block in encoder.blocks:
+        torch.nn.init.normal_(block.attention.distance_bias_HL)
+    return encoder
+
+
+def some_toggles(batch: int, frames: int, share: float) -> Toggles:
+    def draw(*shape: int) -> torch.Tensor:
+        return (torch.rand(batch, frames, *shape) < share).float()
+
+    return Toggles(draw(), draw(2), draw(2))
+
+
+@quick
+@given(
+    frames=st.integers(1, 12),
+    share=st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]),
+    left=st.integers(1, 6),
+    seed=st.integers(0, 99),
+)
+@torch.no_grad()
+def test_skipping_equals_masking(frames, share, left, seed):
+    torch.manual_seed(seed)
+    attention, feedforward = GatedAttention(8, 2, left).eval(), GatedFeedForward(8, 12, 0.0).eval()
+    torch.nn.init.normal_(attention.distance_bias_HL)
+    toggles, x_BSD = some_toggles(2, frames, share), torch.randn(2, frames, 8)
+    states = [attention.initial_state(2, x_BSD.device)] * 2
+    for _ in range(2):  # the second time with a memory
+        outputs = []
+        for i, skip in enumerate((False, True)):
+            y_BSD, states[i] = attention(x_BSD, toggles, states[i], skip)
+            outputs.append((y_BSD, feedforward(x_BSD, toggles.feedforward_BS, skip)))
+        for masked, skipped in zip(*outputs, strict=True):
+            torch.testing.assert_close(masked, skipped, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["random", "single", "dual"])
+@torch.no_grad()
+def test_a_whole_encoder_skips_to_the_same_output(kind):
+    encoder = make(kind=kind, keep=0.5)
+    x_BTF, lengths_B = torch.randn(3, 40, NUM_BINS), torch.tensor([40, 30, 20])
+    skipped, _, cost_BS = encoder(x_BTF, lengths_B, with_cost=True)
+    encoder.skip = False
+    torch.testing.assert_close(encoder(x_BTF, lengths_B)[0], skipped, atol=1e-5, rtol=0)
+    assert 0.05 < cost_BS.mean() < 0.95
+
+
+@torch.no_grad()
+def test_a_query_without_a_key_gives_nothing_but_the_bias():
+    attention = GatedAttention(8, 2, 3).eval()
+    on, off = torch.ones(1, 5, 2), torch.zeros(1, 5, 2)
+    x_BSD = torch.randn(1, 5, 8)
+    for skip in (False, True):
+        state = attention.initial_state(1, x_BSD.device)
+        y_BSD, _ = attention(x_BSD, Toggles(on[..., 0], on, off), state, skip)
+        torch.testing.assert_close(y_BSD, attention.output.bias.expand_as(y_BSD))
+
+
+@torch.no_grad()
+def test_a_key_that_is_off_is_seen_by_no_frame():
+    attention = GatedAttention(8, 2, 9).eval()
+    key_BSH = torch.ones(1, 6, 2)
+    key_BSH[0, 2] = 0.0
+    toggles = Toggles(torch.ones(1, 6), torch.ones(1, 6, 2), key_BSH)
+    x_BSD = torch.randn(1, 6, 8)
+    changed_BSD = x_BSD.clone()
+    changed_BSD[0, 2] += 5.0
+    state = attention.initial_state(1, x_BSD.device)
+    before, after = (attention(x, toggles, state, False)[0] for x in (x_BSD, changed_BSD))
+    torch.testing.assert_close(before[0, 3:], after[0, 3:])
+
+
+@quick
+@given(frames=st.integers(1, 9), left=st.integers(1, 5), seed=st.integers(0, 99))
+@torch.no_grad()
+def test_the_cost_is_what_counting_pairs_gives(frames, left, seed):
+    torch.manual_seed(seed)
+    attention = GatedAttention(8, 2, left)
+    toggles = some_toggles(1, frames, 0.6)
+    cost_S = attention.cost(toggles, attention.initial_state(1, torch.device("cpu")))[0]
+    for i in range(frames):
+        expected = 0
+        for h in range(2):
+            if toggles.key_BSH[0, i, h]:
+                expected += 2 * 8 * 4  # key and value
+            if toggles.query_BSH[0, i, h]:
+                reach = range(max(0, i - left), i + 1)
+                seen = sum(int(toggles.key_BSH[0, j, h]) for j in reach)
+                expected += 2 * 8 * 4 + seen * 2 * 4  # query and output; score and sum
+        assert cost_S[i] == expected
+
+
+@torch.no_grad()
+def test_everything_on_costs_one():
+    _, _, cost_BS = make(kind="none")(
+        torch.randn(2, 30, NUM_BINS), torch.tensor([30, 30]), with_cost=True
+    )
+    torch.testing.assert_close(cost_BS, torch.ones(2, 15))
+
+
+@torch.no_grad()
+def test_the_full_cost_is_what_the_profiler_counts():
+    """One frame with its whole reach heard: nothing that masking throws away is computed."""
+    encoder = make(left_context=4, kind="none")
+    encoder.skip = False
+    block = encoder.blocks[0]
+    toggles = Toggles(torch.ones(1, 1), torch.ones(1, 1, 2), torch.ones(1, 1, 2))
+    x_BSD, state = torch.randn(1, 1, 8), block.attention.initial_state(1, torch.device("cpu"))
+    for _ in range(4):
+        _, state = block(x_BSD, toggles, state, False)
+    with torch.profiler.profile(with_flops=True) as profile:
+        block(x_BSD, toggles, state, False)
+    kinds = ("aten::addmm", "aten::mm", "aten::bmm")
+    counted = sum(event.flops for event in profile.key_averages() if event.key in kinds)
+    assert counted == 2 * block.full_cost(1, state).item()
+
+
+def test_the_cost_reaches_the_arbitrators():
+    encoder = make(kind="dual").train()
+    _, _, cost_BS = encoder(torch.randn(2, 30, NUM_BINS), torch.tensor([30, 30]), with_cost=True)
+    cost_BS.sum().backward()
+    for arbitrator in encoder.arbitrators:
+        assert all(p.grad is not None and p.grad.any() for p in arbitrator.parameters())
+
+
+def test_less_is_kept_when_only_the_cost_counts():
+    encoder = make(kind="single", cell="feedforward").train()
+    optimizer = torch.optim.Adam(encoder.arbitrators.parameters(), lr=0.05)
+    x_BTF, lengths_B = torch.randn(2, 30, NUM_BINS), torch.tensor([30, 30])
+    costs = []
+    for _ in range(30):
+        cost = encoder(x_BTF, lengths_B, with_cost=True)[2].mean()
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+        costs.append(float(cost))
+    assert costs[-1] < 0.1 < 0.7 < costs[0]
+
+
+def test_the_phases_of_training():
+    schedule = AmortizedSchedule(
+        cost_start=10, steps=20, weight=0.1, final_weight=0.5, final_temperature=0.01
+    )
+    assert schedule.weight_at(9) == 0.0
+    assert schedule.weight_at(10) == pytest.approx(0.1)
+    assert schedule.weight_at(20) == pytest.approx(0.3)
+    assert schedule.weight_at(99) == pytest.approx(0.5)
+    assert schedule.relaxation_at(0) == Relaxation(0.0, 1.0)
+    assert schedule.relaxation_at(30).noise_scale == 1.0
+    assert schedule.relaxation_at(30).temperature == pytest.approx(0.01)
+
+
+def test_toggles_harden_as_the_temperature_falls():
+    logits = torch.tensor([-2.0, -0.5, 0.5, 2.0])
+    torch.testing.assert_close(relax(logits, Relaxation()), logits.sigmoid())
+    hard = relax(logits, None)
+    assert hard.tolist() == [0.0, 0.0, 1.0, 1.0]
+    torch.testing.assert_close(relax(logits, Relaxation(0.0, 1e-3)), hard)
+    torch.manual_seed(0)
+    noisy = torch.stack([relax(logits, Relaxation(1.0, 1e-3)) for _ in range(4000)]).mean(0)
+    torch.testing.assert_close(noisy, logits.sigmoid(), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"heads": 5}, "encoder.heads: 5 does not divide encoder.dim"),
+        ({"schedule": {"final_weight": -0.1}}, "final_weight"),
+        ({"arbitrator": {"kind": "triple"}}, "arbitrator.kind"),
+        ({"left_context": 0}, "left_context"),
+    ],
+)
+def test_a_wrong_value_is_named(values, match):
+    with pytest.raises(ConfigError, match=match):
+        from_dict(AmortizedConfig, values)
