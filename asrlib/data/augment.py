@@ -18,6 +18,7 @@ from torch import Tensor
 
 from asrlib.config import configclass
 from asrlib.errors import ConfigError
+from asrlib.features.fbank import FbankConfig
 
 
 @configclass
@@ -35,6 +36,8 @@ class AugmentConfig:
         max_frame_width: frames; each span's width is uniform below this.
         max_frames_fraction: of an utterance that the spans may cover together.
         time_warp: frames by which a point in time may move; 0 is off.
+        vocal_tract: the frequency axis of an utterance is stretched by a factor drawn uniformly
+            within 1 +- this, as if its speaker's vocal tract were shorter or longer; 0 is off.
         noise_probability: of an utterance to get noise added; 0 is off.
         noise_snr: dB, the range of the signal-to-noise ratio.
     """
@@ -48,6 +51,7 @@ class AugmentConfig:
     max_frame_width: int = 50
     max_frames_fraction: float = 0.15
     time_warp: int = 0
+    vocal_tract: float = 0.0
     noise_probability: float = 0.0
     noise_snr: tuple[float, float] = (10.0, 30.0)
 
@@ -56,6 +60,10 @@ class AugmentConfig:
             value = getattr(self, key)
             if not 0 <= value <= 1:
                 raise ConfigError(f"augment.{key}: {value} is not within [0, 1]", "mend the value")
+        if not 0 <= self.vocal_tract <= 0.5:
+            raise ConfigError(
+                f"augment.vocal_tract: {self.vocal_tract} is not within [0, 0.5]", "0 is off"
+            )
         if not self.speeds or min(self.speeds) <= 0 or len(set(self.speeds)) < len(self.speeds):
             raise ConfigError(
                 f"augment.speeds: {list(self.speeds)} must be different positive factors",
@@ -111,6 +119,41 @@ class SpecMasks:
         if self._config.spec_probability == 0 or masks == 0 or allowed // masks < 1:
             return x_TF
         return self._augment(x_TF[None])[0]
+
+
+class VocalTractWarp:
+    """Vocal tract length perturbation (Jaitly and Hinton, 2013), on filter banks.
+
+    Bin centres are scaled in Hz and the log energies read between the old bins, linearly in mel.
+    Beyond the highest bin its own value is kept (our choice; no bin is far beyond it).
+    """
+
+    def __init__(self, width: float, fbank: FbankConfig) -> None:
+        self.width = width
+        high = fbank.high_freq if fbank.high_freq > 0 else fbank.sample_rate / 2 + fbank.high_freq
+        edges_2 = _mel(torch.tensor([fbank.low_freq, high], dtype=torch.float64))
+        self._low, self._step = edges_2[0], (edges_2[1] - edges_2[0]) / (fbank.num_bins + 1)
+        centres_F = self._low + self._step * torch.arange(1, fbank.num_bins + 1)
+        self._centres_F = 700.0 * (torch.exp(centres_F / 1127.0) - 1.0)  # Hz
+
+    def __call__(self, x_TF: Tensor) -> Tensor:
+        """Warped copy, by a factor from python's random state; as it is where the width is 0."""
+        if self.width == 0:
+            return x_TF
+        return self.warp(x_TF, random.uniform(1 - self.width, 1 + self.width))
+
+    def warp(self, x_TF: Tensor, factor: float) -> Tensor:
+        """Energies at `factor` times each bin's frequency: above 1 the voice gets deeper."""
+        at_F = (_mel(self._centres_F * factor) - self._low) / self._step - 1
+        at_F = at_F.clamp(0, x_TF.shape[1] - 1)
+        left_F = at_F.floor().long().clamp(max=x_TF.shape[1] - 2)
+        share_F = (at_F - left_F).to(x_TF.dtype)
+        return torch.lerp(x_TF[:, left_F], x_TF[:, left_F + 1], share_F)
+
+
+def _mel(hz: Tensor) -> Tensor:
+    """Kaldi's mel scale."""
+    return 1127.0 * torch.log1p(hz / 700.0)
 
 
 def add_noise(cuts: CutSet, noise: CutSet, config: AugmentConfig, seed: int) -> CutSet:

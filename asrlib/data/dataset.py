@@ -21,10 +21,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from asrlib.data.augment import AugmentConfig, SpecMasks, add_noise, seeded
+from asrlib.data.augment import AugmentConfig, SpecMasks, VocalTractWarp, add_noise, seeded
 from asrlib.data.sampler import DataConfig, sample_batches
 from asrlib.errors import ConfigError, DataError
 from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
+from asrlib.features.fbank import FbankConfig
 from asrlib.text import Tokenizer
 
 # What kaldifeat gives for digital silence: log of float32's epsilon.
@@ -60,6 +61,7 @@ def train_batches(
     data: DataConfig,
     augment: AugmentConfig,
     *,
+    fbank: FbankConfig,
     seed: int,
     epoch: int,
     start_batch: int = 0,
@@ -72,6 +74,7 @@ def train_batches(
 
     Args:
         cuts: with features, as stage 2 leaves them.
+        fbank: how they were made.
         noise: cuts with features to add as `augment` says (`asrlib.data.noise.load_noise`).
         num_workers: processes that load ahead; 0 loads in this one. The batches are the same.
 
@@ -88,7 +91,7 @@ def train_batches(
     if epoch < data.sorted_epochs:
         batches = sorted(batches, key=lambda batch: max(cut.num_frames for cut in batch))
     numbered = ((index, batch) for index, batch in enumerate(batches))
-    dataset = _TrainingSet(tokenizer, augment, noise, seed, epoch)
+    dataset = _TrainingSet(tokenizer, augment, fbank, noise, seed, epoch)
     loader = DataLoader(
         dataset,
         batch_size=None,
@@ -145,6 +148,7 @@ class _TrainingSet(Dataset):
         self,
         tokenizer: Tokenizer,
         augment: AugmentConfig,
+        fbank: FbankConfig,
         noise: CutSet | None,
         seed: int,
         epoch: int,
@@ -152,6 +156,7 @@ class _TrainingSet(Dataset):
         self._tokenizer = tokenizer
         self._augment = augment
         self._noise = noise
+        self._warp = VocalTractWarp(augment.vocal_tract, fbank)
         self._masks = SpecMasks(augment) if epoch >= augment.spec_start_epoch else None
         self._seed = seed
         self._epoch = epoch
@@ -162,7 +167,7 @@ class _TrainingSet(Dataset):
         with seeded(seed):
             if self._augment.noise_probability > 0:
                 cuts = add_noise(cuts, self._noise, self._augment, seed)
-            features = [_features(cut) for cut in cuts]
+            features = [self._warp(_features(cut)) for cut in cuts]
             if self._masks is not None:
                 features = [self._masks(x_TF) for x_TF in features]
         return collate(list(cuts), features, self._tokenizer)

@@ -107,6 +107,7 @@ class TransducerTask:
             source.tokenizer,
             source.data,
             source.augment,
+            fbank=source.fbank,
             seed=self.config.seed,
             epoch=epoch,
             start_batch=start_batch,

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrlib.config import load_config
-from asrlib.data.augment import AugmentConfig, SpecMasks, seeded
+from asrlib.data.augment import AugmentConfig, SpecMasks, VocalTractWarp, seeded
 from asrlib.data.sampler import DataConfig
 from asrlib.errors import ConfigError
-from asrlib.features import FbankConfig
+from asrlib.features import FbankConfig, FbankExtractor
 from asrlib.text import TokensConfig
 
 
@@ -75,6 +75,34 @@ def test_masks_are_masks():
     assert torch.allclose(out_TF[changed_TF].std(), torch.tensor(0.0), atol=0.1)
 
 
+@pytest.mark.parametrize("factor", [0.8, 0.85, 1.15, 1.2])
+def test_a_tone_moves_to_its_frequency_over_the_factor(factor):
+    """Where a tone of f Hz peaks after the warp, one of f / factor Hz peaks without."""
+    fbank = FbankConfig()
+    extract, warp = FbankExtractor(fbank), VocalTractWarp(0.2, fbank)
+    seconds_N = torch.arange(8000) / fbank.sample_rate
+    for hz in (1000.0, 1500.0, 3000.0):
+        tone, lower = (
+            extract(0.1 * torch.sin(2 * torch.pi * f * seconds_N)) for f in (hz, hz / factor)
+        )
+        warped = warp.warp(tone, factor)
+        assert abs(int(warped.mean(0).argmax()) - int(lower.mean(0).argmax())) <= 1
+        assert abs(int(tone.mean(0).argmax()) - int(lower.mean(0).argmax())) >= 2
+
+
+@given(width=st.floats(0, 0.5), frames=st.integers(0, 30), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_a_warp_stays_within_the_values_that_there_are(width, frames, seed):
+    x_TF = torch.randn(frames, 80)
+    with seeded(seed):
+        out_TF = VocalTractWarp(width, FbankConfig())(x_TF)
+    assert out_TF.shape == x_TF.shape
+    assert (out_TF <= x_TF.amax(1, keepdim=True) + 1e-5).all() if frames else True
+    assert torch.equal(VocalTractWarp(0.0, FbankConfig())(x_TF), x_TF)
+    same_TF = VocalTractWarp(width, FbankConfig()).warp(x_TF, 1.0)
+    torch.testing.assert_close(same_TF, x_TF, atol=1e-5, rtol=0)
+
+
 def test_probability_zero_is_off():
     x_TF = torch.randn(100, 80)
     assert torch.equal(SpecMasks(AugmentConfig(spec_probability=0.0))(x_TF), x_TF)
@@ -88,6 +116,7 @@ def test_probability_zero_is_off():
         {"speeds": (0.0, 1.0)},
         {"spec_probability": 1.5},
         {"frame_masks": -1},
+        {"vocal_tract": 0.6},
     ],
 )
 def test_bad_values_are_refused(values):

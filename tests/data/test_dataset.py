@@ -20,7 +20,8 @@ from asrlib.text import Tokenizer, TokensConfig, train_tokenizer
 
 DATA = DataConfig(max_frames=500, num_buckets=3)
 PLAIN = AugmentConfig(spec_probability=0.0)
-NOISY = AugmentConfig(noise_probability=0.7)
+NOISY = AugmentConfig(noise_probability=0.7, vocal_tract=0.1)
+FIRST = {"fbank": FbankConfig(), "seed": 1, "epoch": 0}
 
 
 def with_features(folder, cuts):
@@ -57,7 +58,15 @@ def batches(cuts, noise, tokenizer):
     def make(augment=NOISY, seed=1, epoch=0, **more):
         return list(
             train_batches(
-                cuts, tokenizer, DATA, augment, seed=seed, epoch=epoch, noise=noise, **more
+                cuts,
+                tokenizer,
+                DATA,
+                augment,
+                fbank=FbankConfig(),
+                seed=seed,
+                epoch=epoch,
+                noise=noise,
+                **more,
             )
         )
 
@@ -88,10 +97,10 @@ def test_skipping_reads_no_features(cuts, tokenizer, monkeypatch):
     monkeypatch.setattr(
         type(cuts[0]), "load_features", lambda cut: read.append(cut.id) or original(cut)
     )
-    whole = list(train_batches(cuts, tokenizer, DATA, PLAIN, seed=1, epoch=0))
+    whole = list(train_batches(cuts, tokenizer, DATA, PLAIN, **FIRST))
     assert len(read) == len(cuts)
     read.clear()
-    list(train_batches(cuts, tokenizer, DATA, PLAIN, seed=1, epoch=0, start_batch=len(whole) - 1))
+    list(train_batches(cuts, tokenizer, DATA, PLAIN, **FIRST, start_batch=len(whole) - 1))
     assert sorted(read) == sorted(whole[-1].ids)
 
 
@@ -122,7 +131,7 @@ def test_seeds_and_epochs_differ(batches):
 def test_what_a_batch_holds(cuts, tokenizer):
     by_id = {cut.id: cut for cut in cuts}
     seen = []
-    for batch in train_batches(cuts, tokenizer, DATA, PLAIN, seed=0, epoch=0):
+    for batch in train_batches(cuts, tokenizer, DATA, PLAIN, **FIRST):
         assert batch.x_BTF.dtype == torch.float32
         assert batch.x_lengths_B.dtype == batch.tokens_BU.dtype == torch.int64
         assert batch.x_BTF.shape[:2] == (len(batch.ids), batch.x_lengths_B.max())
@@ -176,7 +185,7 @@ def test_noise_raises_energy_and_keeps_lengths(batches):
 
 def test_noise_is_wanted_but_missing(cuts, tokenizer):
     with pytest.raises(ConfigError, match=r"augment\.noise_probability"):
-        list(train_batches(cuts, tokenizer, DATA, NOISY, seed=0, epoch=0))
+        list(train_batches(cuts, tokenizer, DATA, NOISY, **FIRST))
 
 
 def test_made_noise_is_the_same_every_time(tmp_path):
