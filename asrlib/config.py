@@ -67,6 +67,56 @@ def load_config(
         ConfigError: names the file or override, the key and the nearest valid key.
     """
     layers = [(str(path), _read_yaml(path)) for path in files if path.exists()]
+    return _merge(cls, section, layers, overrides)
+
+
+def load_named(
+    cls: type[T], section: str, name: str, folders: Sequence[Path], overrides: Sequence[str] = ()
+) -> T:
+    """As `load_config`, of `<section>/<name>.yaml` in each of `folders`, in order.
+
+    A file may say `base: OTHER`: the files of that name come first, so that a variant holds only
+    what differs.
+
+    Raises:
+        ConfigError: as `load_config`; also where bases go round in a circle or are missing.
+    """
+    layers = _based_layers(section, name, folders, ())
+    return _merge(cls, section, layers, overrides)
+
+
+def _based_layers(
+    section: str, name: str, folders: Sequence[Path], children: tuple[str, ...]
+) -> list[tuple[str, dict[str, Any]]]:
+    files = [path for f in folders if (path := f / section / f"{name}.yaml").exists()]
+    if not files:
+        known = {
+            path.relative_to(folder / section).with_suffix("").as_posix()
+            for folder in folders
+            for path in (folder / section).rglob("*.yaml")
+        }
+        wanted = f"{folders[0] / section / name}.yaml"
+        raise ConfigError(
+            f"{wanted}: no such {section}" + (f", the base of {children[-1]}" if children else ""),
+            f"choose one of {', '.join(sorted(known))}",
+        )
+    layers = [(str(path), _read_yaml(path)) for path in files]
+    bases = [base for _, values in layers if (base := values.pop("base", None)) is not None]
+    if not bases:
+        return layers
+    if bases[-1] in (*children, name):
+        raise ConfigError(
+            f"{files[-1]}: base: {bases[-1]} leads back to itself", "choose another base"
+        )
+    return _based_layers(section, str(bases[-1]), folders, (*children, name)) + layers
+
+
+def _merge(
+    cls: type[T],
+    section: str,
+    layers: list[tuple[str, dict[str, Any]]],
+    overrides: Sequence[str],
+) -> T:
     for override in overrides:
         if _section(override) == section:
             layers.append((f"--set {override}", _parse_override(override)))

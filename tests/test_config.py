@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from asrlib.config import check_sections, configclass, from_dict, load_config, to_dict
+from asrlib.config import (
+    check_sections,
+    configclass,
+    from_dict,
+    load_config,
+    load_named,
+    to_dict,
+)
 from asrlib.errors import ConfigError
 
 
@@ -203,3 +210,43 @@ def test_a_config_survives_its_plain_form(encoder, blocks, peak_lr, limit, corpu
 def test_from_dict_names_its_source():
     with pytest.raises(ConfigError, match=r"step-7\.pt: unknown key limmit"):
         from_dict(Model, {"limmit": 3}, source="step-7.pt")
+
+
+def named(root: Path, texts: dict[str, str]) -> list[Path]:
+    """Folders `conf` and `egs` under root, with `model/NAME.yaml` for each `conf/NAME` of texts."""
+    for name, text in texts.items():
+        folder, _, stem = name.partition("/")
+        path = root / folder / "model" / f"{stem}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, text)
+    return [root / "conf", root / "egs"]
+
+
+def test_a_variant_holds_only_what_differs_from_its_base(tmp_path):
+    folders = named(
+        tmp_path,
+        {
+            "conf/conv": "encoder: {name: conv, channels: 4}\nlimit: 1\npeak_lr: 0.5",
+            "egs/conv": "limit: 2\npeak_lr: 0.25",
+            "conf/conv/acausal": "base: conv\nencoder: {causal: false}\npeak_lr: 0.1",
+            "egs/conv/acausal": "limit: 3",
+        },
+    )
+    model = load_named(Model, "model", "conv/acausal", folders, ["model.encoder.channels=5"])
+    assert model.encoder == Conv(channels=5, causal=False)
+    assert (model.limit, model.peak_lr) == (3, 0.1)  # base, its overlay, variant, its overlay
+    assert load_named(Model, "model", "conv", folders).limit == 2
+
+
+@pytest.mark.parametrize(
+    ("texts", "match"),
+    [
+        ({"conf/a": "base: b", "conf/b": "base: a"}, "b.yaml: base: a leads back to itself"),
+        ({"conf/a": "base: a"}, "a.yaml: base: a leads back to itself"),
+        ({"conf/a": "base: c", "conf/b": ""}, "c.yaml: no such model, the base of a.*\n?.*a, b"),
+        ({"conf/b": "limit: 1"}, "a.yaml: no such model"),
+    ],
+)
+def test_a_base_that_is_missing_or_goes_in_a_circle(tmp_path, texts, match):
+    with pytest.raises(ConfigError, match=match):
+        load_named(Model, "model", "a", named(tmp_path, texts))

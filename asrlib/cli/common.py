@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from asrlib.config import check_sections, load_config
+from asrlib.config import check_sections, load_config, load_named
 from asrlib.errors import ConfigError, UserError
 
 T = TypeVar("T")
@@ -68,17 +68,10 @@ class Recipe:
 
     def config(self, cls: type[T], section: str, name: str | None = None) -> T:
         """Load `conf/<section>.yaml`, or `conf/<section>/<name>.yaml` when `name` is given."""
-        file = f"{section}/{name}.yaml" if name else f"{section}.yaml"
-        files = [PROJECT_DIR / "conf" / file, self.dir / "conf" / file]
-        if name and not any(f.exists() for f in files):
-            known = {
-                p.relative_to(d).with_suffix("").as_posix()
-                for d in (PROJECT_DIR / "conf" / section, self.dir / "conf" / section)
-                for p in d.rglob("*.yaml")
-            }
-            raise UserError(
-                f"{files[0]}: no such {section}", f"choose one of {', '.join(sorted(known))}"
-            )
+        folders = [PROJECT_DIR / "conf", self.dir / "conf"]
+        if name:
+            return load_named(cls, section, name, folders, self.overrides)
+        files = [folder / f"{section}.yaml" for folder in folders]
         return load_config(cls, section, files, self.overrides)
 
 

@@ -103,7 +103,10 @@ def _meta(recognizer: StreamingRecognizer, cost: Cost) -> dict:
     from asrlib.scoring.score import machine
 
     model, fbank = recognizer.model, recognizer.fbank.config
-    flops = flops_per_second(model, fbank.num_bins, frame_shift=fbank.frame_shift)
+    flops = flops_per_second(model, fbank.num_bins, frame_shift=fbank.frame_shift)["total"]
+    if cost.audio_seconds:
+        left_out = cost.full_multiplications - cost.multiplications
+        flops -= 2.0 * left_out / cost.audio_seconds
     return {
         "search": recognizer.config.search,
         "config": to_dict(recognizer.config),
@@ -113,7 +116,8 @@ def _meta(recognizer: StreamingRecognizer, cost: Cost) -> dict:
         "real_time_factor": cost.real_time,
         "peak_memory_mb": cost.peak_memory_mb,
         "parameters": model.parameter_counts(),
-        "flops_per_second": flops["total"],
+        "flops_per_second": flops,
+        "compute_share": cost.compute_share,
         "machine": machine(),
         "threads": recognizer.config.num_threads,
         "streams": recognizer.config.max_streams,

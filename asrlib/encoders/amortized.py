@@ -109,10 +109,12 @@ class AmortizedConfig:
 
 @dataclass(frozen=True)
 class AmortizedState:
-    """All blocks' memories, and the arbitrators'."""
+    """All blocks' memories, and the arbitrators'; multiplications made, and those of full work."""
 
     blocks: tuple[GatedAttentionState, ...]
     arbitrators: tuple[ArbitratorState, ...]
+    spent_B1: Tensor
+    full_B1: Tensor
 
 
 class AmortizedBlock(nn.Module):
@@ -173,10 +175,16 @@ class AmortizedEncoder(StreamingEncoder):
 
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> AmortizedState:
         device = device or self.norm.mean_F.device
+        nothing_B1 = torch.zeros(batch_size, 1, dtype=torch.float64, device=device)
         return AmortizedState(
             tuple(block.attention.initial_state(batch_size, device) for block in self.blocks),
             tuple(a.initial_state(batch_size, device) for a in self.arbitrators),
+            nothing_B1,
+            nothing_B1,
         )
+
+    def work(self, state: AmortizedState) -> tuple[float, float]:
+        return float(state.spent_B1.sum()), float(state.full_B1.sum())
 
     def advance(
         self, x_BSF: Tensor, state: AmortizedState, mask_BS: Tensor | None
@@ -188,15 +196,23 @@ class AmortizedEncoder(StreamingEncoder):
         self, x_BSF: Tensor, state: AmortizedState, mask_BS: Tensor | None
     ) -> tuple[Tensor, AmortizedState, Tensor]:
         """As `advance`, and the share (B, S) of the full multiplications of each frame."""
+        h_BSD, state, cost_BS, _ = self.trace(x_BSF, state)
+        return h_BSD, state, cost_BS
+
+    def trace(
+        self, x_BSF: Tensor, state: AmortizedState
+    ) -> tuple[Tensor, AmortizedState, Tensor, list[Toggles]]:
+        """As `advance_with_cost`, and the toggles of each block."""
         how = self.config.schedule.relaxation_at(self._step) if self.training else None
         skip = self.skip and not self.training
         x_BSD = self.dropout(self.input(x_BSF))
-        arbitrators, memories, spent, full = [], [], 0.0, 0.0
+        arbitrators, memories, traced, spent, full = [], [], [], 0.0, 0.0
         remaining = iter(zip(self.blocks, state.blocks, strict=True))
         for arbitrator, arbitrator_state in zip(self.arbitrators, state.arbitrators, strict=True):
             heard = x_BSF if not arbitrators else x_BSD
             toggles, arbitrator_state = arbitrator(heard, arbitrator_state, how)
             arbitrators.append(arbitrator_state)
+            traced += toggles
             for block_toggles in toggles:
                 block, memory = next(remaining)
                 spent = spent + block.cost(block_toggles, memory)
@@ -204,4 +220,10 @@ class AmortizedEncoder(StreamingEncoder):
                 x_BSD, memory = block(x_BSD, block_toggles, memory, skip)
                 memories.append(memory)
         h_BSD = self.output(self.final_norm(x_BSD))
-        return h_BSD, AmortizedState(tuple(memories), tuple(arbitrators)), spent / full
+        state = AmortizedState(
+            tuple(memories),
+            tuple(arbitrators),
+            state.spent_B1 + spent.detach().double().sum(1, keepdim=True),
+            state.full_B1 + full.double().sum(1, keepdim=True),
+        )
+        return h_BSD, state, spent / full, traced

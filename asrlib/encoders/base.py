@@ -66,6 +66,13 @@ class StreamingEncoder(nn.Module, abc.ABC):
         """
         return *self.advance(x_BSF, state, mask_BS), None
 
+    def work(self, state: Any) -> tuple[float, float] | None:
+        """Multiplications made by the streams of a state, and those that full work had taken.
+
+        None for encoders that always do all of it.
+        """
+        return None
+
     def set_step(self, step: int) -> None:
         """Hear the number of the optimiser step, for encoders whose training has phases."""
 

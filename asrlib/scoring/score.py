@@ -34,6 +34,7 @@ _COST_KEYS = (
     "streams",
     "parameters",
     "flops_per_second",
+    "compute_share",
 )
 
 OUTPUTS = ("wer.txt", "wer_details/per_utt", "alignments.txt", "scores.json")

@@ -31,11 +31,28 @@ class Cost:
     Attributes:
         audio_seconds: length of the audio decoded, without tails.
         cpu_seconds, wall_seconds: spent in features, model and search.
+        multiplications, full_multiplications: made by an encoder that leaves work out, and what
+            it would make without that; 0 for encoders that always do all of it.
     """
 
     audio_seconds: float = 0.0
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
+    multiplications: float = 0.0
+    full_multiplications: float = 0.0
+
+    @property
+    def compute_share(self) -> float | None:
+        """Of the full work, None for encoders that always do all of it."""
+        if not self.full_multiplications:
+            return None
+        return self.multiplications / self.full_multiplications
+
+    def add_work(self, work: tuple[float, float] | None) -> None:
+        """Add what an encoder says of a stream."""
+        if work is not None:
+            self.multiplications += work[0]
+            self.full_multiplications += work[1]
 
     @property
     def real_time(self) -> float:
@@ -101,6 +118,9 @@ def _decode(
                     r.stream.accept(chunk_N, r.rate)
             recognizer.step([r.stream for r in running])
             done = [(r.cut, recognizer.result(r.stream)) for r in running if r.stream.finished]
+        for r in running:
+            if r.stream.finished:
+                cost.add_work(recognizer.model.encoder.work(r.stream.decoding.encoder_state))
         running = [r for r in running if not r.stream.finished]
         yield from done
 

@@ -141,6 +141,23 @@ def test_the_full_cost_is_what_the_profiler_counts():
     assert counted == 2 * block.full_cost(1, state).item()
 
 
+@torch.no_grad()
+def test_a_stream_knows_its_work_whatever_the_pieces():
+    encoder = make(kind="dual", keep=0.5)
+    x_BTF = torch.randn(2, 40, NUM_BINS)
+    state = encoder.initial_state(2)
+    for piece_BTF in x_BTF.split([2, 14, 8, 16], dim=1):
+        _, state = encoder.step(piece_BTF, state)
+    _, _, cost_BS = encoder(x_BTF, torch.tensor([40, 40]), with_cost=True)
+    full_S = sum(
+        b.full_cost(20, b.attention.initial_state(1, x_BTF.device)) for b in encoder.blocks
+    )
+    spent, full = encoder.work(state)
+    assert full == pytest.approx(2 * full_S.sum().item())
+    assert spent == pytest.approx((cost_BS * full_S).sum().item(), rel=1e-6)
+    assert 0 < spent < full
+
+
 def test_the_cost_reaches_the_arbitrators():
     encoder = make(kind="dual").train()
     _, _, cost_BS = encoder(torch.randn(2, 30, NUM_BINS), torch.tensor([30, 30]), with_cost=True)

@@ -107,3 +107,20 @@ def test_the_files_spell_out_every_key(repo, name):
         return {k: keys(v) for k, v in values.items()} if isinstance(values, dict) else None
 
     assert keys(written) == keys(to_dict(config))
+
+
+def test_every_variant_loads_and_differs_from_its_base(repo):
+    from asrlib.config import load_named, to_dict
+
+    folder = repo / "conf" / "model"
+    names = [p.relative_to(folder).with_suffix("").as_posix() for p in folder.glob("*/*.yaml")]
+    variants = [name for name in names if not name.startswith("paper/")]
+    loaded = {n: load_named(TransducerConfig, "model", n, [repo / "conf"]) for n in variants}
+    arbitrators = {n: c.encoder.arbitrator for n, c in loaded.items() if "amortized" in n}
+    learned = {a for a in arbitrators.values() if a.kind in ("single", "dual")}
+    assert len(learned) == 12  # single or dual, feed-forward or LSTM; queries, keys or both
+    assert {a.kind for a in arbitrators.values()} == {"none", "random", "single", "dual"}
+    for name, config in loaded.items():
+        base = load_named(TransducerConfig, "model", name.partition("/")[0], [repo / "conf"])
+        # The file of `amortized` itself is the paper's best variant.
+        assert name == "amortized/dual_lstm_both" or to_dict(config) != to_dict(base)
