@@ -23,6 +23,7 @@
 #   --models "A B"      names of conf/model/*.yaml (default: "lstm conv_rnnt")
 #   --seeds "1 2 3"     train each model once per seed, as MODEL_seedN (default: the seed of
 #                       conf/train.yaml, as MODEL)
+#   --tag TAG           name the models MODEL_TAG, for example to try a --set beside the usual value
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
 #   --test-sets "A B"   sets to decode and score (default: every data/test*)
 #   --corpus-dir DIR    an existing copy of the corpus (default: the recipe's own way)
@@ -42,6 +43,7 @@ stage=0
 stop_stage=13
 models="lstm conv_rnnt"
 seeds=""
+tag=""
 searches="greedy"
 test_sets=""
 corpus_dir=""
@@ -68,6 +70,8 @@ for search in $searches; do
   [[ " greedy modified_beam fast_beam " == *" $search "* ]] ||
     die "no search '$search'" "choose among greedy, modified_beam, fast_beam"
 done
+[[ -z $tag || $tag =~ ^[A-Za-z0-9.+-]+$ ]] ||
+  die "--tag '$tag' is no part of a directory's name" "use letters, digits, '.', '+' and '-'"
 for model in $models; do
   [[ -f conf/model/$model.yaml || -f $recipe_dir/conf/model/$model.yaml ]] ||
     die "no model '$model'" "choose a name of conf/model/*.yaml, without .yaml"
@@ -123,10 +127,11 @@ trap 'kill "${queued[@]}" 2>/dev/null; wait; exit 143' TERM INT
 
 # names: one "MODEL NAME SEED" line per training that was asked for.
 names() {
-  local model seed
+  local model name seed
   for model in $models; do
-    if [[ -z $seeds ]]; then echo "$model ${model//\//_} -"; fi
-    for seed in $seeds; do echo "$model ${model//\//_}_seed$seed $seed"; done
+    name=${model//\//_}${tag:+_$tag}
+    if [[ -z $seeds ]]; then echo "$model $name -"; fi
+    for seed in $seeds; do echo "$model ${name}_seed$seed $seed"; done
   done
 }
 

@@ -24,6 +24,7 @@ def call(repo: Path, *args: str) -> subprocess.CompletedProcess[str]:
         (["--recipe", "nowhere"], "no recipe 'nowhere'"),
         (["--models", "lstm transformr"], "no model 'transformr'"),
         (["--searches", "beam"], "no search 'beam'"),
+        (["--tag", "a b"], "--tag 'a b' is no part of a directory's name"),
         (["--stge", "1"], "unknown option --stge"),
         (["--stage"], "--stage: no value"),
         (["mini"], "unexpected argument 'mini'"),
@@ -53,6 +54,9 @@ def test_dry_run_names_models_seeds_searches_and_overrides(repo: Path):
     assert len(lines) == 2 + 2 * 2
     assert all("--set train.epochs=2" in line and "--force" in line for line in lines)
     assert "--name lstm_seed2" in lines[1]
+    variant = ["--models", "amortized/full", "--tag", "lr0.1", "--seeds", "3"]
+    tagged = call(repo, "./run.sh", "--dry-run", "--stage", "4", "--stop-stage", "4", *variant)
+    assert "--model amortized/full --name amortized_full_lr0.1_seed3" in tagged.stdout
     assert "--set train.seed=2" in lines[1]
 
 

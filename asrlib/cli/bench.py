@@ -103,4 +103,5 @@ def streaming(recipe: Recipe, name: str, test_set: str, utterances: int) -> None
         decoded, cost = decode_cuts(recognizer, cuts)
         list(decoded)
         figures[f"real_time_factor_{streams}"] = cost.real_time
+        figures[f"cpu_seconds_{streams}"] = cost.cpu_seconds / cost.audio_seconds
     _report(recipe, f"streaming_{name}", figures)

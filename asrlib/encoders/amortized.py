@@ -199,6 +199,12 @@ class AmortizedEncoder(StreamingEncoder):
         h_BSD, state, cost_BS, _ = self.trace(x_BSF, state)
         return h_BSD, state, cost_BS
 
+    def toggles(self, x_BTF: Tensor) -> list[Toggles]:
+        """Of each block, for whole utterances of raw filter banks."""
+        state = self.initial_state(x_BTF.shape[0], x_BTF.device)
+        frames = x_BTF.shape[1] // self.subsampling * self.subsampling
+        return self.trace(self._stack(x_BTF[:, :frames]), state)[3]
+
     def trace(
         self, x_BSF: Tensor, state: AmortizedState
     ) -> tuple[Tensor, AmortizedState, Tensor, list[Toggles]]:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 _COLOURS = ("#1f6f8b", "#e08e45", "#6a994e", "#a23e48", "#7b6ba8", "#5b6b7b")
-_STYLE = {
+STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
     "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
@@ -41,7 +41,7 @@ def error_bars(
         labels: names of the clusters, from the top.
         series: name -> (value, [low, high] or None) of each label; None where there is none.
     """
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"bars {xlabel} {labels}"}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"bars {xlabel} {labels}"}):
         height = 0.9 + len(labels) * (0.16 + 0.2 * len(series))
         canvas = Canvas(figsize=(8.4, height), layout="constrained")
         axes = canvas.subplots()
@@ -67,12 +67,12 @@ def error_bars(
         axes.grid(visible=False, axis="y")
         if len(series) > 1:
             axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-        return _svg(canvas)
+        return to_svg(canvas)
 
 
 def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xlabel: str) -> str:
     """Line charts side by side: panel title -> line name -> (x, y) points."""
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"curves {list(panels)}"}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"curves {list(panels)}"}):
         canvas = Canvas(figsize=(4.6 * len(panels), 3.2), layout="constrained")
         names = sorted({name for lines in panels.values() for name in lines})
         colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
@@ -85,7 +85,27 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xl
             axes.set_xlabel(xlabel)
             _fit(axes, [y for points in lines.values() for _, y in points])
             axes.legend(fontsize=9)
-        return _svg(canvas)
+        return to_svg(canvas)
+
+
+def scatter(
+    panels: Mapping[str, Mapping[str, tuple[float, float, Sequence[float] | None]]], ylabel: str
+) -> str:
+    """Points with vertical intervals, side by side: x title -> name -> (x, y, [low, high])."""
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"scatter {list(panels)}"}):
+        canvas = Canvas(figsize=(5.2 * len(panels), 3.8), layout="constrained")
+        for axes, (title, points) in zip(
+            canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+        ):
+            for i, (name, (x, y, ends)) in enumerate(points.items()):
+                error = [[max(0.0, y - ends[0])], [max(0.0, ends[1] - y)]] if ends else None
+                colour = _COLOURS[i % len(_COLOURS)]
+                axes.errorbar([x], [y], yerr=error, fmt="o", color=colour, elinewidth=1)
+                axes.annotate(name, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8)
+            axes.set_xlim(left=0)
+            axes.set_xlabel(title)
+            axes.set_ylabel(ylabel)
+        return to_svg(canvas)
 
 
 def _fit(axes: Axes, values: Sequence[float]) -> None:
@@ -98,7 +118,7 @@ def _fit(axes: Axes, values: Sequence[float]) -> None:
 
 def histograms(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """Step histograms side by side: panel title -> series -> summary of `latency.summarise`."""
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"histograms {list(panels)}"}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"histograms {list(panels)}"}):
         canvas = Canvas(figsize=(4.6 * len(panels), 3.2), layout="constrained")
         for axes, (title, series) in zip(
             canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
@@ -119,7 +139,7 @@ def histograms(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
             axes.set_xlabel("milliseconds")
             axes.set_ylabel("share, %")
             axes.legend(fontsize=9)
-        return _svg(canvas)
+        return to_svg(canvas)
 
 
 def _tails(edges: Sequence[float], counts: Sequence[int]) -> tuple[float, float]:
@@ -135,7 +155,7 @@ def _tails(edges: Sequence[float], counts: Sequence[int]) -> tuple[float, float]
     return low, high
 
 
-def _svg(canvas: Canvas) -> str:
+def to_svg(canvas: Canvas) -> str:
     buffer = io.StringIO()
     canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Type": None})
     text = buffer.getvalue()

@@ -34,7 +34,8 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     (
         "GFLOP/s",
         "Floating-point operations a second of audio, in 1e9, of the encoder and of the joiner "
-        "at one call a frame; a multiply and its add are two.",
+        "at one call a frame; a multiply and its add are two. Of an amortized encoder what it "
+        "spent, its arbitrators included.",
     ),
     ("memory MB", "Peak resident memory of decoding, model and libraries included."),
     (

@@ -14,15 +14,16 @@ from typing import Any
 from asrlib import __version__
 from asrlib.errors import DataError
 from asrlib.scoring import figures
+from asrlib.scoring.cells import DASH, interval, number, params, quantiles
 from asrlib.scoring.collect import Run, collect_runs, of_set, representatives, systems
 from asrlib.scoring.compare import compare_systems
+from asrlib.scoring.comparison import comparison_sections
 from asrlib.scoring.document import Block, Code, Document, Figure, Section, Table, Text, Verbatim
 from asrlib.scoring.meanings import MEANINGS
 from asrlib.scoring.records import read_json
 from asrlib.scoring.score import ScoreConfig
+from asrlib.scoring.sweep import sweep_sections
 from asrlib.scoring.training_log import Curve, read_curves, run_facts
-
-DASH = "–"
 
 
 def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
@@ -43,6 +44,8 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
     sections: list[Section] = []
     for test_set in sorted({r.test_set for r in runs}):
         sections.extend(_set_sections(of_set(runs, test_set), test_set, config))
+    sections.extend(comparison_sections(recipe_dir / "exp", runs, config.resampling))
+    sections.extend(sweep_sections(recipe_dir / "exp", runs))
     sections.extend(_training(curves))
     sections.extend(_speed(recipe_dir / "exp" / "bench"))
     sections.append(_made_on(runs))
@@ -93,7 +96,7 @@ def _main_table(runs: Sequence[Run]) -> Table:
     for (family, search), members in systems(runs).items():
         if len(members) > 1:
             strong.add(len(rows))
-            head = (f"{family}, {len(members)} seeds", search, _params(members[0]))
+            head = (f"{family}, {len(members)} seeds", search, params(members[0]))
             blank = ("",) * 4
             rows.append((*head, _spread(members, "wer"), *blank, _spread(members, "cer")))
             rows[-1] += ("",) * (len(header) - len(rows[-1]))
@@ -114,7 +117,7 @@ def _run_row(run: Run) -> tuple[str, ...]:
     return (
         run.name,
         run.search,
-        _params(run),
+        params(run),
         number(wer["percent"], 2),
         interval(scores["interval"]),
         str(wer["insertions"]),
@@ -122,32 +125,12 @@ def _run_row(run: Run) -> tuple[str, ...]:
         str(wer["substitutions"]),
         number(scores["cer"]["percent"], 2),
         number(100 * scores["wrong_utterances"] / scores["utterances"], 1),
-        _quantiles(latency.get("symbol_delay_ms")),
-        _quantiles(latency.get("finalisation_ms")),
+        quantiles(latency.get("symbol_delay_ms")),
+        quantiles(latency.get("finalisation_ms")),
         number(cost.get("real_time_factor"), 3),
         number(flops and flops / 1e9, 2),
         number(cost.get("peak_memory_mb"), 0),
     )
-
-
-def _params(run: Run) -> str:
-    parameters = run.scores["cost"]["parameters"] or {}
-    used = [parameters[k] for k in ("encoder", "predictor", "joiner") if k in parameters]
-    return number(sum(used) / 1e6 if used else None, 2)
-
-
-def number(value: float | None, digits: int) -> str:
-    """A figure, or a dash where there is none."""
-    return DASH if value is None else f"{value:,.{digits}f}"
-
-
-def interval(ends: Sequence[float] | None, digits: int = 2, sign: str = "") -> str:
-    """`[low, high]`, or a dash where there is none."""
-    return f"[{ends[0]:{sign}.{digits}f}, {ends[1]:{sign}.{digits}f}]" if ends else DASH
-
-
-def _quantiles(summary: Mapping[str, Any] | None) -> str:
-    return f"{summary['p50']:.0f} / {summary['p90']:.0f}" if summary else DASH
 
 
 def _comparisons(runs: Sequence[Run], config: ScoreConfig) -> Table | None:
@@ -291,6 +274,7 @@ _SPEEDS = {
     "loss_share": "training, share of the time spent in the loss",
     "real_time_factor_1": "streaming real-time factor, one core, 1 stream",
     "real_time_factor_32": "streaming real-time factor, one core, 32 streams",
+    "cpu_seconds_1": "CPU seconds a second of audio, 1 stream",
 }
 
 

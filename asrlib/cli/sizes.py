@@ -1,0 +1,37 @@
+"""Parameters of models side by side, and whether they are of equal size."""
+
+from __future__ import annotations
+
+import click
+
+from asrlib.cli.common import Recipe, recipe_options
+
+
+@click.command(name="sizes")
+@click.argument("models", nargs=-1, required=True)
+@click.option("--within", type=float, help="Fail when sizes differ by more, e.g. 0.05 for 5 %.")
+@recipe_options
+def command(recipe: Recipe, models: tuple[str, ...], within: float | None) -> None:
+    """Parameters of MODELS with the recipe's tokens, those that only training needs apart."""
+    from asrlib.errors import ConfigError
+    from asrlib.features.fbank import FbankConfig
+    from asrlib.text import Tokenizer
+    from asrlib.transducer import Transducer, TransducerConfig
+
+    tokenizer = Tokenizer.from_file(recipe.data / "lang" / "bpe.model")
+    bins = recipe.config(FbankConfig, "features").num_bins
+    sizes = {}
+    for name in models:
+        config = recipe.config(TransducerConfig, "model", name)
+        counts = Transducer(config, bins, tokenizer.vocab_size).parameter_counts()
+        sizes[name] = sum(counts.values()) - counts["training_only"]
+        parts = ", ".join(f"{part} {count:,}" for part, count in counts.items())
+        click.echo(f"{name:<24} {sizes[name]:>12,}  ({parts})")
+    smallest, largest = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
+    ratio = sizes[largest] / sizes[smallest]
+    if within is not None and ratio > 1 + within:
+        raise ConfigError(
+            f"{largest} is {100 * (ratio - 1):.1f} % larger than {smallest}: more than "
+            f"{100 * within:g} %",
+            f"change a width in {recipe.dir}/conf/model/, or give another --within",
+        )

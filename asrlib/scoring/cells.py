@@ -1,0 +1,32 @@
+"""Figures as they stand in the cells of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asrlib.scoring.collect import Run
+
+DASH = "–"
+
+
+def number(value: float | None, digits: int) -> str:
+    """A figure, or a dash where there is none."""
+    return DASH if value is None else f"{value:,.{digits}f}"
+
+
+def interval(ends: Sequence[float] | None, digits: int = 2, sign: str = "") -> str:
+    """`[low, high]`, or a dash where there is none."""
+    return f"[{ends[0]:{sign}.{digits}f}, {ends[1]:{sign}.{digits}f}]" if ends else DASH
+
+
+def quantiles(summary: Mapping[str, Any] | None) -> str:
+    """`p50 / p90`, or a dash where there is none."""
+    return f"{summary['p50']:.0f} / {summary['p90']:.0f}" if summary else DASH
+
+
+def params(run: Run) -> str:
+    """Parameters that decoding uses, in millions."""
+    parameters = run.scores["cost"]["parameters"] or {}
+    used = [parameters[k] for k in ("encoder", "predictor", "joiner") if k in parameters]
+    return number(sum(used) / 1e6 if used else None, 2)

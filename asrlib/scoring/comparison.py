@@ -1,0 +1,112 @@
+"""The fair comparison of encoders: what `steps/compare_models.sh` left, as one table.
+
+exp/compare/rates.json says which models were compared, at which learning rates each was tried on
+dev, and which rate it was given; scores and benchmarks lie where every run leaves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from asrlib.scoring.bootstrap import Resampling
+from asrlib.scoring.cells import DASH, interval, number, params, quantiles
+from asrlib.scoring.collect import Run, of_set, systems
+from asrlib.scoring.compare import compare_systems
+from asrlib.scoring.document import Section, Table, Text
+from asrlib.scoring.records import read_json
+
+RATES = Path("compare") / "rates.json"
+_REFERENCE = "conv_rnnt"
+_HEADER = (
+    *("encoder", "params M", "learning rate", "seeds", "WER %", "against it", "interval", "p"),
+    *("delay p50 / p90 ms", "GFLOP/s", "RTF, 1 stream", "RTF, 32 streams", "memory MB"),
+)
+
+
+def comparison_sections(
+    exp: Path, runs: Sequence[Run], resampling: Resampling
+) -> Iterator[Section]:
+    """A table for each test set and search, and one of the learning rates; none before."""
+    if not (exp / RATES).exists():
+        return
+    rates = read_json(exp / RATES, "run steps/compare_models.sh again")
+    models = {name.replace("/", "_"): tried for name, tried in rates["models"].items()}
+    for test_set in sorted({r.test_set for r in runs}):
+        grouped = systems(of_set(runs, test_set))
+        for search in sorted({search for _, search in grouped}):
+            members = {m: grouped[m, search] for m in models if (m, search) in grouped}
+            if len(members) < 2:
+                continue
+            reference = _REFERENCE if _REFERENCE in members else next(iter(members))
+            rows = [
+                _row(exp, model, group, members[reference], models[model]["chosen"], resampling)
+                for model, group in members.items()
+            ]
+            text = Text(
+                f"Search {search}. `against it`: difference to {reference}, the same speakers "
+                "resampled for both, seeds taken together. Rates were chosen on dev."
+            )
+            yield Section(f"Encoders compared on {test_set}", (text, Table(_HEADER, tuple(rows))))
+    yield _rates_section(rates)
+
+
+def _row(
+    exp: Path,
+    model: str,
+    group: Sequence[Run],
+    reference: Sequence[Run],
+    rate: float,
+    resampling: Resampling,
+) -> tuple[str, ...]:
+    percents = [r.scores["wer"]["percent"] for r in group]
+    spread = f" ± {stdev(percents):.2f}" if len(percents) > 1 else ""
+    first, cost = group[0].scores, group[0].scores["cost"]
+    difference = (DASH, DASH, DASH)
+    if group is not reference:
+        result = compare_systems(
+            [r.directory for r in reference], [r.directory for r in group], resampling
+        )
+        ends = result.interval and result.interval.percent()
+        difference = (
+            f"{100 * result.difference:+.2f}",
+            interval(ends, sign="+"),
+            f"{result.p_value:.4f}",
+        )
+    bench = exp / "bench" / f"streaming_{group[0].name}.json"
+    speed = read_json(bench, "run the benchmark again") if bench.exists() else {}
+    flops = cost["flops_per_second"]
+    return (
+        model,
+        params(group[0]),
+        f"{rate:g}",
+        str(len(group)),
+        f"{mean(percents):.2f}{spread}",
+        *difference,
+        quantiles((first["latency"] or {}).get("symbol_delay_ms")),
+        number(flops and flops / 1e9, 2),
+        number(speed.get("real_time_factor_1"), 3),
+        number(speed.get("real_time_factor_32"), 3),
+        number(cost.get("peak_memory_mb"), 0),
+    )
+
+
+def _rates_section(rates: Mapping[str, Any]) -> Section:
+    models: Mapping[str, Mapping[str, Any]] = rates["models"]
+    columns = sorted({rate for tried in models.values() for rate in tried["dev_loss"]}, key=float)
+    rows = tuple(
+        (
+            model,
+            *(number(tried["dev_loss"].get(rate), 4) for rate in columns),
+            f"{tried['chosen']:g}",
+        )
+        for model, tried in models.items()
+    )
+    text = Text(
+        f"Lowest dev loss of one training of {rates['steps']:,} steps at each rate, seed "
+        f"{rates['seed']}; the same budget for every model."
+    )
+    table = Table(("model", *columns, "chosen"), rows)
+    return Section("Learning rates, chosen on dev", (text, table), 3)

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Compare encoders fairly: equal size, data, updates, augmentation and search; several seeds.
+#
+# 1. sizes must agree within 5 % (of --models; --ablations are as large as they come)
+# 2. one training of each model at each rate of --rates, --tuning-epochs long, seed 1; the rate with
+#    the lowest dev loss is the model's (exp/compare/rates.json)
+# 3. a training of each model at its rate for every seed; streaming decoding, scores
+# 4. real-time factor of one and of 32 streams, one core, of each model's first seed
+# 5. RESULTS.md: tables "Encoders compared on SET" and "Learning rates, chosen on dev"
+#
+# What is complete is not done again; a killed run goes on.
+#
+# Options:
+#   --recipe NAME       a directory under egs/, prepared up to stage 3 (default: mini)
+#   --models "A B"      names of conf/model/*.yaml
+#                       (default: "lstm conv_rnnt conformer contextnet amortized")
+#   --ablations "A B"   further models of the table
+#                       (default: "conv_rnnt/local_only conv_rnnt/global_only"; "" for none)
+#   --seeds "1 2 3"     seeds of the trainings (default: "1 2 3")
+#   --rates "A B"       values of train.peak_lr to try (default: "0.002 0.004")
+#   --tuning-epochs N   epochs of each trial (default: 2)
+#   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
+#   --nj N              trainings and decodings at a time (default: the number of cores)
+#   --set S.KEY=VALUE   override a configuration value; may be given again
+#   --dry-run           print what run.sh would run in step 2 at the first rate; run nothing
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+recipe=mini
+models="lstm conv_rnnt conformer contextnet amortized"
+ablations="conv_rnnt/local_only conv_rnnt/global_only"
+seeds="1 2 3"
+rates="0.002 0.004"
+tuning_epochs=2
+searches="greedy"
+nj=$(nproc)
+dry_run=false
+. steps/parse_options.sh
+
+all="$models $ablations"
+[[ -n ${seeds// /} && -n ${rates// /} ]] || die "no --seeds or no --rates" "give at least one of each"
+[[ $tuning_epochs =~ ^[1-9][0-9]*$ ]] ||
+  die "--tuning-epochs '$tuning_epochs' is no number of epochs" "give 1 or more"
+
+# pipeline FIRST LAST OPTIONS...: stages of run.sh.
+pipeline() {
+  local first=$1 last=$2
+  shift 2
+  ./run.sh --recipe "$recipe" --stage "$first" --stop-stage "$last" --nj "$nj" \
+    "${overrides[@]}" "$@"
+}
+
+if [[ $dry_run == true ]]; then
+  pipeline 4 4 --dry-run --models "$all" --tag "lr${rates%% *}" --seeds ""
+  exit
+fi
+
+tools/install.sh
+. ./path.sh
+common=(--recipe-dir "egs/$recipe" "${overrides[@]}")
+
+read -ra compared <<<"$models"
+read -ra everything <<<"$all"
+test_sets=("egs/$recipe"/data/test*)
+python -m asrlib sizes "${common[@]}" --within 0.05 "${compared[@]}"
+
+for rate in $rates; do
+  pipeline 4 4 --models "$all" --tag "lr$rate" --set "train.epochs=$tuning_epochs" \
+    --set "train.peak_lr=$rate"
+done
+chosen=$(python -m asrlib rates "${common[@]}" "${everything[@]}")
+echo "$chosen"
+
+while read -r model rate <&3; do
+  pipeline 4 6 --models "$model" --seeds "$seeds" --searches "$searches" \
+    --set "train.peak_lr=$rate"
+  python -m asrlib bench streaming "${common[@]}" --test-set "$(basename "${test_sets[0]}")" \
+    --name "${model//\//_}_seed${seeds%% *}"
+done 3<<<"$chosen"
+exec python -m asrlib results "${common[@]}"

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Word error rate against compute and against CPU time: the amortized Transformer at several
+# trade-off weights, beside its full model, a sliding window and random toggles.
+#
+# Every weight is a training of its own; then streaming decoding, scores, CPU time of one stream on
+# one core, RESULTS.md with the table "Compute against error", exp/report.html with the plot, and a
+# picture of what is switched off (exp/NAME/toggles_*.svg).
+#
+# What is complete is not done again; a killed run goes on.
+#
+# Options:
+#   --recipe NAME       a directory under egs/, prepared up to stage 3 (default: mini)
+#   --model MODEL       the variant (default: amortized, the paper's best; others: amortized/*)
+#   --weights "A B"     of the cost at the end of training, nats a frame of full work; a fifth of it
+#                       at the start of phase 2, as in the paper (default: "0.03 0.1 0.3")
+#   --baselines "A B"   (default: "amortized/full amortized/window amortized/random")
+#   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
+#   --nj N              trainings and decodings at a time (default: the number of cores)
+#   --set S.KEY=VALUE   override a configuration value; may be given again
+#   --dry-run           print what run.sh would run; run nothing
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+recipe=mini
+model=amortized
+weights="0.03 0.1 0.3"
+baselines="amortized/full amortized/window amortized/random"
+searches="greedy"
+nj=$(nproc)
+dry_run=false
+. steps/parse_options.sh
+
+[[ $model == amortized* ]] || die "--model '$model' has no trade-off" "choose amortized or amortized/*"
+for weight in $weights; do
+  [[ $weight =~ ^[0-9]*\.?[0-9]+$ ]] ||
+    die "--weights: '$weight' is no weight" "give numbers of 0 or more, for example 0.1"
+done
+
+# pipeline OPTIONS...: training, decoding and scores by run.sh.
+pipeline() {
+  local options=(--recipe "$recipe" --stage 4 --stop-stage 6 --nj "$nj" --searches "$searches")
+  if [[ $dry_run == true ]]; then options+=(--dry-run); fi
+  ./run.sh "${options[@]}" "${overrides[@]}" "$@"
+}
+
+if [[ $dry_run == false ]]; then
+  tools/install.sh
+  . ./path.sh
+fi
+
+names=()
+for weight in $weights; do
+  pipeline --models "$model" --tag "w$weight" \
+    --set "model.encoder.schedule.weight=$(awk "BEGIN { print $weight / 5 }")" \
+    --set "model.encoder.schedule.final_weight=$weight"
+  names+=("${model//\//_}_w$weight")
+done
+pipeline --models "$baselines"
+if [[ $dry_run == true ]]; then exit; fi
+
+for baseline in $baselines; do names+=("${baseline//\//_}"); done
+common=(--recipe-dir "egs/$recipe" "${overrides[@]}")
+test_sets=("egs/$recipe"/data/test*)
+test_set=$(basename "${test_sets[0]}")
+for name in "${names[@]}"; do
+  python -m asrlib bench streaming "${common[@]}" --test-set "$test_set" --name "$name"
+  python -m asrlib toggles "${common[@]}" --test-set "$test_set" --name "$name"
+done
+exec python -m asrlib results "${common[@]}"
