@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import logging
 import resource
 import shutil
 from collections.abc import Iterator
@@ -44,14 +43,8 @@ def whole(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _logging(monkeypatch) -> Iterator[None]:
-    """Commands set up logging for a process of their own; leave the tests' as it was."""
+def _jobs(monkeypatch) -> None:
     monkeypatch.setattr(asrlib.cli.fbank, "run_array", in_process)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    root.handlers = []
-    yield
-    root.handlers, root.level = handlers, level
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def test_missing_corpus_is_an_error_that_names_the_place(repo, tmp_path, recipe)
     assert f"error: {tmp_path / 'none'}" in done.stderr
     assert "mend:" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "data").exists()
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["log"]
 
 
 def test_unknown_part_of_librispeech(repo, tmp_path):
@@ -168,4 +168,6 @@ def test_place_is_remembered(repo, tmp_path):
     )
     again = corpus_step(repo, "an4", "--recipe-dir", str(tmp_path))
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
-    assert first.stdout == again.stdout == f"AN4: {corpus}\n"
+    assert json.loads((tmp_path / "data" / "corpus.json").read_text())["corpus_dir"] == str(corpus)
+    lines = (tmp_path / "data" / "log" / "corpus.log").read_text().splitlines()
+    assert [line.partition(" INFO ")[2] for line in lines] == [f"AN4: {corpus}"] * 2
