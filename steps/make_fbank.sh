@@ -8,4 +8,5 @@ nj=2
 # shellcheck source=cmd.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../cmd.sh"
 
-exec python -m asrlib fbank --nj "$nj" --engine "$engine" "${stage_options[@]}"
+exec python -m asrlib fbank --nj "$nj" --engine "$engine" \
+  "${engine_options[@]/#/--engine-option=}" "${stage_options[@]}"
