@@ -7,7 +7,9 @@ Commands live in `asrlib.cli`, one module each, and are imported only when calle
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
+import traceback
 
 from asrlib import __version__
 from asrlib.errors import UserError
@@ -62,8 +64,10 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 
 def main(command: click.Command = cli) -> None:
-    """Run a command line; an error for the user is two lines, not a traceback."""
-    debug = "--debug" in sys.argv
+    """Run a command line; an error for the user is two lines, not a traceback.
+
+    Either stands in the command's log file too.
+    """
     try:
         status = command.main(standalone_mode=False)
     except click.exceptions.Abort as e:
@@ -73,29 +77,41 @@ def main(command: click.Command = cli) -> None:
     except click.ClickException as e:
         e.show()
         sys.exit(e.exit_code)
-    except UserError as e:
-        if debug:
+    except Exception as e:
+        told = None if "--debug" in sys.argv else _explanation(e, command)
+        _log(traceback.format_exc() if told is None else told)
+        if told is None:
             raise
-        click.echo(f"error: {e}", err=True)
-        sys.exit(1)
-    except ImportError as e:
-        if debug or (e.name or "").split(".")[0] == "asrlib":
-            raise
-        click.echo(f"error: {e}", err=True)
-        click.echo("  mend: run tools/install.sh; python -m asrlib doctor says more", err=True)
-        sys.exit(1)
-    except OSError as e:
-        if debug or (e.filename is None and not no_room(e)):
-            raise
-        mend = "check the path and its permissions"
-        if command is cli:
-            mend += "; --debug before the command shows more"
-        if no_room(e):
-            mend = "free some space there, then run again"
-        click.echo(f"error: {e.filename or 'output'}: {e.strerror}\n  mend: {mend}", err=True)
+        click.echo(told, err=True)
         sys.exit(1)
     # Outside its standalone mode click returns the status that a command exits with.
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _explanation(error: Exception, command: click.Command) -> str | None:
+    """What to tell the user of an error: what and mend; None where the program is at fault."""
+    if isinstance(error, UserError):
+        return f"error: {error}"
+    if isinstance(error, ImportError) and (error.name or "").split(".")[0] != "asrlib":
+        return f"error: {error}\n  mend: run tools/install.sh; python -m asrlib doctor says more"
+    if isinstance(error, OSError) and (error.filename is not None or no_room(error)):
+        mend = "check the path and its permissions"
+        if command is cli:
+            mend += "; --debug before the command shows more"
+        if no_room(error):
+            mend = "free some space there, then run again"
+        return f"error: {error.filename or 'output'}: {error.strerror}\n  mend: {mend}"
+    return None
+
+
+def _log(text: str) -> None:
+    """Write to the log files that are open, and not, as logging would, to the screen as well."""
+    record = logging.makeLogRecord(
+        {"levelno": logging.ERROR, "levelname": "ERROR", "msg": text.rstrip()}
+    )
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def _umask() -> int:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Let the error of a full disk, which knows no file, name `path`."""
     try:
         yield
@@ -61,7 +61,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     os.close(fd)
     temp = Path(name)
     try:
-        with _naming(path):
+        with naming(path):
             yield temp
             _fsync_file(temp)
         temp.chmod(0o666 & ~_umask())
@@ -92,7 +92,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     new, old = temp / "new", temp / "old"
     new.mkdir()
     try:
-        with _naming(path):
+        with naming(path):
             yield new
             for file in new.rglob("*"):
                 if file.is_file():

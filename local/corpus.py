@@ -8,6 +8,7 @@ which it is downloaded otherwise.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import click
 from asrlib.errors import DataError
 from asrlib.files import atomic_write
 from local.fetch import Archive, fetch
-from local.script import run
+from local.script import recipe_command, run
 
 
 def find(place: Path, probes: Sequence[str], inside: Sequence[str]) -> Path | None:
@@ -76,8 +77,7 @@ def _download(
     return find(place, probes, inside)
 
 
-@click.command(help=__doc__)
-@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+@recipe_command("corpus", __doc__)
 @click.option("--corpus-dir", default="", help="An existing copy.")
 @click.option("--home", type=click.Path(path_type=Path), required=True, help="Its own recipe.")
 @click.option("--title", required=True, help="The corpus's name, for messages.")
@@ -106,7 +106,7 @@ def command(
         )
     with atomic_write(recipe_dir / "data" / "corpus.json") as f:
         json.dump({"title": title, "corpus_dir": str(found)}, f, indent=1)
-    click.echo(f"{title}: {found}")
+    logging.info("%s: %s", title, found)
 
 
 if __name__ == "__main__":

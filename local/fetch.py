@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from asrlib.errors import DataError
-from asrlib.files import atomic_write, no_room
+from asrlib.files import atomic_write, naming, no_room
 
 _BLOCK = 1 << 20
 
@@ -124,7 +124,7 @@ def unpack(archive: Path, dest: Path) -> None:
     """Unpack a tar file beside `dest`'s content, then move it in: nothing is half there."""
     temp = Path(tempfile.mkdtemp(dir=dest, prefix=".unpack."))
     try:
-        with tarfile.open(archive) as tar:
+        with naming(dest), tarfile.open(archive) as tar:
             members = [m for m in tar.getmembers() if _wanted(archive, m)]
             for member in tqdm(members, desc="unpack", unit="file", disable=None):
                 tar.extract(member, temp)

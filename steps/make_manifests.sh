@@ -2,21 +2,13 @@
 # Stage 1: raw utterance tables by the recipe's own local/raw.*, then cuts, speakers, quarantine.
 #
 # Options:
-#   --recipe-dir DIR    the recipe, e.g. egs/mini
 #   --recipe NAME       whose local/raw.* to use (default: that of --recipe-dir)
-#   --nj N              files decoded at a time (default: 2)
-#   --set S.KEY=VALUE   override a configuration value; may be given again
-#   --force             redo although complete and unchanged
 set -euo pipefail
 
-recipe_dir=""
 recipe=""
 nj=2
-force=false
-# shellcheck source=steps/parse_options.sh
-. "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh"
-# shellcheck source=path.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
+# shellcheck source=steps/stage.sh
+. "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 
 [[ -d $recipe_dir ]] || die "$recipe_dir: no such recipe directory" "choose one under egs/"
 recipe=${recipe:-$(basename "$(realpath "$recipe_dir")")}

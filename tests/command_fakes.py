@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +67,17 @@ def explained(outcome: Outcome, *named: object) -> bool:
     assert mend.startswith("  mend: "), outcome.err
     assert all(str(name) in f"{what}\n{mend}" for name in named), outcome.err
     return True
+
+
+@contextlib.contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes: the same error as a full disk, one number apart."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def sound(seconds: float, rate: int, seed: int) -> np.ndarray:

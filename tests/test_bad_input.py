@@ -8,12 +8,8 @@ a corpus in data/test_manifests.py, training that is broken off in training/test
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import logging
-import resource
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import jiwer
@@ -22,7 +18,16 @@ import pytest
 import soundfile
 import torch
 import yaml
-from command_fakes import STAGES, Outcome, call, explained, in_process, sound, write_recipe
+from command_fakes import (
+    STAGES,
+    Outcome,
+    call,
+    explained,
+    full_disk,
+    in_process,
+    sound,
+    write_recipe,
+)
 
 import asrlib.cli.fbank
 import asrlib.training.checkpoint as checkpoints
@@ -44,14 +49,8 @@ def whole(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _logging(monkeypatch) -> Iterator[None]:
-    """Commands set up logging for a process of their own; leave the tests' as it was."""
+def _jobs(monkeypatch) -> None:
     monkeypatch.setattr(asrlib.cli.fbank, "run_array", in_process)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    root.handlers = []
-    yield
-    root.handlers, root.level = handlers, level
 
 
 @pytest.fixture
@@ -93,6 +92,7 @@ def test_the_note_of_where_the_corpus_is_may_be_broken(tmp_path):
         ("fbank", "test/cuts.jsonl.gz", "stage 1"),
         ("tokens", "train/cuts.jsonl.gz", "stage 1"),
         ("train", "train/cuts_fbank.jsonl.gz", "stage 2"),
+        ("train", "dev/cuts_fbank.jsonl.gz", "stage 2"),
         ("decode", "test/cuts.jsonl.gz", "stage 1"),
     ],
 )
@@ -200,6 +200,23 @@ def test_corrupt_or_old_checkpoint(recipe, damage, reason):
     assert hyp.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("damage", "reason"), [(halve, "corrupt"), (flip, "checksum"), (age, "older than 1")]
+)
+def test_corrupt_or_old_checkpoint_to_continue_from(recipe, damage, reason):
+    """None is left that is whole: no fresh start over what somebody may still rescue."""
+    model = recipe / "exp" / "tiny"
+    (model / "final.pt").unlink()
+    steps = list((model / "checkpoints").glob("step-*.pt"))
+    for path in steps:
+        damage(path)
+    before = [path.read_bytes() for path in steps]
+    assert explained(run("train", recipe), model / "checkpoints")
+    assert reason in (model / "log" / "train.log").read_text()
+    assert [path.read_bytes() for path in steps] == before
+    assert not (model / "final.pt").exists()
+
+
 def test_checkpoint_to_continue_from_is_no_model(recipe):
     step = next((recipe / "exp" / "tiny" / "checkpoints").glob("step-*.pt"))
     audio = recipe / "wav" / "test-0.wav"
@@ -259,17 +276,6 @@ def test_transcribe_refuses_what_it_would_not_heed(recipe):
     assert explained(told, "--set train.epochs=1", "decode")
 
 
-@contextlib.contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes: the same error as a full disk, one number apart."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize(
     ("stage", "size", "outputs"),
     [
@@ -299,6 +305,16 @@ def test_full_disk(recipe, stage, size, outputs):
     again = run(stage, recipe, *options)
     assert again.code == 0, again.err
     assert all(list(recipe.glob(pattern)) for pattern in outputs.split())
+
+
+def test_full_disk_where_the_corpus_is_noted(tmp_path):
+    note = tmp_path / "data" / "corpus.json"
+    (tmp_path / "x").touch()
+    options = ("--recipe-dir", tmp_path, "--home", tmp_path, "--title", "T", "--probe", "x")
+    with full_disk(20):
+        told = call(*options, "--corpus-dir", tmp_path, command=corpus_command)
+    assert explained(told, note, "free some space")
+    assert [path.name for path in note.parent.iterdir()] == ["log"]
 
 
 @pytest.fixture(scope="module")
@@ -380,9 +396,13 @@ def test_a_corpus_of_bad_audio_stops_stage_1_with_a_summary(recipe):
     assert len(table.read_text().splitlines()) == 6
 
 
-def test_stage_1_reads_other_rates_when_it_may(recipe):
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_stage_1_reads_other_rates_when_it_may(recipe, rate):
     path = recipe / "wav" / "test-0.wav"
-    soundfile.write(path, sound(1.0, 44100, 0), 44100)
-    assert run("manifests", recipe, "--set", "manifests.resample=true").code == 0
+    soundfile.write(path, sound(1.0, rate, 0), rate)
+    done = run("manifests", recipe, "--set", "manifests.resample=true")
+    assert done.code == 0, done.err
+    with gzip.open(recipe / "data" / "test" / "cuts.jsonl.gz", "rt") as lines:
+        assert '"sampling_rate": 16000' in next(line for line in lines if "test-0" in line)
     done = run("decode", recipe)
     assert done.code == 0, done.err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -80,14 +82,42 @@ def test_dry_run_runs_nothing(repo: Path):
 
 
 def test_every_script_has_help(repo: Path):
-    scripts = [p for p in repo.glob("steps/*.sh") if p.name != "parse_options.sh"]
-    scripts += repo.glob("egs/*/run.sh")
-    scripts += repo.glob("egs/*/local/*.sh")
+    found = [
+        path
+        for glob in ("steps/*.sh", "egs/*/run.sh", "egs/*/local/*.sh")
+        for path in repo.glob(glob)
+    ]
+    scripts = [path for path in found if os.access(path, os.X_OK)]  # others are sourced
     assert len(scripts) > 10
     for script in scripts:
         done = call(repo, str(script), "--help")
-        assert done.returncode == 0, script
-        assert "--recipe" in done.stdout, script
+        assert (done.returncode, done.stderr) == (0, ""), script
+        about, _, options = done.stdout.partition("\nOptions:\n")
+        assert len(about) > 20, script
+        for option in ("--recipe", "--set", "--force", "--help"):
+            assert len(re.findall(rf"^  {option}\b", options, re.MULTILINE)) >= 1, (script, option)
+
+
+@pytest.mark.parametrize("script", ["steps/make_fbank.sh", "egs/an4/local/corpus.sh"])
+def test_help_tells_the_default_and_explains_nothing_twice(repo: Path, script: str):
+    options = re.findall(r"^  (--[\w-]+)(.*)", call(repo, script, "--help").stdout, re.MULTILINE)
+    names = [name for name, _ in options]
+    assert len(names) == len(set(names))
+    assert dict(options)["--nj"].endswith("(default: 2)")
+
+
+def test_help_names_only_options_that_a_script_takes(repo: Path):
+    text = call(repo, "steps/score.sh", "--help").stdout
+    assert "--nj" not in text
+    assert "--corpus-dir" not in text
+    done = call(repo, "steps/score.sh", "--nj", "2")
+    assert "unknown option --nj" in done.stderr
+
+
+def test_an_option_that_a_script_explains_itself_is_not_explained_again(repo: Path):
+    text = call(repo, "egs/mini/local/corpus.sh", "--help").stdout
+    assert text.count("--corpus-dir") == text.count("--nj") == 1
+    assert "where to generate it" in text
 
 
 def test_a_step_without_a_recipe_says_so(repo: Path):

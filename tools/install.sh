@@ -184,7 +184,8 @@ make_venv() {
     say "looking for Python 3.10"
     python=$(find_python) || die "no Python 3.10 with its headers on the PATH, under pyenv, in \
 conda, nor through uv (see .cache/install.log)" \
-      "install one, for example: apt-get install python3.10 python3.10-venv python3.10-dev"
+      "install one, for example: apt-get install python3.10 python3.10-venv python3.10-dev; one that \
+lies elsewhere is given with --python PATH"
   fi
   say "making .venv with $python"
   rm -rf "$venv"

@@ -18,7 +18,7 @@ def command(recipe: Recipe) -> None:
     from asrlib.scoring.results import build_document
     from asrlib.scoring.score import ScoreConfig
 
-    log_to(None)
+    log_to(recipe.exp / "log" / "results.log")
     logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it tells of every file it opens
     document = build_document(recipe.dir, recipe.config(ScoreConfig, "score"))
     page, table = recipe.exp / "report.html", recipe.dir / "RESULTS.md"
@@ -26,4 +26,4 @@ def command(recipe: Recipe) -> None:
         f.write(to_markdown(document))
     with atomic_write(page) as f:
         f.write(to_html(document))
-    click.echo(f"written: {table}, {page}")
+    logging.info("written: %s, %s", table, page)

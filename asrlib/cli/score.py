@@ -40,6 +40,5 @@ def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
         return
     score_decode(decode_dir, speakers_tsv, config)
     stamp.write()
-    click.echo(
-        f"{name} {test_set} {search}: " + (decode_dir / "wer.txt").read_text().split("\n")[0]
-    )
+    first = (decode_dir / "wer.txt").read_text().split("\n")[0]
+    log.info("%s %s %s: %s", name, test_set, search, first)

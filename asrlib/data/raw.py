@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,9 @@ def write_raw(raw_dir: Path, sets: Mapping[str, Iterable[RawUtterance]]) -> None
     """Write every set's table; they appear together, in place of whatever was in `raw_dir`."""
     with atomic_dir(raw_dir) as temp:
         for name, utterances in sets.items():
-            with open(temp / f"{name}.jsonl", "w", encoding="utf-8") as f:
-                f.writelines(_line(utterance) for utterance in utterances)
+            lines = [_line(utterance) for utterance in utterances]
+            (temp / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+            logging.info("%s: %d utterances -> %s", name, len(lines), raw_dir / f"{name}.jsonl")
 
 
 def read_raw(path: Path) -> list[RawUtterance]:

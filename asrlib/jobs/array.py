@@ -19,12 +19,14 @@ from tqdm import tqdm
 
 from asrlib.errors import ConfigError, UserError
 from asrlib.files import no_room
+from asrlib.jobs.queue import QueueWatcher
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 
 ENGINES = ("local", "slurm")
-_POLL_SECONDS = {"local": 0.1, "slurm": 2.0}
+_POLL_SECONDS = {"local": 0.1, "slurm": 2.0}  # for results
+_WATCH_SECONDS = 30  # at most, from one look at Slurm's queue to the next
 _NO_TIME_LIMIT = 60 * 24 * 30  # minutes; submitit wants one for local jobs
 
 
@@ -106,6 +108,9 @@ def _run(
     if engine == "slurm":
         running = dict(enumerate(executor.map_array(_logged, *zip(*calls, strict=True))))
         waiting = []
+        watcher = QueueWatcher(delay_s=_WATCH_SECONDS)
+        for job in running.values():
+            job.watcher = watcher
     try:
         with tqdm(total=len(calls), desc=name, unit="job", disable=None) as progress:
             while running or waiting:

@@ -1,4 +1,5 @@
-"""One optimiser step: loss, gradient, clipping, update; what is not finite leaves no trace.
+"""One optimiser step: loss, gradient, clipping, update; what is not finite leaves no trace, and
+what does not fit into memory is taken in parts.
 
 Shapes: B items of a batch.
 """
@@ -16,9 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asrlib.errors import DataError
 from asrlib.training.config import TrainConfig
+from asrlib.training.memory import halves, is_out_of_memory
 from asrlib.training.optim import Ema, build_optimizer, lr_at
-from asrlib.training.task import LossSums, Task
+from asrlib.training.task import Batch, LossSums, Task
 
 logger = logging.getLogger(__name__)
 
@@ -51,19 +54,15 @@ class Stepper:
         self.optimizer = build_optimizer(task.model, config)
         self.ema = Ema(task.model, config.ema_decay) if config.ema_decay else None
 
-    def step(self, batch: Any, step: int, total_steps: int) -> StepReport:
+    def step(self, batch: Batch, step: int, total_steps: int) -> StepReport:
         """Take step number `step` (from 0); a function of state, batch, seed and number only."""
         lr = lr_at(step, total_steps, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        # Losses that are not finite come with normalisation statistics that are not either.
-        buffers = {k: b.detach().clone() for k, b in self.model.named_buffers()}
-        self.optimizer.zero_grad(set_to_none=True)
-        sums, bad_ids = self._finite_loss(batch, step, buffers)
+        buffers = self._buffers()
+        sums, bad_ids = self._gradient(batch, step)
         if sums is None:
             return StepReport(lr, bad_ids=bad_ids)
-        loss = sums.per_item_B.sum()
-        (loss / max(sums.weight, 1.0)).backward()
         clip = torch.nn.utils.clip_grad_norm_
         norm = float(clip(self.model.parameters(), self.config.clip_norm))
         if not math.isfinite(norm):
@@ -73,15 +72,71 @@ class Stepper:
         self.optimizer.step()
         if self.ema:
             self.ema.update(self.model)
-        return StepReport(lr, loss.item(), norm, sums, bad_ids)
+        return StepReport(lr, float(sums.per_item_B.sum()), norm, sums, bad_ids)
+
+    def _gradient(self, batch: Batch, step: int) -> tuple[LossSums | None, list[str]]:
+        """Leave the gradient of the mean loss; return the loss, and the items without a finite one.
+
+        A batch that does not fit into memory is taken in halves, or in halves of these, whose
+        gradients add up to the whole's; but what a model computes over a batch (normalisation
+        statistics) or draws for it (dropout) is then computed or drawn for each part.
+
+        Raises:
+            DataError: an item does not even fit by itself.
+        """
+        parts: list[Sequence[str]] = [batch.ids]
+        while (done := self._accumulate(batch, parts, step)) is None:
+            parts = halves(parts)
+            named = " | ".join(" ".join(part) for part in parts)
+            logger.warning("step %d: out of memory; again in parts: %s", step, named)
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+        sums, dropped = done
+        if not sums:
+            return None, dropped
+        total = LossSums.joined(sums)
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.div_(max(total.weight, 1.0))
+        return total, dropped
+
+    def _accumulate(
+        self, batch: Batch, parts: Sequence[Sequence[str]], step: int
+    ) -> tuple[list[LossSums], list[str]] | None:
+        """Add up the gradients of the parts' summed losses; None: memory does not suffice."""
+        buffers = self._buffers()
+        self.optimizer.zero_grad(set_to_none=True)
+        sums, dropped = [], []
+        for number, ids in enumerate(parts):
+            others = set(batch.ids).difference(ids)
+            part = self.task.drop(batch, others) if others else batch
+            try:
+                loss, bad_ids = self._finite_loss(part, step, number)
+                dropped += bad_ids
+                if loss is not None:
+                    loss.per_item_B.sum().backward()
+                    sums.append(loss.detached())
+            except (RuntimeError, MemoryError) as e:
+                if not is_out_of_memory(e):
+                    raise
+                if len(ids) == 1:
+                    raise DataError(
+                        f"step {step}: {ids[0]} does not fit into memory, even alone: {e}",
+                        "leave it out or cut it up, take a smaller model, or give more memory",
+                    ) from e
+                self._restore(buffers)
+                return None
+        return sums, dropped
 
     def _finite_loss(
-        self, batch: Any, step: int, buffers: Mapping[str, Tensor]
+        self, batch: Batch | None, step: int, part: int
     ) -> tuple[LossSums | None, list[str]]:
-        """Loss of the batch without the items whose loss is not finite, and those items."""
+        """Loss of a part of a batch without the items whose loss is not finite, and those items."""
+        # Losses that are not finite come with normalisation statistics that are not either.
+        buffers = self._buffers()
         dropped: list[str] = []
         while batch is not None:
-            torch.manual_seed(_step_seed(self.config.seed, step))
+            torch.manual_seed(_step_seed(self.config.seed, step, part))
             sums = self.task.loss(batch, step)
             bad_ids = _non_finite(sums)
             if not bad_ids:
@@ -95,15 +150,19 @@ class Stepper:
         return None, dropped
 
     @torch.no_grad()
-    def _culprits(self, batch: Any, step: int) -> list[str]:
+    def _culprits(self, batch: Batch, step: int) -> list[str]:
         """Items whose loss is not finite by themselves.
 
         In training, statistics over the batch spread one item's NaN over all; not in evaluation.
         """
         self.model.eval()
-        bad_ids = _non_finite(self.task.loss(batch, step))
-        self.model.train()
-        return bad_ids
+        try:
+            return _non_finite(self.task.loss(batch, step))
+        finally:
+            self.model.train()
+
+    def _buffers(self) -> dict[str, Tensor]:
+        return {k: b.detach().clone() for k, b in self.model.named_buffers()}
 
     def _restore(self, buffers: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
@@ -145,5 +204,7 @@ def _non_finite(sums: LossSums) -> list[str]:
     return [item for item, finite in zip(sums.ids, finite_B, strict=True) if not finite]
 
 
-def _step_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
+def _step_seed(seed: int, step: int, part: int) -> int:
+    """Of the first part, the seed of the step; a batch seldom has others."""
+    key = (seed, step, part) if part else (seed, step)
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

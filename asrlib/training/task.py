@@ -6,9 +6,10 @@ Shapes: B utterances (or whatever a task's items are) of a batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -33,6 +34,39 @@ class LossSums:
     seconds: float = 0.0
     loss_seconds: Callable[[], float] | None = None
 
+    def detached(self) -> LossSums:
+        """The figures after the backward pass, without the graph and its memory."""
+        seconds = self.loss_seconds and self.loss_seconds()
+        return replace(
+            self,
+            per_item_B=self.per_item_B.detach(),
+            loss_seconds=None if seconds is None else lambda: seconds,
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[LossSums]) -> LossSums:
+        """The figures of a batch, of those of its parts; one at least."""
+        stats: dict[str, tuple[float, float]] = {}
+        for part in parts:
+            for name, (value, count) in part.stats.items():
+                before = stats.get(name, (0.0, 0.0))
+                stats[name] = (before[0] + value, before[1] + count)
+        clocks = [part.loss_seconds for part in parts if part.loss_seconds]
+        return LossSums(
+            per_item_B=torch.cat([part.per_item_B for part in parts]),
+            ids=[item for part in parts for item in part.ids],
+            weight=sum(part.weight for part in parts),
+            stats=stats,
+            seconds=sum(part.seconds for part in parts),
+            loss_seconds=(lambda: sum(clock() for clock in clocks)) if clocks else None,
+        )
+
+
+class Batch(Protocol):
+    """What the trainer must know of a task's batch: the names of its items, each once."""
+
+    ids: Sequence[str]
+
 
 class Task(Protocol):
     """A model with its data and loss. All of it must be a function of config, seed and step."""
@@ -43,15 +77,15 @@ class Task(Protocol):
         """About how many batches an epoch has; the length of the learning-rate schedule."""
         ...
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterable[Any]:
+    def train_batches(self, epoch: int, start_batch: int) -> Iterable[Batch]:
         """The batches of an epoch (from 0) from `start_batch` on, the same at every call."""
         ...
 
-    def loss(self, batch: Any, step: int) -> LossSums:
+    def loss(self, batch: Batch, step: int) -> LossSums:
         """Losses of a batch at optimiser step `step`."""
         ...
 
-    def drop(self, batch: Any, ids: Collection[str]) -> Any | None:
+    def drop(self, batch: Batch, ids: Collection[str]) -> Batch | None:
         """The batch without these items; None when nothing is left."""
         ...
 

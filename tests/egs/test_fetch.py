@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_fakes import full_disk
 
 from asrlib.errors import DataError
 from local.fetch import Archive, download, fetch
@@ -131,6 +132,23 @@ def test_archive_cannot_write_outside(tmp_path):
     assert not (tmp_path / "outside").exists()
 
 
+@pytest.mark.parametrize("room", [100_000, 1_050_000], ids=["download", "unpacked"])
+def test_full_disk_leaves_no_half_corpus(tmp_path, archive, room):
+    if room > 1_000_000:  # the packed file fits, a file in it does not
+        big = tmp_path / "source" / "corpus" / "silence.bin"
+        big.write_bytes(bytes(2_000_000))
+        with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+            tar.add(big.parent, "corpus")
+        assert archive.stat().st_size < room
+    dest = tmp_path / "dest"
+    with full_disk(room), pytest.raises(OSError, match="File too large") as error:
+        fetch(Archive(archive.as_uri()), dest)
+    assert str(dest) in str(error.value.filename)
+    assert [p.name for p in dest.iterdir()] == [".fetched"]
+    fetch(Archive(archive.as_uri()), dest)
+    assert (dest / "corpus" / "README").exists()
+
+
 def test_no_connection_names_the_mend(tmp_path):
     with pytest.raises(DataError, match="--corpus-dir"):
         fetch(Archive((tmp_path / "none.tar.gz").as_uri()), tmp_path / "dest")
@@ -141,7 +159,7 @@ def corpus_step(repo: Path, recipe: str, *options: str) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("recipe", ["an4", "speechocean762", "librispeech", "kaldi_dir"])
+@pytest.mark.parametrize("recipe", ["an4", "speechocean762", "librispeech", "kaldi_dir", "pooled"])
 def test_missing_corpus_is_an_error_that_names_the_place(repo, tmp_path, recipe):
     done = corpus_step(
         repo, recipe, "--recipe-dir", str(tmp_path), "--corpus-dir", str(tmp_path / "none")
@@ -150,7 +168,8 @@ def test_missing_corpus_is_an_error_that_names_the_place(repo, tmp_path, recipe)
     assert f"error: {tmp_path / 'none'}" in done.stderr
     assert "mend:" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "data").exists()
+    left = [p.name for p in (tmp_path / "data").rglob("*") if p.is_file()]
+    assert left == ["corpus.log"]
 
 
 def test_unknown_part_of_librispeech(repo, tmp_path):
@@ -168,4 +187,6 @@ def test_place_is_remembered(repo, tmp_path):
     )
     again = corpus_step(repo, "an4", "--recipe-dir", str(tmp_path))
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
-    assert first.stdout == again.stdout == f"AN4: {corpus}\n"
+    assert json.loads((tmp_path / "data" / "corpus.json").read_text())["corpus_dir"] == str(corpus)
+    lines = (tmp_path / "data" / "log" / "corpus.log").read_text().splitlines()
+    assert [line.partition(" INFO ")[2] for line in lines] == [f"AN4: {corpus}"] * 2

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lhotse import CutSet, MonoCut
 from lhotse.qa import validate
 from speech_fakes import make_cut, make_cuts
@@ -12,7 +14,9 @@ from asrlib.errors import DataError
 from asrlib.features import FbankConfig
 from asrlib.features.bench import measure_extraction
 from asrlib.features.extract import (
+    _SECONDS_AT_A_TIME,
     ShardTask,
+    _groups,
     add_moments,
     change_speed,
     cut_line,
@@ -169,3 +173,13 @@ def test_speed_is_measured(corpus):
     assert speed.audio_seconds == pytest.approx(sum(cut.duration for cut in corpus[1]))
     assert min(speed.bare, speed.read, speed.stage) > 0
     assert speed.ratio == pytest.approx(speed.stage / speed.bare)
+
+
+@given(seconds=st.lists(st.floats(0.1, 30.0), max_size=20))
+def test_groups_are_read_ahead_in_order_and_in_bounds(seconds):
+    cuts = [MonoCut(str(i), 0.0, length, 0) for i, length in enumerate(seconds)]
+    groups = list(_groups(cuts))
+    assert [cut.id for group in groups for cut in group] == [cut.id for cut in cuts]
+    totals = [[cut.duration for cut in group] for group in groups]
+    assert all(sum(total) >= _SECONDS_AT_A_TIME for total in totals[:-1])
+    assert all(sum(total[:-1]) < _SECONDS_AT_A_TIME for total in totals)

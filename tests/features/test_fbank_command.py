@@ -1,7 +1,6 @@
 """Stage 2 as a command: what it leaves, what it skips, what it says when it fails."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -95,11 +94,3 @@ def test_no_manifests(tmp_path):
 def test_bad_engine_option(recipe):
     with pytest.raises(ConfigError, match="KEY=VALUE"):
         fbank(recipe, "--engine-option", "mem")
-
-
-@pytest.fixture(autouse=True)
-def restore_logging():
-    """The command points the root logger at the recipe's log file."""
-    handlers = logging.getLogger().handlers[:]
-    yield
-    logging.getLogger().handlers[:] = handlers

@@ -1,7 +1,5 @@
 """Stage 3 as a command."""
 
-import logging
-
 import pytest
 from click.testing import CliRunner
 from speech_fakes import make_cuts
@@ -14,14 +12,6 @@ from asrlib.text import Tokenizer
 def tokens(recipe, *args):
     command = ["tokens", "--recipe-dir", str(recipe), *args]
     return CliRunner().invoke(cli, command, catch_exceptions=False)
-
-
-@pytest.fixture(autouse=True)
-def restore_logging():
-    """The command points the root logger at the recipe's log file."""
-    handlers = logging.getLogger().handlers[:]
-    yield
-    logging.getLogger().handlers[:] = handlers
 
 
 @pytest.fixture

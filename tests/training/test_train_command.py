@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import gzip
-import logging
 import os
 import signal
 import subprocess
@@ -26,16 +25,6 @@ from asrlib.errors import CheckpointError, ConfigError, DataError, UserError
 from asrlib.training.checkpoint import load, save
 from asrlib.training.config import TrainConfig
 from asrlib.training.model_io import load_transducer
-
-
-@pytest.fixture(autouse=True)
-def _logging():
-    """The command sets up logging for a process of its own; leave the tests' as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    root.handlers = []  # else they would be closed
-    yield
-    root.handlers, root.level = handlers, level
 
 
 @pytest.fixture

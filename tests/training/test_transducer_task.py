@@ -16,6 +16,7 @@ from asrlib.encoders import ConvRnntConfig
 from asrlib.encoders.lstm import LstmStackConfig
 from asrlib.training.config import TrainConfig
 from asrlib.training.model_io import load_transducer
+from asrlib.training.stepper import Stepper
 from asrlib.training.trainer import Trainer
 from asrlib.training.transducer_task import TransducerData, TransducerTask
 from asrlib.transducer.model import TransducerConfig
@@ -82,6 +83,33 @@ def test_dropping_equals_never_having_been_there(source):
     whole, part = one.loss(batch, 0).per_item_B, one.loss(kept, 0).per_item_B
     assert torch.allclose(part, torch.cat([whole[:1], whole[2:]]), atol=1e-4)
     assert one.drop(batch, batch.ids) is None
+
+
+class Cramped(TransducerTask):
+    """Has memory for a few utterances only."""
+
+    room = 99
+
+    def loss(self, batch, step):
+        if len(batch.ids) > self.room:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return super().loss(batch, step)
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(source):
+    lstm = dataclasses.replace(CONFIG.encoder.lstm, dropout=0.0)
+    steady = dataclasses.replace(CONFIG, encoder=dataclasses.replace(CONFIG.encoder, lstm=lstm))
+    gradients = []
+    for room in (99, 2):
+        one = Cramped(transducer(steady), source, TRAIN)
+        one.room = room
+        batch = max(one.train_batches(0, 0), key=lambda batch: len(batch.ids))
+        report = Stepper(one, TRAIN).step(batch, 0, 9)
+        assert report.sums.ids == batch.ids
+        gradients.append([p.grad for p in one.model.parameters() if p.grad is not None])
+    assert len(batch.ids) >= 3
+    for whole, parts in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole, parts, rtol=1e-3, atol=1e-5)
 
 
 def test_symbol_delay_is_last_symbol_minus_word_end(source):

@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import click
 from tqdm import tqdm
 
 from asrlib.data.raw import RawUtterance, write_raw
 from asrlib.data.speakers import hold_out_speakers
 from asrlib.errors import DataError
 from local.corpus import locate
-from local.script import run
+from local.script import recipe_command, run
 from local.sphere import as_flac
 
 DEV_SPEAKERS = 8
@@ -76,8 +75,7 @@ def audio_file(stem: Path, converted: Path) -> Path:
     return as_flac(sphere, converted.with_name(stem.name + ".flac")) if sphere.exists() else sphere
 
 
-@click.command(help=__doc__)
-@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+@recipe_command("raw", __doc__)
 def command(recipe_dir: Path) -> None:
     corpus = locate(recipe_dir)
     converted = (recipe_dir / "data" / "audio").absolute()

@@ -9,13 +9,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import click
-
 from asrlib.data.kaldi import read_kaldi_dir
 from asrlib.data.raw import RawUtterance, write_raw
 from asrlib.data.speakers import hold_out_speakers
 from local.corpus import locate
-from local.script import run
+from local.script import recipe_command, run
 from local.sphere import as_flac
 
 
@@ -32,8 +30,7 @@ def _readable(row: RawUtterance, converted: Path) -> RawUtterance:
     return dataclasses.replace(row, audio=str(as_flac(path, flac)))
 
 
-@click.command(help=__doc__)
-@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+@recipe_command("raw", __doc__)
 def command(recipe_dir: Path) -> None:
     corpus = locate(recipe_dir)
     names = ["train", "dev", *sorted(p.name for p in corpus.glob("test*"))]

@@ -2,24 +2,13 @@
 # Stage 0 of librispeech: find LibriSpeech, whole or in part, or download it (OpenSLR 12).
 #
 # Options:
-#   --recipe-dir DIR    the recipe that will use it (default: this one)
-#   --corpus-dir DIR    an existing copy (default: where it was found before; else it is downloaded
-#                       into corpus/ here)
 #   --parts "A B"       parts to download (default: all seven, 60 GB; train-clean-100 dev-clean
 #                       test-clean are 7 GB)
-#   --nj N              not used here
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-recipe_dir=$here
-corpus_dir=""
 parts="train-clean-100 train-clean-360 train-other-500 dev-clean dev-other test-clean test-other"
-# shellcheck disable=SC2034  # every stage takes it
-nj=""
-# shellcheck source=steps/parse_options.sh
-. "$here/../../steps/parse_options.sh"
-# shellcheck source=path.sh
-. "$here/../../path.sh"
+# shellcheck source=local/corpus.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../../local/corpus.sh"
 
 declare -A md5=( # as published with the archives
   [train-clean-100]=2a93770f6d5c6c964bc36631d331a522
@@ -36,7 +25,5 @@ for part in $parts; do
   archives+=(--archive "https://www.openslr.org/resources/12/$part.tar.gz md5:${md5[$part]}")
 done
 
-exec python "$here/../../local/corpus.py" --title LibriSpeech \
-  --recipe-dir "$recipe_dir" --corpus-dir "$corpus_dir" --home "$here" \
-  --probe train-clean-100 --probe train-clean-360 --probe train-other-500 \
-  --inside LibriSpeech --inside librispeech/LibriSpeech "${archives[@]}"
+find_corpus --title LibriSpeech --probe train-clean-100 --probe train-clean-360 \
+  --probe train-other-500 --inside LibriSpeech --inside librispeech/LibriSpeech "${archives[@]}"

@@ -20,7 +20,7 @@ from asrlib.data.raw import RawUtterance, write_raw
 from asrlib.data.speakers import hold_out_speakers
 from asrlib.errors import DataError
 from local.corpus import locate
-from local.script import run
+from local.script import recipe_command, run
 
 DEV_SPEAKERS = 20
 TEST_SPEAKERS = 30
@@ -83,8 +83,7 @@ def read_genders(corpus: Path) -> dict[str, str]:
     return {f[0]: f[1].lower() for f in fields if len(f) > 1}
 
 
-@click.command(help=__doc__)
-@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+@recipe_command("raw", __doc__)
 @click.option("--train-only", is_flag=True, help="All utterances of the train parts, no dev, test.")
 def command(recipe_dir: Path, train_only: bool) -> None:
     corpus = locate(recipe_dir)

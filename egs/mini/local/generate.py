@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from tqdm import tqdm
 from asrlib.config import load_config
 from asrlib.errors import DataError, UserError
 from asrlib.files import atomic_dir, atomic_write
-from local.script import run
+from local.script import recipe_command, run
 
 HERE = Path(__file__).resolve().parent
 CONF = HERE.parent / "conf"
@@ -278,8 +279,7 @@ def generate(config: CorpusConfig, corpus: Path, nj: int, force: bool) -> int:
     return len(todo)
 
 
-@click.command(help=__doc__)
-@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+@recipe_command("corpus", __doc__)
 @click.option("--corpus-dir", default="", help="Where to; default: corpus/ in the recipe.")
 @click.option("--nj", default=2, show_default=True, help="Processes.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE")
@@ -293,7 +293,7 @@ def command(
     made = generate(config, corpus, nj, force)
     with atomic_write(recipe_dir / "data" / "corpus.json") as f:
         json.dump({"title": "egs/mini, synthetic", "corpus_dir": str(corpus)}, f, indent=1)
-    click.echo(f"egs/mini, synthetic: {corpus}" + ("" if made else ": up to date"))
+    logging.info("egs/mini, synthetic: %s%s", corpus, "" if made else ": up to date")
 
 
 if __name__ == "__main__":

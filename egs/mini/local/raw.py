@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import click
 from people import Speaker
 
 from asrlib.data.raw import RawUtterance, write_raw
 from local.corpus import locate
-from local.script import run
+from local.script import recipe_command, run
 
 
 def read_speaker(corpus: Path, speaker: Speaker) -> list[RawUtterance]:
@@ -31,8 +30,7 @@ def read_speaker(corpus: Path, speaker: Speaker) -> list[RawUtterance]:
     ]
 
 
-@click.command(help=__doc__)
-@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+@recipe_command("raw", __doc__)
 def command(recipe_dir: Path) -> None:
     corpus = locate(recipe_dir)
     sets: dict[str, list[RawUtterance]] = {}

@@ -2,19 +2,12 @@
 # Stage 0 of pooled: find or download speechocean762, AN4 and LibriSpeech train-clean-100.
 #
 # Options:
-#   --recipe-dir DIR    the recipe that will use them (default: this one)
 #   --corpus-dir DIR    a directory with an4/, speechocean762/ and librispeech/ in it
 #                       (default: what those recipes found or downloaded; else download)
-#   --nj N              not used here
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-recipe_dir=$here
-corpus_dir=""
-# shellcheck disable=SC2034  # every stage takes it
-nj=""
-# shellcheck source=steps/parse_options.sh
-. "$here/../../steps/parse_options.sh"
+# shellcheck source=local/corpus.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../../local/corpus.sh"
 
 for member in speechocean762 an4 librispeech; do
   options=(--recipe-dir "$recipe_dir/data/parts/$member")

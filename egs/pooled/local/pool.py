@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from asrlib.data.raw import RawUtterance, read_raw, write_raw
 from asrlib.errors import DataError
-from local.script import run
+from local.script import recipe_command, run
 
 POOL = {
     "train": [("speechocean762", "train"), ("an4", "train"), ("librispeech", "train")],
@@ -34,8 +32,7 @@ def check_speakers(sets: dict[str, list[RawUtterance]]) -> None:
             )
 
 
-@click.command(help=__doc__)
-@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+@recipe_command("raw", __doc__)
 def command(recipe_dir: Path) -> None:
     parts = recipe_dir / "data" / "parts"
     sets = {

@@ -1,16 +1,11 @@
 #!/usr/bin/env bash
 # Raw utterance tables of pooled: each member's own preparation, then the pool of them.
-#
-# Options:
-#   --recipe-dir DIR    the recipe (default: this one)
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 recipe_dir=$here
-# shellcheck source=steps/parse_options.sh
-. "$here/../../steps/parse_options.sh"
-# shellcheck source=path.sh
-. "$here/../../path.sh"
+# shellcheck source=steps/stage.sh
+. "$here/../../steps/stage.sh"
 
 parts=$recipe_dir/data/parts
 python "$here/../speechocean762/local/raw.py" --recipe-dir "$parts/speechocean762"

@@ -9,13 +9,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import click
-
 from asrlib.data.kaldi import read_kaldi_dir
 from asrlib.data.raw import RawUtterance, write_raw
 from asrlib.data.speakers import hold_out_speakers
 from local.corpus import locate
-from local.script import run
+from local.script import recipe_command, run
 
 DEV_SPEAKERS = 12
 CHILD_BELOW = 16  # years
@@ -33,8 +31,7 @@ def read_set(corpus: Path, name: str) -> list[RawUtterance]:
     return [dataclasses.replace(row, speaker=f"so762-{row.speaker}") for row in rows]
 
 
-@click.command(help=__doc__)
-@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
+@recipe_command("raw", __doc__)
 def command(recipe_dir: Path) -> None:
     corpus = locate(recipe_dir)
     train, dev = hold_out_speakers(read_set(corpus, "train"), DEV_SPEAKERS, group)

@@ -1,0 +1,148 @@
+"""Array jobs on a real Slurm cluster of this machine; skipped where Slurm is not installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_fakes import call
+from speech_fakes import make_cuts
+from test_array import die, double, fail
+
+import asrlib.jobs.array
+from asrlib.errors import UserError
+from asrlib.jobs import run_array
+from asrlib.jobs.queue import QueueWatcher
+
+REPO = Path(__file__).resolve().parents[2]
+DAEMONS = ("munged", "slurmctld", "slurmd")
+MISSING = [d for d in DAEMONS if not shutil.which(d, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")]
+needs_slurm = pytest.mark.skipif(
+    bool(MISSING), reason=f"no {', '.join(MISSING)} here: apt-get install slurm-wlm munge"
+)
+
+
+def cluster(action: str, *options: object) -> subprocess.CompletedProcess[str]:
+    command = [str(REPO / "tools" / "slurm_cluster.sh"), action, *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def free_port() -> int:
+    """A port that nobody has; very likely so are the next two."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return min(probe.getsockname()[1], 65000)
+
+
+@pytest.fixture(scope="module")
+def slurm_conf(tmp_path_factory) -> Iterator[Path]:
+    """The configuration of a running cluster of two nodes."""
+    folder = tmp_path_factory.mktemp("slurm")
+    try:
+        done = cluster("start", "--dir", folder, "--port", free_port())
+        assert done.returncode == 0, done.stderr
+        yield folder / "slurm.conf"
+    finally:
+        cluster("stop", "--dir", folder)
+    assert not list(folder.glob("*.pid"))
+
+
+@pytest.fixture
+def on_cluster(slurm_conf, monkeypatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(slurm_conf))
+    monkeypatch.setenv("PYTHONPATH", f"{REPO}:{Path(__file__).parent}")  # jobs import by name
+    monkeypatch.setitem(asrlib.jobs.array._POLL_SECONDS, "slurm", 0.2)
+    monkeypatch.setattr(asrlib.jobs.array, "_WATCH_SECONDS", 1)
+
+
+def run(function, shards, folder):
+    return run_array(function, shards, nj=2, engine="slurm", log_dir=folder, name="work")
+
+
+@needs_slurm
+@pytest.mark.parametrize("shards", [[3, 1, 2], [5]], ids=["array", "one job"])
+def test_results_in_order_and_a_log_each(on_cluster, tmp_path, shards):
+    assert run(double, shards, tmp_path) == [2 * shard for shard in shards]
+    for number, shard in enumerate(shards, 1):
+        assert f"shard {shard}\n" in (tmp_path / f"work.{number}.log").read_text()
+
+
+@needs_slurm
+def test_a_failure_names_its_log(on_cluster, tmp_path):
+    with pytest.raises(UserError, match=r"ValueError: no shard 1\n\s+log: .*work\.2\.log"):
+        run(fail, [0, 1], tmp_path)
+
+
+@needs_slurm
+def test_a_killed_job_is_noticed_without_an_accounting_database(on_cluster, tmp_path):
+    with pytest.raises(UserError, match=r"died.*work\.[12]\.log"):
+        run(die, [0, 1], tmp_path)
+
+
+@needs_slurm
+def test_stage_2_leaves_what_it_leaves_locally(on_cluster, tmp_path):
+    for engine in ("local", "slurm"):
+        recipe = tmp_path / engine
+        for name in ("train", "dev"):
+            folder = recipe / "data" / name
+            folder.mkdir(parents=True)
+            make_cuts(tmp_path / "wav" / name, 3).to_file(folder / "cuts.jsonl.gz")
+        options = ("--set", "augment.noise_probability=0", "--engine", engine)
+        done = call("fbank", "--recipe-dir", recipe, *options)
+        assert done.code == 0, done.err
+    names = ["fbank/cmvn.json", *(f"fbank/{name}/*.f16" for name in ("train", "dev"))]
+    for name in names:
+        (local,), (remote,) = (list((tmp_path / e / "data").glob(name)) for e in ("local", "slurm"))
+        assert local.read_bytes() == remote.read_bytes()
+
+
+def test_the_queue_tells_who_is_done():
+    watcher = QueueWatcher()
+    for job in ("7_0", "7_1", "8", "9"):
+        watcher.register_job(job)
+    info = watcher.read_info(b"7_0|RUNNING\n7_1|COMPLETED\n8|PENDING\n")
+    assert {job: fields["State"] for job, fields in info.items()} == {
+        "7_0": "RUNNING",
+        "7_1": "COMPLETED",
+        "8": "PENDING",
+        "9": "GONE",
+    }
+    watcher._info_dict.update(info)
+    done = {job for job in info if watcher.is_done(job, mode="cache")}
+    assert done == {"7_1", "9"}
+
+
+def test_the_cluster_script_explains_itself():
+    assert "start|stop|status" in cluster("--help").stdout
+    told = cluster("begin")
+    assert told.returncode == 2
+    assert "mend: " in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [(("--nodes", "0"), "--nodes '0'"), (("--port", "x"), "--port 'x'")]
+)
+def test_the_cluster_script_refuses_nonsense(tmp_path, options, named):
+    told = cluster("start", "--dir", tmp_path, *options)
+    assert told.returncode == 2
+    assert named in told.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_cluster_script_names_what_is_missing(tmp_path):
+    bash, names = shutil.which("bash"), ("dirname", "awk")
+    for name in names:
+        (tmp_path / name).symlink_to(shutil.which(name))
+    script = f"PATH={tmp_path}; . tools/slurm_cluster.sh start --dir {tmp_path}/slurm"
+    missing = "command() { return 1; }; export -f command; "
+    done = subprocess.run(
+        [bash, "-c", missing + script], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "munged not found" in done.stderr
+    assert "apt-get install slurm-wlm munge" in done.stderr
