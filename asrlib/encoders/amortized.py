@@ -15,6 +15,7 @@ Shapes: B batch, S output frames, F stacked features, D width, H heads, L left c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -134,15 +135,6 @@ class AmortizedBlock(nn.Module):
         x_BSD = x_BSD + self.dropout(y_BSD)
         return self.feedforward(x_BSD, toggles.feedforward_BS, skip), state
 
-    def cost(self, toggles: Toggles, state: GatedAttentionState) -> Tensor:
-        """Expected multiplications (B, S) of each frame."""
-        feedforward_BS = toggles.feedforward_BS * self.feedforward.multiplications
-        return self.attention.cost(toggles, state) + feedforward_BS
-
-    def full_cost(self, num_frames: int, state: GatedAttentionState) -> Tensor:
-        """Multiplications (B, S) of each frame when everything is and was on."""
-        return self.attention.full_cost(num_frames, state) + self.feedforward.multiplications
-
 
 class AmortizedEncoder(StreamingEncoder):
     """Exactly causal, without lookahead, with memory bounded by `left_context`.
@@ -212,7 +204,7 @@ class AmortizedEncoder(StreamingEncoder):
         how = self.config.schedule.relaxation_at(self._step) if self.training else None
         skip = self.skip and not self.training
         x_BSD = self.dropout(self.input(x_BSF))
-        arbitrators, memories, traced, spent, full = [], [], [], 0.0, 0.0
+        arbitrators, memories, traced = [], [], []
         remaining = iter(zip(self.blocks, state.blocks, strict=True))
         for arbitrator, arbitrator_state in zip(self.arbitrators, state.arbitrators, strict=True):
             heard = x_BSF if not arbitrators else x_BSD
@@ -221,15 +213,31 @@ class AmortizedEncoder(StreamingEncoder):
             traced += toggles
             for block_toggles in toggles:
                 block, memory = next(remaining)
-                spent = spent + block.cost(block_toggles, memory)
-                full = full + block.full_cost(x_BSD.shape[1], memory)
                 x_BSD, memory = block(x_BSD, block_toggles, memory, skip)
                 memories.append(memory)
         h_BSD = self.output(self.final_norm(x_BSD))
+        spent_BS, full_BS = self._costs(traced, state.blocks)
         state = AmortizedState(
             tuple(memories),
             tuple(arbitrators),
-            state.spent_B1 + spent.detach().double().sum(1, keepdim=True),
-            state.full_B1 + full.double().sum(1, keepdim=True),
+            state.spent_B1 + spent_BS.detach().double().sum(1, keepdim=True),
+            state.full_B1 + full_BS.double().sum(1, keepdim=True),
         )
-        return h_BSD, state, spent / full, traced
+        return h_BSD, state, spent_BS / full_BS, traced
+
+    def _costs(
+        self, traced: Sequence[Toggles], memories: Sequence[GatedAttentionState]
+    ) -> tuple[Tensor, Tensor]:
+        """Multiplications (B, S) of each frame in all blocks: expected, and of full work.
+
+        All blocks at once: in a stream of small pieces the counting must not cost what it saves.
+        """
+        attention, feedforward = self.blocks[0].attention, self.blocks[0].feedforward
+        query_ZBHS = torch.stack([t.query_BSH for t in traced]).transpose(2, 3)
+        key_ZBHS = torch.stack([t.key_BSH for t in traced]).transpose(2, 3)
+        keep_ZBHN = torch.cat([torch.stack([m.keep_BHL for m in memories]), key_ZBHS], dim=3)
+        spent_BS = attention.cost(query_ZBHS, keep_ZBHN)
+        feedforwards_BS = torch.stack([t.feedforward_BS for t in traced]).sum(dim=0)
+        spent_BS = spent_BS + feedforward.multiplications * feedforwards_BS
+        full_BS = attention.full_cost(query_ZBHS.shape[3], memories[0].count_B1)
+        return spent_BS, len(traced) * (full_BS + feedforward.multiplications)

@@ -103,7 +103,9 @@ def test_the_cost_is_what_counting_pairs_gives(frames, left, seed):
     torch.manual_seed(seed)
     attention = GatedAttention(8, 2, left)
     toggles = some_toggles(1, frames, 0.6)
-    cost_S = attention.cost(toggles, attention.initial_state(1, torch.device("cpu")))[0]
+    before = attention.initial_state(1, torch.device("cpu")).keep_BHL
+    keep_BHN = torch.cat([before, toggles.key_BSH.transpose(1, 2)], dim=2)
+    cost_S = attention.cost(toggles.query_BSH.transpose(1, 2)[None], keep_BHN[None])[0]
     for i in range(frames):
         expected = 0
         for h in range(2):
@@ -138,7 +140,8 @@ def test_the_full_cost_is_what_the_profiler_counts():
         block(x_BSD, toggles, state, False)
     kinds = ("aten::addmm", "aten::mm", "aten::bmm")
     counted = sum(event.flops for event in profile.key_averages() if event.key in kinds)
-    assert counted == 2 * block.full_cost(1, state).item()
+    full = block.attention.full_cost(1, state.count_B1) + block.feedforward.multiplications
+    assert counted == 2 * full.item()
 
 
 @torch.no_grad()
@@ -149,9 +152,9 @@ def test_a_stream_knows_its_work_whatever_the_pieces():
     for piece_BTF in x_BTF.split([2, 14, 8, 16], dim=1):
         _, state = encoder.step(piece_BTF, state)
     _, _, cost_BS = encoder(x_BTF, torch.tensor([40, 40]), with_cost=True)
-    full_S = sum(
-        b.full_cost(20, b.attention.initial_state(1, x_BTF.device)) for b in encoder.blocks
-    )
+    block = encoder.blocks[0]
+    full_S = block.attention.full_cost(20, torch.zeros(1, 1)) + block.feedforward.multiplications
+    full_S = SMALL["layers"] * full_S
     spent, full = encoder.work(state)
     assert full == pytest.approx(2 * full_S.sum().item())
     assert spent == pytest.approx((cost_BS * full_S).sum().item(), rel=1e-6)
