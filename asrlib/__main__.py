@@ -27,6 +27,7 @@ COMMANDS = {
     "decode": "stage 5: streaming decoding of a test set",
     "score": "stage 6: WER with intervals, alignments, latency, cost",
     "compare": "paired comparison of two decoded systems",
+    "mixtures": "stage 7: test sets of overlapping talkers",
     "results": "regenerate a recipe's RESULTS.md from what lies in exp/",
     "transcribe": "text, and words with times, of any audio file; live too",
     "bench": "throughput: features, training, streaming real-time factor",
@@ -42,7 +43,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        return importlib.import_module(f"asrlib.cli.{name}").command
+        return importlib.import_module(f"asrlib.cli.{name.replace('-', '_')}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
