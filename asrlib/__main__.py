@@ -28,6 +28,7 @@ COMMANDS = {
     "score": "stage 6: WER with intervals, alignments, latency, cost",
     "compare": "paired comparison of two decoded systems",
     "mixtures": "stage 7: test sets of overlapping talkers",
+    "score-meetings": "stage 7: ORC-WER, cpWER, turn counts, pointing latencies of mixtures",
     "results": "regenerate a recipe's RESULTS.md from what lies in exp/",
     "transcribe": "text, and words with times, of any audio file; live too",
     "bench": "throughput: features, training, streaming real-time factor",

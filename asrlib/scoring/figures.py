@@ -11,8 +11,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-_COLOURS = ("#1f6f8b", "#e08e45", "#6a994e", "#a23e48", "#7b6ba8", "#5b6b7b")
-_STYLE = {
+COLOURS = ("#1f6f8b", "#e08e45", "#6a994e", "#a23e48", "#7b6ba8", "#5b6b7b")
+STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
     "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
@@ -26,7 +26,7 @@ _STYLE = {
     "xtick.color": "#5b6b7b",
     "ytick.color": "#5b6b7b",
     "legend.frameon": False,
-    "axes.prop_cycle": matplotlib.cycler(color=_COLOURS),
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
 }
 
 
@@ -41,7 +41,7 @@ def error_bars(
         labels: names of the clusters, from the top.
         series: name -> (value, [low, high] or None) of each label; None where there is none.
     """
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"bars {xlabel} {labels}"}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"bars {xlabel} {labels}"}):
         height = 0.9 + len(labels) * (0.16 + 0.2 * len(series))
         canvas = Canvas(figsize=(8.4, height), layout="constrained")
         axes = canvas.subplots()
@@ -67,15 +67,15 @@ def error_bars(
         axes.grid(visible=False, axis="y")
         if len(series) > 1:
             axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-        return _svg(canvas)
+        return svg_text(canvas)
 
 
 def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xlabel: str) -> str:
     """Line charts side by side: panel title -> line name -> (x, y) points."""
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"curves {list(panels)}"}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"curves {list(panels)}"}):
         canvas = Canvas(figsize=(4.6 * len(panels), 3.2), layout="constrained")
         names = sorted({name for lines in panels.values() for name in lines})
-        colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
+        colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
         for axes, (title, lines) in zip(
             canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
@@ -85,7 +85,7 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xl
             axes.set_xlabel(xlabel)
             _fit(axes, [y for points in lines.values() for _, y in points])
             axes.legend(fontsize=9)
-        return _svg(canvas)
+        return svg_text(canvas)
 
 
 def _fit(axes: Axes, values: Sequence[float]) -> None:
@@ -98,7 +98,7 @@ def _fit(axes: Axes, values: Sequence[float]) -> None:
 
 def histograms(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """Step histograms side by side: panel title -> series -> summary of `latency.summarise`."""
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"histograms {list(panels)}"}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"histograms {list(panels)}"}):
         canvas = Canvas(figsize=(4.6 * len(panels), 3.2), layout="constrained")
         for axes, (title, series) in zip(
             canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
@@ -119,7 +119,7 @@ def histograms(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
             axes.set_xlabel("milliseconds")
             axes.set_ylabel("share, %")
             axes.legend(fontsize=9)
-        return _svg(canvas)
+        return svg_text(canvas)
 
 
 def _tails(edges: Sequence[float], counts: Sequence[int]) -> tuple[float, float]:
@@ -135,7 +135,8 @@ def _tails(edges: Sequence[float], counts: Sequence[int]) -> tuple[float, float]
     return low, high
 
 
-def _svg(canvas: Canvas) -> str:
+def svg_text(canvas: Canvas) -> str:
+    """The drawing as an <svg> element: the same drawing, the same bytes."""
     buffer = io.StringIO()
     canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Type": None})
     text = buffer.getvalue()

@@ -146,9 +146,18 @@ def test_a_giant_stands_alone():
 
 
 def test_too_dense_mixtures_are_left_out(cuts, format):
-    least = training_set(cuts, format, frames_per_output=30)
-    plans = [plan for batch in least.plan_epoch(1, 0) for plan in batch]
-    assert 0 < len(plans) < 12
+    every = 40
+    kept = training_set(cuts, format, frames_per_output=every).plan_epoch(1, 0)
+    enough = [
+        name
+        for batch in training_set(cuts, format).batches(1, 0)
+        for name, frames, labels in zip(
+            batch.ids, batch.x_lengths_B, batch.token_lengths_BN.amax(dim=1), strict=True
+        )
+        if frames // every - 2 >= labels
+    ]
+    assert 0 < len(enough) < 12
+    assert sorted(plan.id for batch in kept for plan in batch) == sorted(enough)
 
 
 def test_dev_batches_hold_every_stored_mixture(cuts, format, tmp_path):
