@@ -14,15 +14,15 @@ from typing import Any
 from asrlib import __version__
 from asrlib.errors import DataError
 from asrlib.scoring import figures
+from asrlib.scoring.cells import DASH, interval, number, quantiles
 from asrlib.scoring.collect import Run, collect_runs, of_set, representatives, systems
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.document import Block, Code, Document, Figure, Section, Table, Text, Verbatim
 from asrlib.scoring.meanings import MEANINGS
 from asrlib.scoring.records import read_json
 from asrlib.scoring.score import ScoreConfig
+from asrlib.scoring.talkers_results import collect_meetings, talkers_sections
 from asrlib.scoring.training_log import Curve, read_curves, run_facts
-
-DASH = "–"
 
 
 def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
@@ -35,21 +35,24 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
         DataError: nothing was scored yet.
     """
     runs = collect_runs(recipe_dir / "exp")
-    if not runs:
+    meetings = collect_meetings(recipe_dir / "exp")
+    if not runs and not meetings:
         raise DataError(f"{recipe_dir}/exp: holds no scores.json", "run the score stage (6) first")
     name = f"egs/{recipe_dir.resolve().name}"
-    names = sorted({r.name for r in runs})
+    names = sorted({r.name for r in (*runs, *meetings)})
     curves = {n: read_curves(recipe_dir / "exp" / n) for n in names}
     sections: list[Section] = []
     for test_set in sorted({r.test_set for r in runs}):
         sections.extend(_set_sections(of_set(runs, test_set), test_set, config))
+    sections.extend(talkers_sections(meetings, name))
     sections.extend(_training(curves))
     sections.extend(_speed(recipe_dir / "exp" / "bench"))
-    sections.append(_made_on(runs))
-    sections.append(_commands(name, runs))
-    sections.append(
-        Section("How to read the columns", (Table(("column", "meaning"), MEANINGS, 2),))
-    )
+    if runs:
+        sections.append(_made_on(runs))
+        sections.append(_commands(name, runs))
+        sections.append(
+            Section("How to read the columns", (Table(("column", "meaning"), MEANINGS, 2),))
+        )
     notes = recipe_dir / "NOTES.md"
     if notes.exists():
         sections.append(Section("Notes", (Verbatim(notes.read_text(encoding="utf-8")),)))
@@ -122,8 +125,8 @@ def _run_row(run: Run) -> tuple[str, ...]:
         str(wer["substitutions"]),
         number(scores["cer"]["percent"], 2),
         number(100 * scores["wrong_utterances"] / scores["utterances"], 1),
-        _quantiles(latency.get("symbol_delay_ms")),
-        _quantiles(latency.get("finalisation_ms")),
+        quantiles(latency.get("symbol_delay_ms")),
+        quantiles(latency.get("finalisation_ms")),
         number(cost.get("real_time_factor"), 3),
         number(flops and flops / 1e9, 2),
         number(cost.get("peak_memory_mb"), 0),
@@ -134,20 +137,6 @@ def _params(run: Run) -> str:
     parameters = run.scores["cost"]["parameters"] or {}
     used = [parameters[k] for k in ("encoder", "predictor", "joiner") if k in parameters]
     return number(sum(used) / 1e6 if used else None, 2)
-
-
-def number(value: float | None, digits: int) -> str:
-    """A figure, or a dash where there is none."""
-    return DASH if value is None else f"{value:,.{digits}f}"
-
-
-def interval(ends: Sequence[float] | None, digits: int = 2, sign: str = "") -> str:
-    """`[low, high]`, or a dash where there is none."""
-    return f"[{ends[0]:{sign}.{digits}f}, {ends[1]:{sign}.{digits}f}]" if ends else DASH
-
-
-def _quantiles(summary: Mapping[str, Any] | None) -> str:
-    return f"{summary['p50']:.0f} / {summary['p90']:.0f}" if summary else DASH
 
 
 def _comparisons(runs: Sequence[Run], config: ScoreConfig) -> Table | None:

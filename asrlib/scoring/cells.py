@@ -1,0 +1,23 @@
+"""Figures as the cells of a results table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DASH = "–"
+
+
+def number(value: float | None, digits: int) -> str:
+    """A figure, or a dash where there is none."""
+    return DASH if value is None else f"{value:,.{digits}f}"
+
+
+def interval(ends: Sequence[float] | None, digits: int = 2, sign: str = "") -> str:
+    """`[low, high]`, or a dash where there is none."""
+    return f"[{ends[0]:{sign}.{digits}f}, {ends[1]:{sign}.{digits}f}]" if ends else DASH
+
+
+def quantiles(summary: Mapping[str, Any] | None) -> str:
+    """Median and 90th percentile of `latency.summarise`, or a dash where there is none."""
+    return f"{summary['p50']:.0f} / {summary['p90']:.0f}" if summary else DASH
