@@ -154,6 +154,17 @@ def write_set(
         write_truth(temp, stored)
 
 
+def write_cut_set(
+    directory: Path,
+    cuts: Sequence[MonoCut],
+    write_truth: Callable[[Path, Sequence[MonoCut]], None],
+) -> None:
+    """Write a set whose audio exists already, such as recordings of real overlap."""
+    with atomic_dir(directory) as temp:
+        write_cuts(temp / "cuts.jsonl.gz", cuts)
+        write_truth(temp, cuts)
+
+
 def _stored(cut: Cut, path: Path, num_samples: int, plan: Mixture) -> MonoCut:
     rate = cut.sampling_rate
     source = AudioSource(type="file", channels=[0], source=str(path))
