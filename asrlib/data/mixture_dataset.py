@@ -25,7 +25,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from asrlib.data.augment import AugmentConfig, SpecMasks, derive_seed, seeded
 from asrlib.data.dataset import PADDING
-from asrlib.data.mixtures import NUM_CHANNELS, Mixture, MixtureConfig, MixturePlanner, render
+from asrlib.data.mixing import Mixer
+from asrlib.data.mixtures import NUM_CHANNELS, Mixture, MixtureConfig, MixturePlanner
 from asrlib.data.sampler import DataConfig
 from asrlib.errors import DataError
 from asrlib.features.extract import audio_reader, load_cut_audio
@@ -88,14 +89,15 @@ class MixtureTrainingSet:
         augment: AugmentConfig,
         frames_per_output: int = 1,
     ) -> None:
-        self.cuts = {cut.id: cut for cut in cuts}
+        cuts = list(cuts)
         self.config, self.format, self.data, self.augment = config, format, data, augment
         self.frames_per_output = frames_per_output
-        for cut in self.cuts.values():
+        for cut in cuts:
             _check_rate(cut, format.fbank)
-        self.planner = MixturePlanner(self.cuts.values(), config, "training set")
+        self.planner = MixturePlanner(cuts, config, "training set")
+        self.mixer = Mixer(cuts, config)
         encode = format.tokenizer.encode
-        self._num_tokens = {c.id: len(encode(c.supervisions[0].text)) for c in self.cuts.values()}
+        self._num_tokens = {c.id: len(encode(c.supervisions[0].text)) for c in cuts}
 
     def plan_epoch(self, seed: int, epoch: int) -> list[list[Mixture]]:
         """The plans of an epoch's batches, in order; no audio is read."""
@@ -139,7 +141,7 @@ class MixtureTrainingSet:
         """
         numbered = enumerate(self.plan_epoch(seed, epoch))
         loader = DataLoader(
-            _Mixer(self, seed, epoch),
+            _TrainingMixtures(self, seed, epoch),
             batch_size=None,
             sampler=islice(numbered, start_batch, None),
             num_workers=num_workers,
@@ -197,7 +199,7 @@ def bounded_batches(sizes: Mapping[int, tuple[int, int]], data: DataConfig) -> l
     return batches
 
 
-class _Mixer(Dataset):
+class _TrainingMixtures(Dataset):
     """Mixes, extracts and augments a numbered batch of plans."""
 
     def __init__(self, source: MixtureTrainingSet, seed: int, epoch: int) -> None:
@@ -212,7 +214,7 @@ class _Mixer(Dataset):
         examples = []
         with seeded(derive_seed(self._seed, self._epoch, index)):
             for plan in plans:
-                cut, samples_N = render(plan, source.cuts, source.config)
+                cut, samples_N = source.mixer.render(plan)
                 x_TF = extractor(torch.from_numpy(samples_N))
                 x_TF = self._masks(x_TF) if self._masks is not None else x_TF
                 examples.append(_example(cut, x_TF, source.format))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,13 +24,12 @@ from lhotse.utils import fastcopy
 from tqdm import tqdm
 
 from asrlib.data.manifests import write_cuts
+from asrlib.data.mixing import Mixer
 from asrlib.data.mixtures import (
     Mixture,
-    MixtureConfig,
     MixturePlanner,
     Voice,
     overlap_ratio,
-    render,
 )
 from asrlib.errors import ConfigError, DataError
 from asrlib.files import atomic_dir
@@ -127,14 +126,13 @@ def _legal(voices: Sequence[Voice], spans: Sequence[tuple[float, float]]) -> boo
 def write_set(
     directory: Path,
     plans: Sequence[Mixture],
-    cuts: Mapping[str, MonoCut],
-    config: MixtureConfig,
+    mixer: Mixer,
     write_truth: Callable[[Path, Sequence[MonoCut]], None],
 ) -> None:
     """Mix and write a set; it appears whole, in place of an older one.
 
     Args:
-        cuts: the utterances by id.
+        mixer: of the set's utterances.
         write_truth: writes the lists of turns (`asrlib.scoring.truth`, a floor above).
 
     Raises:
@@ -144,7 +142,7 @@ def write_set(
         (temp / "flac").mkdir()
         stored = []
         for plan in tqdm(plans, desc=f"mix {directory.name}", unit="mixture", disable=None):
-            cut, samples_N = render(plan, cuts, config)
+            cut, samples_N = mixer.render(plan)
             soundfile.write(temp / "flac" / f"{plan.id}.flac", samples_N, cut.sampling_rate)
             path = directory.resolve() / "flac" / f"{plan.id}.flac"
             stored.append(_stored(cut, path, len(samples_N), plan))

@@ -1,7 +1,7 @@
-"""Mixtures of talkers: planned by a seed, made by lhotse.
+"""Mixtures of talkers, planned by a seed.
 
 A plan (`Mixture`) says which utterance starts when, how loud, and on which output channel; it is
-small and reads no audio. `mixture_cut` makes the lhotse cut of a plan, `render` its audio.
+small and reads no audio. `asrlib.data.mixing.Mixer` makes the lhotse cut and the audio of a plan.
 Everything about a mixture follows from its seed, its configuration and the utterances, in any
 process.
 
@@ -13,26 +13,19 @@ more), and that a turn lasts from its first word to its last where word times ar
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from lhotse import MonoCut
-from lhotse.augmentation import ReverbWithImpulseResponse
-from lhotse.cut import Cut
-from lhotse.utils import fastcopy
 
 from asrlib.config import configclass
-from asrlib.data.augment import derive_seed, seeded
 from asrlib.errors import ConfigError, DataError
-from asrlib.features.extract import audio_reader
 
 NUM_CHANNELS = 2
 Assignment = Literal["paper", "first_free"]
@@ -49,6 +42,7 @@ class MixtureConfig:
         level_db: dB; levels against the first turn are U[-level_db, level_db].
         min_gap, max_pause, edge, max_duration, max_t60: seconds.
         pause_probability, reverb_probability: 0 to 1.
+        impulse_responses: lhotse's recording manifest of a given set, in place of random rooms.
         per_epoch: training mixtures in an epoch; 0 for as many as use every utterance once.
         sets, conditions, per_condition, seed: of the sets on disk.
     """
@@ -63,6 +57,7 @@ class MixtureConfig:
     max_duration: float = 30.0
     reverb_probability: float = 0.5
     max_t60: float = 0.5
+    impulse_responses: str = ""
     assignment: Assignment = "paper"
     per_epoch: int = 0
     sets: tuple[str, ...] = ("dev", "test")
@@ -310,94 +305,3 @@ def _voice(cut: MonoCut) -> Voice:
     start, end = (words[0].start, words[-1].end) if words else (0.0, cut.duration)
     start, end = round(max(0.0, start), 3), round(min(end, cut.duration), 3)
     return Voice(cut.id, supervision.speaker, start, round(end - start, 3), cut.duration)
-
-
-def mixture_cut(mixture: Mixture, cuts: Mapping[str, MonoCut], config: MixtureConfig) -> Cut:
-    """The lhotse cut of a plan: audio is mixed when it is loaded.
-
-    Its supervisions are the turns, from first word to last, each with its `text`, `speaker`, word
-    alignment where known and `custom["talker_channel"]`.
-
-    Args:
-        cuts: the utterances by id.
-
-    Raises:
-        DataError: an utterance of the plan is not among `cuts`.
-    """
-    mixed: Cut | None = None
-    for index, turn in enumerate(mixture.turns):
-        try:
-            track = _track(mixture, index, cuts[turn.cut], config)
-        except KeyError:
-            raise DataError(
-                f"mixture {mixture.id}: no cut {turn.cut}", "make the mixtures again with --force"
-            ) from None
-        if mixed is None:  # pad puts the first turn where it belongs and sets the length
-            head = track.pad(duration=track.duration + turn.offset, direction="left")
-            mixed = head if turn.offset > 0 else track
-        else:
-            mixed = mixed.mix(
-                track, offset_other_by=turn.offset, snr=-turn.level_db, allow_padding=True
-            )
-    return mixed.pad(duration=mixture.duration).with_id(mixture.id)
-
-
-def _track(mixture: Mixture, index: int, cut: MonoCut, config: MixtureConfig) -> MonoCut:
-    turn = mixture.turns[index]
-    supervision = cut.supervisions[0]
-    # lhotse moves a supervision when it mixes, but not its alignment.
-    alignment = {
-        kind: [item.with_offset(turn.offset) for item in items]
-        for kind, items in (supervision.alignment or {}).items()
-    }
-    supervision = fastcopy(
-        supervision,
-        alignment=alignment or None,
-        id=f"{mixture.id}-{index}",
-        start=turn.start - turn.offset,
-        duration=turn.end - turn.start,
-        custom={"talker_channel": turn.channel},
-    )
-    recording = cut.recording
-    if mixture.room_seed is not None:
-        # One room, one place a talker; made anew here, for the generator counts its calls.
-        place = derive_seed(mixture.room_seed, turn.speaker)
-        room = {"room_seed": mixture.room_seed, "source_seed": place, "max_T60": config.max_t60}
-        reverb = ReverbWithImpulseResponse(rir_generator={"sr": cut.sampling_rate, **room})
-        recording = fastcopy(recording, transforms=[*(recording.transforms or ()), reverb])
-    return fastcopy(cut, supervisions=[supervision], features=None, recording=recording)
-
-
-def render(
-    mixture: Mixture, cuts: Mapping[str, MonoCut], config: MixtureConfig
-) -> tuple[Cut, np.ndarray]:
-    """The cut of a plan, and its samples (N,), float32, turned down where the sum would clip.
-
-    The same plan gives the same samples every time. lhotse's room generator also draws from
-    torch's global state, and writes reflections that fall together in the order in which its
-    threads come: so that state is seeded here, and one thread works.
-
-    Raises:
-        DataError: an utterance is missing or its file cannot be read; names the mixture.
-    """
-    cut = mixture_cut(mixture, cuts, config)
-    try:
-        with seeded(mixture.room_seed or 0), _one_thread(), audio_reader():
-            samples_N: np.ndarray = cut.load_audio()[0].astype(np.float32)
-    except Exception as e:  # lhotse passes on whatever its audio backends raise
-        raise DataError(
-            f"mixture {cut.id}: cannot be read: {str(e).splitlines()[0]}",
-            "restore the file, or run stage 1 again to quarantine it",
-        ) from e
-    peak = float(np.abs(samples_N).max(initial=0.0))
-    return cut, samples_N if peak <= 1.0 else samples_N * np.float32(0.999 / peak)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -18,7 +18,8 @@ MEANINGS: tuple[tuple[str, str], ...] = (
         "ORC-WER, cpWER, tcpWER %",
         "By meeteval, errors summed over the mixtures. ORC: every true turn goes to the output "
         "channel that suits it best. cp: every output stream goes to the speaker that suits it "
-        "best. tcp: as cp, but words match only near their time.",
+        "best, so that a channel with several people on it errs even when every word is right: "
+        "it takes known speakers. tcp: as cp, but words match only near their time.",
     ),
     (
         "turns %, > 2 turns %",

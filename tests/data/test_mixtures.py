@@ -10,17 +10,17 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from lhotse import Recording, RecordingSet
 from lhotse.utils import fastcopy
 from mixture_fakes import talkers_cuts
 
+from asrlib.data.mixing import Mixer
 from asrlib.data.mixtures import (
     MixtureConfig,
     MixturePlanner,
     assign_channels,
     digest,
-    mixture_cut,
     overlap_ratio,
-    render,
 )
 from asrlib.errors import ConfigError, DataError
 
@@ -114,11 +114,12 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 sys.path.insert(0, sys.argv[3])
 from lhotse import CutSet
-from asrlib.data.mixtures import MixtureConfig, MixturePlanner, digest, render
+from asrlib.data.mixtures import MixtureConfig, MixturePlanner, digest
+from asrlib.data.mixing import Mixer
 cuts = {c.id: c for c in CutSet.from_file(sys.argv[1])}
 config = MixtureConfig(reverb_probability=1.0)
 plan = MixturePlanner(cuts.values(), config).random("m", 1, 5)
-audio = render(plan, cuts, config)[1]
+audio = Mixer(cuts.values(), config).render(plan)[1]
 print(digest([plan]), hashlib.sha256(audio.tobytes()).hexdigest())
 """
 
@@ -130,7 +131,7 @@ def test_another_process_makes_the_same_manifest_and_samples(cuts, tmp_path, rep
     config = replace(CONFIG, reverb_probability=1.0)
     plan = MixturePlanner(cuts.values(), config).random("m", 1, 5)
     assert plan.room_seed is not None
-    samples_N = render(plan, cuts, config)[1]
+    samples_N = Mixer(cuts.values(), config).render(plan)[1]
     command = [sys.executable, "-c", _OTHER_PROCESS, tmp_path / "cuts.jsonl.gz", repo, repo]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert output.split() == [digest([plan]), hashlib.sha256(samples_N.tobytes()).hexdigest()]
@@ -139,7 +140,7 @@ def test_another_process_makes_the_same_manifest_and_samples(cuts, tmp_path, rep
 def test_samples_are_the_sum_of_the_turns(cuts):
     planner = MixturePlanner(cuts.values(), replace(DRY, turns=(3, 3)))
     plan = planner.random("m", 4)
-    _, mixed_N = render(plan, cuts, DRY)
+    _, mixed_N = Mixer(cuts.values(), DRY).render(plan)
     total_N = np.zeros(len(mixed_N))
     energies = []
     for turn in plan.turns:
@@ -157,7 +158,7 @@ def test_turns_and_words_stand_where_they_are_heard(cuts):
     planner = MixturePlanner(cuts.values(), DRY)
     for seed in range(20):
         plan = planner.random("m", seed)
-        cut = mixture_cut(plan, cuts, DRY)
+        cut = Mixer(cuts.values(), DRY).cut(plan)
         assert cut.duration == pytest.approx(plan.duration, abs=1e-3)
         supervisions = sorted(cut.supervisions, key=lambda s: s.start)
         assert [s.custom["talker_channel"] for s in supervisions] == [t.channel for t in plan.turns]
@@ -173,8 +174,8 @@ def test_turns_and_words_stand_where_they_are_heard(cuts):
 
 def test_a_room_changes_the_samples_not_the_turns(cuts):
     plan = replace(MixturePlanner(cuts.values(), DRY).random("m", 4), room_seed=None)
-    dry_cut, dry_N = render(plan, cuts, DRY)
-    wet_cut, wet_N = render(replace(plan, room_seed=7), cuts, DRY)
+    dry_cut, dry_N = Mixer(cuts.values(), DRY).render(plan)
+    wet_cut, wet_N = Mixer(cuts.values(), DRY).render(replace(plan, room_seed=7))
     assert dry_N.shape == wet_N.shape
     assert not np.allclose(dry_N, wet_N, atol=1e-3)
     assert [s.start for s in dry_cut.supervisions] == [s.start for s in wet_cut.supervisions]
@@ -189,7 +190,7 @@ def test_a_loud_sum_does_not_clip(tmp_path):
     config = replace(DRY, turns=(2, 2), pause_probability=0.0, level_db=0.0)
     plan = MixturePlanner(cuts.values(), config).random("m", 0)
     assert plan.overlap_ratio() > 0
-    assert 0.9 < np.abs(render(plan, cuts, config)[1]).max() <= 1.0
+    assert 0.9 < np.abs(Mixer(cuts.values(), config).render(plan)[1]).max() <= 1.0
 
 
 def test_one_speaker_only(cuts):
@@ -210,7 +211,7 @@ def test_bad_utterances_are_named(cuts):
         MixturePlanner(cuts.values(), replace(CONFIG, max_duration=1.0))
     plan = MixturePlanner(cuts.values(), CONFIG).random("m9", 1)
     with pytest.raises(DataError, match="mixture m9: no cut"):
-        render(plan, {}, CONFIG)
+        Mixer([], CONFIG).render(plan)
 
 
 def test_a_lost_file_is_named(tmp_path):
@@ -219,7 +220,7 @@ def test_a_lost_file_is_named(tmp_path):
     for path in (tmp_path / "lost").iterdir():
         path.unlink()
     with pytest.raises(DataError, match="mixture m3: cannot be read"):
-        render(plan, cuts, DRY)
+        Mixer(cuts.values(), DRY).render(plan)
 
 
 @pytest.mark.parametrize(
@@ -236,3 +237,32 @@ def test_a_lost_file_is_named(tmp_path):
 def test_bad_values_are_named(values):
     with pytest.raises(ConfigError, match="mixtures"):
         MixtureConfig(**values)
+
+
+def test_a_given_set_of_rooms(cuts, tmp_path):
+    impulse_N = np.zeros(1600)
+    impulse_N[[0, 800]] = 0.8, 0.4  # the sound, and one echo after 50 ms
+    soundfile.write(tmp_path / "echo.wav", impulse_N, 16000, subtype="FLOAT")
+    manifest = tmp_path / "rooms.jsonl.gz"
+    RecordingSet.from_recordings([Recording.from_file(tmp_path / "echo.wav")]).to_file(manifest)
+    config = replace(DRY, turns=(1, 1), reverb_probability=1.0, impulse_responses=str(manifest))
+    plan = MixturePlanner(cuts.values(), config).random("m", 1)
+    wet_N = Mixer(cuts.values(), config).render(plan)[1]
+    dry_N = Mixer(cuts.values(), config).render(replace(plan, room_seed=None))[1]
+    echo_N = dry_N.copy()
+    echo_N[800:] += 0.5 * dry_N[:-800]
+    echo_N *= np.sqrt(np.sum(wet_N**2) / np.sum(echo_N**2))
+    used = slice(800, len(dry_N) - 800)
+    np.testing.assert_allclose(wet_N[used], echo_N[used], atol=1e-3)
+
+
+def test_bad_sets_of_rooms_are_named(cuts, tmp_path):
+    config = replace(CONFIG, impulse_responses=str(tmp_path / "none.jsonl.gz"))
+    with pytest.raises(DataError, match=r"none\.jsonl\.gz: no manifest of impulse responses"):
+        Mixer(cuts.values(), config)
+    soundfile.write(tmp_path / "echo.wav", np.ones(80), 8000)
+    manifest = tmp_path / "rooms.jsonl.gz"
+    RecordingSet.from_recordings([Recording.from_file(tmp_path / "echo.wav")]).to_file(manifest)
+    config = replace(CONFIG, impulse_responses=str(manifest))
+    with pytest.raises(DataError, match=r"echo is not at \[16000\] Hz"):
+        Mixer(cuts.values(), config)
