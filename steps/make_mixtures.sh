@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Stage 7, first part: test sets of overlapping talkers, from data/dev and data/test, or by the
-# recipe's own local/mixtures.py from real recordings.
+# Stage 7, first part: test sets of overlapping talkers, mixed from data/dev and data/test, or taken
+# from real recordings by the recipe's own local/mixtures.py.
 #
 # Options:
 #   --recipe-dir DIR    the recipe, e.g. egs/mini
@@ -19,6 +19,6 @@ force=false
 recipe=${recipe:-$(basename "$(realpath "$recipe_dir")")}
 own=$(dirname "${BASH_SOURCE[0]}")/../egs/$recipe/local/mixtures.py
 if [[ -f $own ]]; then
-  python "$own" --recipe-dir "$recipe_dir" "${overrides[@]}"
+  exec python "$own" "${stage_options[@]}"
 fi
 exec python -m asrlib mixtures "${stage_options[@]}"

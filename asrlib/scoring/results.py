@@ -14,7 +14,7 @@ from typing import Any
 from asrlib import __version__
 from asrlib.errors import DataError
 from asrlib.scoring import figures
-from asrlib.scoring.cells import DASH, interval, number, quantiles
+from asrlib.scoring.cells import COMPARISON, DASH, comparison_cells, interval, number, quantiles
 from asrlib.scoring.collect import Run, collect_runs, of_set, representatives, systems
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.document import Block, Code, Document, Figure, Section, Table, Text, Verbatim
@@ -44,7 +44,7 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
     sections: list[Section] = []
     for test_set in sorted({r.test_set for r in runs}):
         sections.extend(_set_sections(of_set(runs, test_set), test_set, config))
-    sections.extend(talkers_sections(meetings, name))
+    sections.extend(talkers_sections(meetings, name, config))
     sections.extend(_training(curves))
     sections.extend(_speed(recipe_dir / "exp" / "bench"))
     if runs:
@@ -151,20 +151,8 @@ def _comparisons(runs: Sequence[Run], config: ScoreConfig) -> Table | None:
                 [r.directory for r in grouped[b, search]],
                 config.resampling,
             )
-            ends = result.interval and result.interval.percent()
-            relative = None if result.relative is None else 100 * result.relative
-            rows.append(
-                (
-                    f"{b} against {a}",
-                    search,
-                    f"{100 * result.difference:+.2f}",
-                    interval(ends, sign="+"),
-                    DASH if relative is None else f"{relative:+.1f}",
-                    f"{result.improvement:.3f}",
-                    f"{result.p_value:.4f}",
-                )
-            )
-    header = ("systems", "search", "WER difference", "interval", "relative %", "P(better)", "p")
+            rows.append((f"{b} against {a}", search, *comparison_cells(result)))
+    header = ("systems", "search", "WER difference", *COMPARISON)
     return Table(header, tuple(rows), 2) if rows else None
 
 

@@ -144,7 +144,9 @@ def read_scores(path: Path) -> dict[str, Any]:
     """
     again = "score again with --force"
     scores = read_json(path, again)
-    lacking = [key for key in ("all", "conditions", "resampling", "cost") if key not in scores]
+    lacking = [
+        key for key in ("all", "conditions", "sessions", "resampling", "cost") if key not in scores
+    ]
     if lacking:
         raise DataError(f"{path}: holds no {', '.join(lacking)}", again)
     return scores

@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asrlib.scoring.cells import DASH, interval, number, quantiles
+from asrlib.errors import DataError
+from asrlib.scoring.bootstrap import compare_speakers
+from asrlib.scoring.cells import (
+    COMPARISON,
+    DASH,
+    comparison_cells,
+    interval,
+    number,
+    quantiles,
+)
 from asrlib.scoring.document import Block, Code, Figure, Section, Table, Text
+from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.score_meetings import SCORES_FILE, read_scores
+from asrlib.scoring.wer import ErrorRate
 
 _PICTURES = 2  # of the first system; the others lie beside their scores
 
@@ -60,12 +71,18 @@ def collect_meetings(exp: Path) -> list[MeetingRun]:
     return sorted(runs, key=lambda r: (r.test_set, r.name, r.search))
 
 
-def talkers_sections(runs: Sequence[MeetingRun], recipe: str) -> list[Section]:
-    """Tables over all mixtures and by condition, for each test set; none without runs."""
+def talkers_sections(runs: Sequence[MeetingRun], recipe: str, config: ScoreConfig) -> list[Section]:
+    """Tables over all mixtures and by condition, for each test set; none without runs.
+
+    Raises:
+        DataError: two systems to compare were scored on different mixtures.
+    """
     sections = []
     for test_set in dict.fromkeys(r.test_set for r in runs):
         own = [r for r in runs if r.test_set == test_set]
         blocks: list[Block] = [Text(_size(own[0])), _main_table(own), _by_condition(own)]
+        comparisons = _comparisons(own, config)
+        blocks += [comparisons] if comparisons else []
         blocks += _pictures(own[0])
         sections.append(Section(f"Two talkers: {test_set}", tuple(blocks)))
     if sections:
@@ -119,6 +136,34 @@ def _row(run: MeetingRun) -> tuple[str, ...]:
         number(end and end["mean"], 0),
         number(run.scores["cost"].get("real_time_factor"), 3),
     )
+
+
+def _comparisons(runs: Sequence[MeetingRun], config: ScoreConfig) -> Table | None:
+    """ORC-WER of the pairs of `score.pairs`, both systems on the same resampled mixtures."""
+    errors = {(r.name, r.search): _session_errors(r) for r in runs}
+    rows = []
+    for search in sorted({r.search for r in runs}):
+        for a, b in config.pairs:
+            one, two = errors.get((a, search)), errors.get((b, search))
+            if one is None or two is None:
+                continue
+            if set(one) != set(two):
+                raise DataError(
+                    f"{a} and {b}, {search}: scored on different mixtures",
+                    "decode and score both again with --force",
+                )
+            result = compare_speakers(one, two, config.resampling)
+            rows.append((f"{b} against {a}", search, *comparison_cells(result)))
+    header = ("systems", "search", "ORC-WER difference", *COMPARISON)
+    return Table(header, tuple(rows), 2) if rows else None
+
+
+def _session_errors(run: MeetingRun) -> dict[str, ErrorRate]:
+    kinds = ("insertions", "deletions", "substitutions", "words")
+    return {
+        s["session"]: ErrorRate(**{kind: s["orcwer"][kind] for kind in kinds})
+        for s in run.scores["sessions"]
+    }
 
 
 def _by_condition(runs: Sequence[MeetingRun]) -> Table:

@@ -44,7 +44,7 @@ def timeline(group: Group, duration: float) -> str:
         axes.axhline(len(speakers) - 0.5, color="#5b6b7b", lw=0.8)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         last = max((t.end for t in group.recognised), default=0.0)
-        axes.set_xlim(0, max(duration, last))
+        axes.set_xlim(0, 1.01 * max(duration, last))
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("seconds")
         title = f"{group.session}   {len(group.true)} turns, {len(group.recognised)} recognised"

@@ -54,7 +54,6 @@ def recipe(tmp_path):
 def make(repo, recipe, *options):
     command = [repo / "steps" / "make_mixtures.sh", "--recipe", "libricss", "--recipe-dir", recipe]
     (recipe / "conf").mkdir(exist_ok=True)
-    (recipe / "conf" / "mixtures.yaml").write_text("sets: []\n")
     (recipe / "conf" / "libricss.yaml").write_text("audio: sdm\n")
     return subprocess.run([*command, *options], capture_output=True, text=True, timeout=200)
 

@@ -177,3 +177,25 @@ def test_what_is_missing_is_named(asrlib, tmp_path):
     turns.unlink()
     with pytest.raises(DataError, match=r"turns\.seglst\.json: missing"):
         score(asrlib, recipe)
+
+
+def test_pairs_are_compared_on_the_same_mixtures(asrlib, tmp_path):
+    recipe = planted(tmp_path / "talk")
+    sts = recipe / "exp" / "sts" / "decode_mix_test_greedy"
+    perfect = recipe / "exp" / "perfect" / sts.name
+    truth = (recipe / "data" / "mix_test" / "truth.seglst.json").read_text()
+    perfect.mkdir(parents=True)
+    (perfect / "turns.seglst.json").write_text(truth)
+    (perfect / "meta.json").write_text((sts / "meta.json").read_text())
+    for name in ("sts", "perfect"):
+        options = ["--recipe-dir", recipe, "--name", name, *QUICK]
+        assert asrlib("score-meetings", *options).exit_code == 0
+    pair = ["--set", "score.pairs=[[sts,perfect]]", *QUICK]
+    assert asrlib("results", "--recipe-dir", recipe, *pair).exit_code == 0
+    page = (recipe / "RESULTS.md").read_text()
+    assert "| perfect against sts | greedy | -14.29 | [" in page
+    scores = json.loads((perfect / "meetings.json").read_text())
+    scores["sessions"].pop()
+    (perfect / "meetings.json").write_text(json.dumps(scores))
+    with pytest.raises(DataError, match="perfect, greedy: scored on different mixtures"):
+        asrlib("results", "--recipe-dir", recipe, *pair)

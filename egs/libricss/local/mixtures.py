@@ -16,7 +16,7 @@ from lhotse import CutSet, MonoCut
 from lhotse.recipes.libricss import prepare_libricss
 from lhotse.utils import fastcopy
 
-from asrlib.cli.common import Recipe, log_to
+from asrlib.cli.common import Recipe, log_to, recipe_options
 from asrlib.config import configclass
 from asrlib.data.mixture_sets import write_cut_set
 from asrlib.data.mixtures import MixtureConfig, assign_channels, overlap_ratio
@@ -82,10 +82,8 @@ def groups(session: MonoCut, max_pause: float, config: MixtureConfig) -> list[Mo
 
 
 @click.command(help=__doc__)
-@click.option("--recipe-dir", type=click.Path(path_type=Path), required=True)
-@click.option("--set", "overrides", multiple=True)
-def command(recipe_dir: Path, overrides: tuple[str, ...]) -> None:
-    recipe = Recipe(recipe_dir, overrides)
+@recipe_options
+def command(recipe: Recipe) -> None:
     log_to(recipe.data / "log" / "mixtures.log")
     config = recipe.config(LibricssConfig, "libricss")
     mixtures = recipe.config(MixtureConfig, "mixtures")
