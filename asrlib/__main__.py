@@ -32,6 +32,8 @@ COMMANDS = {
     "sizes": "parameters of models side by side",
     "rates": "the learning rate of each model, chosen on dev",
     "toggles": "a picture of what an amortized Transformer computes of an utterance",
+    "mixtures": "stage 7: test sets of overlapping talkers",
+    "score-meetings": "stage 7: ORC-WER, cpWER, turn counts, pointing latencies of mixtures",
     "results": "regenerate a recipe's RESULTS.md from what lies in exp/",
     "transcribe": "text, and words with times, of any audio file; live too",
     "bench": "throughput: features, training, streaming real-time factor",
@@ -47,7 +49,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        return importlib.import_module(f"asrlib.cli.{name}").command
+        return importlib.import_module(f"asrlib.cli.{name.replace('-', '_')}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -44,6 +44,7 @@ MODULES = {
     "soundfile": "soundfile",
     "scipy": "scipy",
     "jiwer": "jiwer",
+    "meeteval": "meeteval",
     "pydantic": "pydantic",
     "omegaconf": "omegaconf",
     "pyyaml": "yaml",

@@ -88,7 +88,7 @@ def test_an_unknown_command_is_refused(monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", main_module.COMMANDS)
 def test_every_command_has_a_module_and_help(name):
-    command = importlib.import_module(f"asrlib.cli.{name}").command
+    command = importlib.import_module(f"asrlib.cli.{name.replace('-', '_')}").command
     assert isinstance(command, click.Command)
     assert command.help
 

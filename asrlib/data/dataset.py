@@ -8,7 +8,6 @@ Suffixes: B batch, T frames, F mel bins, U tokens.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +20,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from asrlib.data.augment import AugmentConfig, SpecMasks, VocalTractWarp, add_noise, seeded
+from asrlib.data.augment import (
+    AugmentConfig,
+    SpecMasks,
+    VocalTractWarp,
+    add_noise,
+    derive_seed,
+    seeded,
+)
 from asrlib.data.sampler import DataConfig, sample_batches
 from asrlib.errors import ConfigError, DataError
 from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
@@ -87,7 +93,7 @@ def train_batches(
             "run stage 2 again, which makes some, or set it to 0",
         )
     tokens = {cut.id: len(tokenizer.encode(_text(cut))) for cut in cuts}
-    batches = sample_batches(cuts, tokens, data, _derive(seed, epoch))
+    batches = sample_batches(cuts, tokens, data, derive_seed(seed, epoch))
     if epoch < data.sorted_epochs:
         batches = sorted(batches, key=lambda batch: max(cut.num_frames for cut in batch))
     numbered = ((index, batch) for index, batch in enumerate(batches))
@@ -163,7 +169,7 @@ class _TrainingSet(Dataset):
 
     def __getitem__(self, item: tuple[int, CutSet]) -> Batch:
         index, cuts = item
-        seed = _derive(self._seed, self._epoch, index)
+        seed = derive_seed(self._seed, self._epoch, index)
         with seeded(seed):
             if self._augment.noise_probability > 0:
                 cuts = add_noise(cuts, self._noise, self._augment, seed)
@@ -200,9 +206,3 @@ def _text(cut: object) -> str:
 def _word_ends(cut: object) -> list[float] | None:
     alignment = (cut.supervisions[0].alignment or {}).get("word")
     return None if alignment is None else [item.end for item in alignment]
-
-
-def _derive(*parts: int) -> int:
-    """A seed from several numbers; close numbers give unrelated seeds."""
-    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:4], "little")

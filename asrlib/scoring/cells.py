@@ -1,10 +1,11 @@
-"""Figures as they stand in the cells of tables."""
+"""Figures as the cells of a results table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from asrlib.scoring.bootstrap import Comparison
 from asrlib.scoring.collect import Run
 
 DASH = "–"
@@ -21,7 +22,7 @@ def interval(ends: Sequence[float] | None, digits: int = 2, sign: str = "") -> s
 
 
 def quantiles(summary: Mapping[str, Any] | None) -> str:
-    """`p50 / p90`, or a dash where there is none."""
+    """Median and 90th percentile of `latency.summarise`, or a dash where there is none."""
     return f"{summary['p50']:.0f} / {summary['p90']:.0f}" if summary else DASH
 
 
@@ -30,3 +31,19 @@ def params(run: Run) -> str:
     parameters = run.scores["cost"]["parameters"] or {}
     used = [parameters[k] for k in ("encoder", "predictor", "joiner") if k in parameters]
     return number(sum(used) / 1e6 if used else None, 2)
+
+
+# Titles of `comparison_cells`, after those of the systems and the search.
+COMPARISON = ("interval", "relative %", "P(better)", "p")
+
+
+def comparison_cells(result: Comparison) -> tuple[str, ...]:
+    """Difference in points, its interval, relative difference, P(better) and p."""
+    ends = result.interval and result.interval.percent()
+    return (
+        f"{100 * result.difference:+.2f}",
+        interval(ends, sign="+"),
+        DASH if result.relative is None else f"{100 * result.relative:+.1f}",
+        f"{result.improvement:.3f}",
+        f"{result.p_value:.4f}",
+    )

@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-_COLOURS = ("#1f6f8b", "#e08e45", "#6a994e", "#a23e48", "#7b6ba8", "#5b6b7b")
+COLOURS = ("#1f6f8b", "#e08e45", "#6a994e", "#a23e48", "#7b6ba8", "#5b6b7b")
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -26,7 +26,7 @@ STYLE = {
     "xtick.color": "#5b6b7b",
     "ytick.color": "#5b6b7b",
     "legend.frameon": False,
-    "axes.prop_cycle": matplotlib.cycler(color=_COLOURS),
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
 }
 
 
@@ -67,7 +67,7 @@ def error_bars(
         axes.grid(visible=False, axis="y")
         if len(series) > 1:
             axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-        return to_svg(canvas)
+        return svg_text(canvas)
 
 
 def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xlabel: str) -> str:
@@ -75,7 +75,7 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xl
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"curves {list(panels)}"}):
         canvas = Canvas(figsize=(4.6 * len(panels), 3.2), layout="constrained")
         names = sorted({name for lines in panels.values() for name in lines})
-        colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
+        colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
         for axes, (title, lines) in zip(
             canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
@@ -85,7 +85,7 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xl
             axes.set_xlabel(xlabel)
             _fit(axes, [y for points in lines.values() for _, y in points])
             axes.legend(fontsize=9)
-        return to_svg(canvas)
+        return svg_text(canvas)
 
 
 def scatter(
@@ -99,13 +99,13 @@ def scatter(
         ):
             for i, (name, (x, y, ends)) in enumerate(points.items()):
                 error = [[max(0.0, y - ends[0])], [max(0.0, ends[1] - y)]] if ends else None
-                colour = _COLOURS[i % len(_COLOURS)]
+                colour = COLOURS[i % len(COLOURS)]
                 axes.errorbar([x], [y], yerr=error, fmt="o", color=colour, elinewidth=1)
                 axes.annotate(name, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8)
             axes.set_xlim(left=0)
             axes.set_xlabel(title)
             axes.set_ylabel(ylabel)
-        return to_svg(canvas)
+        return svg_text(canvas)
 
 
 def _fit(axes: Axes, values: Sequence[float]) -> None:
@@ -139,7 +139,7 @@ def histograms(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
             axes.set_xlabel("milliseconds")
             axes.set_ylabel("share, %")
             axes.legend(fontsize=9)
-        return to_svg(canvas)
+        return svg_text(canvas)
 
 
 def _tails(edges: Sequence[float], counts: Sequence[int]) -> tuple[float, float]:
@@ -155,7 +155,8 @@ def _tails(edges: Sequence[float], counts: Sequence[int]) -> tuple[float, float]
     return low, high
 
 
-def to_svg(canvas: Canvas) -> str:
+def svg_text(canvas: Canvas) -> str:
+    """The drawing as an <svg> element: the same drawing, the same bytes."""
     buffer = io.StringIO()
     canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Type": None})
     text = buffer.getvalue()

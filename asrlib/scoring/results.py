@@ -14,7 +14,15 @@ from typing import Any
 from asrlib import __version__
 from asrlib.errors import DataError
 from asrlib.scoring import figures
-from asrlib.scoring.cells import DASH, interval, number, params, quantiles
+from asrlib.scoring.cells import (
+    COMPARISON,
+    DASH,
+    comparison_cells,
+    interval,
+    number,
+    params,
+    quantiles,
+)
 from asrlib.scoring.collect import Run, collect_runs, of_set, representatives, systems
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.comparison import comparison_sections
@@ -23,6 +31,7 @@ from asrlib.scoring.meanings import MEANINGS
 from asrlib.scoring.records import read_json
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.sweep import sweep_sections
+from asrlib.scoring.talkers_results import collect_meetings, talkers_sections
 from asrlib.scoring.training_log import Curve, read_curves, run_facts
 
 
@@ -36,23 +45,26 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
         DataError: nothing was scored yet.
     """
     runs = collect_runs(recipe_dir / "exp")
-    if not runs:
+    meetings = collect_meetings(recipe_dir / "exp")
+    if not runs and not meetings:
         raise DataError(f"{recipe_dir}/exp: holds no scores.json", "run the score stage (6) first")
     name = f"egs/{recipe_dir.resolve().name}"
-    names = sorted({r.name for r in runs})
+    names = sorted({r.name for r in (*runs, *meetings)})
     curves = {n: read_curves(recipe_dir / "exp" / n) for n in names}
     sections: list[Section] = []
     for test_set in sorted({r.test_set for r in runs}):
         sections.extend(_set_sections(of_set(runs, test_set), test_set, config))
     sections.extend(comparison_sections(recipe_dir / "exp", runs, config.resampling))
     sections.extend(sweep_sections(recipe_dir / "exp", runs))
+    sections.extend(talkers_sections(meetings, name, config))
     sections.extend(_training(curves))
     sections.extend(_speed(recipe_dir / "exp" / "bench"))
-    sections.append(_made_on(runs))
-    sections.append(_commands(name, runs))
-    sections.append(
-        Section("How to read the columns", (Table(("column", "meaning"), MEANINGS, 2),))
-    )
+    if runs:
+        sections.append(_made_on(runs))
+        sections.append(_commands(name, runs))
+        sections.append(
+            Section("How to read the columns", (Table(("column", "meaning"), MEANINGS, 2),))
+        )
     notes = recipe_dir / "NOTES.md"
     if notes.exists():
         sections.append(Section("Notes", (Verbatim(notes.read_text(encoding="utf-8")),)))
@@ -145,20 +157,8 @@ def _comparisons(runs: Sequence[Run], config: ScoreConfig) -> Table | None:
                 [r.directory for r in grouped[b, search]],
                 config.resampling,
             )
-            ends = result.interval and result.interval.percent()
-            relative = None if result.relative is None else 100 * result.relative
-            rows.append(
-                (
-                    f"{b} against {a}",
-                    search,
-                    f"{100 * result.difference:+.2f}",
-                    interval(ends, sign="+"),
-                    DASH if relative is None else f"{relative:+.1f}",
-                    f"{result.improvement:.3f}",
-                    f"{result.p_value:.4f}",
-                )
-            )
-    header = ("systems", "search", "WER difference", "interval", "relative %", "P(better)", "p")
+            rows.append((f"{b} against {a}", search, *comparison_cells(result)))
+    header = ("systems", "search", "WER difference", *COMPARISON)
     return Table(header, tuple(rows), 2) if rows else None
 
 

@@ -52,6 +52,8 @@ class ScoreConfig:
         bands: ascending edges of the columns that hold numbers.
         min_speakers, min_words: what a group needs to take part in the gap.
         pairs: models that RESULTS.md compares, [baseline, other].
+        collar: s by which a word may be off in tcpWER.
+        timelines: pictures of mixtures, for each condition.
     """
 
     replicates: int = Field(default=10_000, ge=100)
@@ -62,6 +64,8 @@ class ScoreConfig:
     min_speakers: int = Field(default=3, ge=1)
     min_words: int = Field(default=50, ge=1)
     pairs: tuple[tuple[str, str], ...] = ()
+    collar: float = Field(default=5.0, ge=0)
+    timelines: int = Field(default=2, ge=0)
 
     @property
     def resampling(self) -> Resampling:
@@ -105,7 +109,7 @@ def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> d
         "resampling": {"replicates": config.replicates, "confidence": config.confidence},
         "latency": _latency(aligned),
         "groups": {t.column: t.to_json() for t in tables},
-        "cost": _cost(meta),
+        "cost": cost_of(meta),
         "machine": meta.get("machine") or machine(),
         "meta": meta,
     }
@@ -139,7 +143,8 @@ def _latency(aligned: Sequence[Aligned]) -> dict[str, Any] | None:
     return latency.to_json()
 
 
-def _cost(meta: Mapping[str, Any]) -> dict[str, Any]:
+def cost_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What decoding cost, as meta.json tells it; None where it does not."""
     return {key: meta.get(key) for key in _COST_KEYS}
 
 

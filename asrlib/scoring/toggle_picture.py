@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from torch import Tensor
 
 from asrlib.encoders.toggles import Toggles
-from asrlib.scoring.figures import STYLE, to_svg
+from asrlib.scoring.figures import STYLE, svg_text
 from asrlib.streaming.result import Word
 
 _ON_OFF = ListedColormap(["#f1f4f7", "#1f6f8b"])
@@ -61,7 +61,7 @@ def toggle_picture(
         for block in range(1, len(toggles)):
             bottom.axhline(block * len(labels) / len(toggles), color="white", lw=1.5)
         bottom.set_xlabel("seconds; dark: computed")
-        return to_svg(canvas)
+        return svg_text(canvas)
 
 
 def _rows(toggles: Sequence[Toggles]) -> tuple[np.ndarray, list[str]]:

@@ -1,0 +1,41 @@
+"""`python -m asrlib mixtures`: test sets of overlapping talkers, for stage 7."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from asrlib.cli.common import Recipe, log_to, recipe_options
+
+
+@click.command("mixtures")
+@recipe_options
+def command(recipe: Recipe) -> None:
+    """Mix data/SET of every set of conf/mixtures.yaml into data/mix_SET: audio, cuts, truth."""
+    from asrlib.data.cuts import read_cuts
+    from asrlib.data.mixing import Mixer
+    from asrlib.data.mixture_sets import FILES, plan_sets, write_set
+    from asrlib.data.mixtures import MixtureConfig, MixturePlanner, digest
+    from asrlib.scoring.truth import TRUTH_FILES, write_truth
+    from asrlib.stamps import Stamp
+
+    log_to(recipe.data / "log" / "mixtures.log")
+    config = recipe.config(MixtureConfig, "mixtures")
+    for name in config.sets:
+        source, out = recipe.data / name / "cuts.jsonl.gz", recipe.data / f"mix_{name}"
+        outputs = [out / file for file in (*FILES, *TRUTH_FILES)]
+        given = [Path(config.impulse_responses)] if config.impulse_responses else []
+        stamp = Stamp(recipe.data / f"mix_{name}.stamp", [source, *given], config, outputs)
+        if not recipe.force and stamp.is_current():
+            logging.info("mixtures %s: up to date", name)
+            continue
+        cuts = read_cuts(source, "run stage 1 first, with --force if it was cut short")
+        plans = plan_sets(MixturePlanner(cuts, config, str(source)), name)
+        write_set(out, plans, Mixer(cuts, config), write_truth)
+        stamp.write()
+        logging.info(
+            "mix_%s: %d mixtures, %.1f minutes, manifest %s",
+            *(name, len(plans), sum(p.duration for p in plans) / 60, digest(plans)[:16]),
+        )

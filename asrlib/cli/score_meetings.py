@@ -1,0 +1,46 @@
+"""Stage 7, last part: score one decoded mixture set."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.errors import DataError
+from asrlib.stamps import Stamp
+
+log = logging.getLogger(__name__)
+
+
+@click.command(name="score-meetings")
+@click.option("--name", required=True, help="The model: a directory under exp/.")
+@click.option("--test-set", default="mix_test", show_default=True, help="The decoded mixtures.")
+@click.option("--search", default="greedy", show_default=True, help="The search it was done with.")
+@recipe_options
+def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
+    """Score exp/NAME/decode_SET_SEARCH: ORC-WER, cpWER, tcpWER, turn counts, pointing latencies."""
+    from asrlib.scoring.score import ScoreConfig
+    from asrlib.scoring.score_meetings import OUTPUTS, score_meetings
+    from asrlib.scoring.truth import TRUTH_FILE
+    from asrlib.scoring.turns import TURNS_FILE
+
+    decode_dir, set_dir = recipe.exp / name / f"decode_{test_set}_{search}", recipe.data / test_set
+    found = [p for p in (decode_dir / TURNS_FILE, decode_dir / "hyp.jsonl") if p.exists()]
+    if not found:
+        raise DataError(f"{decode_dir}/{TURNS_FILE}: missing", "decode the mixture set first")
+    config = recipe.config(ScoreConfig, "score")
+    log_to(decode_dir / "log" / "score.log")
+    stamp = Stamp(
+        path=decode_dir / ".score_meetings.stamp",
+        inputs=[*found, decode_dir / "meta.json", set_dir / TRUTH_FILE, set_dir / "cuts.jsonl.gz"],
+        config=config,
+        outputs=[decode_dir / f for f in OUTPUTS],
+    )
+    if not recipe.force and stamp.is_current():
+        log.info("score-meetings %s %s %s: up to date", name, test_set, search)
+        return
+    score_meetings(decode_dir, set_dir, config)
+    stamp.write()
+    first = (decode_dir / "wer.txt").read_text().split("\n")[0]
+    click.echo(f"{name} {test_set} {search}: {first}")

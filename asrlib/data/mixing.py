@@ -1,0 +1,147 @@
+"""Planned mixtures made by lhotse: cuts that are mixed when they are loaded, and their samples."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from lhotse import MonoCut, Recording, RecordingSet
+from lhotse.augmentation import ReverbWithImpulseResponse
+from lhotse.cut import Cut
+from lhotse.utils import fastcopy
+
+from asrlib.data.augment import derive_seed, seeded
+from asrlib.data.cuts import MANIFEST_FAULTS
+from asrlib.data.mixtures import Mixture, MixtureConfig, PlannedTurn
+from asrlib.errors import DataError
+from asrlib.features.extract import audio_reader
+
+
+class Mixer:
+    """Makes planned mixtures of a set's utterances.
+
+    Rooms are lhotse's fast random ones (arXiv 2208.04101), or drawn from the given set of
+    `config.impulse_responses`: one response a talker.
+
+    Args:
+        cuts: one supervision each; their features are not used.
+
+    Raises:
+        DataError: the impulse responses cannot be used; names the manifest.
+    """
+
+    def __init__(self, cuts: Iterable[MonoCut], config: MixtureConfig) -> None:
+        self._cuts = {cut.id: cut for cut in cuts}
+        self._max_t60 = config.max_t60
+        path = config.impulse_responses
+        self._responses = _read_responses(Path(path), self._cuts) if path else []
+
+    def cut(self, mixture: Mixture) -> Cut:
+        """The lhotse cut of a plan: audio is mixed when it is loaded.
+
+        Its supervisions are the turns, from first word to last, each with its `text`, `speaker`,
+        word alignment where known and `custom["talker_channel"]`.
+
+        Raises:
+            DataError: an utterance of the plan is not among the cuts.
+        """
+        mixed: Cut | None = None
+        for index, turn in enumerate(mixture.turns):
+            if turn.cut not in self._cuts:
+                raise DataError(
+                    f"mixture {mixture.id}: no cut {turn.cut}",
+                    "make the mixtures again with --force",
+                )
+            track = self._track(mixture, index)
+            if mixed is None:  # padding on the left puts the first turn where it belongs
+                head = track.pad(duration=track.duration + turn.offset, direction="left")
+                mixed = head if turn.offset > 0 else track
+            else:
+                mixed = mixed.mix(
+                    track, offset_other_by=turn.offset, snr=-turn.level_db, allow_padding=True
+                )
+        return mixed.pad(duration=mixture.duration).with_id(mixture.id)
+
+    def render(self, mixture: Mixture) -> tuple[Cut, np.ndarray]:
+        """The cut of a plan, and its samples (N,), float32, turned down where the sum would clip.
+
+        The same plan gives the same samples every time. lhotse's room generator also draws from
+        torch's global state, and writes reflections that fall together in the order in which its
+        threads come: so that state is seeded here, and one thread works.
+
+        Raises:
+            DataError: an utterance is missing or its file cannot be read; names the mixture.
+        """
+        cut = self.cut(mixture)
+        try:
+            with seeded(mixture.room_seed or 0), _one_thread(), audio_reader():
+                samples_N: np.ndarray = cut.load_audio()[0].astype(np.float32)
+        except Exception as e:  # lhotse passes on whatever its audio backends raise
+            raise DataError(
+                f"mixture {cut.id}: cannot be read: {str(e).splitlines()[0]}",
+                "restore the file, or run stage 1 again to quarantine it",
+            ) from e
+        peak = float(np.abs(samples_N).max(initial=0.0))
+        return cut, samples_N if peak <= 1.0 else samples_N * np.float32(0.999 / peak)
+
+    def _track(self, mixture: Mixture, index: int) -> MonoCut:
+        turn = mixture.turns[index]
+        cut = self._cuts[turn.cut]
+        supervision = cut.supervisions[0]
+        # lhotse moves a supervision when it mixes, but not its alignment.
+        alignment = {
+            kind: [item.with_offset(turn.offset) for item in items]
+            for kind, items in (supervision.alignment or {}).items()
+        }
+        supervision = fastcopy(
+            supervision,
+            alignment=alignment or None,
+            id=f"{mixture.id}-{index}",
+            start=turn.start - turn.offset,
+            duration=turn.end - turn.start,
+            custom={"talker_channel": turn.channel},
+        )
+        recording = cut.recording
+        if mixture.room_seed is not None:
+            reverb = self._reverb(mixture.room_seed, turn, cut.sampling_rate)
+            recording = fastcopy(recording, transforms=[*(recording.transforms or ()), reverb])
+        return fastcopy(cut, supervisions=[supervision], features=None, recording=recording)
+
+    def _reverb(self, room_seed: int, turn: PlannedTurn, rate: int) -> ReverbWithImpulseResponse:
+        place = derive_seed(room_seed, turn.speaker)
+        if self._responses:
+            return ReverbWithImpulseResponse(rir=self._responses[place % len(self._responses)])
+        # One room, one place a talker; made anew here, for the generator counts its calls.
+        room = {"room_seed": room_seed, "source_seed": place, "max_T60": self._max_t60}
+        return ReverbWithImpulseResponse(rir_generator={"sr": rate, **room})
+
+
+def _read_responses(path: Path, cuts: dict[str, MonoCut]) -> list[Recording]:
+    try:
+        found = sorted(RecordingSet.from_file(path), key=lambda r: r.id)
+    except MANIFEST_FAULTS as e:
+        raise DataError(
+            f"{path}: no manifest of impulse responses: {e}",
+            "name lhotse's recordings.jsonl.gz in mixtures.impulse_responses",
+        ) from e
+    rates = {cut.sampling_rate for cut in cuts.values()}
+    wrong = next((r.id for r in found if {r.sampling_rate} != rates), None)
+    if wrong is not None or not found:
+        raise DataError(
+            f"{path}: " + (f"{wrong} is not at {sorted(rates)} Hz" if wrong else "is empty"),
+            "give impulse responses at the rate of the utterances",
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,288 @@
+"""Batches of mixtures, for training (made on the fly) and for a stored dev set.
+
+A training batch is a function of (seed, epoch, batch index) only, whatever the number of loader
+processes and wherever training resumes: plans are made in the main process, audio is mixed and
+its filter banks computed in the loader's.
+
+Suffixes: B batch, N output channels, T frames, F mel bins, U labels.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from lhotse import CutSet, MonoCut
+from lhotse.cut import Cut
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset
+
+from asrlib.data.augment import AugmentConfig, SpecMasks, derive_seed, seeded
+from asrlib.data.dataset import PADDING
+from asrlib.data.mixing import Mixer
+from asrlib.data.mixtures import NUM_CHANNELS, Mixture, MixtureConfig, MixturePlanner
+from asrlib.data.sampler import DataConfig
+from asrlib.errors import DataError
+from asrlib.features.extract import audio_reader, load_cut_audio
+from asrlib.features.fbank import FbankConfig, FbankExtractor
+from asrlib.text import Tokenizer
+from asrlib.text.turns import TurnStyle, channel_labels, turn_label_ends
+
+
+@dataclass(frozen=True)
+class MixtureBatch:
+    """Mixtures, padded to the longest.
+
+    Attributes:
+        x_BTF: float32 log filter banks of the mixed audio, padded with `PADDING`.
+        x_lengths_B: int64, frames.
+        tokens_BNU: int64 labels of each channel, with turn symbols, padded with blank; U may be 0.
+        token_lengths_BN: int64; 0 for a silent channel, which is legal.
+        turn_ends_BNU: float32 seconds; at an `<eot>` the end of its turn, elsewhere inf.
+        speech_BNT: bool, whether somebody talks on the channel in the middle of the frame.
+        ids: of the mixtures.
+    """
+
+    x_BTF: Tensor
+    x_lengths_B: Tensor
+    tokens_BNU: Tensor
+    token_lengths_BN: Tensor
+    turn_ends_BNU: Tensor
+    speech_BNT: Tensor
+    ids: list[str]
+
+
+@dataclass(frozen=True)
+class MixtureFormat:
+    """How mixtures become features and labels; the same for training and dev."""
+
+    tokenizer: Tokenizer
+    fbank: FbankConfig
+    style: TurnStyle = "sot_eot"
+
+
+class MixtureTrainingSet:
+    """Training mixtures of a set's utterances, planned anew for every epoch.
+
+    Args:
+        cuts: one supervision each, as stage 1 or (with its speeds) stage 2 leaves them; features
+            are not used.
+        frames_per_output: the encoder's subsampling: mixtures with fewer than labels + 2 output
+            frames are left out, as `asrlib.data.dataset.filter_trainable` does.
+
+    Raises:
+        DataError: as `MixturePlanner`; or audio at another rate than the features'.
+    """
+
+    def __init__(
+        self,
+        cuts: Iterable[MonoCut],
+        config: MixtureConfig,
+        format: MixtureFormat,
+        data: DataConfig,
+        augment: AugmentConfig,
+        frames_per_output: int = 1,
+    ) -> None:
+        cuts = list(cuts)
+        self.config, self.format, self.data, self.augment = config, format, data, augment
+        self.frames_per_output = frames_per_output
+        for cut in cuts:
+            _check_rate(cut, format.fbank)
+        self.planner = MixturePlanner(cuts, config, "training set")
+        self.mixer = Mixer(cuts, config)
+        encode = format.tokenizer.encode
+        self._num_tokens = {c.id: len(encode(c.supervisions[0].text)) for c in cuts}
+
+    def plan_epoch(self, seed: int, epoch: int) -> list[list[Mixture]]:
+        """The plans of an epoch's batches, in order; no audio is read."""
+        mean_turns = sum(self.config.turns) / 2
+        number = self.config.per_epoch or math.ceil(self.planner.num_utterances / mean_turns)
+        plans = [
+            self.planner.random(f"mix-{seed}-{epoch}-{i}", seed, epoch, i) for i in range(number)
+        ]
+        sizes = [self._size(plan) for plan in plans]
+        fit = [
+            i
+            for i, (frames, labels) in enumerate(sizes)
+            if frames // self.frames_per_output - 2 >= labels
+        ]
+        if len(fit) < number:
+            logging.info("epoch %d: %d mixtures too dense to align", epoch, number - len(fit))
+        batches = bounded_batches({i: sizes[i] for i in fit}, self.data)
+        if epoch >= self.data.sorted_epochs:
+            random.Random(derive_seed(seed, epoch)).shuffle(batches)
+        return [[plans[i] for i in batch] for batch in batches]
+
+    def _size(self, plan: Mixture) -> tuple[int, int]:
+        """Frames, and labels of the fuller channel, turn symbols included."""
+        config = self.format.fbank
+        labels = [0] * NUM_CHANNELS
+        for turn in plan.turns:
+            symbols = 2 if labels[turn.channel] else 0
+            labels[turn.channel] += self._num_tokens[turn.cut] + symbols
+        return config.num_frames(round(plan.duration * config.sample_rate)), max(labels)
+
+    def batches(
+        self, seed: int, epoch: int, start_batch: int = 0, num_workers: int = 0
+    ) -> Iterator[MixtureBatch]:
+        """An epoch's batches from number `start_batch` on; those before cost nothing.
+
+        Args:
+            num_workers: processes that mix ahead; 0 mixes in this one. The batches are the same.
+
+        Raises:
+            DataError: an utterance's file cannot be read.
+        """
+        numbered = enumerate(self.plan_epoch(seed, epoch))
+        loader = DataLoader(
+            _TrainingMixtures(self, seed, epoch),
+            batch_size=None,
+            sampler=islice(numbered, start_batch, None),
+            num_workers=num_workers,
+            # The loader draws a seed for its workers from the generator that it is given.
+            generator=torch.Generator().manual_seed(0),
+        )
+        yield from loader
+
+
+def mixture_eval_batches(
+    cuts: CutSet, format: MixtureFormat, max_frames: int
+) -> Iterator[MixtureBatch]:
+    """Every stored mixture once, unaugmented, longest first, at most `max_frames` padded.
+
+    Args:
+        cuts: of `data/mix_<set>/`.
+
+    Raises:
+        DataError: a mixture without channels, of more than two, at another rate, or unreadable.
+    """
+    extractor = FbankExtractor(format.fbank)
+    group: list[_Example] = []
+    for cut in sorted(cuts, key=lambda cut: (-cut.duration, cut.id)):
+        _check_rate(cut, format.fbank)
+        with audio_reader():
+            samples_N = torch.from_numpy(load_cut_audio(cut)[0])
+        example = _example(cut, extractor(samples_N), format)
+        if group and (len(group) + 1) * len(group[0].x_TF) > max_frames:
+            yield _collate(group)
+            group = []
+        group.append(example)
+    if group:
+        yield _collate(group)
+
+
+def bounded_batches(sizes: Mapping[int, tuple[int, int]], data: DataConfig) -> list[list[int]]:
+    """Indices in batches of similar length, shortest first, within the bounds of `data`.
+
+    Mixtures are drawn anew every epoch, so similar lengths side by side cost no randomness. A
+    mixture that is too long alone makes a batch of its own.
+
+    Args:
+        sizes: frames and labels by index.
+    """
+    batches: list[list[int]] = []
+    most = 0
+    for index in sorted(sizes, key=lambda i: (sizes[i], i)):
+        frames, labels = sizes[index]
+        most = max(most, labels)
+        count = len(batches[-1]) + 1 if batches else 1
+        if not batches or count * frames > data.max_frames or count * most > data.max_tokens:
+            batches.append([])
+            most = labels
+        batches[-1].append(index)
+    return batches
+
+
+class _TrainingMixtures(Dataset):
+    """Mixes, extracts and augments a numbered batch of plans."""
+
+    def __init__(self, source: MixtureTrainingSet, seed: int, epoch: int) -> None:
+        self._source, self._seed, self._epoch = source, seed, epoch
+        augment = source.augment
+        self._masks = SpecMasks(augment) if epoch >= augment.spec_start_epoch else None
+
+    def __getitem__(self, item: tuple[int, Sequence[Mixture]]) -> MixtureBatch:
+        index, plans = item
+        source = self._source
+        extractor = FbankExtractor(source.format.fbank)
+        examples = []
+        with seeded(derive_seed(self._seed, self._epoch, index)):
+            for plan in plans:
+                cut, samples_N = source.mixer.render(plan)
+                x_TF = extractor(torch.from_numpy(samples_N))
+                x_TF = self._masks(x_TF) if self._masks is not None else x_TF
+                examples.append(_example(cut, x_TF, source.format))
+        return _collate(examples)
+
+
+@dataclass(frozen=True)
+class _Example:
+    """A mixture: features, and labels, ends of turns and speech of each channel."""
+
+    id: str
+    x_TF: Tensor
+    labels: list[list[int]]
+    ends: list[list[float]]
+    speech_NT: Tensor
+
+
+def _example(cut: Cut, x_TF: Tensor, format: MixtureFormat) -> _Example:
+    times_T = (torch.arange(len(x_TF)) + 0.5) * format.fbank.frame_shift
+    speech_NT = torch.zeros(NUM_CHANNELS, len(x_TF), dtype=torch.bool)
+    tokens: list[list[list[int]]] = [[] for _ in range(NUM_CHANNELS)]
+    ends: list[list[float]] = [[] for _ in range(NUM_CHANNELS)]
+    for supervision in sorted(cut.supervisions, key=lambda s: s.start):
+        channel = (supervision.custom or {}).get("talker_channel")
+        turn = format.tokenizer.encode(supervision.text or "")
+        if channel not in range(NUM_CHANNELS) or not turn:
+            raise DataError(
+                f"mixture {cut.id}: turn {supervision.id}: channel {channel}, {len(turn)} tokens: "
+                f"a turn needs a channel below {NUM_CHANNELS} and words",
+                "make the mixtures again: python -m asrlib mixtures --force",
+            )
+        tokens[channel].append(turn)
+        ends[channel].append(supervision.end)
+        speech_NT[channel] |= (times_T >= supervision.start) & (times_T < supervision.end)
+    return _Example(
+        id=cut.id,
+        x_TF=x_TF,
+        labels=[channel_labels(turns, format.style) for turns in tokens],
+        ends=[turn_label_ends(t, e, format.style) for t, e in zip(tokens, ends, strict=True)],
+        speech_NT=speech_NT,
+    )
+
+
+def _collate(examples: Sequence[_Example]) -> MixtureBatch:
+    lengths_BN = torch.tensor([[len(y) for y in e.labels] for e in examples])
+    shape = (len(examples), NUM_CHANNELS, int(lengths_BN.max()))
+    tokens_BNU = torch.zeros(shape, dtype=torch.int64)
+    ends_BNU = torch.full(shape, math.inf)
+    for b, example in enumerate(examples):
+        for n in range(NUM_CHANNELS):
+            length = len(example.labels[n])
+            tokens_BNU[b, n, :length] = torch.tensor(example.labels[n], dtype=torch.int64)
+            ends_BNU[b, n, :length] = torch.tensor(example.ends[n])
+    speech_BTN = pad_sequence([e.speech_NT.T for e in examples], batch_first=True)
+    return MixtureBatch(
+        x_BTF=pad_sequence([e.x_TF for e in examples], batch_first=True, padding_value=PADDING),
+        x_lengths_B=torch.tensor([len(e.x_TF) for e in examples]),
+        tokens_BNU=tokens_BNU,
+        token_lengths_BN=lengths_BN,
+        turn_ends_BNU=ends_BNU,
+        speech_BNT=speech_BTN.transpose(1, 2).contiguous(),
+        ids=[e.id for e in examples],
+    )
+
+
+def _check_rate(cut: MonoCut, fbank: FbankConfig) -> None:
+    if cut.sampling_rate != fbank.sample_rate:
+        raise DataError(
+            f"cut {cut.id}: audio at {cut.sampling_rate} Hz, features at {fbank.sample_rate} Hz",
+            "set manifests.resample: true and run stage 1 again",
+        )

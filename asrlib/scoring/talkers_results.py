@@ -1,0 +1,200 @@
+"""The section "Two talkers" of a recipe's results, from the meetings.json files in exp/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asrlib.errors import DataError
+from asrlib.scoring.bootstrap import compare_speakers
+from asrlib.scoring.cells import (
+    COMPARISON,
+    DASH,
+    comparison_cells,
+    interval,
+    number,
+    quantiles,
+)
+from asrlib.scoring.document import Block, Code, Figure, Section, Table, Text
+from asrlib.scoring.score import ScoreConfig
+from asrlib.scoring.score_meetings import SCORES_FILE, read_scores
+from asrlib.scoring.wer import ErrorRate
+
+_PICTURES = 2  # of the first system; the others lie beside their scores
+
+MEANINGS: tuple[tuple[str, str], ...] = (
+    (
+        "ORC-WER, cpWER, tcpWER %",
+        "By meeteval, errors summed over the mixtures. ORC: every true turn goes to the output "
+        "channel that suits it best. cp: every output stream goes to the speaker that suits it "
+        "best, so that a channel with several people on it errs even when every word is right: "
+        "it takes known speakers. tcp: as cp, but words match only near their time.",
+    ),
+    (
+        "turns %, > 2 turns %",
+        "Share of the mixtures in which as many turns were recognised as were spoken; the same "
+        "of the mixtures with more than two.",
+    ),
+    (
+        "start, end p50 / p90 ms",
+        "Pointing latencies, in mixtures whose turns were counted right: from the true start of a "
+        "turn to the stream time at which <sot> came out, from its true end to <eot>. A channel's "
+        "first start and last end have no symbol.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class MeetingRun:
+    """One scored decode of a mixture set."""
+
+    name: str
+    test_set: str
+    search: str
+    directory: Path
+    scores: dict[str, Any]
+
+
+def collect_meetings(exp: Path) -> list[MeetingRun]:
+    """All scored decodes of mixtures, in order of set, name and search.
+
+    Raises:
+        DataError: a broken file; names it.
+    """
+    runs = []
+    for path in exp.glob(f"*/decode_*/{SCORES_FILE}"):
+        scores = read_scores(path)
+        labels = str(scores.get("set")), str(scores.get("search"))
+        runs.append(MeetingRun(path.parent.parent.name, *labels, path.parent, scores))
+    return sorted(runs, key=lambda r: (r.test_set, r.name, r.search))
+
+
+def talkers_sections(runs: Sequence[MeetingRun], recipe: str, config: ScoreConfig) -> list[Section]:
+    """Tables over all mixtures and by condition, for each test set; none without runs.
+
+    Raises:
+        DataError: two systems to compare were scored on different mixtures.
+    """
+    sections = []
+    for test_set in dict.fromkeys(r.test_set for r in runs):
+        own = [r for r in runs if r.test_set == test_set]
+        blocks: list[Block] = [Text(_size(own[0])), _main_table(own), _by_condition(own)]
+        comparisons = _comparisons(own, config)
+        blocks += [comparisons] if comparisons else []
+        blocks += _pictures(own[0])
+        sections.append(Section(f"Two talkers: {test_set}", tuple(blocks)))
+    if sections:
+        commands = ["# mixtures", f"python -m asrlib mixtures --recipe-dir {recipe}", "# scores"]
+        commands += [
+            f"python -m asrlib score-meetings --recipe-dir {recipe} --name {r.name} "
+            f"--test-set {r.test_set} --search {r.search}"
+            for r in runs
+        ]
+        explained = Table(("column", "meaning"), MEANINGS, 2)
+        code = Code("\n".join(commands), "sh")
+        sections.append(Section("Two talkers: columns and commands", (explained, code), 3))
+    return sections
+
+
+def _size(run: MeetingRun) -> str:
+    total, resampling = run.scores["all"], run.scores["resampling"]
+    return (
+        f"{total['groups']:,} mixtures, {total['turns']:,} turns, "
+        f"{total['orcwer']['words']:,} words. In brackets: {100 * resampling['confidence']:g} % "
+        "intervals, mixtures resampled."
+    )
+
+
+def _main_table(runs: Sequence[MeetingRun]) -> Table:
+    header = (
+        *("model", "search", "ORC-WER %", "interval", "ins", "del", "sub", "cpWER %"),
+        *("tcpWER %", "turns %", "interval", "> 2 turns %", "start p50 / p90 ms"),
+        *("end p50 / p90 ms", "end mean ms", "RTF"),
+    )
+    return Table(header, tuple(_row(run) for run in runs), 2)
+
+
+def _row(run: MeetingRun) -> tuple[str, ...]:
+    total = run.scores["all"]
+    orc, end = total["orcwer"], total["end_pointing_ms"]
+    return (
+        run.name,
+        run.search,
+        number(orc["percent"], 2),
+        interval(orc["interval"]),
+        str(orc["insertions"]),
+        str(orc["deletions"]),
+        str(orc["substitutions"]),
+        number(total["cpwer"]["percent"], 2),
+        number(total["tcpwer"]["percent"], 2),
+        *_counting(total["turn_counting"]),
+        _counting(total["turn_counting_many"])[0],
+        quantiles(total["start_pointing_ms"]),
+        quantiles(end),
+        number(end and end["mean"], 0),
+        number(run.scores["cost"].get("real_time_factor"), 3),
+    )
+
+
+def _comparisons(runs: Sequence[MeetingRun], config: ScoreConfig) -> Table | None:
+    """ORC-WER of the pairs of `score.pairs`, both systems on the same resampled mixtures."""
+    errors = {(r.name, r.search): _session_errors(r) for r in runs}
+    rows = []
+    for search in sorted({r.search for r in runs}):
+        for a, b in config.pairs:
+            one, two = errors.get((a, search)), errors.get((b, search))
+            if one is None or two is None:
+                continue
+            if set(one) != set(two):
+                raise DataError(
+                    f"{a} and {b}, {search}: scored on different mixtures",
+                    "decode and score both again with --force",
+                )
+            result = compare_speakers(one, two, config.resampling)
+            rows.append((f"{b} against {a}", search, *comparison_cells(result)))
+    header = ("systems", "search", "ORC-WER difference", *COMPARISON)
+    return Table(header, tuple(rows), 2) if rows else None
+
+
+def _session_errors(run: MeetingRun) -> dict[str, ErrorRate]:
+    kinds = ("insertions", "deletions", "substitutions", "words")
+    return {
+        s["session"]: ErrorRate(**{kind: s["orcwer"][kind] for kind in kinds})
+        for s in run.scores["sessions"]
+    }
+
+
+def _by_condition(runs: Sequence[MeetingRun]) -> Table:
+    conditions = list(runs[0].scores["conditions"])
+    header = ("model", "search", *(f"{c or 'none'}, ORC-WER % (turns %)" for c in conditions))
+    rows = []
+    for run in runs:
+        found = run.scores["conditions"]
+        cells = (_condition(found.get(c)) for c in conditions)
+        rows.append((run.name, run.search, *cells))
+    return Table(header, tuple(rows), 2)
+
+
+def _condition(summary: Mapping[str, Any] | None) -> str:
+    if summary is None:
+        return DASH
+    counted = _counting(summary["turn_counting"])[0]
+    return f"{number(summary['orcwer']['percent'], 1)} ({counted})"
+
+
+def _pictures(run: MeetingRun) -> list[Block]:
+    caption = "Who spoke when (above), and what {} recognised when (below): {}."
+    paths = sorted((run.directory / "timelines").glob("*.svg"))
+    # The last by name: the mixtures that overlap most.
+    return [
+        Figure(path.read_text(encoding="utf-8"), caption.format(run.name, path.stem))
+        for path in paths[-_PICTURES:]
+    ]
+
+
+def _counting(counted: Mapping[str, Any] | None) -> tuple[str, str]:
+    if counted is None:
+        return DASH, DASH
+    return number(counted["percent"], 1), interval(counted["interval"])

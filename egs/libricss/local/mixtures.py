@@ -1,0 +1,104 @@
+"""LibriCSS as mixture sets: session 0 as data/mix_dev, sessions 1 to 9 as data/mix_test.
+
+lhotse's recipe reads the corpus. Its sessions are cut into utterance groups (arXiv 2205.05199,
+2211.00482): turns without silence between them; how long a silence parts them is our choice. A
+group in which three talk at once is left out, with a line in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import click
+from lhotse import CutSet, MonoCut
+from lhotse.recipes.libricss import prepare_libricss
+from lhotse.utils import fastcopy
+
+from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.config import configclass
+from asrlib.data.mixture_sets import write_cut_set
+from asrlib.data.mixtures import MixtureConfig, assign_channels, overlap_ratio
+from asrlib.errors import DataError
+from asrlib.scoring.truth import write_truth
+from asrlib.text.normalise import normalise
+from local.corpus import locate
+from local.script import run
+
+DEV_SESSION = "session0"
+
+
+@configclass
+class LibricssConfig:
+    """conf/libricss.yaml, where each key is explained."""
+
+    audio: Literal["sdm", "ihm-mix"] = "sdm"
+    max_pause: float = 0.0
+
+
+def read_sessions(corpus: Path, audio: str) -> CutSet:
+    """One cut a session, with all its turns.
+
+    Raises:
+        DataError: a part of the corpus is missing or broken.
+    """
+    try:
+        manifests = prepare_libricss(corpus, type=audio)
+        return CutSet.from_manifests(manifests["recordings"], manifests["supervisions"])
+    except Exception as e:  # lhotse passes on whatever its parsers and readers raise
+        raise DataError(
+            f"{corpus}: not LibriCSS as it is released: {str(e).splitlines()[0]}",
+            "give the whole for_release directory: 0L, 0S, OV10, OV20, OV30, OV40",
+        ) from e
+
+
+def groups(session: MonoCut, max_pause: float, config: MixtureConfig) -> list[MonoCut]:
+    """A session's utterance groups as mixtures, their turns assigned to channels."""
+    condition = session.recording_id.partition("_")[0]
+    found = []
+    for number, cut in enumerate(session.trim_to_supervision_groups(max_pause=max_pause)):
+        name = f"{session.recording_id}-{number:03d}"
+        turns = sorted(cut.supervisions, key=lambda s: s.start)
+        spans = [(max(0.0, t.start), min(t.end, cut.duration)) for t in turns]
+        try:
+            channels = assign_channels(spans, config.assignment, name)
+        except DataError as e:
+            logging.warning("left out: %s", e.what)
+            continue
+        supervisions = [
+            fastcopy(
+                turn,
+                start=start,
+                duration=end - start,
+                text=normalise(turn.text),
+                custom={"talker_channel": channel},
+            )
+            for turn, (start, end), channel in zip(turns, spans, channels, strict=True)
+        ]
+        custom = {"condition": condition, "overlap_ratio": round(overlap_ratio(spans), 4)}
+        found.append(fastcopy(cut, id=name, supervisions=supervisions, custom=custom))
+    return found
+
+
+@click.command(help=__doc__)
+@recipe_options
+def command(recipe: Recipe) -> None:
+    log_to(recipe.data / "log" / "mixtures.log")
+    config = recipe.config(LibricssConfig, "libricss")
+    mixtures = recipe.config(MixtureConfig, "mixtures")
+    sets: dict[str, list[MonoCut]] = {"dev": [], "test": []}
+    sessions = read_sessions(locate(recipe.data / "parts" / "libricss"), config.audio)
+    for session in sorted(sessions, key=lambda cut: cut.recording_id):
+        name = "dev" if session.recording_id.endswith(f"_{DEV_SESSION}") else "test"
+        sets[name] += groups(session, config.max_pause, mixtures)
+    for name, cuts in sets.items():
+        if not cuts:
+            raise DataError(f"LibriCSS: no session for mix_{name}", "fetch the corpus again")
+        write_cut_set(recipe.data / f"mix_{name}", cuts, write_truth)
+        turns = sum(len(cut.supervisions) for cut in cuts)
+        logging.info("mix_%s: %d utterance groups, %d turns", name, len(cuts), turns)
+
+
+if __name__ == "__main__":
+    run(command)
