@@ -126,6 +126,12 @@ class GreedySearch:
             tuple(state.tokens), tuple(state.frames), tuple(state.log_probs), state.score
         )
 
+    def settle(self, state: GreedyState) -> Hypothesis:
+        """Hand out and forget all that was emitted: it stands."""
+        settled = self.best(state)
+        state.tokens, state.frames, state.log_probs = [], [], []
+        return settled
+
     def last_frame(self, state: GreedyState) -> int | None:
         """Frame of the last token, None while there is none."""
         return state.frames[-1] if state.frames else None

@@ -89,6 +89,18 @@ class BeamState:
         return child
 
 
+def _last_emissions(emission: Emission | None, count: int) -> Emission | None:
+    """The last `count` of a chain, as a chain of their own."""
+    kept = []
+    for _ in range(count):
+        kept.append(emission)
+        emission = emission.previous
+    chain = None
+    for item in reversed(kept):
+        chain = item._replace(previous=chain)
+    return chain
+
+
 class ModifiedBeamSearch:
     """Modified beam search, batched over streams and hypotheses.
 
@@ -216,6 +228,40 @@ class ModifiedBeamSearch:
         return Hypothesis(
             tuple(reversed(tokens)), tuple(reversed(frames)), tuple(reversed(log_probs)), hyp.score
         )
+
+    def settle(self, state: BeamState) -> Hypothesis:
+        """Hand out the tokens that all hypotheses share, with the times of the best one.
+
+        The last shared token becomes the chains' new root; lengths go on counting from the
+        stream's start, so that no comparison of hypotheses changes.
+        """
+        root = self._shared(state)
+        best = self.best(state)
+        count = len(best.tokens) - (self._best(state).history.length - root.length)
+        if count == 0:
+            return Hypothesis()
+        state.beam = [
+            replace(hyp, emission=_last_emissions(hyp.emission, hyp.history.length - root.length))
+            for hyp in state.beam
+        ]
+        # The parent goes, and another history may be given its id.
+        del state.histories[id(root.parent), root.token]
+        root.parent = None
+        return Hypothesis(
+            best.tokens[:count], best.frames[:count], best.log_probs[:count], best.score
+        )
+
+    @staticmethod
+    def _shared(state: BeamState) -> History:
+        """The longest history from which all hypotheses descend."""
+        nodes = [hyp.history for hyp in state.beam]
+        while any(node is not nodes[0] for node in nodes):
+            longest = max(range(len(nodes)), key=lambda k: nodes[k].length)
+            parent = nodes[longest].parent
+            if parent is None:  # cannot be: all chains begin at one root
+                raise AssertionError("hypotheses of one stream without a common root")
+            nodes[longest] = parent
+        return nodes[0]
 
     def last_frame(self, state: BeamState) -> int | None:
         """Frame of the best hypothesis' last token, None while it has none."""

@@ -46,5 +46,11 @@ class Search(Protocol):
     def best(self, state: Any) -> Hypothesis:
         """The best hypothesis so far."""
 
+    def settle(self, state: Any) -> Hypothesis:
+        """Hand out the first tokens, those that nothing to come can change, and forget them.
+
+        `best` then gives what follows them. The predictor keeps their memory.
+        """
+
     def last_frame(self, state: Any) -> int | None:
         """Frame of the best hypothesis' last token, None while it has none."""

@@ -221,7 +221,7 @@ def test_an_utterance_too_short_for_its_labels_can_be_left_out(rnnt_type):
     grads = torch.autograd.grad(total_B[torch.isfinite(total_B)].sum(), leaves)
     good = dataclasses.replace(
         inputs,
-        **{f.name: getattr(inputs, f.name)[:1] for f in dataclasses.fields(inputs)},
+        **{k: v[:1] for k, v in vars(inputs).items() if v is not None},
     )
     alone = pruned_loss(joiner, good, config)
     expected = torch.autograd.grad((alone.simple_B + alone.pruned_B).sum(), leaves)
