@@ -68,6 +68,8 @@ def load_single_channel(model: Transducer, tokenizer: Tokenizer, path: Path) -> 
     """
     single = load_transducer(path)
     mend = "train it with the same configuration but --set model.encoder.channels=1"
+    if single.model.encoder.num_channels > 1:
+        raise CheckpointError(f"{path}: is itself a model of several talkers", mend)
     if single.tokenizer.model_bytes != tokenizer.model_bytes:
         raise CheckpointError(f"{path}: was trained with other tokens than data/lang holds", mend)
     source, weights = single.model.state_dict(), {}

@@ -6,6 +6,7 @@ Shapes: B mixtures, N channels, R = B * N rows, T input frames, U tokens.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -19,7 +20,9 @@ from asrlib.training.transducer_task import LossClock, TransducerTask
 from asrlib.transducer.model import Transducer, TransducerLoss, TurnTargets
 
 if TYPE_CHECKING:
-    from asrlib.data.mixture_dataset import MixtureBatch
+    from lhotse import CutSet
+
+    from asrlib.data.mixture_dataset import MixtureBatch, MixtureTrainingSet
 
 
 class MixtureSource(Protocol):
@@ -39,6 +42,43 @@ class MixtureSource(Protocol):
     def dev_batches(self) -> Iterable[MixtureBatch]:
         """Fixed mixtures of the dev set, the same at every call."""
         ...
+
+
+@dataclass(frozen=True)
+class RecipeMixtures:
+    """A recipe's mixtures: for training made on the fly, for dev those on disk.
+
+    Attributes:
+        train: plans and mixes.
+        dev: of `data/mix_dev`.
+        max_frames: of a dev batch, padded.
+        seed, num_workers: of training.
+    """
+
+    train: MixtureTrainingSet
+    dev: CutSet
+    max_frames: int
+    seed: int
+    num_workers: int
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.train.format.tokenizer
+
+    @property
+    def fbank(self) -> FbankConfig:
+        return self.train.format.fbank
+
+    def batches_per_epoch(self) -> int:
+        return len(self.train.plan_epoch(self.seed, 0))
+
+    def train_batches(self, epoch: int, start_batch: int) -> Iterable[MixtureBatch]:
+        return self.train.batches(self.seed, epoch, start_batch, self.num_workers)
+
+    def dev_batches(self) -> Iterable[MixtureBatch]:
+        from asrlib.data.mixture_dataset import mixture_eval_batches
+
+        return mixture_eval_batches(self.dev, self.train.format, self.max_frames)
 
 
 class TalkerTask(TransducerTask):

@@ -141,7 +141,7 @@ def test_fast_emit_with_the_penalty_trains_from_the_start_to_the_end():
         model, batch = make(**{"warmup_steps": 10, **loss}).train(), make_batch()
         batch["turns"].label_ends_RU[0, 1] = 8.0
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
-        for step in range(120):
+        for step in range(80):
             result = model.loss(**batch, step=step)
             optimizer.zero_grad()
             result.total_B.sum().backward()
