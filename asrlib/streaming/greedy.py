@@ -6,7 +6,7 @@ V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -126,7 +126,7 @@ class GreedySearch:
             tuple(state.tokens), tuple(state.frames), tuple(state.log_probs), state.score
         )
 
-    def settle(self, state: GreedyState) -> Hypothesis:
+    def settle(self, state: GreedyState, closing: Collection[int] = ()) -> Hypothesis:
         """Hand out and forget all that was emitted: it stands."""
         settled = self.best(state)
         state.tokens, state.frames, state.log_probs = [], [], []

@@ -29,6 +29,7 @@ from asrlib.streaming.search import Hypothesis, Search
 from asrlib.streaming.stream import AudioFront, Decoding, Stream
 from asrlib.streaming.talkers import TurnMaker
 from asrlib.text.tokenizer import Tokenizer
+from asrlib.text.turns import TURN_SYMBOLS
 from asrlib.training.model_io import load_transducer
 from asrlib.transducer.model import Transducer
 
@@ -192,7 +193,7 @@ class StreamingRecognizer:
 
     def _check_turns(self, decoding: Decoding, channel: int) -> None:
         """Settle what will not change, and close turns."""
-        settled = self.search.settle(decoding.search_state)
+        settled = self.search.settle(decoding.search_state, TURN_SYMBOLS)
         self.turn_maker.settle(decoding.said, channel, settled)
 
     def _check_endpoint(self, decoding: Decoding, channel: int) -> None:
