@@ -12,6 +12,8 @@
 #    4  train      every model of --models, for every seed of --seeds
 #    5  decode     streaming decoding of every test set, with every search of --searches
 #    6  score      WER with intervals, alignments, latency, cost; RESULTS.md
+#    7  talkers    mixtures of two talkers; train, decode, score the models of --talker-models; runs
+#                  only when asked for, by --stage 7 or --talker-models
 #   13  report     one self-contained page, exp/report.html
 #
 # A stage that is complete and unchanged is skipped; a killed one continues.
@@ -21,6 +23,8 @@
 #   --stage N           first stage to run (default: 0)
 #   --stop-stage N      last stage to run (default: 13)
 #   --models "A B"      names of conf/model/*.yaml (default: "lstm conv_rnnt")
+#   --talker-models "A B"  models of stage 7, e.g. "mt_rnnt sts/plain sts/fast_emit sts" for the
+#                       paper's rows (default, with --stage 7: "sts")
 #   --seeds "1 2 3"     train each model once per seed, as MODEL_seedN (default: the seed of
 #                       conf/train.yaml, as MODEL)
 #   --tag TAG           name the models MODEL_TAG, for example to try a --set beside the usual value
@@ -42,6 +46,7 @@ recipe=mini
 stage=0
 stop_stage=13
 models="lstm conv_rnnt"
+talker_models=""
 seeds=""
 tag=""
 searches="greedy"
@@ -55,7 +60,7 @@ dry_run=false
 # Relative to where the user stands, not to here.
 [[ -z $corpus_dir ]] || corpus_dir=$(cd "$called_from" && realpath -m "$corpus_dir")
 
-stages="0 1 2 3 4 5 6 13"
+stages="0 1 2 3 4 5 6 7 13"
 for number in "$stage" "$stop_stage"; do
   [[ $number =~ ^[0-9]+$ && " $stages " == *" $number "* ]] ||
     die "no stage '$number'" "choose among $stages; ./run.sh --help says what they do"
@@ -72,7 +77,8 @@ for search in $searches; do
 done
 [[ -z $tag || $tag =~ ^[A-Za-z0-9.+-]+$ ]] ||
   die "--tag '$tag' is no part of a directory's name" "use letters, digits, '.', '+' and '-'"
-for model in $models; do
+if ((stage == 7)); then talker_models=${talker_models:-sts}; fi
+for model in $models $talker_models; do
   [[ -f conf/model/$model.yaml || -f $recipe_dir/conf/model/$model.yaml ]] ||
     die "no model '$model'" "choose a name of conf/model/*.yaml, without .yaml"
 done
@@ -125,10 +131,10 @@ drain() {
 # Trainings save and stop on SIGTERM, so that the same command goes on.
 trap 'kill "${queued[@]}" 2>/dev/null; wait; exit 143' TERM INT
 
-# names: one "MODEL NAME SEED" line per training that was asked for.
+# names [MODELS]: one "MODEL NAME SEED" line per training that was asked for.
 names() {
   local model name seed
-  for model in $models; do
+  for model in ${1:-$models}; do
     name=${model//\//_}${tag:+_$tag}
     if [[ -z $seeds ]]; then echo "$model $name -"; fi
     for seed in $seeds; do echo "$model ${name}_seed$seed $seed"; done
@@ -197,6 +203,28 @@ if begin 6 score; then
       done
     done
   done 3< <(names)
+fi
+
+if [[ -n $talker_models ]] && begin 7 talkers; then
+  run steps/make_mixtures.sh "${common[@]}"
+  # What one talker says is learned first, once for all.
+  read -r model single seed < <(names sts/single)
+  options=(--model "$model" --name "$single" "${common[@]}")
+  [[ $seed == - ]] || options+=(--set "train.seed=$seed")
+  run steps/train.sh "${options[@]}"
+  while read -r model name seed <&3; do
+    options=(--model "$model" --name "$name" --init "$single" "${common[@]}")
+    [[ $seed == - ]] || options+=(--set "train.seed=$seed")
+    queue "$name" steps/train.sh "${options[@]}"
+  done 3< <(names "$talker_models")
+  drain
+  while read -r _ name _ <&3; do
+    for search in $searches; do
+      options=(--name "$name" --test-set mix_test --search "$search" "${common[@]}")
+      run steps/decode.sh "${options[@]}"
+      run steps/score_meetings.sh "${options[@]}"
+    done
+  done 3< <(names "$talker_models")
 fi
 
 if begin 13 report; then

@@ -4,11 +4,15 @@
 # Options:
 #   --model MODEL       a name of conf/model/*.yaml
 #   --name NAME         the directory under exp/ (default: the model's name)
+#   --init NAME         for a model of two talkers: the directory under exp/ of its single-channel
+#                       path, to start from
 set -euo pipefail
 
 model=""
 name=""
+init=""
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 [[ -n $model ]] || die "no --model" "choose a name of conf/model/*.yaml"
+[[ -z $init ]] || stage_options+=(--init "$recipe_dir/exp/$init")
 exec python -m asrlib train --model "$model" --name "${name:-${model//\//_}}" "${stage_options[@]}"

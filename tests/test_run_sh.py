@@ -39,11 +39,27 @@ def test_wrong_arguments_name_the_fault_and_the_mend(repo: Path, args: list[str]
     assert "mend: " in done.stderr
 
 
+def announced(output: str) -> list[str]:
+    return [line.split()[2].rstrip(":") for line in output.splitlines() if "==" in line]
+
+
+def test_two_talkers_are_trained_only_when_asked_for(repo: Path):
+    assert "7" not in announced(call(repo, "./run.sh", "--dry-run").stdout)
+    args = ["--dry-run", "--stage", "7", "--stop-stage", "7", "--seeds", "1 2"]
+    done = call(repo, "./run.sh", *args, "--talker-models", "mt_rnnt sts/plain")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("steps/")]
+    trained = [line for line in lines if line.startswith("steps/train.sh")]
+    assert "--model sts/single --name sts_single_seed1" in trained[0]
+    assert len(trained) == 1 + 2 * 2
+    assert all("--init sts_single_seed1" in line for line in trained[1:])
+    assert sum(line.startswith("steps/score_meetings.sh") for line in lines) == 2 * 2
+    assert "--model sts " in call(repo, "./run.sh", *args).stdout
+
+
 def test_help_lists_every_stage_that_runs(repo: Path):
     text = call(repo, "./run.sh", "--help").stdout
-    announced = call(repo, "./run.sh", "--dry-run").stdout
-    stages = [line.split()[2].rstrip(":") for line in announced.splitlines() if "==" in line]
-    assert stages == ["0", "1", "2", "3", "4", "5", "6", "13"]
+    stages = announced(call(repo, "./run.sh", "--dry-run", "--talker-models", "sts").stdout)
+    assert stages == ["0", "1", "2", "3", "4", "5", "6", "7", "13"]
     for stage in stages:
         assert f"\n{stage:>4}  " in text
 

@@ -87,7 +87,7 @@ def streaming(recipe: Recipe, name: str, test_set: str, utterances: int) -> None
     """Real-time factor on one core, of one stream and of 32 at a time."""
     import torch
 
-    from asrlib.streaming.batch import decode_cuts
+    from asrlib.streaming.batch import decode_cuts, decode_turns
     from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 
     log_to(None)
@@ -99,8 +99,9 @@ def streaming(recipe: Recipe, name: str, test_set: str, utterances: int) -> None
         recognizer = StreamingRecognizer.from_checkpoint(
             recipe.exp / name / "final.pt", dataclasses.replace(config, max_streams=streams)
         )
-        list(decode_cuts(recognizer, cuts.subset(first=2))[0])  # warm up
-        decoded, cost = decode_cuts(recognizer, cuts)
+        decode = decode_turns if recognizer.talkers > 1 else decode_cuts
+        list(decode(recognizer, cuts.subset(first=2))[0])  # warm up
+        decoded, cost = decode(recognizer, cuts)
         list(decoded)
         figures[f"real_time_factor_{streams}"] = cost.real_time
         figures[f"cpu_seconds_{streams}"] = cost.cpu_seconds / cost.audio_seconds

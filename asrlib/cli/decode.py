@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -15,8 +16,13 @@ from asrlib.files import atomic_write
 from asrlib.stamps import Stamp
 
 if TYPE_CHECKING:
+    from lhotse import CutSet
+    from lhotse.cut import Cut
+
     from asrlib.streaming.batch import Cost
     from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+
+HYP_FILE = "hyp.jsonl"
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +40,11 @@ log = logging.getLogger(__name__)
 def command(
     recipe: Recipe, name: str, test_set: str, search: str | None, checkpoint: Path | None
 ) -> None:
-    """Decode data/SET in streaming mode; leaves exp/NAME/decode_SET_SEARCH/hyp.jsonl, meta.json."""
+    """Decode data/SET in streaming mode; leaves exp/NAME/decode_SET_SEARCH/hyp.jsonl, meta.json.
+
+    A model of several talkers leaves their turns, turns.seglst.json, in place of hyp.jsonl.
+    """
+    from asrlib.scoring.turns import TURNS_FILE
     from asrlib.streaming.recognizer import DecodeConfig, SearchName
 
     if search is not None:
@@ -53,12 +63,10 @@ def command(
         raise UserError(f"{checkpoint}: missing", "train the model first (stage 4)")
     out = recipe.exp / name / f"decode_{test_set}_{config.search}"
     log_to(out / "log" / "decode.log")
-    stamp = Stamp(
-        path=out / ".decode.stamp",
-        inputs=[cuts_path, checkpoint],
-        config=config,
-        outputs=[out / "hyp.jsonl", out / "meta.json"],
-    )
+    # Which of the two there is depends on the model, which a current stamp spares us to load.
+    found = next((out / n for n in (TURNS_FILE, HYP_FILE) if (out / n).exists()), out / HYP_FILE)
+    outputs = [found, out / "meta.json"]
+    stamp = Stamp(out / ".decode.stamp", [cuts_path, checkpoint], config, outputs)
     title = f"decode {name} {test_set} {config.search}"
     if not recipe.force and stamp.is_current():
         log.info("%s: up to date", title)
@@ -71,30 +79,43 @@ def command(
 
 
 def _decode(cuts_path: Path, checkpoint: Path, config: DecodeConfig, out: Path, meta: dict) -> Cost:
-    """Decode all cuts; write hyp.jsonl in their order, and meta.json."""
+    """Decode all cuts; write hypotheses in their order, or turns, and meta.json last."""
     import torch
-    from tqdm import tqdm
 
     from asrlib.data.cuts import read_cuts
-    from asrlib.streaming.batch import decode_cuts, hyp_line
+    from asrlib.scoring.turns import TURNS_FILE, write_turns
+    from asrlib.streaming.batch import decode_cuts, decode_turns, hyp_line
     from asrlib.streaming.recognizer import StreamingRecognizer
 
     torch.set_num_threads(config.num_threads)
     cuts = read_cuts(cuts_path, "run stage 1 again with --force")
     recognizer = StreamingRecognizer.from_checkpoint(checkpoint, config)
-    lines: dict[str, dict] = {}
-    total = sum(cut.duration for cut in cuts)
-    with tqdm(total=round(total), unit="s", desc=f"decode {meta['set']}", disable=None) as bar:
+    if recognizer.talkers > 1:
+        decoded, cost = decode_turns(recognizer, cuts)
+        results = dict(_shown(decoded, cuts, meta["set"]))
+        write_turns(out / TURNS_FILE, [turn for turns in results.values() for turn in turns])
+    else:
         decoded, cost = decode_cuts(recognizer, cuts)
-        for cut, result in decoded:
-            lines[cut.id] = hyp_line(cut, result)
-            bar.update(cut.duration)
-    with atomic_write(out / "hyp.jsonl") as f:
-        for cut in cuts:
-            f.write(json.dumps(lines[cut.id], ensure_ascii=False) + "\n")
+        results = dict(_shown(decoded, cuts, meta["set"]))
+        with atomic_write(out / HYP_FILE) as f:
+            for cut in cuts:
+                f.write(json.dumps(hyp_line(cut, results[cut.id]), ensure_ascii=False) + "\n")
     with atomic_write(out / "meta.json") as f:
         json.dump(meta | _meta(recognizer, cost), f, indent=1)
     return cost
+
+
+def _shown(
+    decoded: Iterator[tuple[Cut, Any]], cuts: CutSet, name: str
+) -> Iterator[tuple[str, Any]]:
+    """The ids of decoded cuts and what was recognised, with a bar of progress."""
+    from tqdm import tqdm
+
+    total = round(sum(cut.duration for cut in cuts))
+    with tqdm(total=total, unit="s", desc=f"decode {name}", disable=None) as bar:
+        for cut, result in decoded:
+            yield cut.id, result
+            bar.update(cut.duration)
 
 
 def _meta(recognizer: StreamingRecognizer, cost: Cost) -> dict:

@@ -21,6 +21,7 @@ from asrlib.cli.common import Recipe, log_to, recipe_options
 from asrlib.config import from_dict, to_dict
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.sampler import DataConfig
+from asrlib.encoders import SeparatorConfig
 from asrlib.errors import ConfigError, UserError
 from asrlib.features.fbank import FbankConfig, FbankExtractor
 from asrlib.files import atomic_write
@@ -31,7 +32,9 @@ from asrlib.streaming.batch import decode_cuts
 from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.training.config import HARMLESS_KEYS, TrainConfig
+from asrlib.training.model_io import load_single_channel
 from asrlib.training.recipe_inputs import RecipeInputs, input_files, read_inputs
+from asrlib.training.talker_task import RecipeMixtures, TalkerTask
 from asrlib.training.trainer import Trainer
 from asrlib.training.transducer_task import TransducerData, TransducerTask
 from asrlib.transducer.model import Transducer, TransducerConfig
@@ -48,22 +51,26 @@ class Configs:
     data: DataConfig
     augment: AugmentConfig
     features: FbankConfig
+    mixtures: Any = None  # a MixtureConfig, where the model is one of several talkers
 
     @classmethod
     def of(cls, recipe: Recipe, model: str) -> Configs:
+        model_config = recipe.config(TransducerConfig, "model", model)
         configs = cls(
-            model=recipe.config(TransducerConfig, "model", model),
+            model=model_config,
             train=recipe.config(TrainConfig, "train"),
             data=recipe.config(DataConfig, "data"),
             augment=recipe.config(AugmentConfig, "augment"),
             features=recipe.config(FbankConfig, "features"),
+            mixtures=_mixtures(recipe) if num_talkers(model_config) > 1 else None,
         )
         if configs.train.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("train.device: cuda, but torch sees no GPU", "set train.device=cpu")
         return configs
 
     def sections(self) -> dict[str, dict[str, Any]]:
-        return {name: to_dict(getattr(self, name)) for name in self.__dataclass_fields__}
+        sections = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: to_dict(config) for name, config in sections.items() if config is not None}
 
     def identity(self, files: tuple[Path, ...], data: Path) -> dict[str, Any]:
         """What must not change when a run is continued."""
@@ -73,11 +80,23 @@ class Configs:
     @classmethod
     def upgrade(cls, identity: dict[str, Any]) -> dict[str, Any]:
         """An older version's identity, with the defaults of keys that it did not know."""
-        hints = get_type_hints(cls)
+        hints = {k: hint for k, hint in get_type_hints(cls).items() if hint is not Any}
         with contextlib.suppress(ConfigError):  # it knew keys that are gone: a difference
             filled = {k: to_dict(from_dict(hint, identity[k])) for k, hint in hints.items()}
             return _weighty({**identity, **filled})
         return identity
+
+
+def _mixtures(recipe: Recipe) -> Any:
+    from asrlib.data.mixtures import MixtureConfig
+
+    return recipe.config(MixtureConfig, "mixtures")
+
+
+def num_talkers(config: TransducerConfig) -> int:
+    """Output channels of a model."""
+    encoder = config.encoder
+    return encoder.channels if isinstance(encoder, SeparatorConfig) else 1
 
 
 def _weighty(identity: dict[str, Any]) -> dict[str, Any]:
@@ -90,8 +109,17 @@ def _weighty(identity: dict[str, Any]) -> dict[str, Any]:
 @recipe_options
 @click.option("--model", required=True, help="conf/model/MODEL.yaml, for example conv_rnnt.")
 @click.option("--name", help="Directory under exp/; by default the model's name.")
-def command(recipe: Recipe, model: str, name: str | None) -> None:
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    help="For a model of several talkers: a final.pt, or its directory, of the same model trained"
+    " on single talkers with --set model.encoder.channels=1; training starts from it.",
+)
+def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> None:
     """Stage 4: train a model into exp/NAME, or go on where an earlier run stopped.
+
+    A model of several talkers (sts, mt_rnnt) is trained on mixtures of data/train, made on the
+    fly as conf/mixtures.yaml says, and validated on data/mix_dev.
 
     SIGTERM and Ctrl-C save and leave with exit code 143 or 130; the same command goes on.
     """
@@ -99,7 +127,15 @@ def command(recipe: Recipe, model: str, name: str | None) -> None:
     log_to(directory / "log" / "train.log")
     configs = Configs.of(recipe, model)
     final = directory / "final.pt"
-    files = input_files(recipe.data)
+    if init is not None and configs.mixtures is None:
+        raise UserError(
+            f"--init {init}: {model} is a model of one talker, which starts from nothing",
+            "leave out --init, or choose a model of several talkers, such as sts",
+        )
+    init = init / "final.pt" if init is not None and init.is_dir() else init
+    files = input_files(recipe.data) + ((init,) if init else ())
+    if configs.mixtures is not None:
+        files += (_dev_mixtures(recipe.data),)
     stamp = Stamp(directory / ".train.stamp", files, configs.sections(), [final])
     if not recipe.force and stamp.is_current():
         logger.info("%s: up to date", final)
@@ -108,7 +144,7 @@ def command(recipe: Recipe, model: str, name: str | None) -> None:
     with _alone(directory):
         if recipe.force:
             _clear(directory)
-        trainer = build_trainer(configs, inputs, directory, recipe.data)
+        trainer = build_trainer(configs, inputs, directory, recipe.data, init)
         trainer.resume()
         with atomic_write(directory / "config.yaml") as f:
             yaml.safe_dump(configs.sections(), f, sort_keys=False)
@@ -118,12 +154,32 @@ def command(recipe: Recipe, model: str, name: str | None) -> None:
     stamp.write()
 
 
-def build_trainer(configs: Configs, inputs: RecipeInputs, directory: Path, data: Path) -> Trainer:
-    """The trainer of a fresh model; its weights are drawn from the configured seed."""
+def build_trainer(
+    configs: Configs, inputs: RecipeInputs, directory: Path, data: Path, init: Path | None = None
+) -> Trainer:
+    """The trainer of a fresh model; its weights are drawn from the configured seed.
+
+    Args:
+        init: a model of one channel to start those of a model of several from.
+    """
     torch.manual_seed(configs.train.seed)
     model = Transducer(configs.model, configs.features.num_bins, inputs.tokenizer.vocab_size)
     model.encoder.norm.set_stats(inputs.mean_F, inputs.std_F)
     logger.info("parameters: %s", model.parameter_counts())
+    files = inputs.files
+    if configs.mixtures is None:
+        task = _one_talker(configs, inputs, model)
+    else:
+        task = _talkers(configs, inputs, model, data)
+        files += (_dev_mixtures(data),)
+    identity = configs.identity(files, data)
+    if init is not None:
+        load_single_channel(model, inputs.tokenizer, init)
+        identity["input"] |= {"init": hash_file(init)}
+    return Trainer(task, configs.train, directory, identity, Configs.upgrade)
+
+
+def _one_talker(configs: Configs, inputs: RecipeInputs, model: Transducer) -> TransducerTask:
     source = TransducerData(
         train=inputs.train,
         dev=inputs.dev,
@@ -136,9 +192,30 @@ def build_trainer(configs: Configs, inputs: RecipeInputs, directory: Path, data:
     figures = None
     if configs.train.dev_wer_utts:
         figures = _dev_wer(inputs.dev, inputs.tokenizer, configs.features, configs.train)
-    task = TransducerTask(model, source, configs.train, figures)
-    identity = configs.identity(inputs.files, data)
-    return Trainer(task, configs.train, directory, identity, Configs.upgrade)
+    return TransducerTask(model, source, configs.train, figures)
+
+
+def _dev_mixtures(data: Path) -> Path:
+    return data / "mix_dev" / "cuts.jsonl.gz"
+
+
+def _talkers(configs: Configs, inputs: RecipeInputs, model: Transducer, data: Path) -> TalkerTask:
+    from asrlib.data.cuts import read_cuts
+    from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
+
+    style = configs.model.encoder.turn_style
+    train = MixtureTrainingSet(
+        inputs.train,
+        configs.mixtures,
+        MixtureFormat(inputs.tokenizer, configs.features, style),
+        configs.data,
+        configs.augment,
+        model.encoder.subsampling,
+    )
+    dev = read_cuts(_dev_mixtures(data), "make the mixtures first: python -m asrlib mixtures")
+    max_frames, config = configs.data.max_frames, configs.train
+    mixtures = RecipeMixtures(train, dev, max_frames, config.seed, config.num_workers)
+    return TalkerTask(model, mixtures, config)
 
 
 def _dev_wer(

@@ -6,6 +6,8 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,10 @@ from asrlib.cli.common import PROJECT_DIR
 from asrlib.errors import DataError, UserError
 
 if TYPE_CHECKING:
+    from asrlib.scoring.turns import Turn
     from asrlib.streaming.recognizer import StreamingRecognizer
     from asrlib.streaming.result import Result
+    from asrlib.streaming.stream import Stream
 
 
 @click.command(name="transcribe")
@@ -25,6 +29,11 @@ if TYPE_CHECKING:
     "--model",
     type=click.Path(path_type=Path),
     help="A final.pt, or the directory that holds it, for example egs/mini/exp/conv_rnnt.",
+)
+@click.option(
+    "--talkers",
+    type=click.IntRange(min=1),
+    help="How many may speak at once; the model must know as many. By default as many as it does.",
 )
 @click.option("--search", help="greedy, modified_beam or fast_beam, in place of decode.search.")
 @click.option("--endpoint", is_flag=True, help="Cut into segments where the speaker pauses.")
@@ -37,6 +46,7 @@ if TYPE_CHECKING:
 def command(
     files: tuple[Path, ...],
     model: Path | None,
+    talkers: int | None,
     search: str | None,
     endpoint: bool,
     as_json: bool,
@@ -46,6 +56,9 @@ def command(
 ) -> None:
     """Transcribe FILES of any rate and number of channels: one line of text each.
 
+    With a model of several talkers (conf/model/sts.yaml) each turn has a line: start and end in
+    seconds, output channel, words; with --live as soon as it closes.
+
     A file of silence gives an empty line. One that cannot be read is named on the standard error;
     the others are still transcribed, and the exit code is 1.
     """
@@ -53,28 +66,25 @@ def command(
         overrides = (*overrides, f"decode.search={search}")
     if endpoint:
         overrides = (*overrides, "decode.endpoint.enabled=true")
-    recognizer = _load(model, overrides)
+    recognizer = _load(model, talkers, overrides)
+    show = _Turns if recognizer.talkers > 1 else _Text
     failed = 0
     for path in files:
         screen = _Screen(sys.stderr if as_json else sys.stdout) if live else None
         try:
-            result = _transcribe(recognizer, path, screen, realtime)
+            _transcribe(recognizer, path, show(path, recognizer, screen, as_json), realtime)
         except DataError as e:
             if screen is not None:
                 screen.clear()
             click.echo(f"error: {_naming(path, e)}", err=True)
             failed += 1
-            continue
-        if screen is not None:
-            screen.clear()
-        click.echo(
-            json.dumps(_to_json(path, result), ensure_ascii=False) if as_json else result.text
-        )
     if failed:
         sys.exit(1)
 
 
-def _load(model: Path | None, overrides: tuple[str, ...]) -> StreamingRecognizer:
+def _load(
+    model: Path | None, talkers: int | None, overrides: tuple[str, ...]
+) -> StreamingRecognizer:
     if model is None:
         raise UserError(
             "--model is missing", "give a trained model, for example --model egs/mini/exp/conv_rnnt"
@@ -93,12 +103,20 @@ def _load(model: Path | None, overrides: tuple[str, ...]) -> StreamingRecognizer
     check_sections(overrides, ("decode",))
     config = load_config(DecodeConfig, "decode", [PROJECT_DIR / "conf/decode.yaml"], overrides)
     torch.set_num_threads(config.num_threads)
-    return StreamingRecognizer.from_checkpoint(checkpoint, config)
+    recognizer = StreamingRecognizer.from_checkpoint(checkpoint, config)
+    if talkers is not None and talkers != recognizer.talkers:
+        other = "conf/model/sts.yaml" if talkers > 1 else "conf/model/conv_rnnt.yaml, for example"
+        raise UserError(
+            f"--talkers {talkers}: {checkpoint} is a model of {recognizer.talkers} talker"
+            + "s" * (recognizer.talkers > 1),
+            f"give --talkers {recognizer.talkers}, or a model of {talkers} (train {other})",
+        )
+    return recognizer
 
 
 def _transcribe(
-    recognizer: StreamingRecognizer, path: Path, screen: _Screen | None, realtime: bool
-) -> Result:
+    recognizer: StreamingRecognizer, path: Path, shown: _Text | _Turns, realtime: bool
+) -> None:
     from asrlib.audio.stream import read_pieces
 
     stream = recognizer.create_stream()
@@ -109,11 +127,82 @@ def _transcribe(
             time.sleep(max(0.0, begin + heard - time.monotonic()))
         stream.accept(samples_N, rate)
         recognizer.step([stream])
-        if screen is not None:
-            screen.show(recognizer.result(stream).text)
+        shown.heard(stream)
     stream.finish()
     recognizer.step([stream])
-    return recognizer.result(stream)
+    shown.finished(stream)
+
+
+@dataclass
+class _Text:
+    """How the words of one talker are shown: one line for a file."""
+
+    path: Path
+    recognizer: StreamingRecognizer
+    screen: _Screen | None
+    as_json: bool
+
+    def heard(self, stream: Stream) -> None:
+        if self.screen is not None:
+            self.screen.show(self.recognizer.result(stream).text)
+
+    def finished(self, stream: Stream) -> None:
+        if self.screen is not None:
+            self.screen.clear()
+        result = self.recognizer.result(stream)
+        _print(_to_json(self.path, result) if self.as_json else result.text)
+
+
+@dataclass
+class _Turns(_Text):
+    """How turns of several talkers are shown.
+
+    Live they come as they close, and the open ones on the line that is rewritten; else all of a
+    file at its end, in order of start.
+    """
+
+    kept: list[Turn] = field(default_factory=list)
+
+    def heard(self, stream: Stream) -> None:
+        closed = self.recognizer.take_turns(stream)
+        if self.screen is None or self.as_json:
+            self.kept += closed
+        else:
+            self._print_lines(closed)
+        if self.screen is not None:
+            turns = self.recognizer.turns(stream)
+            self.screen.show(" | ".join(f"{t.channel}: {t.words}" for t in turns))
+
+    def finished(self, stream: Stream) -> None:
+        turns = [*self.kept, *self.recognizer.turns(stream)]
+        turns.sort(key=lambda turn: (turn.start, turn.channel))
+        if self.as_json:
+            if self.screen is not None:
+                self.screen.clear()
+            _print({"file": str(self.path), "turns": [_turn_json(turn) for turn in turns]})
+        else:
+            self._print_lines(turns)
+
+    def _print_lines(self, turns: list[Turn]) -> None:
+        if self.screen is not None:
+            self.screen.clear()
+        for turn in turns:
+            _print(f"{turn.start:8.2f} {turn.end:8.2f}  channel {turn.channel}  {turn.words}")
+
+
+def _print(content: str | dict[str, Any]) -> None:
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    click.echo(text)
+
+
+def _turn_json(turn: Turn) -> dict[str, Any]:
+    return {
+        "channel": turn.channel,
+        "start": _seconds(turn.start),
+        "end": _seconds(turn.end),
+        "text": turn.words,
+        "words": _words(turn.word_times),
+    }
 
 
 class _Screen:
@@ -137,6 +226,7 @@ class _Screen:
         """Make room for the final text."""
         if self._terminal and self._shown:
             print("\r\x1b[K", end="", file=self._out, flush=True)
+            self._shown = ""
 
 
 def _naming(path: Path, error: DataError) -> DataError:
@@ -156,7 +246,7 @@ def _to_json(path: Path, result: Result) -> dict[str, Any]:
     }
 
 
-def _words(words: tuple[tuple[str, float, float], ...]) -> list[dict[str, Any]]:
+def _words(words: Iterable[tuple[str, float, float]]) -> list[dict[str, Any]]:
     return [{"word": w, "start": _seconds(a), "end": _seconds(b)} for w, a, b in words]
 
 

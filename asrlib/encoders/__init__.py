@@ -12,6 +12,7 @@ from asrlib.encoders.conformer import ConformerConfig, ConformerEncoder
 from asrlib.encoders.contextnet import ContextNetConfig, ContextNetEncoder
 from asrlib.encoders.conv_rnnt import ConvRnntConfig, ConvRnntEncoder
 from asrlib.encoders.lstm import LstmConfig, LstmEncoder, LstmStackConfig
+from asrlib.encoders.separator import SeparatorConfig, SeparatorEncoder
 from asrlib.encoders.state import (
     flatten_state,
     map_state,
@@ -21,7 +22,12 @@ from asrlib.encoders.state import (
 )
 
 EncoderConfig = Annotated[
-    LstmConfig | ConvRnntConfig | ConformerConfig | ContextNetConfig | AmortizedConfig,
+    LstmConfig
+    | ConvRnntConfig
+    | ConformerConfig
+    | ContextNetConfig
+    | AmortizedConfig
+    | SeparatorConfig,
     Field(discriminator="name"),
 ]
 
@@ -31,6 +37,7 @@ _ENCODERS = {
     ConformerConfig: ConformerEncoder,
     ContextNetConfig: ContextNetEncoder,
     AmortizedConfig: AmortizedEncoder,
+    SeparatorConfig: SeparatorEncoder,
 }
 
 
@@ -52,6 +59,8 @@ __all__ = [
     "LstmConfig",
     "LstmEncoder",
     "LstmStackConfig",
+    "SeparatorConfig",
+    "SeparatorEncoder",
     "StreamingEncoder",
     "build_encoder",
     "flatten_state",

@@ -1,6 +1,8 @@
 """The interface that everything above leans on: an encoder that runs whole or in pieces.
 
 Shapes: B batch, T input frames, S output frames (S = T // subsampling), F features, D width.
+Of an encoder with N output channels, h_BSD has B * N rows, the channels of a stream side by side,
+and so have the lengths that go with it; inputs and states have B.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ class StreamingEncoder(nn.Module, abc.ABC):
         subsampling: input frames per output frame.
         output_dim: features per output frame.
         lookahead: future input frames that an output frame needs.
+        num_channels: N, outputs for each stream: talkers who may speak at once.
         norm: global normalisation of the features, set from the training set's statistics.
         frame_norm: LayerNorm of each stacked frame, where asked for. Level moves all bins
             together and may dominate a projection of globally normalised features. A choice
@@ -33,6 +36,7 @@ class StreamingEncoder(nn.Module, abc.ABC):
     """
 
     lookahead: int = 0
+    num_channels: int = 1
 
     def __init__(self, num_bins: int, subsampling: int, output_dim: int, frame_norm: bool) -> None:
         super().__init__()
@@ -94,10 +98,11 @@ class StreamingEncoder(nn.Module, abc.ABC):
             `with_cost` also what `advance_with_cost` says of each frame.
         """
         lengths_B = torch.div(lengths_B, self.subsampling, rounding_mode="floor")
+        out_lengths_B = lengths_B.repeat_interleave(self.num_channels)
         num_outputs = x_BTF.shape[1] // self.subsampling
         if num_outputs == 0:
-            nothing_BSD = x_BTF.new_zeros(x_BTF.shape[0], 0, self.output_dim)
-            return (nothing_BSD, lengths_B, None) if with_cost else (nothing_BSD, lengths_B)
+            nothing_BSD = x_BTF.new_zeros(len(out_lengths_B), 0, self.output_dim)
+            return (nothing_BSD, out_lengths_B, None) if with_cost else (nothing_BSD, out_lengths_B)
         x_BSF = self._stack(x_BTF[:, : num_outputs * self.subsampling])
         mask_BS = None
         if self.training:
@@ -105,8 +110,8 @@ class StreamingEncoder(nn.Module, abc.ABC):
         state = self.initial_state(x_BTF.shape[0], x_BTF.device)
         if with_cost:
             h_BSD, _, cost_BS = self.advance_with_cost(x_BSF, state, mask_BS)
-            return h_BSD, lengths_B, cost_BS
-        return self.advance(x_BSF, state, mask_BS)[0], lengths_B
+            return h_BSD, out_lengths_B, cost_BS
+        return self.advance(x_BSF, state, mask_BS)[0], out_lengths_B
 
     def step(self, x_BTF: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Encode the next frames of streams that advance alike.

@@ -8,10 +8,10 @@ from __future__ import annotations
 import itertools
 import resource
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lhotse import SupervisionSegment
@@ -19,9 +19,12 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from asrlib.errors import DataError
+from asrlib.scoring.turns import Turn
 from asrlib.streaming.recognizer import StreamingRecognizer
 from asrlib.streaming.result import Result
 from asrlib.streaming.stream import Stream
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -94,12 +97,27 @@ def decode_cuts(
         DataError: a cut's audio cannot be read; names its id.
     """
     cost = Cost()
-    return _decode(recognizer, iter(cuts), cost), cost
+    return _decode(recognizer, iter(cuts), cost, lambda r: recognizer.result(r.stream)), cost
+
+
+def decode_turns(
+    recognizer: StreamingRecognizer, cuts: Iterable[Cut]
+) -> tuple[Iterator[tuple[Cut, list[Turn]]], Cost]:
+    """As `decode_cuts`, with a model of several talkers: the turns of each cut, its session."""
+    cost = Cost()
+
+    def turns(r: _Running) -> list[Turn]:
+        return recognizer.turns(r.stream, r.cut.id)
+
+    return _decode(recognizer, iter(cuts), cost, turns), cost
 
 
 def _decode(
-    recognizer: StreamingRecognizer, cuts: Iterator[Cut], cost: Cost
-) -> Iterator[tuple[Cut, Result]]:
+    recognizer: StreamingRecognizer,
+    cuts: Iterator[Cut],
+    cost: Cost,
+    outcome: Callable[[_Running], T],
+) -> Iterator[tuple[Cut, T]]:
     config = recognizer.config
     running: list[_Running] = []
     while True:
@@ -117,10 +135,10 @@ def _decode(
                 else:
                     r.stream.accept(chunk_N, r.rate)
             recognizer.step([r.stream for r in running])
-            done = [(r.cut, recognizer.result(r.stream)) for r in running if r.stream.finished]
+            done = [(r.cut, outcome(r)) for r in running if r.stream.finished]
         for r in running:
             if r.stream.finished:
-                cost.add_work(recognizer.model.encoder.work(r.stream.decoding.encoder_state))
+                cost.add_work(recognizer.model.encoder.work(r.stream.encoder_state))
         running = [r for r in running if not r.stream.finished]
         yield from done
 

@@ -6,7 +6,7 @@ V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -125,6 +125,12 @@ class GreedySearch:
         return Hypothesis(
             tuple(state.tokens), tuple(state.frames), tuple(state.log_probs), state.score
         )
+
+    def settle(self, state: GreedyState, closing: Collection[int] = ()) -> Hypothesis:
+        """Hand out and forget all that was emitted: it stands."""
+        settled = self.best(state)
+        state.tokens, state.frames, state.log_probs = [], [], []
+        return settled
 
     def last_frame(self, state: GreedyState) -> int | None:
         """Frame of the last token, None while there is none."""

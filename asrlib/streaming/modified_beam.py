@@ -7,7 +7,7 @@ D encoder width, J joiner width, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -20,6 +20,11 @@ from asrlib.config import configclass
 from asrlib.streaming.greedy import BLANK, advance_predictor, start_predictor
 from asrlib.streaming.search import Hypothesis
 from asrlib.transducer.model import Transducer
+
+# Share of the beam's probability at which the end of a turn is taken for certain: our choice.
+_SURE = 0.95
+# Tokens that hypotheses may differ in before the best is taken. Words of a turn never are as many.
+_MOST_OPEN = 200
 
 
 @configclass
@@ -87,6 +92,24 @@ class BeamState:
         if child is None:
             child = self.histories[key] = History(token, history)
         return child
+
+
+def _descends(history: History, node: History) -> bool:
+    while history.length > node.length and history.parent is not None:
+        history = history.parent
+    return history is node
+
+
+def _last_emissions(emission: Emission | None, count: int) -> Emission | None:
+    """The last `count` of a chain, as a chain of their own."""
+    kept = []
+    for _ in range(count):
+        kept.append(emission)
+        emission = emission.previous
+    chain = None
+    for item in reversed(kept):
+        chain = item._replace(previous=chain)
+    return chain
 
 
 class ModifiedBeamSearch:
@@ -216,6 +239,60 @@ class ModifiedBeamSearch:
         return Hypothesis(
             tuple(reversed(tokens)), tuple(reversed(frames)), tuple(reversed(log_probs)), hyp.score
         )
+
+    def settle(self, state: BeamState, closing: Collection[int] = ()) -> Hypothesis:
+        """Hand out the tokens that all hypotheses share, with the times of the best one.
+
+        Hypotheses against what is nearly sure, that a turn was closed, are given up before; and all
+        but the best, where they have not agreed for `_MOST_OPEN` tokens: memory is bounded whatever
+        the model.
+
+        The last shared token becomes the chains' new root; lengths go on counting from the
+        stream's start, so that no comparison of hypotheses changes.
+        """
+        self._close(state, closing)
+        root = self._shared(state)
+        if self._best(state).history.length - root.length > _MOST_OPEN:
+            state.beam = [self._best(state)]
+            root = state.beam[0].history
+        best = self.best(state)
+        count = len(best.tokens) - (self._best(state).history.length - root.length)
+        if count == 0:
+            return Hypothesis()
+        state.beam = [
+            replace(hyp, emission=_last_emissions(hyp.emission, hyp.history.length - root.length))
+            for hyp in state.beam
+        ]
+        # The parent goes, and another history may be given its id.
+        del state.histories[id(root.parent), root.token]
+        root.parent = None
+        return Hypothesis(
+            best.tokens[:count], best.frames[:count], best.log_probs[:count], best.score
+        )
+
+    def _close(self, state: BeamState, closing: Collection[int]) -> None:
+        """Keep only what agrees with the best up to its last closing token, if that is sure."""
+        node = self._best(state).history
+        while node.parent is not None and node.token not in closing:
+            node = node.parent
+        if node.parent is None:
+            return
+        agrees = torch.tensor([_descends(hyp.history, node) for hyp in state.beam])
+        scores = torch.tensor([hyp.score for hyp in state.beam], dtype=torch.float64)
+        if scores.softmax(0)[agrees].sum() >= _SURE:
+            state.beam = [hyp for hyp, kept in zip(state.beam, agrees, strict=True) if kept]
+
+    @staticmethod
+    def _shared(state: BeamState) -> History:
+        """The longest history from which all hypotheses descend."""
+        nodes = [hyp.history for hyp in state.beam]
+        while any(node is not nodes[0] for node in nodes):
+            longest = max(range(len(nodes)), key=lambda k: nodes[k].length)
+            parent = nodes[longest].parent
+            if parent is None:  # cannot be: all chains begin at one root
+                raise AssertionError("hypotheses of one stream without a common root")
+            nodes[longest] = parent
+        return nodes[0]
 
     def last_frame(self, state: BeamState) -> int | None:
         """Frame of the best hypothesis' last token, None while it has none."""

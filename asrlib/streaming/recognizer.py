@@ -1,11 +1,13 @@
 """The streaming recogniser: many streams, one batch of whoever has frames.
 
-Shape suffixes: B streams, T input frames, F features, S output frames, D encoder width.
+Shape suffixes: B streams, R rows: the output channels of all streams (as many as streams where the
+model knows one talker), T input frames, F features, S output frames, D encoder width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +19,7 @@ from asrlib.config import configclass
 from asrlib.encoders.state import stack_states, unstack_state
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankExtractor
+from asrlib.scoring.turns import Turn
 from asrlib.streaming.endpoint import EndpointConfig, endpoint_time
 from asrlib.streaming.fast_beam import FastBeamConfig, FastBeamSearch
 from asrlib.streaming.greedy import GreedyConfig, GreedySearch
@@ -24,7 +27,9 @@ from asrlib.streaming.modified_beam import ModifiedBeamConfig, ModifiedBeamSearc
 from asrlib.streaming.result import Result, Segment, StreamClock
 from asrlib.streaming.search import Hypothesis, Search
 from asrlib.streaming.stream import AudioFront, Decoding, Stream
+from asrlib.streaming.talkers import TurnMaker
 from asrlib.text.tokenizer import Tokenizer
+from asrlib.text.turns import TURN_SYMBOLS
 from asrlib.training.model_io import load_transducer
 from asrlib.transducer.model import Transducer
 
@@ -70,12 +75,33 @@ def build_search(model: Transducer, config: DecodeConfig) -> Search:
     return FastBeamSearch(model, config.fast_beam)
 
 
+def _check_talkers(talkers: int, config: DecodeConfig) -> None:
+    """See that a model of several talkers is decoded in a way that knows turns.
+
+    Raises:
+        ConfigError: names the setting.
+    """
+    if config.endpoint.enabled:
+        raise ConfigError(
+            f"decode.endpoint.enabled: a model of {talkers} talkers parts their turns itself",
+            "leave out --endpoint, or set decode.endpoint.enabled=false",
+        )
+    if config.search == "fast_beam":
+        raise ConfigError(
+            f"decode.search fast_beam: does not close the turns of {talkers} talkers",
+            "choose modified_beam or greedy",
+        )
+
+
 class StreamingRecognizer:
     """Decodes any number of streams with one model.
 
     Use: `create_stream`, then `stream.accept` and `step` in turn, `result` whenever wanted; at
     the end `stream.finish`, `step`, `result`. Law: how the audio is cut into pieces, and which
     other streams are decoded beside it, changes no result.
+
+    A model of several talkers (`talkers` above 1) gives `turns` in place of `result`, and closed
+    ones, to be forgotten, by `take_turns`.
 
     Args:
         model: put into evaluation mode; decoding runs on its device.
@@ -108,6 +134,14 @@ class StreamingRecognizer:
         groups = max(1, config.max_chunk_frames // encoder.subsampling)
         self._max_frames = groups * encoder.subsampling
         self._check_frames = max(1, round(config.endpoint.interval / self.clock.frame))
+        self.talkers = encoder.num_channels
+        self._check: Callable[[Decoding, int], None] | None = None
+        if self.talkers > 1:
+            _check_talkers(self.talkers, config)
+            self.turn_maker = TurnMaker(tokenizer, self.clock, model.config.encoder.turn_style)
+            self._check = self._check_turns
+        elif config.endpoint.enabled:
+            self._check = self._check_endpoint
 
     @classmethod
     def from_checkpoint(cls, path: Path, config: DecodeConfig) -> StreamingRecognizer:
@@ -123,8 +157,8 @@ class StreamingRecognizer:
         """A stream that has heard nothing."""
         front = AudioFront(self.fbank, self.clock, self.config.tail_padding)
         encoder_state = self.model.encoder.initial_state(1, self.device)
-        decoding = Decoding(encoder_state, self.search.initial_state())
-        return Stream(front, self.clock, decoding)
+        channels = [Decoding(self.search.initial_state()) for _ in range(self.talkers)]
+        return Stream(front, self.clock, encoder_state, channels)
 
     @torch.no_grad()
     def step(self, streams: Sequence[Stream]) -> None:
@@ -132,32 +166,37 @@ class StreamingRecognizer:
         while ready := [stream for stream in streams if stream.available]:
             length = min(self._max_frames, *(stream.available for stream in ready))
             x_BTF = torch.stack([stream.take(length) for stream in ready]).to(self.device)
-            state = stack_states([stream.decoding.encoder_state for stream in ready])
-            h_BSD, state = self.model.encoder.step(x_BTF, state)
+            state = stack_states([stream.encoder_state for stream in ready])
+            h_RSD, state = self.model.encoder.step(x_BTF, state)
             for stream, encoder_state in zip(ready, unstack_state(state), strict=True):
-                stream.decoding.encoder_state = encoder_state
-            self._search(h_BSD, [stream.decoding for stream in ready])
+                stream.encoder_state = encoder_state
+            self._search(h_RSD, [decoding for stream in ready for decoding in stream.channels])
 
-    def _search(self, h_BSD: Tensor, decodings: Sequence[Decoding]) -> None:
-        """Advance the search; with endpointing, stop at each look at the rules.
+    def _search(self, h_RSD: Tensor, decodings: Sequence[Decoding]) -> None:
+        """Advance the search; with endpointing or turns, stop at each look at them.
 
         The looks come at fixed frames of each stream, so that pieces make no difference.
         """
-        s, total = 0, h_BSD.shape[1]
+        s, total = 0, h_RSD.shape[1]
         while s < total:
             length = total - s
-            if self.config.endpoint.enabled:
+            if self._check is not None:
                 until = [self._check_frames - d.frames % self._check_frames for d in decodings]
                 length = min(length, *until)
             states = [decoding.search_state for decoding in decodings]
-            self.search.advance(h_BSD[:, s : s + length], states)
+            self.search.advance(h_RSD[:, s : s + length], states)
             s += length
-            for decoding in decodings:
+            for row, decoding in enumerate(decodings):
                 decoding.frames += length
-                if self.config.endpoint.enabled and decoding.frames % self._check_frames == 0:
-                    self._check_endpoint(decoding)
+                if self._check is not None and decoding.frames % self._check_frames == 0:
+                    self._check(decoding, row % self.talkers)
 
-    def _check_endpoint(self, decoding: Decoding) -> None:
+    def _check_turns(self, decoding: Decoding, channel: int) -> None:
+        """Settle what will not change, and close turns."""
+        settled = self.search.settle(decoding.search_state, TURN_SYMBOLS)
+        self.turn_maker.settle(decoding.said, channel, settled)
+
+    def _check_endpoint(self, decoding: Decoding, channel: int) -> None:
         """Close the segment when a rule fires."""
         last = self.search.last_frame(decoding.search_state)
         start = decoding.segment_start
@@ -185,8 +224,12 @@ class StreamingRecognizer:
         )
 
     def result(self, stream: Stream) -> Result:
-        """What was recognised so far; final once the stream is finished and decoded."""
-        decoding = stream.decoding
+        """What was recognised so far; final once the stream is finished and decoded.
+
+        Raises:
+            ValueError: the model is one of several talkers, whose `turns` there are instead.
+        """
+        (decoding,) = stream.channels
         segments = list(decoding.segments)
         is_final = stream.finished and not stream.available
         best = self.search.best(decoding.search_state)
@@ -200,7 +243,38 @@ class StreamingRecognizer:
 
     def _final_time(self, stream: Stream, last_frame: int | None) -> float:
         """When the open segment is final: a rule fires, or the audio ends."""
-        start = stream.decoding.segment_start
+        (decoding,) = stream.channels
+        start = decoding.segment_start
         since = None if last_frame is None else (last_frame + 1 - start) * self.clock.frame
         fires = endpoint_time(self.config.endpoint, since) + self.clock.heard(start)
-        return min(fires, self.clock.heard(stream.decoding.frames))
+        return min(fires, self.clock.heard(decoding.frames))
+
+    def turns(self, stream: Stream, session: str = "") -> list[Turn]:
+        """Turns of all channels, in order of start, but those that were taken.
+
+        A channel's last turn may still grow until the stream is finished and decoded.
+        """
+        turns = [
+            turn
+            for channel, decoding in enumerate(stream.channels)
+            for turn in self.turn_maker.all_turns(
+                decoding.said, channel, self.search.best(decoding.search_state)
+            )
+        ]
+        return _in_order(turns, session)
+
+    def take_turns(self, stream: Stream, session: str = "") -> list[Turn]:
+        """Turns that were closed since the last call, in order of start; the stream forgets them.
+
+        So a meeting of any length needs the memory of its open turns. What is open at the end
+        comes with `turns`.
+        """
+        turns = [turn for decoding in stream.channels for turn in decoding.said.closed]
+        for decoding in stream.channels:
+            decoding.said.closed = []
+        return _in_order(turns, session)
+
+
+def _in_order(turns: list[Turn], session: str) -> list[Turn]:
+    named = [replace(turn, session=session) for turn in turns]
+    return sorted(named, key=lambda turn: (turn.start, turn.channel))

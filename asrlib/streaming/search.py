@@ -5,7 +5,7 @@ Shape suffixes: B streams, S output frames, D encoder width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,6 +45,15 @@ class Search(Protocol):
 
     def best(self, state: Any) -> Hypothesis:
         """The best hypothesis so far."""
+
+    def settle(self, state: Any, closing: Collection[int] = ()) -> Hypothesis:
+        """Hand out the first tokens, those that nothing to come can change, and forget them.
+
+        `best` then gives what follows them. The predictor keeps their memory.
+
+        Args:
+            closing: tokens at which a decision is wanted, as soon as one is nearly sure.
+        """
 
     def last_frame(self, state: Any) -> int | None:
         """Frame of the best hypothesis' last token, None while it has none."""

@@ -17,6 +17,7 @@ from asrlib.audio.resample import StreamingResampler
 from asrlib.errors import DataError
 from asrlib.features.fbank import FbankExtractor
 from asrlib.streaming.result import Segment, StreamClock
+from asrlib.streaming.talkers import ChannelTurns
 
 # Seconds of audio that go through the features at once, so that an hour in one piece needs no
 # more memory than its frames.
@@ -142,30 +143,39 @@ def _checked(samples: Tensor | np.ndarray) -> Tensor:
 
 @dataclass
 class Decoding:
-    """Where the recogniser stands in a stream; the recogniser's own.
+    """Where the recogniser stands in an output channel of a stream; the recogniser's own.
 
     Attributes:
         frames: output frames decoded.
         segment_start: output frame at which the current segment began.
         segments: those that an endpoint made final; only ones with tokens are kept.
+        said: turns, of a model of several talkers.
     """
 
-    encoder_state: Any
     search_state: Any
     frames: int = 0
     segment_start: int = 0
     segments: list[Segment] = field(default_factory=list)
+    said: ChannelTurns = field(default_factory=ChannelTurns)
 
 
 class Stream:
     """A stream of audio and what was recognised in it; made by the recogniser.
 
     Memory is bounded by the audio given between two `StreamingRecognizer.step`s, and by the
-    tokens.
+    tokens; of several talkers, by those of their open turns, where closed ones are taken.
+
+    Attributes:
+        encoder_state: the recogniser's own.
+        channels: where it stands in each output channel.
+        finished: no more audio comes.
     """
 
-    def __init__(self, front: AudioFront, clock: StreamClock, decoding: Decoding) -> None:
-        self.decoding = decoding
+    def __init__(
+        self, front: AudioFront, clock: StreamClock, encoder_state: Any, channels: list[Decoding]
+    ) -> None:
+        self.encoder_state = encoder_state
+        self.channels = channels
         self.finished = False
         self._front = front
         self._frames = FrameQueue()

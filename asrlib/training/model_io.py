@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,46 @@ def transducer_payload(model: Transducer, tokenizer: Tokenizer, fbank: FbankConf
     }
 
 
+def _check_tokens(tokenizer: Tokenizer, model: Transducer) -> None:
+    if tokenizer.vocab_size != model.vocab_size:
+        raise CheckpointError(
+            f"the model has {model.vocab_size} symbols, its tokens {tokenizer.vocab_size}:"
+            f" those from {min(tokenizer.vocab_size, model.vocab_size)} on are unknown",
+            "train again",
+        )
+
+
+def load_single_channel(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
+    """Start a model of several output channels from one that was trained on single talkers.
+
+    The paper trains the single-channel path on single-speaker speech first (arXiv 2205.05199).
+    Each channel's own module starts from the one that was trained: the labels, which differ from
+    channel to channel, part them.
+
+    Args:
+        path: of the same model with `encoder.channels: 1`; its statistics come with it.
+
+    Raises:
+        CheckpointError: no such model, other tokens, or other sizes; names the first that differs.
+    """
+    single = load_transducer(path)
+    mend = "train it with the same configuration but --set model.encoder.channels=1"
+    if single.model.encoder.num_channels > 1:
+        raise CheckpointError(f"{path}: is itself a model of several talkers", mend)
+    if single.tokenizer.model_bytes != tokenizer.model_bytes:
+        raise CheckpointError(f"{path}: was trained with other tokens than data/lang holds", mend)
+    source, weights = single.model.state_dict(), {}
+    for name, weight in model.state_dict().items():
+        known = source.get(re.sub(r"^encoder\.separators\.\d+\.", "encoder.separators.0.", name))
+        if known is None or known.shape != weight.shape:
+            size = "nothing" if known is None else str(list(known.shape))
+            raise CheckpointError(
+                f"{path}: has {size} for {name}, which is {list(weight.shape)} here", mend
+            )
+        weights[name] = known
+    model.load_state_dict(weights)
+
+
 def load_transducer(path: Path) -> LoadedTransducer:
     """Load `final.pt` (or a `best-*.pt`).
 
@@ -59,6 +100,7 @@ def load_transducer(path: Path) -> LoadedTransducer:
         model = Transducer(config, payload["num_bins"], payload["vocab_size"])
         model.load_state_dict(content["model"])
         tokenizer = Tokenizer.from_bytes(payload["tokenizer"])
+        _check_tokens(tokenizer, model)
         return LoadedTransducer(model.eval(), tokenizer, fbank, content["facts"])
     except (UserError, KeyError, TypeError, RuntimeError) as e:
         reason = e.what if isinstance(e, UserError) else " ".join(str(e).split())

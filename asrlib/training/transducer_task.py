@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -100,6 +100,9 @@ class TransducerTask:
         batches = sample_batches(self.source.train, tokens, self.source.data, self.config.seed)
         return sum(1 for _ in batches)
 
+    def dev_batches(self) -> Iterable[Any]:
+        return eval_batches(self.source.dev, self.source.tokenizer, self.source.data.max_frames)
+
     def train_batches(self, epoch: int, start_batch: int) -> Iterable[Batch]:
         source = self.source
         return train_batches(
@@ -137,18 +140,20 @@ class TransducerTask:
 
     def _stats(self, batch: Batch, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
         """Parts of the loss per encoder frame, and when symbols are emitted."""
+        return self._parts(loss) | self._delays(batch, loss)
+
+    def _parts(self, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
         frames = float(loss.frames_B.sum())
         parts = {"simple": loss.simple_B, "pruned": loss.pruned_B, "ctc": loss.ctc_B}
-        parts["compute"] = loss.cost_B
-        stats = {k: (float(v.detach().sum()), frames) for k, v in parts.items() if v is not None}
-        return stats | self._delays(batch, loss)
+        parts |= {"compute": loss.cost_B, "masking": loss.masking_B, "eot_late": loss.late_B}
+        return {k: (float(v.detach().sum()), frames) for k, v in parts.items() if v is not None}
 
     def _delays(self, batch: Batch, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
         """Emission times in seconds: `symbol_offset_s` from the middle of the utterance (what
         k2's delay penalty counts), `symbol_delay_s` of words' last symbols from the words' ends.
         """
         shift = self.model.encoder.subsampling * self.frame_shift
-        emission_BU = loss.emission_frames_BU.cpu() * shift
+        emission_BU = loss.emission_frames_RU.cpu() * shift
         middle_B1 = (loss.frames_B.cpu().unsqueeze(1) - 1) / 2 * shift
         positions_U = torch.arange(emission_BU.shape[1])
         valid_BU = positions_U < batch.token_lengths_B.unsqueeze(1)
@@ -178,40 +183,39 @@ class TransducerTask:
         last = [u - 1 for u in starts[1:]] + [len(tokens_U) - 1]
         return [(emissions_U[u], end) for u, end in zip(last, ends, strict=True)]
 
-    def drop(self, batch: Batch, ids: Collection[str]) -> Batch | None:
+    def _num_tokens(self, batch: Any) -> float:
+        return float(batch.token_lengths_B.sum())
+
+    def drop(self, batch: Any, ids: Collection[str]) -> Any | None:
         keep = [i for i, item in enumerate(batch.ids) if item not in ids]
         if not keep:
             return None
-        return replace(
-            batch,
-            x_BTF=batch.x_BTF[keep],
-            x_lengths_B=batch.x_lengths_B[keep],
-            tokens_BU=batch.tokens_BU[keep],
-            token_lengths_B=batch.token_lengths_B[keep],
-            ids=[batch.ids[i] for i in keep],
-            texts=[batch.texts[i] for i in keep],
-            word_ends=[batch.word_ends[i] for i in keep],
-        )
+        # Every field of a batch, tensor or list, has its utterances along the first axis.
+        values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+        kept = {
+            k: v[keep] if isinstance(v, Tensor) else [v[i] for i in keep] for k, v in values.items()
+        }
+        return replace(batch, **kept)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Dev loss per encoder frame (`loss`) and per token, its parts, and symbol times."""
         self.model.eval()
         sums = Sums()
-        source = self.source
-        for batch in eval_batches(source.dev, source.tokenizer, source.data.max_frames):
+        for batch in self.dev_batches():
             loss = self._loss(batch, _LATE)
             bad_B = ~torch.isfinite(loss.total_B)
             if bad_B.any():
                 ids = [i for i, bad in zip(batch.ids, bad_B.tolist(), strict=True) if bad]
                 logger.warning("dev: loss is not finite, left out: %s", " ".join(ids))
-                batch = self.drop(batch, ids)
-                if batch is None:
+                kept = self.drop(batch, ids)
+                if kept is None:
                     continue
+                batch = kept
                 loss = self._loss(batch, _LATE)
             total = float(loss.total_B.sum())
             sums.add({"loss": (total, float(loss.frames_B.sum()))})
-            sums.add({"loss_per_token": (total, float(batch.token_lengths_B.sum()))})
+            sums.add({"loss_per_token": (total, self._num_tokens(batch))})
             sums.add(self._stats(batch, loss))
         return sums.means() | (self.dev_figures(self.model) if self.dev_figures else {})
 

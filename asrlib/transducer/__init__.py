@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asrlib.transducer.joiner import Joiner
 from asrlib.transducer.loss import BLANK, LossConfig
-from asrlib.transducer.model import Transducer, TransducerConfig, TransducerLoss
+from asrlib.transducer.model import Transducer, TransducerConfig, TransducerLoss, TurnTargets
 from asrlib.transducer.predictor import (
     LstmPredictorConfig,
     Predictor,
@@ -24,5 +24,6 @@ __all__ = [
     "Transducer",
     "TransducerConfig",
     "TransducerLoss",
+    "TurnTargets",
     "build_predictor",
 ]

@@ -1,8 +1,9 @@
 """The pruned transducer loss (arXiv 2206.13236), per utterance; the only place that needs k2.
 
 Beyond k2's own functions: FastEmit (arXiv 2010.11148) as an exact scaling of the label gradients,
-empty transcripts, utterances shorter than their transcript (an infinite loss that the caller can
-leave out: k2's occupations stay finite), and expected emission frames.
+a penalty on late ends of turns (arXiv 2205.05199), empty transcripts, utterances shorter than their
+transcript (an infinite loss that the caller can leave out: k2's occupations stay finite), and
+expected emission frames.
 
 Shapes: B batch, S encoder frames, U tokens, R prune range, D width, J joiner width, V vocabulary.
 In k2's own words `px` (B, U, S+1) are log-probabilities of emitting labels and `py` (B, U+1, S)
@@ -47,6 +48,14 @@ class LossConfig:
         ctc_scale: weight of an auxiliary CTC loss; 0: no such layer.
         delay_penalty: k2's, per frame: `((S - 1) / 2 - s) * penalty` is added to labels.
         fast_emit: lambda: gradients of label emissions are multiplied by 1 + lambda.
+        masking: gamma, weight of the mean square of the encoder's output per frame and channel
+            without speech (arXiv 2205.05199; the mean over features is our choice: gamma then
+            does not depend on the width).
+        eot_penalty: alpha, nats per output frame by which the log-probability of `<eot>` falls
+            when it comes later than `eot_grace` after the end of its turn (ibid.).
+        eot_grace: tau, output frames.
+        eot_penalty_max: nats, greatest penalty: our clamp, which keeps a lattice whose every
+            path is late in range.
         rnnt_type: `modified` permits one symbol a frame at most.
     """
 
@@ -58,6 +67,10 @@ class LossConfig:
     ctc_scale: Scale = 0.0
     delay_penalty: Scale = 0.0
     fast_emit: Scale = 0.0
+    masking: Scale = 0.0
+    eot_penalty: Scale = 0.0
+    eot_grace: Scale = 3.0
+    eot_penalty_max: Scale = 30.0
     rnnt_type: Literal["regular", "modified"] = "regular"
 
 
@@ -73,6 +86,8 @@ class LossInputs:
         lm_BUV: the same projected to the vocabulary, for the simple loss.
         tokens_BU: padded labels; U may be 0.
         token_lengths_B: valid labels.
+        label_ends_BU: output frames from the start at which the turn of each `<eot>` label ends;
+            infinity at other labels. None: no such label.
     """
 
     h_BSD: Tensor
@@ -82,6 +97,7 @@ class LossInputs:
     lm_BUV: Tensor
     tokens_BU: Tensor
     token_lengths_B: Tensor
+    label_ends_BU: Tensor | None = None
 
     def padded(self) -> LossInputs:
         """The same lattices with at least one label column and no fewer frames than labels.
@@ -92,6 +108,9 @@ class LossInputs:
         label_pad = max(0, 1 - self.tokens_BU.shape[1])
         num_tokens = self.tokens_BU.shape[1] + label_pad
         frame_pad = max(0, num_tokens - self.h_BSD.shape[1])
+        ends_BU = self.label_ends_BU
+        if ends_BU is not None:
+            ends_BU = F.pad(ends_BU, (0, label_pad), value=float("inf"))
         return dataclasses.replace(
             self,
             h_BSD=F.pad(self.h_BSD, (0, 0, 0, frame_pad)),
@@ -99,6 +118,7 @@ class LossInputs:
             d_BUD=F.pad(self.d_BUD, (0, 0, 0, label_pad)),
             lm_BUV=F.pad(self.lm_BUV, (0, 0, 0, label_pad)),
             tokens_BU=F.pad(self.tokens_BU, (0, label_pad)),
+            label_ends_BU=ends_BU,
         )
 
     def boundary(self) -> Tensor:
@@ -116,11 +136,16 @@ class PrunedLoss:
         pruned_B: of the joiner's lattice within the pruning bounds.
         emission_frames_BU: expected encoder frame of each label under the pruned posterior,
             without gradient; 0 at padding.
+        lengths_B: encoder frames of each.
+        penalty_B: expected penalty on late ends of turns in nats, without gradient; it is part
+            of the losses.
     """
 
     simple_B: Tensor
     pruned_B: Tensor
     emission_frames_BU: Tensor
+    lengths_B: Tensor
+    penalty_B: Tensor
 
 
 def pruned_loss(joiner: Joiner, inputs: LossInputs, config: LossConfig) -> PrunedLoss:
@@ -140,7 +165,7 @@ def pruned_loss(joiner: Joiner, inputs: LossInputs, config: LossConfig) -> Prune
             am_scale=config.am_scale,
             rnnt_type=config.rnnt_type,
         )
-        simple_B, px_grad, py_grad = _recurse(px, py, boundary_B4, config)
+        simple_B, px_grad, py_grad = _recurse(px, py, boundary_B4, config, inputs.label_ends_BU)
     ranges_BSR = k2.get_rnnt_prune_ranges(
         px_grad=px_grad, py_grad=py_grad, boundary=boundary_B4, s_range=config.prune_range
     )
@@ -156,14 +181,22 @@ def pruned_loss(joiner: Joiner, inputs: LossInputs, config: LossConfig) -> Prune
             boundary=boundary_B4,
             rnnt_type=config.rnnt_type,
         )
-        pruned_B, px_grad, _ = _recurse(px, py, boundary_B4, config)
-    return PrunedLoss(simple_B, pruned_B, _expected_frames(px_grad[:, :num_tokens]))
+        pruned_B, px_grad, _ = _recurse(px, py, boundary_B4, config, inputs.label_ends_BU)
+    emissions_BU = _expected_frames(px_grad[:, :num_tokens])
+    penalty_B = _expected_penalty(px_grad, inputs.label_ends_BU, config)
+    return PrunedLoss(simple_B, pruned_B, emissions_BU, inputs.lengths_B, penalty_B)
 
 
 def _recurse(
-    px: Tensor, py: Tensor, boundary_B4: Tensor, config: LossConfig
+    px: Tensor,
+    py: Tensor,
+    boundary_B4: Tensor,
+    config: LossConfig,
+    label_ends_BU: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss per utterance, and the occupations of labels and blanks."""
+    if config.eot_penalty > 0.0 and label_ends_BU is not None:
+        px = px - _lateness(label_ends_BU.to(px.dtype), px.shape[2], config)
     if config.delay_penalty > 0.0:
         middle_B11 = ((boundary_B4[:, 3] - 1) / 2).reshape(-1, 1, 1)
         frames = torch.arange(px.shape[2], device=px.device)
@@ -174,6 +207,34 @@ def _recurse(
         px=px, py=py, boundary=boundary_B4, return_grad=True
     )
     return -scores_B, px_grad, py_grad
+
+
+def _lateness(ends_BU: Tensor, num_frames: int, config: LossConfig) -> Tensor:
+    """`max(0, alpha (t - tau - t_end))` of each label and frame, at most `eot_penalty_max`.
+
+    Frame s counts as t = s + 1: when it has been heard.
+    """
+    heard_S = torch.arange(1, num_frames + 1, device=ends_BU.device, dtype=ends_BU.dtype)
+    late_BUS = heard_S - config.eot_grace - ends_BU.unsqueeze(2)
+    return (config.eot_penalty * late_BUS.clamp(min=0.0)).clamp(max=config.eot_penalty_max)
+
+
+def _expected_penalty(
+    occupation_BUS: Tensor, label_ends_BU: Tensor | None, config: LossConfig
+) -> Tensor:
+    """The penalty on late ends of turns under the occupations of labels."""
+    if label_ends_BU is None:
+        return occupation_BUS.new_zeros(len(occupation_BUS))
+    ends_BU = label_ends_BU.to(occupation_BUS.dtype)
+    late_BUS = _lateness(ends_BU, occupation_BUS.shape[2], config)
+    return (occupation_BUS * late_BUS).sum(dim=(1, 2))
+
+
+def masking_loss(h_BSD: Tensor, lengths_B: Tensor, speech_BS: Tensor) -> Tensor:
+    """`||h o m||^2` (arXiv 2205.05199): mean square of h, summed over the frames without speech."""
+    frames_S = torch.arange(h_BSD.shape[1], device=h_BSD.device)
+    silent_BS = ~speech_BS & (frames_S < lengths_B.unsqueeze(1))
+    return (h_BSD.float().square().mean(dim=2) * silent_BS).sum(dim=1)
 
 
 class _ScaleGradient(torch.autograd.Function):

@@ -1,11 +1,13 @@
 """The transducer: encoder, predictor, joiner, and what only training needs.
 
-Shapes: B batch, T input frames, S output frames, F features, D width, U tokens, V vocabulary.
+Shapes: B batch, T input frames, S output frames, F features, D width, U tokens, V vocabulary; R
+rows: the output channels of all utterances, those of one side by side. With an encoder of one
+channel, as most are, R = B.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +22,10 @@ from asrlib.transducer.loss import (
     BLANK,
     LossConfig,
     LossInputs,
+    PrunedLoss,
     ctc_loss,
     loss_scales,
+    masking_loss,
     pruned_loss,
 )
 from asrlib.transducer.predictor import PredictorConfig, build_predictor
@@ -47,14 +51,19 @@ class TransducerConfig:
 class TransducerLoss:
     """Losses per utterance, in nats, not normalised; not finite where no path exists.
 
+    With several output channels they are sums over them: the assignment of turns to channels is
+    fixed by the labels.
+
     Attributes:
         total_B: the weighted sum to minimise; the only one with a use for its gradient.
         simple_B, pruned_B, ctc_B: its parts, unweighted; ctc_B is None without such a layer.
-        frames_B: encoder output frames.
-        emission_frames_BU: expected output frame of each token, 0 at padding; times the
+        frames_B: encoder output frames of one channel.
+        emission_frames_RU: expected output frame of each token, 0 at padding; times the
             encoder's `subsampling` and the frame shift these are seconds.
         cost_B: full-work frames that the encoder spent (its share of work, summed over frames);
             None where it always does all of it.
+        late_B: expected penalty on late ends of turns, nats, without gradient; part of the losses.
+        masking_B: what channels without speech put out, unweighted; None where that is not known.
     """
 
     total_B: Tensor
@@ -62,8 +71,24 @@ class TransducerLoss:
     pruned_B: Tensor
     ctc_B: Tensor | None
     frames_B: Tensor
-    emission_frames_BU: Tensor
+    emission_frames_RU: Tensor
     cost_B: Tensor | None = None
+    late_B: Tensor | None = None
+    masking_B: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class TurnTargets:
+    """What is known of turns beside the labels.
+
+    Attributes:
+        label_ends_RU: input frames from the start at which the turn of an `<eot>` label ends,
+            infinity at other labels.
+        speech_RT: True where a channel has speech, per input frame.
+    """
+
+    label_ends_RU: Tensor
+    speech_RT: Tensor
 
 
 class Transducer(nn.Module):
@@ -97,53 +122,88 @@ class Transducer(nn.Module):
         self,
         x_BTF: Tensor,
         x_lengths_B: Tensor,
-        tokens_BU: Tensor,
-        token_lengths_B: Tensor,
+        tokens_RU: Tensor,
+        token_lengths_R: Tensor,
         step: int,
+        turns: TurnTargets | None = None,
     ) -> TransducerLoss:
         """The training loss of a padded batch.
 
         Args:
             x_BTF: raw log filter-bank energies.
-            tokens_BU: labels, any value at padding; U may be 0.
+            tokens_RU: labels of each channel, any value at padding; U may be 0, and a channel
+                without a label is legal: it is to say nothing.
             step: the training step, for the warm-up of the weights.
+            turns: for the masking loss and the penalty on late ends of turns.
         """
-        positions_U = torch.arange(tokens_BU.shape[1], device=tokens_BU.device)
-        tokens_BU = tokens_BU.masked_fill(positions_U >= token_lengths_B.unsqueeze(1), BLANK)
+        positions_U = torch.arange(tokens_RU.shape[1], device=tokens_RU.device)
+        tokens_RU = tokens_RU.masked_fill(positions_U >= token_lengths_R.unsqueeze(1), BLANK)
         self.encoder.set_step(step)
-        h_BSD, lengths_B, cost_BS = self.encoder(x_BTF, x_lengths_B, with_cost=True)
-        d_BUD = self.predictor(F.pad(tokens_BU, (1, 0), value=BLANK))
+        h_RSD, lengths_R, cost_BS = self.encoder(x_BTF, x_lengths_B, with_cost=True)
+        d_RUD = self.predictor(F.pad(tokens_RU, (1, 0), value=BLANK))
         inputs = LossInputs(
-            h_BSD=h_BSD,
-            am_BSV=self.simple_am_proj(h_BSD),
-            lengths_B=lengths_B,
-            d_BUD=d_BUD,
-            lm_BUV=self.simple_lm_proj(d_BUD),
-            tokens_BU=tokens_BU,
-            token_lengths_B=token_lengths_B,
+            h_BSD=h_RSD,
+            am_BSV=self.simple_am_proj(h_RSD),
+            lengths_B=lengths_R,
+            d_BUD=d_RUD,
+            lm_BUV=self.simple_lm_proj(d_RUD),
+            tokens_BU=tokens_RU,
+            token_lengths_B=token_lengths_R,
+            label_ends_BU=turns and turns.label_ends_RU / self.encoder.subsampling,
         )
         parts = pruned_loss(self.joiner, inputs, self.config.loss)
-        simple_scale, pruned_scale = loss_scales(step, self.config.loss)
-        total_B = simple_scale * parts.simple_B + pruned_scale * parts.pruned_B
-        ctc_B = None
+        ctc_R = None
         if self.ctc_output is not None:
-            log_probs_BSV = self.ctc_output(h_BSD).float().log_softmax(dim=-1)
-            ctc_B = ctc_loss(log_probs_BSV, lengths_B, tokens_BU, token_lengths_B)
-            total_B = total_B + self.config.loss.ctc_scale * ctc_B
+            log_probs_RSV = self.ctc_output(h_RSD).float().log_softmax(dim=-1)
+            ctc_R = ctc_loss(log_probs_RSV, lengths_R, tokens_RU, token_lengths_R)
+        return self._summed(parts, ctc_R, cost_BS, self._masking(h_RSD, lengths_R, turns), step)
+
+    def _masking(
+        self, h_RSD: Tensor, lengths_R: Tensor, turns: TurnTargets | None
+    ) -> Tensor | None:
+        """Masking loss of each row; a frame of output has speech where any of its inputs has."""
+        if turns is None:
+            return None
+        factor = self.encoder.subsampling
+        speech_RT = turns.speech_RT[:, : h_RSD.shape[1] * factor]
+        return masking_loss(h_RSD, lengths_R, speech_RT.unflatten(1, (-1, factor)).any(dim=2))
+
+    def _summed(
+        self,
+        parts: PrunedLoss,
+        ctc_R: Tensor | None,
+        cost_BS: Tensor | None,
+        masking_R: Tensor | None,
+        step: int,
+    ) -> TransducerLoss:
+        """The parts summed over the channels of each utterance, and weighed."""
+        config, channels = self.config.loss, self.encoder.num_channels
+
+        def by_item(rows_R: Tensor | None) -> Tensor | None:
+            return None if rows_R is None else rows_R.reshape(-1, channels).sum(dim=1)
+
+        loss = TransducerLoss(
+            total_B=by_item(parts.simple_B),
+            simple_B=by_item(parts.simple_B),
+            pruned_B=by_item(parts.pruned_B),
+            ctc_B=by_item(ctc_R),
+            frames_B=parts.lengths_B[::channels],
+            emission_frames_RU=parts.emission_frames_BU,
+            late_B=None if masking_R is None else by_item(parts.penalty_B),
+            masking_B=by_item(masking_R),
+        )
+        simple_scale, pruned_scale = loss_scales(step, config)
+        total_B = simple_scale * loss.simple_B + pruned_scale * loss.pruned_B
+        if loss.ctc_B is not None:
+            total_B = total_B + config.ctc_scale * loss.ctc_B
+        if loss.masking_B is not None:
+            total_B = total_B + config.masking * loss.masking_B
         cost_B = None
         if cost_BS is not None:
             frames_S = torch.arange(cost_BS.shape[1], device=cost_BS.device)
-            cost_B = (cost_BS * (frames_S < lengths_B.unsqueeze(1))).sum(dim=1)
+            cost_B = (cost_BS * (frames_S < loss.frames_B.unsqueeze(1))).sum(dim=1)
             total_B = total_B + self.encoder.cost_weight() * cost_B
-        return TransducerLoss(
-            total_B,
-            parts.simple_B,
-            parts.pruned_B,
-            ctc_B,
-            lengths_B,
-            parts.emission_frames_BU,
-            cost_B,
-        )
+        return replace(loss, total_B=total_B, cost_B=cost_B)
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters per module; `training_only` are those that no decoding uses."""

@@ -14,6 +14,7 @@ from asrlib.encoders import (
     ConvRnntConfig,
     LstmConfig,
     LstmStackConfig,
+    SeparatorConfig,
     StreamingEncoder,
     build_encoder,
     flatten_state,
@@ -28,6 +29,7 @@ from asrlib.encoders.toggles import ArbitratorConfig
 NUM_BINS = 6
 PLAIN = LstmStackConfig(layers=2, hidden_dim=7, layer_norm=False, dropout=0.5)
 RICH = LstmStackConfig(layers=3, hidden_dim=8, projection_dim=5, residual=True, dropout=0.5)
+NORMED = LstmStackConfig(layers=1, hidden_dim=7, dropout=0.5)
 CONV = {"dim": 8, "local_channels": (3, 2), "global_blocks": 4, "output_dim": 5, "dropout": 0.5}
 CONFORMER = {
     "layers": 2,
@@ -58,6 +60,11 @@ CONFIGS = {
     ),
     "conformer": ConformerConfig(subsampling=3, left_context=4, **CONFORMER),
     "conformer-one-frame": ConformerConfig(subsampling=2, left_context=1, **CONFORMER),
+    "separator": SeparatorConfig(subsampling=2, lstm=NORMED, module_dim=6, output_dim=5),
+    "separator-three": SeparatorConfig(
+        subsampling=3, input_dim=9, channels=3, lstm=RICH, module_dim=8, output_dim=5
+    ),
+    "separator-one": SeparatorConfig(channels=1, lstm=NORMED, module_dim=6, output_dim=5),
     "conformer-long-memory": ConformerConfig(subsampling=1, left_context=50, **CONFORMER),
 }
 AMORTIZED = {**CONFORMER, "layers": 3, "subsampling": 2, "left_context": 5}
@@ -91,8 +98,9 @@ def make(name: str) -> StreamingEncoder:
 def whole(encoder: StreamingEncoder, x_BTF: torch.Tensor) -> torch.Tensor:
     lengths_B = torch.full((x_BTF.shape[0],), x_BTF.shape[1])
     h_BSD, h_lengths_B = encoder(x_BTF, lengths_B)
-    assert h_BSD.shape == (x_BTF.shape[0], x_BTF.shape[1] // encoder.subsampling, 5)
-    assert h_lengths_B.tolist() == [h_BSD.shape[1]] * x_BTF.shape[0]
+    rows = x_BTF.shape[0] * encoder.num_channels
+    assert h_BSD.shape == (rows, x_BTF.shape[1] // encoder.subsampling, 5)
+    assert h_lengths_B.tolist() == [h_BSD.shape[1]] * rows
     return h_BSD
 
 
@@ -143,10 +151,13 @@ def test_padding_changes_nothing(name, lengths, seed):
     torch.manual_seed(seed)
     x_BTF = 9.0 * torch.randn(len(lengths), max(lengths) + 5, NUM_BINS)
     h_BSD, h_lengths_B = encoder(x_BTF, torch.tensor(lengths))
-    assert h_lengths_B.tolist() == [length // encoder.subsampling for length in lengths]
+    n = encoder.num_channels
+    outputs = [length // encoder.subsampling for length in lengths]
+    assert h_lengths_B.tolist() == [length for length in outputs for _ in range(n)]
     for i, length in enumerate(lengths):
-        alone = whole(encoder, x_BTF[i : i + 1, :length])[0]
-        torch.testing.assert_close(h_BSD[i, : len(alone)], alone, atol=1e-4, rtol=0)
+        alone = whole(encoder, x_BTF[i : i + 1, :length])
+        rows = h_BSD[i * n : i * n + n, : alone.shape[1]]
+        torch.testing.assert_close(rows, alone, atol=1e-4, rtol=0)
 
 
 @encoders
@@ -170,8 +181,9 @@ def test_a_stream_that_joins_a_running_batch_gives_what_it_gives_alone(name, joi
         outputs.append(h_BSD)
     h_BSD = torch.cat(outputs, dim=1)
     expected = whole(encoder, x_BTF[:1])[:, joins * 2 :]
-    torch.testing.assert_close(h_BSD[:1], expected, atol=1e-4, rtol=0)
-    torch.testing.assert_close(h_BSD[1:], whole(encoder, second_BTF), atol=1e-4, rtol=0)
+    n = encoder.num_channels
+    torch.testing.assert_close(h_BSD[:n], expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(h_BSD[n:], whole(encoder, second_BTF), atol=1e-4, rtol=0)
 
 
 @encoders
@@ -209,8 +221,9 @@ def test_training_ignores_padding(name):
         torch.manual_seed(2)
         outputs.append(encoder(x, lengths_B)[0])
     half = 12 // encoders[0].subsampling
-    torch.testing.assert_close(outputs[0][0], outputs[1][0])
-    torch.testing.assert_close(outputs[0][1, :half], outputs[1][1, :half])
+    n = encoders[0].num_channels
+    torch.testing.assert_close(outputs[0][:n], outputs[1][:n])
+    torch.testing.assert_close(outputs[0][n:, :half], outputs[1][n:, :half])
     for a, b in zip(encoders[0].buffers(), encoders[1].buffers(), strict=True):
         torch.testing.assert_close(a, b)
 

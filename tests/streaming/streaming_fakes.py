@@ -78,9 +78,13 @@ def make_tokenizer(folder: Path) -> Tokenizer:
 
 
 def random_model(encoder: str, predictor: str, vocab_size: int, seed: int = 4) -> Transducer:
+    return loud_model(small_config(encoder, predictor, 32), vocab_size, seed)
+
+
+def loud_model(config: TransducerConfig, vocab_size: int, seed: int = 4) -> Transducer:
     """Random weights, loud, with blank as probable as makes it emit a token in five frames."""
     torch.manual_seed(seed)
-    model = Transducer(small_config(encoder, predictor, 32), 80, vocab_size).eval()
+    model = Transducer(config, 80, vocab_size).eval()
     x_TF = FbankExtractor(FbankConfig())(babble(6.0, seed=99))
     model.encoder.norm.set_stats(x_TF.mean(0), x_TF.std(0))
     bias_V = model.joiner.output_linear.bias
@@ -95,7 +99,7 @@ def random_model(encoder: str, predictor: str, vocab_size: int, seed: int = 4) -
         for _ in range(10):
             bias_V[0] = (low + high) / 2
             state = search.initial_state()
-            search.advance(h_BSD, [state])
+            search.advance(h_BSD[:1], [state])
             if len(state.tokens) > h_BSD.shape[1] / 5:
                 low = float(bias_V[0])
             else:

@@ -17,7 +17,9 @@ from asrlib.transducer import Transducer, TransducerConfig
 
 PAPER_BINS, PAPER_VOCAB = 64, 2500
 SMALL = ("lstm", "conv_rnnt", "conformer", "contextnet", "amortized")
-PAPER = ("rnnt", "conv_rnnt", "conformer", "contextnet", "amortized")
+# Equal or nearly so: the separator has one module more.
+TALKERS = ("sts",)
+PAPER = ("rnnt", "conv_rnnt", "conformer", "contextnet", "amortized", "sts")
 
 
 def build(repo: Path, name: str, num_bins: int, vocab_size: int) -> Transducer:
@@ -82,6 +84,25 @@ def test_baselines_beside_the_paper(repo, name, paper, ours):
     assert deployed / 1e6 == pytest.approx(paper, rel=0.08)
 
 
+def test_separator_modules_are_two_layers_of_1024(repo):
+    """The paper gives no totals; by arithmetic a layer of LSTM has 4 H (D + H + 2) weights."""
+    model = build(repo, "paper/sts", PAPER_BINS, 2503)
+
+    def module(dim: int) -> int:
+        lstms = sum(4 * 1024 * (d + 1024 + 2) for d in (dim, 1024))
+        return lstms + 2 * (dim + 1024) + 1024 * 640 + 640
+
+    encoder = model.encoder
+    assert millions(encoder.mixture) * 1e6 == module(3 * 64)
+    for part in (*encoder.separators, encoder.recogniser):
+        assert millions(part) * 1e6 == module(640)
+    assert len(encoder.separators) == 2
+    assert millions(encoder) == pytest.approx(61.7, abs=0.05)
+    assert millions(model.joiner) * 1e6 == 2 * (640 * 512 + 512) + 512 * 2503 + 2503
+    counts = model.parameter_counts()
+    assert (sum(counts.values()) - counts["training_only"]) / 1e6 == pytest.approx(80.3, abs=0.05)
+
+
 @pytest.mark.parametrize("vocab_size", [30, 500])
 def test_the_small_models_are_of_equal_size(repo, vocab_size):
     sizes = []
@@ -92,7 +113,7 @@ def test_the_small_models_are_of_equal_size(repo, vocab_size):
     assert max(sizes) / min(sizes) <= 1.05
 
 
-@pytest.mark.parametrize("name", [*SMALL, *(f"paper/{name}" for name in PAPER)])
+@pytest.mark.parametrize("name", [*SMALL, *TALKERS, *(f"paper/{name}" for name in PAPER)])
 def test_the_files_spell_out_every_key(repo, name):
     """A file that names every key of its config, so that a reader sees what can be changed."""
     from omegaconf import OmegaConf

@@ -1,0 +1,109 @@
+"""The separator of talkers: one input, several output channels (arXiv 2205.05199, 2112.10200).
+
+Shapes: B streams, N channels, S output frames, F stacked features, D width, L layers, H hidden
+units. Outputs have B * N rows, the channels of a stream side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from asrlib.config import configclass
+from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.lstm import LstmStack, LstmStackConfig, LstmState, NonNegative, Positive
+from asrlib.encoders.state import map_state
+from asrlib.text.turns import TurnStyle
+
+
+@configclass
+class SeparatorConfig:
+    """The separator.
+
+    Attributes:
+        subsampling: input frames stacked into one.
+        frame_norm: LayerNorm of each stacked frame.
+        input_dim: outputs of a Linear + LayerNorm before the first stack; 0: none.
+        channels: output channels: talkers that may speak at once. With 1 it is an ordinary
+            encoder, the single-channel path that is trained first.
+        lstm: the stack of each module.
+        module_dim: outputs of the mixture's and the separating modules.
+        output_dim: outputs of the recognising module.
+        turn_style: symbols that part the turns of a channel: `sot_eot`, or `cot` (MT-RNN-T).
+    """
+
+    name: Literal["separator"] = "separator"
+    subsampling: Positive = 4
+    frame_norm: bool = False
+    input_dim: NonNegative = 0
+    channels: Positive = 2
+    lstm: LstmStackConfig = LstmStackConfig(layers=2)
+    module_dim: Positive = 320
+    output_dim: Positive = 320
+    turn_style: TurnStyle = "sot_eot"
+
+
+@dataclass(frozen=True)
+class SeparatorState:
+    """States of the modules.
+
+    Attributes:
+        mixture: of the module that hears all.
+        separators: of each channel's own module.
+        recogniser: of the shared module, for all channels: its tensors are (B, N, L, H).
+    """
+
+    mixture: LstmState
+    separators: tuple[LstmState, ...]
+    recogniser: LstmState
+
+
+class SeparatorEncoder(StreamingEncoder):
+    """`h_n = RecEnc(SepEnc_n(MixEnc(x)))`: no masks; RecEnc is shared, the SepEnc_n are not.
+
+    The paper leaves open where LayerNorm stands and that the stacks close with a Linear; both
+    are those of our LSTM stacks.
+    """
+
+    def __init__(self, config: SeparatorConfig, num_bins: int) -> None:
+        super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
+        self.num_channels = config.channels
+        dim = config.subsampling * num_bins
+        self.input = nn.Identity()
+        if config.input_dim:
+            linear = nn.Linear(dim, config.input_dim)
+            self.input = nn.Sequential(linear, nn.LayerNorm(config.input_dim))
+            dim = config.input_dim
+        self.mixture = LstmStack(dim, config.lstm, config.module_dim)
+        self.separators = nn.ModuleList(
+            LstmStack(config.module_dim, config.lstm, config.module_dim)
+            for _ in range(config.channels)
+        )
+        self.recogniser = LstmStack(config.module_dim, config.lstm, config.output_dim)
+
+    def initial_state(self, batch_size: int, device: torch.device | None = None) -> SeparatorState:
+        rows = self.recogniser.initial_state(batch_size * self.num_channels, device)
+        return SeparatorState(
+            self.mixture.initial_state(batch_size, device),
+            tuple(stack.initial_state(batch_size, device) for stack in self.separators),
+            map_state(self._by_stream, rows),
+        )
+
+    def _by_stream(self, x_RLH: Tensor) -> Tensor:
+        return x_RLH.unflatten(0, (-1, self.num_channels))
+
+    def advance(
+        self, x_BSF: Tensor, state: SeparatorState, mask_BS: Tensor | None
+    ) -> tuple[Tensor, SeparatorState]:
+        x_BSD, mixture = self.mixture(self.input(x_BSF), state.mixture)
+        separated = [
+            stack(x_BSD, s) for stack, s in zip(self.separators, state.separators, strict=True)
+        ]
+        channels_BNSD = torch.stack([h_BSD for h_BSD, _ in separated], dim=1)
+        rows = map_state(lambda x: x.flatten(0, 1), state.recogniser)
+        h_RSD, rows = self.recogniser(channels_BNSD.flatten(0, 1), rows)
+        separators = tuple(s for _, s in separated)
+        return h_RSD, SeparatorState(mixture, separators, map_state(self._by_stream, rows))

@@ -1,0 +1,83 @@
+"""Turns of talk out of a channel's tokens: closed ones are handed out, the open one goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from asrlib.scoring.records import TimedWord
+from asrlib.scoring.turns import Turn
+from asrlib.streaming.result import StreamClock
+from asrlib.streaming.search import Hypothesis
+from asrlib.text.tokenizer import Tokenizer
+from asrlib.text.turns import COT, TURN_SYMBOLS, TurnSpan, TurnStyle, split_turns
+
+
+@dataclass
+class ChannelTurns:
+    """What one output channel said.
+
+    Attributes:
+        tokens, frames: settled tokens, turn symbols among them, since the last symbol that closed
+            a turn (that one included), and their output frames.
+        closed: turns that are over and not yet handed out.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)
+    closed: list[Turn] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TurnMaker:
+    """Builds turns; their session is not known here and empty."""
+
+    tokenizer: Tokenizer
+    clock: StreamClock
+    style: TurnStyle
+
+    def settle(self, said: ChannelTurns, channel: int, settled: Hypothesis) -> None:
+        """Take in tokens that will not change any more; closes the turns that they end."""
+        said.tokens += settled.tokens
+        said.frames += settled.frames
+        last = self._last_symbol(said.tokens)
+        if last is None:
+            return
+        spans = [s for s in split_turns(said.tokens, self.style) if s.tokens[-1] < last]
+        said.closed += self._turns(spans, channel, said.tokens, said.frames)
+        del said.tokens[:last], said.frames[:last]
+
+    def all_turns(self, said: ChannelTurns, channel: int, rest: Hypothesis) -> list[Turn]:
+        """Closed turns that were not handed out, and those that `rest` may still change."""
+        tokens, frames = [*said.tokens, *rest.tokens], [*said.frames, *rest.frames]
+        spans = split_turns(tokens, self.style)
+        return [*said.closed, *self._turns(spans, channel, tokens, frames)]
+
+    def _last_symbol(self, tokens: list[int]) -> int | None:
+        """Index of the last symbol of this style."""
+        for i in range(len(tokens) - 1, -1, -1):
+            if tokens[i] in TURN_SYMBOLS and (tokens[i] == COT) == (self.style == "cot"):
+                return i
+        return None
+
+    def _turns(
+        self, spans: list[TurnSpan], channel: int, tokens: list[int], frames: list[int]
+    ) -> list[Turn]:
+        turns = [self._turn(span, channel, tokens, frames) for span in spans]
+        return [turn for turn in turns if turn.words]
+
+    def _turn(self, span: TurnSpan, channel: int, tokens: list[int], frames: list[int]) -> Turn:
+        ids = [tokens[i] for i in span.tokens]
+        times = [self.clock.token_time(frames[i]) for i in span.tokens]
+        sot, eot = (
+            None if i is None else self.clock.token_time(frames[i]) for i in (span.sot, span.eot)
+        )
+        return Turn(
+            session="",
+            channel=channel,
+            start=times[0],
+            end=times[-1] if eot is None else eot,
+            words=" ".join(self.tokenizer.decode(ids).split()),
+            word_times=tuple(TimedWord(*word) for word in self.tokenizer.words(ids, times)),
+            sot_time=sot,
+            eot_time=eot,
+        )

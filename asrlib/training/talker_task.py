@@ -1,0 +1,150 @@
+"""Training on mixtures of talkers: the transducer's task with labels for each output channel.
+
+Shapes: B mixtures, N channels, R = B * N rows, T input frames, U tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from asrlib.errors import ConfigError
+from asrlib.features.fbank import FbankConfig
+from asrlib.text.tokenizer import Tokenizer
+from asrlib.text.turns import EOT
+from asrlib.training.config import TrainConfig
+from asrlib.training.transducer_task import LossClock, TransducerTask
+from asrlib.transducer.model import Transducer, TransducerLoss, TurnTargets
+
+if TYPE_CHECKING:
+    from lhotse import CutSet
+
+    from asrlib.data.mixture_dataset import MixtureBatch, MixtureTrainingSet
+
+
+class MixtureSource(Protocol):
+    """Mixtures to train on; all of it a function of its configuration, the seed and the epoch."""
+
+    tokenizer: Tokenizer
+    fbank: FbankConfig
+
+    def batches_per_epoch(self) -> int:
+        """About how many batches an epoch has."""
+        ...
+
+    def train_batches(self, epoch: int, start_batch: int) -> Iterable[MixtureBatch]:
+        """The batches of an epoch (from 0) from `start_batch` on, the same at every call."""
+        ...
+
+    def dev_batches(self) -> Iterable[MixtureBatch]:
+        """Fixed mixtures of the dev set, the same at every call."""
+        ...
+
+
+@dataclass(frozen=True)
+class RecipeMixtures:
+    """A recipe's mixtures: for training made on the fly, for dev those on disk.
+
+    Attributes:
+        train: plans and mixes.
+        dev: of `data/mix_dev`.
+        max_frames: of a dev batch, padded.
+        seed, num_workers: of training.
+    """
+
+    train: MixtureTrainingSet
+    dev: CutSet
+    max_frames: int
+    seed: int
+    num_workers: int
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.train.format.tokenizer
+
+    @property
+    def fbank(self) -> FbankConfig:
+        return self.train.format.fbank
+
+    def batches_per_epoch(self) -> int:
+        return len(self.train.plan_epoch(self.seed, 0))
+
+    def train_batches(self, epoch: int, start_batch: int) -> Iterable[MixtureBatch]:
+        return self.train.batches(self.seed, epoch, start_batch, self.num_workers)
+
+    def dev_batches(self) -> Iterable[MixtureBatch]:
+        from asrlib.data.mixture_dataset import mixture_eval_batches
+
+        return mixture_eval_batches(self.dev, self.train.format, self.max_frames)
+
+
+class TalkerTask(TransducerTask):
+    """A transducer of several output channels: `-sum_n log P(y_n | h_n)`, turns assigned to
+    channels by the data (arXiv 2205.05199).
+
+    Raises:
+        ConfigError: a dev word error rate is asked for, which needs one channel.
+    """
+
+    def __init__(self, model: Transducer, source: MixtureSource, config: TrainConfig) -> None:
+        if config.dev_wer_utts:
+            raise ConfigError(
+                f"train.dev_wer_utts: {config.dev_wer_utts}, but mixtures of talkers have no plain"
+                " word error rate",
+                "set train.dev_wer_utts=0 and train.best_by=loss",
+            )
+        self.device = torch.device(config.device)
+        self.model = model.to(self.device)
+        self.source, self.config, self.dev_figures = source, config, None
+        self.clock = LossClock(model.encoder)
+        self.frame_shift = source.fbank.frame_shift
+
+    def batches_per_epoch(self) -> int:
+        return self.source.batches_per_epoch()
+
+    def train_batches(self, epoch: int, start_batch: int) -> Iterable[MixtureBatch]:
+        return self.source.train_batches(epoch, start_batch)
+
+    def dev_batches(self) -> Iterable[MixtureBatch]:
+        return self.source.dev_batches()
+
+    def _num_tokens(self, batch: MixtureBatch) -> float:
+        return float(batch.token_lengths_BN.sum())
+
+    def _loss(self, batch: MixtureBatch, step: int) -> TransducerLoss:
+        self._check_channels(batch)
+        turns = TurnTargets(
+            label_ends_RU=(batch.turn_ends_BNU / self.frame_shift).flatten(0, 1).to(self.device),
+            speech_RT=batch.speech_BNT.flatten(0, 1).to(self.device),
+        )
+        return self.model.loss(
+            batch.x_BTF.to(self.device),
+            batch.x_lengths_B.to(self.device),
+            batch.tokens_BNU.flatten(0, 1).to(self.device),
+            batch.token_lengths_BN.flatten().to(self.device),
+            step,
+            turns,
+        )
+
+    def _check_channels(self, batch: MixtureBatch) -> None:
+        labels, outputs = batch.token_lengths_BN.shape[1], self.model.encoder.num_channels
+        if labels != outputs:
+            raise ConfigError(
+                f"mixtures of {labels} channels for a model of {outputs}",
+                f"set model.encoder.channels={labels}, or make mixtures of {outputs} channels",
+            )
+
+    def _stats(self, batch: MixtureBatch, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
+        """Parts of the loss per encoder frame; `eot_delay_s`: seconds from the end of a turn to
+        the expected emission of its `<eot>`."""
+        seconds = self.model.encoder.subsampling * self.frame_shift
+        ends_RU = batch.turn_ends_BNU.flatten(0, 1)
+        heard_RU = (loss.emission_frames_RU.cpu() + 1) * seconds
+        positions_U = torch.arange(ends_RU.shape[1])
+        valid_RU = positions_U < batch.token_lengths_BN.flatten().unsqueeze(1)
+        valid_RU &= torch.isfinite(ends_RU) & (batch.tokens_BNU.flatten(0, 1) == EOT)
+        delays = (heard_RU - ends_RU)[valid_RU]
+        return self._parts(loss) | {"eot_delay_s": (float(delays.sum()), float(len(delays)))}

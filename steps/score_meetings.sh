@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Stage 7, last part: ORC-WER, cpWER, turn counts and pointing latencies of decoded mixtures.
+#
+# Options:
+#   --name NAME         the model's directory under exp/
+#   --test-set SET      the mixtures, a directory under data/ (default: mix_test)
+#   --search SEARCH     greedy or modified_beam (default: greedy)
+set -euo pipefail
+
+name=""
+test_set="mix_test"
+search="greedy"
+# shellcheck source=steps/stage.sh
+. "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
+[[ -n $name ]] || die "no --name" "choose a directory under $recipe_dir/exp"
+exec python -m asrlib score-meetings --name "$name" --test-set "$test_set" --search "$search" "${stage_options[@]}"

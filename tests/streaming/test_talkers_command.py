@@ -1,0 +1,138 @@
+"""`transcribe --talkers` and `decode` with a model of two talkers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import click.testing
+import pytest
+import soundfile
+import torch
+from lhotse import CutSet, Recording
+from streaming_fakes import RATE, babble, loud_model
+
+from asrlib.cli.decode import command as decode
+from asrlib.cli.transcribe import command as transcribe
+from asrlib.encoders import LstmStackConfig, SeparatorConfig
+from asrlib.errors import CheckpointError, UserError
+from asrlib.features.fbank import FbankConfig
+from asrlib.scoring.turns import TURNS_FILE, read_turns
+from asrlib.text.tokenizer import Tokenizer
+from asrlib.training.checkpoint import save
+from asrlib.training.model_io import KIND, transducer_payload
+from asrlib.transducer import StatelessConfig, Transducer, TransducerConfig
+
+LINE = re.compile(r" *(\d+\.\d\d) +(\d+\.\d\d)  channel ([01])  (\S.*)")
+
+
+def write_model(
+    folder: Path, model: Transducer, tokenizer: Tokenizer, changed: dict | None = None
+) -> Path:
+    content = transducer_payload(model, tokenizer, FbankConfig()) | (changed or {})
+    save(folder / "final.pt", KIND, {"model": model.state_dict(), "payload": content, "facts": {}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(tokenizer, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    stack = LstmStackConfig(layers=1, hidden_dim=24, dropout=0.0)
+    encoder = SeparatorConfig(lstm=stack, module_dim=24, output_dim=24)
+    predictor = StatelessConfig(context=2, output_dim=32)
+    config = TransducerConfig(encoder=encoder, predictor=predictor, joiner_dim=48)
+    write_model(folder / "exp/sts", loud_model(config, tokenizer.vocab_size), tokenizer)
+    cuts = []
+    for name, seconds in (("long", 3.0), ("short", 1.2)):
+        path = folder / f"{name}.wav"
+        soundfile.write(path, babble(seconds, seed=5).numpy() / 4, RATE, subtype="FLOAT")
+        cuts.append(Recording.from_file(path, recording_id=name).to_cut())
+    (folder / "data/mix_test").mkdir(parents=True)
+    CutSet.from_cuts(cuts).to_file(folder / "data/mix_test/cuts.jsonl.gz")
+    return folder
+
+
+def run(command: click.Command, *args: object) -> click.testing.Result:
+    return click.testing.CliRunner().invoke(command, [str(a) for a in args])
+
+
+def test_each_turn_is_a_line_and_json_says_the_same(recipe):
+    args = ("--model", recipe / "exp/sts", "--talkers", "2", recipe / "long.wav")
+    result = run(transcribe, *args)
+    assert result.exit_code == 0, result.output
+    lines = [LINE.fullmatch(line).groups() for line in result.stdout.splitlines()]
+    assert lines
+    assert lines == sorted(lines, key=lambda line: (float(line[0]), line[2]))
+    entry = json.loads(run(transcribe, *args, "--json").stdout)
+    assert [(f"{t['channel']}", t["text"]) for t in entry["turns"]] == [x[2:] for x in lines]
+    for turn in entry["turns"]:
+        assert turn["start"] <= turn["end"]
+        assert " ".join(w["word"] for w in turn["words"]).split() == turn["text"].split()
+
+
+def test_live_ends_with_the_same_turns_and_shows_open_ones_before(recipe):
+    args = ("--model", recipe / "exp/sts", recipe / "long.wav")
+    plain = run(transcribe, *args).stdout.splitlines()
+    live = run(transcribe, *args, "--live").stdout.splitlines()
+    assert sorted(line for line in live if LINE.fullmatch(line)) == sorted(plain)
+    assert len(live) > len(plain)
+
+
+def test_decoding_leaves_turns_that_scoring_reads(recipe):
+    args = ("--recipe-dir", recipe, "--name", "sts", "--test-set", "mix_test")
+    result = run(decode, *args)
+    assert result.exit_code == 0, result.output
+    out = recipe / "exp/sts/decode_mix_test_greedy"
+    turns = read_turns(out / TURNS_FILE, "")
+    assert {turn.session for turn in turns} == {"long", "short"}
+    assert json.loads((out / "meta.json").read_text())["set"] == "mix_test"
+    assert not (out / "hyp.jsonl").exists()
+    written = (out / TURNS_FILE).stat().st_ino
+    assert run(decode, *args).exit_code == 0
+    assert (out / TURNS_FILE).stat().st_ino == written
+    (out / TURNS_FILE).unlink()
+    assert run(decode, *args).exit_code == 0
+    assert read_turns(out / TURNS_FILE, "") == turns
+
+
+@pytest.mark.parametrize(("name", "knows", "asked"), [("sts", 2, 1), ("sts", 2, 3), ("one", 1, 2)])
+def test_a_wrong_number_of_talkers_names_the_model(
+    recipe, random_models, tokenizer, name, knows, asked
+):
+    write_model(recipe / "exp/one", random_models["lstm", "stateless"], tokenizer)
+    folder = recipe / "exp" / name
+    result = run(transcribe, "--model", folder, "--talkers", asked, recipe / "long.wav")
+    assert isinstance(result.exception, UserError)
+    assert f"{folder}/final.pt is a model of {knows} talker" in result.exception.what
+    assert f"--talkers {knows}" in result.exception.mend
+
+
+def test_endpoints_are_not_for_turns(recipe):
+    args = ("--model", recipe / "exp/sts", "--endpoint", recipe / "long.wav")
+    assert "endpoint" in run(transcribe, *args).exception.what
+
+
+@pytest.mark.parametrize("kind", ["symbols", "size"])
+def test_unknown_tokens_in_a_checkpoint_are_an_error(recipe, random_models, tokenizer, kind):
+    model = random_models["lstm", "stateless"]
+    folder = recipe / "exp" / kind
+    if kind == "size":
+        model = Transducer(model.config, 80, tokenizer.vocab_size + 3)
+        write_model(folder, model, tokenizer)
+        words = f"its tokens {tokenizer.vocab_size}"
+    else:
+        other = tokenizer.model_bytes.replace(b"<sot>", b"<abc>")
+        write_model(folder, model, tokenizer, {"tokenizer": other})
+        words = "<abc>"
+    result = run(transcribe, "--model", folder, recipe / "long.wav")
+    assert isinstance(result.exception, CheckpointError)
+    assert f"{folder}/final.pt" in result.exception.what
+    assert words in result.exception.what
+
+
+def test_silence_has_no_turn_or_a_right_one(recipe):
+    soundfile.write(recipe / "silence.wav", torch.zeros(RATE).numpy(), RATE)
+    result = run(transcribe, "--model", recipe / "exp/sts", recipe / "silence.wav")
+    assert result.exit_code == 0
+    assert all(LINE.fullmatch(line) for line in result.stdout.splitlines())
