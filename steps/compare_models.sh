@@ -22,7 +22,9 @@
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
 #   --nj N              trainings and decodings at a time (default: the number of cores)
 #   --set S.KEY=VALUE   override a configuration value; may be given again
+#   --force             train, decode and score again although complete and unchanged
 #   --dry-run           print what run.sh would run in step 2 at the first rate; run nothing
+#   --help              this text
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -46,6 +48,7 @@ all="$models $ablations"
 pipeline() {
   local first=$1 last=$2
   shift 2
+  if [[ $force == true ]]; then set -- --force "$@"; fi
   ./run.sh --recipe "$recipe" --stage "$first" --stop-stage "$last" --nj "$nj" \
     "${overrides[@]}" "$@"
 }

@@ -17,7 +17,9 @@
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
 #   --nj N              trainings and decodings at a time (default: the number of cores)
 #   --set S.KEY=VALUE   override a configuration value; may be given again
+#   --force             train, decode and score again although complete and unchanged
 #   --dry-run           print what run.sh would run; run nothing
+#   --help              this text
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -40,6 +42,7 @@ done
 pipeline() {
   local options=(--recipe "$recipe" --stage 4 --stop-stage 6 --nj "$nj" --searches "$searches")
   if [[ $dry_run == true ]]; then options+=(--dry-run); fi
+  if [[ $force == true ]]; then options+=(--force); fi
   ./run.sh "${options[@]}" "${overrides[@]}" "$@"
 }
 

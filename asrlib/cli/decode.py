@@ -44,8 +44,8 @@ def command(
 
     A model of several talkers leaves their turns, turns.seglst.json, in place of hyp.jsonl.
     """
-    from asrlib.scoring.turns import TURNS_FILE
     from asrlib.streaming.recognizer import DecodeConfig, SearchName
+    from asrlib.streaming.turns import TURNS_FILE
 
     if search is not None:
         if search not in get_args(SearchName):
@@ -83,9 +83,9 @@ def _decode(cuts_path: Path, checkpoint: Path, config: DecodeConfig, out: Path, 
     import torch
 
     from asrlib.data.cuts import read_cuts
-    from asrlib.scoring.turns import TURNS_FILE, write_turns
     from asrlib.streaming.batch import decode_cuts, decode_turns, hyp_line
     from asrlib.streaming.recognizer import StreamingRecognizer
+    from asrlib.streaming.turns import TURNS_FILE, write_turns
 
     torch.set_num_threads(config.num_threads)
     cuts = read_cuts(cuts_path, "run stage 1 again with --force")

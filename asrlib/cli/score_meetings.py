@@ -23,7 +23,7 @@ def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
     from asrlib.scoring.score import ScoreConfig
     from asrlib.scoring.score_meetings import OUTPUTS, score_meetings
     from asrlib.scoring.truth import TRUTH_FILE
-    from asrlib.scoring.turns import TURNS_FILE
+    from asrlib.streaming.turns import TURNS_FILE
 
     decode_dir, set_dir = recipe.exp / name / f"decode_{test_set}_{search}", recipe.data / test_set
     found = [p for p in (decode_dir / TURNS_FILE, decode_dir / "hyp.jsonl") if p.exists()]

@@ -8,7 +8,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -204,17 +204,22 @@ def _talkers(configs: Configs, inputs: RecipeInputs, model: Transducer, data: Pa
     from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
 
     style = configs.model.encoder.turn_style
+    bounds = replace(
+        configs.data,
+        max_frames=configs.mixtures.max_frames,
+        max_tokens=configs.mixtures.max_tokens,
+    )
     train = MixtureTrainingSet(
         inputs.train,
         configs.mixtures,
         MixtureFormat(inputs.tokenizer, configs.features, style),
-        configs.data,
+        bounds,
         configs.augment,
         model.encoder.subsampling,
     )
     dev = read_cuts(_dev_mixtures(data), "make the mixtures first: python -m asrlib mixtures")
-    max_frames, config = configs.data.max_frames, configs.train
-    mixtures = RecipeMixtures(train, dev, max_frames, config.seed, config.num_workers)
+    config = configs.train
+    mixtures = RecipeMixtures(train, dev, bounds.max_frames, config.seed, config.num_workers)
     return TalkerTask(model, mixtures, config)
 
 

@@ -17,10 +17,10 @@ from asrlib.cli.common import PROJECT_DIR
 from asrlib.errors import DataError, UserError
 
 if TYPE_CHECKING:
-    from asrlib.scoring.turns import Turn
     from asrlib.streaming.recognizer import StreamingRecognizer
     from asrlib.streaming.result import Result
     from asrlib.streaming.stream import Stream
+    from asrlib.streaming.turns import Turn
 
 
 @click.command(name="transcribe")

@@ -43,6 +43,8 @@ class MixtureConfig:
         min_gap, max_pause, edge, max_duration, max_t60: seconds.
         pause_probability, reverb_probability: 0 to 1.
         impulse_responses: lhotse's recording manifest of a given set, in place of random rooms.
+        max_frames, max_tokens: bounds on a training batch, as those of `DataConfig`: a mixture is
+            as long as several utterances, and a batch of few rows is slow.
         per_epoch: training mixtures in an epoch; 0 for as many as use every utterance once.
         sets, conditions, per_condition, seed: of the sets on disk.
     """
@@ -59,6 +61,8 @@ class MixtureConfig:
     max_t60: float = 0.5
     impulse_responses: str = ""
     assignment: Assignment = "paper"
+    max_frames: int = 8000
+    max_tokens: int = 4000
     per_epoch: int = 0
     sets: tuple[str, ...] = ("dev", "test")
     conditions: tuple[str, ...] = ("0S", "0L", "OV10", "OV20", "OV30", "OV40")
@@ -80,10 +84,9 @@ class MixtureConfig:
                 raise ConfigError(f"mixtures.{key}: is negative", "write 0 for none")
         if self.max_t60 <= 0.1:
             raise ConfigError("mixtures.max_t60: must be above 0.1 s", "mend the value")
-        if min(self.max_duration, self.per_condition) <= 0:
-            raise ConfigError(
-                "mixtures: max_duration and per_condition must be positive", "mend the value"
-            )
+        for key in ("max_duration", "per_condition", "max_frames", "max_tokens"):
+            if getattr(self, key) <= 0:
+                raise ConfigError(f"mixtures.{key}: must be positive", "mend the value")
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from meeteval.io import SegLST
 from asrlib.errors import DataError
 from asrlib.scoring.bootstrap import Interval, Resampling, speaker_interval
 from asrlib.scoring.latency import summarise
-from asrlib.scoring.turns import Turn
 from asrlib.scoring.wer import ErrorRate
+from asrlib.streaming.turns import Turn
 
 MEASURES = ("orcwer", "cpwer", "tcpwer")
 MANY_TURNS = 2  # groups of more are reported apart, as in the paper

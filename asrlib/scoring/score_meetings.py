@@ -26,8 +26,8 @@ from asrlib.scoring.records import read_json, read_utterances
 from asrlib.scoring.score import ScoreConfig, cost_of, machine
 from asrlib.scoring.timeline import examples, timeline
 from asrlib.scoring.truth import TRUTH_FILE
-from asrlib.scoring.turns import TURNS_FILE, Turn, read_turns, write_turns
 from asrlib.scoring.wer import ErrorRate
+from asrlib.streaming.turns import TURNS_FILE, Turn, read_turns, write_turns
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Canvas
 
 from asrlib.scoring.figures import COLOURS, STYLE, svg_text
 from asrlib.scoring.meetings import Group
-from asrlib.scoring.turns import Turn
+from asrlib.streaming.turns import Turn
 
 _LETTER = 0.085  # inches a letter takes, about
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from lhotse import MonoCut
 
-from asrlib.scoring.records import TimedWord
-from asrlib.scoring.turns import Turn, write_turns
+from asrlib.streaming.turns import Turn, write_turns
 
 TRUTH_FILE = "truth.seglst.json"
 TRUTH_FILES = (TRUTH_FILE, "truth.rttm", "truth.stm")
@@ -24,7 +23,7 @@ def true_turns(cuts: Iterable[MonoCut]) -> list[Turn]:
             end=s.end,
             words=s.text or "",
             word_times=tuple(
-                TimedWord(w.symbol, w.start, w.end) for w in (s.alignment or {}).get("word", ())
+                (w.symbol, w.start, w.end) for w in (s.alignment or {}).get("word", ())
             ),
             speaker=s.speaker,
         )

@@ -19,10 +19,10 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from asrlib.errors import DataError
-from asrlib.scoring.turns import Turn
 from asrlib.streaming.recognizer import StreamingRecognizer
 from asrlib.streaming.result import Result
 from asrlib.streaming.stream import Stream
+from asrlib.streaming.turns import Turn
 
 T = TypeVar("T")
 

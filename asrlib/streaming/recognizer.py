@@ -19,7 +19,6 @@ from asrlib.config import configclass
 from asrlib.encoders.state import stack_states, unstack_state
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankExtractor
-from asrlib.scoring.turns import Turn
 from asrlib.streaming.endpoint import EndpointConfig, endpoint_time
 from asrlib.streaming.fast_beam import FastBeamConfig, FastBeamSearch
 from asrlib.streaming.greedy import GreedyConfig, GreedySearch
@@ -28,6 +27,7 @@ from asrlib.streaming.result import Result, Segment, StreamClock
 from asrlib.streaming.search import Hypothesis, Search
 from asrlib.streaming.stream import AudioFront, Decoding, Stream
 from asrlib.streaming.talkers import TurnMaker
+from asrlib.streaming.turns import Turn
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.text.turns import TURN_SYMBOLS
 from asrlib.training.model_io import load_transducer

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from asrlib.scoring.records import TimedWord
-from asrlib.scoring.turns import Turn
 from asrlib.streaming.result import StreamClock
 from asrlib.streaming.search import Hypothesis
+from asrlib.streaming.turns import Turn
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.text.turns import COT, TURN_SYMBOLS, TurnSpan, TurnStyle, split_turns
 
@@ -77,7 +76,7 @@ class TurnMaker:
             start=times[0],
             end=times[-1] if eot is None else eot,
             words=" ".join(self.tokenizer.decode(ids).split()),
-            word_times=tuple(TimedWord(*word) for word in self.tokenizer.words(ids, times)),
+            word_times=tuple(self.tokenizer.words(ids, times)),
             sot_time=sot,
             eot_time=eot,
         )

@@ -21,8 +21,8 @@ from asrlib.scoring.meetings import (
     score_groups,
     summary,
 )
-from asrlib.scoring.turns import Turn, write_turns
 from asrlib.scoring.wer import ErrorRate
+from asrlib.streaming.turns import Turn, write_turns
 
 FEW = Resampling(replicates=200)
 MEETEVAL = Path(sys.executable).parent / "meeteval-wer"

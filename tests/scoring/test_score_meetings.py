@@ -12,7 +12,7 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from asrlib.data.manifests import write_cuts
 from asrlib.errors import DataError
 from asrlib.scoring.truth import true_turns, write_truth
-from asrlib.scoring.turns import write_turns
+from asrlib.streaming.turns import write_turns
 
 QUICK = ["--set", "score.replicates=200", "--set", "score.timelines=1"]
 

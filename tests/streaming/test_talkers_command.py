@@ -18,7 +18,7 @@ from asrlib.cli.transcribe import command as transcribe
 from asrlib.encoders import LstmStackConfig, SeparatorConfig
 from asrlib.errors import CheckpointError, UserError
 from asrlib.features.fbank import FbankConfig
-from asrlib.scoring.turns import TURNS_FILE, read_turns
+from asrlib.streaming.turns import TURNS_FILE, read_turns
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.training.checkpoint import save
 from asrlib.training.model_io import KIND, transducer_payload

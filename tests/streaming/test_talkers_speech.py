@@ -16,8 +16,8 @@ from torch import Tensor
 
 from asrlib.encoders import LstmStackConfig, SeparatorConfig
 from asrlib.features.fbank import FbankConfig, FbankExtractor
-from asrlib.scoring.turns import Turn
 from asrlib.streaming import StreamingRecognizer
+from asrlib.streaming.turns import Turn
 from asrlib.text.tokenizer import TALKER_SYMBOLS
 from asrlib.transducer import (
     LossConfig,

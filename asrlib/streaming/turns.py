@@ -16,7 +16,7 @@ from typing import Any
 
 from asrlib.errors import DataError
 from asrlib.files import atomic_write
-from asrlib.scoring.records import TimedWord
+from asrlib.streaming.result import Word
 
 TURNS_FILE = "turns.seglst.json"
 
@@ -42,7 +42,7 @@ class Turn:
     start: float
     end: float
     words: str
-    word_times: tuple[TimedWord, ...] = ()
+    word_times: tuple[Word, ...] = ()
     speaker: str | None = None
     sot_time: float | None = None
     eot_time: float | None = None
@@ -50,7 +50,7 @@ class Turn:
     def to_seglst(self) -> dict[str, Any]:
         """A SegLST segment; who is not known is called by the channel."""
         optional = {
-            "word_times": [[t.word, _ms(t.start), _ms(t.end)] for t in self.word_times],
+            "word_times": [[w, _ms(start), _ms(end)] for w, start, end in self.word_times],
             "speaker_known": None if self.speaker else False,
             "sot_time": None if self.sot_time is None else _ms(self.sot_time),
             "eot_time": None if self.eot_time is None else _ms(self.eot_time),
@@ -80,7 +80,7 @@ class Turn:
             end=float(segment["end_time"]),
             words=" ".join(str(segment["words"]).split()),
             word_times=tuple(
-                TimedWord(str(w), float(start), float(end))
+                (str(w), float(start), float(end))
                 for w, start, end in segment.get("word_times") or ()
             ),
             speaker=str(segment["speaker"]) if known else None,

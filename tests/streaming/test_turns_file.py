@@ -5,7 +5,7 @@ import pytest
 
 from asrlib.errors import DataError
 from asrlib.scoring.records import TimedWord
-from asrlib.scoring.turns import Turn, read_turns, write_turns
+from asrlib.streaming.turns import Turn, read_turns, write_turns
 
 TURNS = [
     Turn("m2", 1, 0.5, 1.25, "PLAY MUSIC", sot_time=0.46, eot_time=1.25),
