@@ -114,7 +114,7 @@ def test_times_are_those_of_the_stream(offline, mixtures):
     for turns, mixture in zip(offline, mixtures, strict=True):
         for turn in turns:
             assert 0 < turn.start <= turn.end < len(mixture.samples_M) / RATE + 0.5
-            assert turn.start == turn.word_times[0].start
+            assert turn.start == turn.word_times[0][1]
             assert [word for word, _, _ in turn.word_times] == turn.words.split()
 
 
@@ -122,7 +122,7 @@ def test_only_turns_between_others_have_symbols(offline):
     """The first opening and the last closing of a channel are dropped from the labels."""
     first, _, third = offline[0]
     assert first.sot_time is None
-    assert first.end == first.eot_time >= first.word_times[-1].end
+    assert first.end == first.eot_time >= first.word_times[-1][2]
     assert first.eot_time <= third.sot_time <= third.start
     assert third.eot_time is None
 
