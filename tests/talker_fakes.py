@@ -15,24 +15,12 @@ from lhotse.cut import Cut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from asrlib.data.mixture_dataset import MixtureBatch
 from asrlib.features.fbank import FbankExtractor
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.text.turns import TurnStyle, channel_labels, turn_label_ends
 
 CHANNELS = 2
-
-
-@dataclass(frozen=True)
-class MixtureBatch:
-    """The fields of `asrlib.data.mixture_dataset.MixtureBatch` that training reads."""
-
-    x_BTF: Tensor
-    x_lengths_B: Tensor
-    tokens_BNU: Tensor
-    token_lengths_BN: Tensor
-    turn_ends_BNU: Tensor
-    speech_BNT: Tensor
-    ids: list[str]
 
 
 @dataclass(frozen=True)
