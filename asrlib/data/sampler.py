@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lhotse import CutSet
@@ -98,8 +98,14 @@ class PaddedConstraint(SamplingConstraint):
     def close_to_exceeding(self) -> bool:
         return self._exceeds(self.count + 1, *self.longest[self.bucket])
 
-    def _exceeds(self, count: int, frames: int, tokens: int) -> bool:
+    def _exceeds(self, count: float, frames: int, tokens: int) -> bool:
         return count * frames > self.config.max_frames or count * tokens > self.config.max_tokens
+
+    def fits(self, cuts: Sequence[Cut], fullness: float = 1.0) -> bool:
+        """Whether a batch of these keeps within a share of the bound."""
+        frames = max(self.sizes[c.id][0] for c in cuts)
+        tokens = max(self.sizes[c.id][1] for c in cuts)
+        return not self._exceeds(len(cuts) / fullness, frames, tokens)
 
     def reset(self) -> None:
         self.count = self.max_frames = self.max_tokens = self.bucket = 0
@@ -124,13 +130,40 @@ def sample_batches(
 ) -> Iterator[CutSet]:
     """Yield an epoch's batches; every cut is in exactly one. Reads no features.
 
+    Each bucket leaves a remnant, often of one or two utterances, and lhotse's sampler gives the
+    remnants one after the other at the end of the epoch: twenty noisy steps in a row. Of a corpus
+    in memory they are joined, and all batches shuffled.
+
     Args:
         tokens: number of tokens by cut id.
         seed: the order depends on it and on the cuts alone.
     """
     constraint = PaddedConstraint.fit(cuts, tokens, config)
-    if not cuts.is_lazy:
-        cuts = cuts.shuffle(random.Random(seed))
+    if cuts.is_lazy:
+        yield from _buckets(cuts, constraint, seed)
+        return
+    rng = random.Random(seed)
+    batches = _with_joined_remnants(_buckets(cuts.shuffle(rng), constraint, seed), constraint)
+    rng.shuffle(batches)
+    yield from batches
+
+
+def _with_joined_remnants(batches: Iterable[CutSet], constraint: PaddedConstraint) -> list[CutSet]:
+    """Batches less than half full joined, in order of length, as far as the bound permits."""
+    whole, remnants = [], []
+    for batch in batches:
+        (remnants if constraint.fits(list(batch), fullness=0.5) else whole).append(list(batch))
+    joined: list[list[Cut]] = []
+    for cuts in sorted(remnants, key=lambda cuts: max(constraint.sizes[c.id][0] for c in cuts)):
+        if joined and constraint.fits(joined[-1] + cuts):
+            joined[-1] += cuts
+        else:
+            joined.append(cuts)
+    return [CutSet.from_cuts(cuts) for cuts in whole + joined]
+
+
+def _buckets(cuts: CutSet, constraint: PaddedConstraint, seed: int) -> Iterator[CutSet]:
+    """lhotse's dynamic buckets."""
     with warnings.catch_warnings():
         # It advises reading manifests lazily, which would end whole-corpus shuffling.
         warnings.filterwarnings("ignore", message="You are using DynamicBucketingSampler")
@@ -138,7 +171,7 @@ def sample_batches(
             cuts,
             constraint=constraint,
             duration_bins=constraint.bins,
-            buffer_size=config.buffer_size,
+            buffer_size=constraint.config.buffer_size,
             shuffle=True,
             seed=seed,
             rank=0,
