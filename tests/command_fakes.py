@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
+import click.testing
 import numpy as np
 import soundfile
 import yaml
@@ -55,6 +56,12 @@ def call(*arguments: object, command: click.Command = cli) -> Outcome:
     finally:
         sys.argv = argv
     raise AssertionError("main always exits")
+
+
+def invoke(*arguments: object) -> click.testing.Result:
+    """Run a command; what it raises is raised here."""
+    words = [str(argument) for argument in arguments]
+    return click.testing.CliRunner().invoke(cli, words, catch_exceptions=False)
 
 
 def explained(outcome: Outcome, *named: object) -> bool:

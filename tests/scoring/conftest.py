@@ -1,16 +1,10 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from command_fakes import invoke
 from scoring_fakes import planted_recipe
 
-from asrlib.__main__ import cli
-
 QUICK = ["--set", "score.replicates=300"]
-
-
-def invoke(*args: str | Path, **kwargs):
-    return CliRunner().invoke(cli, [str(a) for a in args], catch_exceptions=False, **kwargs)
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""An amortized model on the command line: what decoding says it spent, and the picture of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+from command_fakes import invoke
+from lhotse import CutSet, Recording, SupervisionSegment
+from streaming_fakes import RATE, babble
+
+from asrlib.errors import DataError, UserError
+from asrlib.features.fbank import FbankConfig
+from asrlib.training.checkpoint import save
+from asrlib.training.model_io import KIND, transducer_payload
+
+
+@pytest.fixture
+def recipe(tmp_path, random_models, tokenizer) -> Path:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, babble(1.5, seed=3).numpy(), RATE, subtype="FLOAT")
+    cut = Recording.from_file(path, recording_id="a").to_cut()
+    spoken = SupervisionSegment("a", "a", 0.0, cut.duration, text="ONE", speaker="s")
+    cut.supervisions = [spoken]
+    (tmp_path / "data/test").mkdir(parents=True)
+    CutSet.from_cuts([cut]).to_file(tmp_path / "data/test/cuts.jsonl.gz")
+    for name in ("amortized", "lstm"):
+        model = random_models[name, "stateless"]
+        payload = transducer_payload(model, tokenizer, FbankConfig())
+        content = {"model": model.state_dict(), "payload": payload, "facts": {}}
+        save(tmp_path / f"exp/{name}/final.pt", KIND, content)
+    return tmp_path
+
+
+def test_decoding_counts_what_was_computed(recipe):
+    shares, flops = {}, {}
+    for name in ("amortized", "lstm"):
+        assert invoke("decode", "--recipe-dir", recipe, "--name", name).exit_code == 0
+        meta = json.loads((recipe / f"exp/{name}/decode_test_greedy/meta.json").read_text())
+        shares[name], flops[name] = meta["compute_share"], meta["flops_per_second"]
+    assert shares["lstm"] is None
+    assert 0 < shares["amortized"] <= 1
+    assert min(flops.values()) > 0
+
+
+def test_a_picture_of_an_utterance(recipe):
+    done = invoke("toggles", "--recipe-dir", recipe, "--utterance", "a")
+    assert done.exit_code == 0
+    drawn = (recipe / "exp/amortized/toggles_a.svg").read_text()
+    assert drawn.startswith("<svg")
+    assert "1 feed-forward" in drawn
+
+
+def test_what_cannot_be_drawn_is_named(recipe):
+    with pytest.raises(DataError, match="no utterance b"):
+        invoke("toggles", "--recipe-dir", recipe, "--utterance", "b")
+    with pytest.raises(UserError, match="its encoder has no toggles"):
+        invoke("toggles", "--recipe-dir", recipe, "--name", "lstm")
+    with pytest.raises(UserError, match=r"final\.pt: missing"):
+        invoke("toggles", "--recipe-dir", recipe, "--name", "nothing")
