@@ -20,6 +20,9 @@ from lhotse import CutSet
 from asrlib.cli.common import Recipe, log_to, recipe_options
 from asrlib.config import from_dict, to_dict
 from asrlib.data.augment import AugmentConfig
+from asrlib.data.cuts import read_cuts
+from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
+from asrlib.data.mixtures import MixtureConfig
 from asrlib.data.sampler import DataConfig
 from asrlib.encoders import SeparatorConfig
 from asrlib.errors import ConfigError, UserError
@@ -51,7 +54,7 @@ class Configs:
     data: DataConfig
     augment: AugmentConfig
     features: FbankConfig
-    mixtures: Any = None  # a MixtureConfig, where the model is one of several talkers
+    mixtures: MixtureConfig | None = None  # where the model is one of several talkers
 
     @classmethod
     def of(cls, recipe: Recipe, model: str) -> Configs:
@@ -62,7 +65,9 @@ class Configs:
             data=recipe.config(DataConfig, "data"),
             augment=recipe.config(AugmentConfig, "augment"),
             features=recipe.config(FbankConfig, "features"),
-            mixtures=_mixtures(recipe) if num_talkers(model_config) > 1 else None,
+            mixtures=(
+                recipe.config(MixtureConfig, "mixtures") if num_talkers(model_config) > 1 else None
+            ),
         )
         if configs.train.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("train.device: cuda, but torch sees no GPU", "set train.device=cpu")
@@ -80,17 +85,13 @@ class Configs:
     @classmethod
     def upgrade(cls, identity: dict[str, Any]) -> dict[str, Any]:
         """An older version's identity, with the defaults of keys that it did not know."""
-        hints = {k: hint for k, hint in get_type_hints(cls).items() if hint is not Any}
+        hints = {k: hint for k, hint in get_type_hints(cls).items() if k != "mixtures"}
+        if "mixtures" in identity:
+            hints["mixtures"] = MixtureConfig
         with contextlib.suppress(ConfigError):  # it knew keys that are gone: a difference
             filled = {k: to_dict(from_dict(hint, identity[k])) for k, hint in hints.items()}
             return _weighty({**identity, **filled})
         return identity
-
-
-def _mixtures(recipe: Recipe) -> Any:
-    from asrlib.data.mixtures import MixtureConfig
-
-    return recipe.config(MixtureConfig, "mixtures")
 
 
 def num_talkers(config: TransducerConfig) -> int:
@@ -200,9 +201,6 @@ def _dev_mixtures(data: Path) -> Path:
 
 
 def _talkers(configs: Configs, inputs: RecipeInputs, model: Transducer, data: Path) -> TalkerTask:
-    from asrlib.data.cuts import read_cuts
-    from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
-
     style = configs.model.encoder.turn_style
     bounds = replace(
         configs.data,

@@ -10,6 +10,7 @@ N = L + S keys, D = H K.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -46,6 +47,17 @@ def sinusoids(count: int, dim: int) -> Tensor:
     rates = torch.exp(torch.arange(0, dim, 2) * (-math.log(10000.0) / dim))
     angles = torch.arange(count).unsqueeze(1) * rates
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :dim]
+
+
+@functools.lru_cache(maxsize=64)
+def distances(num_frames: int, left_context: int) -> Tensor:
+    """i - j of every query i and key j (S, N), the first key L frames before query 0."""
+    return torch.arange(num_frames).unsqueeze(1) - torch.arange(-left_context, num_frames)
+
+
+def within_reach(distance: Tensor, left_context: int) -> Tensor:
+    """Where a distance is neither of the future nor of too long ago."""
+    return (distance >= 0) & (distance <= left_context)
 
 
 class CausalSelfAttention(nn.Module):
@@ -104,19 +116,14 @@ class CausalSelfAttention(nn.Module):
         by_distance = torch.einsum(
             "bshk,lhk->bhsl", query_BSHK + self.position_bias_HK, code_LHK
         )  # (B, H, S, L + 1)
-        distance_SN = self._distances(query_BSHK.shape[1]).clamp(0, self.left_context)
+        distance_SN = distances(query_BSHK.shape[1], self.left_context).to(self.codes.device)
+        distance_SN = distance_SN.clamp(0, self.left_context)
         index = distance_SN.expand(*by_distance.shape[:2], -1, -1)
         return (content + by_distance.gather(3, index)) / math.sqrt(self.head_dim)
 
-    def _distances(self, num_frames: int) -> Tensor:
-        """i - j of every query i and key j, the first key being L frames before query 0."""
-        frames_S = torch.arange(num_frames, device=self.codes.device)
-        keys_N = torch.arange(-self.left_context, num_frames, device=self.codes.device)
-        return frames_S.unsqueeze(1) - keys_N
-
     def _visible(self, num_frames: int, count_B1: Tensor) -> Tensor:
         """Which keys (B, S, N) a query sees: not the future, within L, and heard."""
-        distance_SN = self._distances(num_frames)
-        within_SN = (distance_SN >= 0) & (distance_SN <= self.left_context)
+        distance_SN = distances(num_frames, self.left_context).to(count_B1.device)
+        within_SN = within_reach(distance_SN, self.left_context)
         keys_N = torch.arange(-self.left_context, num_frames, device=count_B1.device)
         return within_SN & (keys_N >= -count_B1).unsqueeze(1)

@@ -10,14 +10,13 @@ head has on.
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from asrlib.encoders.attention import check_heads
+from asrlib.encoders.attention import check_heads, distances, within_reach
 from asrlib.encoders.conformer import FeedForward
 from asrlib.encoders.toggles import Toggles
 
@@ -125,24 +124,16 @@ class GatedAttention(nn.Module):
     ) -> Tensor:
         key_BHNK, value_BHNK = cache_BHNC.chunk(2, dim=3)
         scores_BHSN = self._by_head(self.query(x_BSD)) @ key_BHNK.transpose(2, 3)
-        distance_SN = self.distances(x_BSD.shape[1], x_BSD.device)
+        distance_SN = distances(x_BSD.shape[1], self.left_context).to(x_BSD.device)
         bias_HSN = self.distance_bias_HL[:, distance_SN.clamp(0, self.left_context)]
         scores_BHSN = scores_BHSN / math.sqrt(self.head_dim) + bias_HSN
         keep_BH1N = keep_BHN.unsqueeze(2)
-        usable_BHSN = self.visible(distance_SN) & (keep_BH1N > 0)
+        usable_BHSN = within_reach(distance_SN, self.left_context) & (keep_BH1N > 0)
         scores_BHSN = scores_BHSN.masked_fill(~usable_BHSN, -1e9)
         highest_BHS1 = scores_BHSN.amax(dim=-1, keepdim=True).detach()
         raw_BHSN = (scores_BHSN - highest_BHS1).exp() * keep_BH1N * usable_BHSN
         y_BHSK = (raw_BHSN / (raw_BHSN.sum(dim=-1, keepdim=True) + _TINY)) @ value_BHNK
         return self.output((y_BHSK * query_BHS.unsqueeze(3)).transpose(1, 2).flatten(2))
-
-    def distances(self, num_frames: int, device: torch.device) -> Tensor:
-        """i - j of every query i and key j (S, N), the first key L frames before query 0."""
-        return _distances(num_frames, self.left_context).to(device)
-
-    def visible(self, distance: Tensor) -> Tensor:
-        """Where a distance is within reach: not the future, and not too long ago."""
-        return (distance >= 0) & (distance <= self.left_context)
 
     # ---- skipping
 
@@ -173,7 +164,7 @@ class GatedAttention(nn.Module):
         )
         scores_BHMP = query_BHMK @ key_BHPK.transpose(2, 3) / math.sqrt(self.head_dim)
         distance_BHMP = rows_BHM.unsqueeze(3) + self.left_context - keys_BHP.unsqueeze(2)
-        usable_BHMP = self.visible(distance_BHMP) & (kept_BHP.unsqueeze(2) > 0)
+        usable_BHMP = within_reach(distance_BHMP, self.left_context) & (kept_BHP.unsqueeze(2) > 0)
         reach_BHMP = distance_BHMP.clamp(0, self.left_context)
         bias_BHMP = (
             self.distance_bias_HL.expand(len(x_BSD), -1, -1)
@@ -204,8 +195,8 @@ class GatedAttention(nn.Module):
             keep_ZBHN: toggles of the keys, those of the L frames before included.
         """
         num_frames = query_ZBHS.shape[3]
-        distance_SN = self.distances(num_frames, keep_ZBHN.device)
-        seen_ZBHS = keep_ZBHN @ self.visible(distance_SN).to(keep_ZBHN.dtype).T
+        distance_SN = distances(num_frames, self.left_context).to(keep_ZBHN.device)
+        seen_ZBHS = keep_ZBHN @ within_reach(distance_SN, self.left_context).to(keep_ZBHN.dtype).T
         per_query_ZBHS = self.query_multiplications + self.pair_multiplications * seen_ZBHS
         key_ZBHS = keep_ZBHN[..., self.left_context :]
         cost_ZBHS = query_ZBHS * per_query_ZBHS + key_ZBHS * self.key_multiplications
@@ -221,11 +212,6 @@ class GatedAttention(nn.Module):
         seen_BS = (count_B1 + frames_S).clamp(max=self.left_context + 1)
         projections = self.query_multiplications + self.key_multiplications
         return self.heads * (projections + self.pair_multiplications * seen_BS)
-
-
-@functools.lru_cache(maxsize=64)
-def _distances(num_frames: int, left_context: int) -> Tensor:
-    return torch.arange(num_frames).unsqueeze(1) - torch.arange(-left_context, num_frames)
 
 
 def all_on(toggles: Tensor) -> bool:

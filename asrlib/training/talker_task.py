@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
+from lhotse import CutSet
 
+from asrlib.data.mixture_dataset import MixtureBatch, MixtureTrainingSet, mixture_eval_batches
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.text.tokenizer import Tokenizer
@@ -18,11 +20,6 @@ from asrlib.text.turns import EOT
 from asrlib.training.config import TrainConfig
 from asrlib.training.transducer_task import LossClock, TransducerTask
 from asrlib.transducer.model import Transducer, TransducerLoss, TurnTargets
-
-if TYPE_CHECKING:
-    from lhotse import CutSet
-
-    from asrlib.data.mixture_dataset import MixtureBatch, MixtureTrainingSet
 
 
 class MixtureSource(Protocol):
@@ -76,8 +73,6 @@ class RecipeMixtures:
         return self.train.batches(self.seed, epoch, start_batch, self.num_workers)
 
     def dev_batches(self) -> Iterable[MixtureBatch]:
-        from asrlib.data.mixture_dataset import mixture_eval_batches
-
         return mixture_eval_batches(self.dev, self.train.format, self.max_frames)
 
 
