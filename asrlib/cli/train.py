@@ -77,6 +77,12 @@ class Configs:
         sections = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {name: to_dict(config) for name, config in sections.items() if config is not None}
 
+    def of_a_result(self) -> dict[str, Any]:
+        """What a finished model depends on: one that a GPU has trained is as good without it."""
+        sections = _weighty(self.sections())
+        sections["train"].pop("device")
+        return sections
+
     def identity(self, files: tuple[Path, ...], data: Path) -> dict[str, Any]:
         """What must not change when a run is continued."""
         hashes = {f"data/{p.relative_to(data)}": hash_file(p) for p in files}
@@ -137,7 +143,7 @@ def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> 
     files = input_files(recipe.data) + ((init,) if init else ())
     if configs.mixtures is not None:
         files += (_dev_mixtures(recipe.data),)
-    stamp = Stamp(directory / ".train.stamp", files, configs.sections(), [final])
+    stamp = Stamp(directory / ".train.stamp", files, configs.of_a_result(), [final])
     if not recipe.force and stamp.is_current():
         logger.info("%s: up to date", final)
         return
