@@ -48,15 +48,27 @@ class GlobalNorm(nn.Module):
         return (x_BTF - self.mean_F) * self.istd_F
 
 
+# Batch renormalisation: batches at which its corrections begin and are whole, and their bounds.
+_FIRST, _LAST = 100.0, 600.0
+_MOST_SCALE, _MOST_SHIFT = 3.0, 5.0
+
+
 class MaskedBatchNorm(nn.Module):
-    """Batch normalisation (arXiv 1502.03167) whose statistics see valid frames only.
+    """Batch renormalisation (arXiv 1702.03275) whose statistics see valid frames only.
 
     In training the statistics are those of the frames under the mask, so padding changes
     nothing; in evaluation the running statistics are used, so frames are independent. As in
     torch, the running variance is the unbiased one.
+
+    Why not plain batch normalisation (arXiv 1502.03167), which the papers have: batches hold
+    utterances of one length, whose statistics say how long they are and how much of them is
+    silence. A model leans on that, and cannot when it runs on one stream. So training's output is
+    corrected to what the running statistics would give, by ever more: from none at batch `_FIRST`
+    to all but a factor of `_MOST_SCALE` and an offset of `_MOST_SHIFT` deviations at batch `_LAST`
+    (the paper's bounds; our schedule, for runs of a few thousand steps).
     """
 
-    def __init__(self, dim: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    def __init__(self, dim: int, momentum: float = 0.02, eps: float = 1e-5) -> None:
         super().__init__()
         self.momentum = momentum
         self.eps = eps
@@ -64,17 +76,39 @@ class MaskedBatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
         self.register_buffer("running_mean_D", torch.zeros(dim))
         self.register_buffer("running_var_D", torch.ones(dim))
+        self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, x_BSD: Tensor, mask_BS: Tensor | None) -> Tensor:
         """Normalise; `mask_BS` (True: a valid frame, None: all valid) is used in training."""
-        if self.training:
-            mean_D, var_D = self._batch_stats(x_BSD, mask_BS)
-        else:
-            mean_D, var_D = self.running_mean_D, self.running_var_D
-        scale_D = self.weight * torch.rsqrt(var_D + self.eps)
-        return x_BSD * scale_D + (self.bias - mean_D * scale_D)
+        if not self.training:
+            scale_D = self.weight * torch.rsqrt(self.running_var_D + self.eps)
+            return x_BSD * scale_D + (self.bias - self.running_mean_D * scale_D)
+        mean_D, var_D, count = self._batch_stats(x_BSD, mask_BS)
+        stretch_D, shift_D = self._correction(mean_D, var_D)
+        self._track(mean_D, var_D * count / (count - 1.0).clamp(min=1.0))
+        scale_D = torch.rsqrt(var_D + self.eps) * stretch_D
+        return ((x_BSD - mean_D) * scale_D + shift_D) * self.weight + self.bias
 
-    def _batch_stats(self, x_BSD: Tensor, mask_BS: Tensor | None) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def _correction(self, mean_D: Tensor, var_D: Tensor) -> tuple[Tensor, Tensor]:
+        """From the batch's statistics to the running ones: a factor and an offset, bounded."""
+        ramp = ((self.batches - _FIRST) / (_LAST - _FIRST)).clamp(0.0, 1.0)
+        most, far = 1.0 + (_MOST_SCALE - 1.0) * ramp, _MOST_SHIFT * ramp
+        istd_D = torch.rsqrt(self.running_var_D + self.eps)
+        stretch_D = (var_D + self.eps).sqrt() * istd_D
+        shift_D = (mean_D - self.running_mean_D) * istd_D
+        return stretch_D.clamp(1.0 / most, most), shift_D.clamp(-far, far)
+
+    @torch.no_grad()
+    def _track(self, mean_D: Tensor, unbiased_D: Tensor) -> None:
+        """Move the running statistics: their plain mean at first, then with the momentum."""
+        self.batches += 1.0
+        share = (1.0 / self.batches).clamp(min=self.momentum)
+        self.running_mean_D.lerp_(mean_D, share)
+        self.running_var_D.lerp_(unbiased_D, share)
+
+    def _batch_stats(self, x_BSD: Tensor, mask_BS: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, biased variance and number of the valid frames."""
         x_ND = x_BSD.reshape(-1, x_BSD.shape[-1])
         if mask_BS is None:
             mask_N = x_ND.new_ones(x_ND.shape[0])
@@ -82,9 +116,4 @@ class MaskedBatchNorm(nn.Module):
             mask_N = mask_BS.reshape(-1).to(x_ND.dtype)
         count = mask_N.sum().clamp(min=1.0)
         mean_D = mask_N @ x_ND / count
-        var_D = mask_N @ (x_ND - mean_D).square() / count
-        with torch.no_grad():
-            unbiased_D = var_D * count / (count - 1.0).clamp(min=1.0)
-            self.running_mean_D.lerp_(mean_D, self.momentum)
-            self.running_var_D.lerp_(unbiased_D, self.momentum)
-        return mean_D, var_D
+        return mean_D, mask_N @ (x_ND - mean_D).square() / count, count

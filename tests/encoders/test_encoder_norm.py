@@ -45,7 +45,7 @@ def test_masked_batch_norm_equals_torch_on_the_valid_frames(lengths, seed):
         lengths_B[0] = 2  # torch refuses fewer
     mask_BS = torch.arange(int(lengths_B.max()) + 2) < lengths_B.unsqueeze(1)
     x_BSD = torch.randn(*mask_BS.shape, 3) * 2 + 1
-    ours, torchs = MaskedBatchNorm(3), torch.nn.BatchNorm1d(3)
+    ours, torchs = MaskedBatchNorm(3), torch.nn.BatchNorm1d(3, momentum=None)
     for module in (ours, torchs):
         torch.nn.init.constant_(module.weight, 1.5)
         torch.nn.init.constant_(module.bias, -0.5)
@@ -54,6 +54,21 @@ def test_masked_batch_norm_equals_torch_on_the_valid_frames(lengths, seed):
     torch.testing.assert_close(ours.running_var_D, torchs.running_var)
     ours.eval(), torchs.eval()
     torch.testing.assert_close(ours(x_BSD, None)[mask_BS], torchs(x_BSD[mask_BS]))
+
+
+@given(seed=st.integers(0, 99), padding=st.integers(0, 5))
+def test_masked_batch_norm_comes_to_train_what_it_evaluates(seed, padding):
+    torch.manual_seed(seed)
+    mask_BS = torch.arange(40 + padding) < torch.tensor([[40], [25]])
+    x_BSD = torch.randn(2, 40 + padding, 3) * torch.tensor([0.5, 1.0, 2.0]) + 1
+    early, late = MaskedBatchNorm(3), MaskedBatchNorm(3)
+    late.batches.fill_(1e4)
+    for norm in (early, late):
+        norm.running_mean_D.copy_(torch.tensor([0.5, 1.5, 0.0]))
+        norm.running_var_D.copy_(torch.tensor([0.5, 1.5, 2.0]))
+    expected_BSD = late.eval()(x_BSD, None)
+    assert not torch.allclose(early(x_BSD, mask_BS), expected_BSD)
+    torch.testing.assert_close(late.train()(x_BSD, mask_BS), expected_BSD)
 
 
 def test_masked_batch_norm_is_finite_without_any_valid_frame():

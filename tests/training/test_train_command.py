@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from click.testing import CliRunner
 from lhotse import CutSet, Recording, SupervisionSegment
 from small_transducer import FBANK, tokenizer, transducer, write_recipe
 
-from asrlib.cli.train import _dev_wer, command
+from asrlib.cli.common import Recipe
+from asrlib.cli.train import Configs, _dev_wer, command
 from asrlib.errors import CheckpointError, ConfigError, DataError, UserError
 from asrlib.training.checkpoint import load, save
 from asrlib.training.config import TrainConfig
@@ -88,8 +90,19 @@ def test_other_configuration_needs_another_name_or_force(recipe):
 
 def test_what_does_not_touch_the_weights_may_change(recipe):
     run(recipe)
-    run(recipe, "--set", "train.log_interval=7", "--set", "train.keep_last=5")
+    other = ("--set", "train.log_interval=7", "--set", "train.keep_last=5")
+    run(recipe, *other)
+    assert "final.pt: up to date" in log(recipe)
+    (recipe / "exp" / "tiny" / "final.pt").unlink()
+    run(recipe, *other)
     assert "continuing from" in log(recipe)
+
+
+def test_a_finished_model_may_come_from_another_device_but_not_half_of_one(recipe):
+    here = Configs.of(Recipe(recipe), "tiny")
+    there = replace(here, train=replace(here.train, device="cuda"))
+    assert here.of_a_result() == there.of_a_result()
+    assert here.identity((), recipe) != there.identity((), recipe)
 
 
 def test_run_of_a_version_that_knew_fewer_keys_is_continued(recipe):
@@ -98,7 +111,8 @@ def test_run_of_a_version_that_knew_fewer_keys_is_continued(recipe):
     content = load(path, "transducer-training")
     del content["facts"]["identity"]["train"]["ema_decay"]
     save(path, "transducer-training", content)
-    run(recipe, "--set", "train.log_interval=7")
+    (recipe / "exp" / "tiny" / "final.pt").unlink()
+    run(recipe)
     assert "continuing from" in log(recipe)
     with pytest.raises(CheckpointError, match=r"train\.ema_decay: 0\.0, now 0\.5"):
         run(recipe, "--set", "train.ema_decay=0.5")
