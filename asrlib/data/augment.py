@@ -21,6 +21,9 @@ from asrlib.config import configclass
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 
+# What kaldifeat gives for digital silence: log of float32's epsilon.
+SILENCE = float(np.log(np.finfo(np.float32).eps))
+
 
 @configclass
 class AugmentConfig:
@@ -39,6 +42,9 @@ class AugmentConfig:
         time_warp: frames by which a point in time may move; 0 is off.
         vocal_tract: the frequency axis of an utterance is stretched by a factor drawn uniformly
             within 1 +- this, as if its speaker's vocal tract were shorter or longer; 0 is off.
+        silence_probability: of silence before an utterance, and as much of silence after it; 0 is
+            off. Half of it digital, half of the utterance's own quietest frames.
+        max_silence: seconds of it, at each end.
         noise_probability: of an utterance to get noise added; 0 is off.
         noise_snr: dB, the range of the signal-to-noise ratio.
     """
@@ -53,17 +59,25 @@ class AugmentConfig:
     max_frames_fraction: float = 0.15
     time_warp: int = 0
     vocal_tract: float = 0.0
+    silence_probability: float = 0.2
+    max_silence: float = 0.6
     noise_probability: float = 0.0
     noise_snr: tuple[float, float] = (10.0, 30.0)
 
     def __post_init__(self) -> None:
-        for key in ("spec_probability", "max_frames_fraction", "noise_probability"):
+        shares = ("spec_probability", "max_frames_fraction", "noise_probability")
+        for key in (*shares, "silence_probability"):
             value = getattr(self, key)
             if not 0 <= value <= 1:
                 raise ConfigError(f"augment.{key}: {value} is not within [0, 1]", "mend the value")
         if not 0 <= self.vocal_tract <= 0.5:
             raise ConfigError(
                 f"augment.vocal_tract: {self.vocal_tract} is not within [0, 0.5]", "0 is off"
+            )
+        if not self.max_silence > 0:
+            raise ConfigError(
+                f"augment.max_silence: {self.max_silence} is not above 0",
+                "give seconds; augment.silence_probability: 0 is off",
             )
         if not self.speeds or min(self.speeds) <= 0 or len(set(self.speeds)) < len(self.speeds):
             raise ConfigError(
@@ -126,6 +140,38 @@ class SpecMasks:
         if self._config.spec_probability == 0 or masks == 0 or allowed // masks < 1:
             return x_TF
         return self._augment(x_TF[None])[0]
+
+
+class Silence:
+    """Silence around an utterance, for models that would otherwise write words into it.
+
+    A recogniser hears silence that no utterance of a corpus has: microphones that are muted, zeros
+    behind the last word. The kinds and their shares are our choice.
+
+    Args:
+        frame_shift: seconds.
+    """
+
+    def __init__(self, config: AugmentConfig, frame_shift: float) -> None:
+        self._probability = config.silence_probability
+        self._max_frames = max(1, round(config.max_silence / frame_shift))
+
+    def __call__(self, x_TF: Tensor) -> tuple[Tensor, int]:
+        """A copy with silence at either end, none, or both, and the frames of it in front."""
+        before, after = self._draw(x_TF), self._draw(x_TF)
+        if not len(before) + len(after):
+            return x_TF, 0
+        return torch.cat([before, x_TF, after]), len(before)
+
+    def _draw(self, x_TF: Tensor) -> Tensor:
+        """Frames of silence (0 or more, F), from python's random state."""
+        frames = random.randint(1, self._max_frames)
+        if random.random() >= self._probability:
+            return x_TF[:0]
+        if random.random() < 0.5:
+            return x_TF.new_full((frames, x_TF.shape[1]), SILENCE)
+        quietest = x_TF.mean(dim=1).argsort()[: max(1, len(x_TF) // 10)]
+        return x_TF[quietest[torch.randint(len(quietest), (frames,))]]
 
 
 class VocalTractWarp:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
 import torch
 from lhotse import CutSet
 from torch import Tensor
@@ -21,7 +20,9 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from asrlib.data.augment import (
+    SILENCE,
     AugmentConfig,
+    Silence,
     SpecMasks,
     VocalTractWarp,
     add_noise,
@@ -34,16 +35,13 @@ from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both
 from asrlib.features.fbank import FbankConfig
 from asrlib.text import Tokenizer
 
-# What kaldifeat gives for digital silence: log of float32's epsilon.
-PADDING = float(np.log(np.finfo(np.float32).eps))
-
 
 @dataclass
 class Batch:
     """Utterances, padded to the longest.
 
     Attributes:
-        x_BTF: float32 log filter banks, padded with `PADDING`.
+        x_BTF: float32 log filter banks, padded with silence.
         x_lengths_B: int64, frames.
         tokens_BU: int64, padded with 0.
         token_lengths_B: int64.
@@ -163,6 +161,8 @@ class _TrainingSet(Dataset):
         self._augment = augment
         self._noise = noise
         self._warp = VocalTractWarp(augment.vocal_tract, fbank)
+        self._silence = Silence(augment, fbank.frame_shift)
+        self._frame_shift = fbank.frame_shift
         self._masks = SpecMasks(augment) if epoch >= augment.spec_start_epoch else None
         self._seed = seed
         self._epoch = epoch
@@ -174,24 +174,36 @@ class _TrainingSet(Dataset):
             if self._augment.noise_probability > 0:
                 cuts = add_noise(cuts, self._noise, self._augment, seed)
             features = [self._warp(_features(cut)) for cut in cuts]
+            features, leads = zip(*map(self._silence, features), strict=True)
             if self._masks is not None:
                 features = [self._masks(x_TF) for x_TF in features]
-        return collate(list(cuts), features, self._tokenizer)
+        leads = [frames * self._frame_shift for frames in leads]
+        return collate(list(cuts), list(features), self._tokenizer, leads)
 
 
-def collate(cuts: Iterable, features: list[Tensor], tokenizer: Tokenizer) -> Batch:
-    """Pad features (T, F) and transcripts of `cuts` into a batch, in the order given."""
+def collate(
+    cuts: Iterable,
+    features: list[Tensor],
+    tokenizer: Tokenizer,
+    leads: list[float] | None = None,
+) -> Batch:
+    """Pad features (T, F) and transcripts of `cuts` into a batch, in the order given.
+
+    Args:
+        leads: seconds of silence that were put in front of each.
+    """
     cuts = list(cuts)
+    leads = leads or [0.0] * len(cuts)
     texts = [_text(cut) for cut in cuts]
     tokens = [torch.tensor(tokenizer.encode(text), dtype=torch.int64) for text in texts]
     return Batch(
-        x_BTF=pad_sequence(features, batch_first=True, padding_value=PADDING),
+        x_BTF=pad_sequence(features, batch_first=True, padding_value=SILENCE),
         x_lengths_B=torch.tensor([len(x_TF) for x_TF in features]),
         tokens_BU=pad_sequence(tokens, batch_first=True),
         token_lengths_B=torch.tensor([len(y_U) for y_U in tokens]),
         ids=[cut.id for cut in cuts],
         texts=texts,
-        word_ends=[_word_ends(cut) for cut in cuts],
+        word_ends=[_word_ends(cut, lead) for cut, lead in zip(cuts, leads, strict=True)],
     )
 
 
@@ -203,6 +215,6 @@ def _text(cut: object) -> str:
     return cut.supervisions[0].text or ""
 
 
-def _word_ends(cut: object) -> list[float] | None:
+def _word_ends(cut: object, lead: float) -> list[float] | None:
     alignment = (cut.supervisions[0].alignment or {}).get("word")
-    return None if alignment is None else [item.end for item in alignment]
+    return None if alignment is None else [lead + item.end for item in alignment]

@@ -23,8 +23,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from asrlib.data.augment import AugmentConfig, SpecMasks, derive_seed, seeded
-from asrlib.data.dataset import PADDING
+from asrlib.data.augment import SILENCE, AugmentConfig, SpecMasks, derive_seed, seeded
 from asrlib.data.mixing import Mixer
 from asrlib.data.mixtures import NUM_CHANNELS, Mixture, MixtureConfig, MixturePlanner
 from asrlib.data.sampler import DataConfig
@@ -40,7 +39,7 @@ class MixtureBatch:
     """Mixtures, padded to the longest.
 
     Attributes:
-        x_BTF: float32 log filter banks of the mixed audio, padded with `PADDING`.
+        x_BTF: float32 log filter banks of the mixed audio, padded with silence.
         x_lengths_B: int64, frames.
         tokens_BNU: int64 labels of each channel, with turn symbols, padded with blank; U may be 0.
         token_lengths_BN: int64; 0 for a silent channel, which is legal.
@@ -270,7 +269,7 @@ def _collate(examples: Sequence[_Example]) -> MixtureBatch:
             ends_BNU[b, n, :length] = torch.tensor(example.ends[n])
     speech_BTN = pad_sequence([e.speech_NT.T for e in examples], batch_first=True)
     return MixtureBatch(
-        x_BTF=pad_sequence([e.x_TF for e in examples], batch_first=True, padding_value=PADDING),
+        x_BTF=pad_sequence([e.x_TF for e in examples], batch_first=True, padding_value=SILENCE),
         x_lengths_B=torch.tensor([len(e.x_TF) for e in examples]),
         tokens_BNU=tokens_BNU,
         token_lengths_BN=lengths_BN,

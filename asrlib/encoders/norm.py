@@ -49,7 +49,7 @@ class GlobalNorm(nn.Module):
 
 
 # Batch renormalisation: batches at which its corrections begin and are whole, and their bounds.
-_FIRST, _LAST = 100.0, 600.0
+_FIRST, _LAST = 500.0, 1500.0
 _MOST_SCALE, _MOST_SHIFT = 3.0, 5.0
 
 

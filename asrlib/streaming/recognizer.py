@@ -54,7 +54,7 @@ class DecodeConfig:
     chunk_seconds: float = Field(default=0.32, gt=0)
     max_streams: int = Field(default=32, ge=1)
     max_chunk_frames: int = Field(default=1000, ge=1)
-    tail_padding: float = Field(default=0.3, ge=0)
+    tail_padding: float = Field(default=0.0, ge=0)
     num_threads: int = Field(default=1, ge=1)
     greedy: GreedyConfig = GreedyConfig()
     modified_beam: ModifiedBeamConfig = ModifiedBeamConfig()

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrlib.config import load_config
-from asrlib.data.augment import AugmentConfig, SpecMasks, VocalTractWarp, seeded
+from asrlib.data.augment import (
+    SILENCE,
+    AugmentConfig,
+    Silence,
+    SpecMasks,
+    VocalTractWarp,
+    seeded,
+)
 from asrlib.data.sampler import DataConfig
 from asrlib.errors import ConfigError
 from asrlib.features import FbankConfig, FbankExtractor
@@ -103,6 +110,32 @@ def test_a_warp_stays_within_the_values_that_there_are(width, frames, seed):
     torch.testing.assert_close(same_TF, x_TF, atol=1e-5, rtol=0)
 
 
+@given(frames=st.integers(1, 30), seconds=st.floats(0.001, 0.2), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_silence_surrounds_an_utterance_and_leaves_it_as_it_is(frames, seconds, seed):
+    x_TF = torch.randn(frames, 4)
+    silence = Silence(AugmentConfig(silence_probability=1.0, max_silence=seconds), 0.01)
+    with seeded(seed):
+        out_TF, before = silence(x_TF)
+    most = max(1, round(seconds / 0.01))
+    after = len(out_TF) - before - frames
+    assert 1 <= before <= most
+    assert 1 <= after <= most
+    assert torch.equal(out_TF[before : before + frames], x_TF)
+    quiet_TF = x_TF[x_TF.mean(dim=1).argsort()[: max(1, frames // 10)]]
+    for part in (out_TF[:before], out_TF[before + frames :]):
+        background = (part[:, None] == quiet_TF[None]).all(dim=2).any(dim=1).all()
+        assert background or (part == SILENCE).all()
+
+
+def test_silence_is_as_frequent_as_wished():
+    silence = Silence(AugmentConfig(silence_probability=0.25), 0.01)
+    with seeded(1):
+        leads = [silence(torch.randn(20, 3))[1] for _ in range(2000)]
+    assert sum(lead > 0 for lead in leads) / 2000 == pytest.approx(0.25, abs=0.04)
+    assert max(leads) <= 60
+
+
 def test_probability_zero_is_off():
     x_TF = torch.randn(100, 80)
     assert torch.equal(SpecMasks(AugmentConfig(spec_probability=0.0))(x_TF), x_TF)
@@ -117,6 +150,8 @@ def test_probability_zero_is_off():
         {"spec_probability": 1.5},
         {"frame_masks": -1},
         {"vocal_tract": 0.6},
+        {"silence_probability": -0.1},
+        {"max_silence": 0.0},
     ],
 )
 def test_bad_values_are_refused(values):

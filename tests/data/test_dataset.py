@@ -9,8 +9,8 @@ import torch
 from lhotse import CutSet
 from speech_fakes import WORDS, make_cuts
 
-from asrlib.data.augment import AugmentConfig
-from asrlib.data.dataset import PADDING, eval_batches, filter_trainable, train_batches
+from asrlib.data.augment import SILENCE, AugmentConfig
+from asrlib.data.dataset import eval_batches, filter_trainable, train_batches
 from asrlib.data.noise import NOISE_SET, import_noise, load_noise, make_noise_cuts
 from asrlib.data.sampler import DataConfig
 from asrlib.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ from asrlib.features.extract import ShardTask, extract_shard, merge_shards
 from asrlib.text import Tokenizer, TokensConfig, train_tokenizer
 
 DATA = DataConfig(max_frames=500, num_buckets=3)
-PLAIN = AugmentConfig(spec_probability=0.0)
+PLAIN = AugmentConfig(spec_probability=0.0, silence_probability=0.0)
 NOISY = AugmentConfig(noise_probability=0.7, vocal_tract=0.1)
 FIRST = {"fbank": FbankConfig(), "seed": 1, "epoch": 0}
 
@@ -128,6 +128,18 @@ def test_seeds_and_epochs_differ(batches):
     assert features[0].sum() != features[1].sum()
 
 
+def test_words_end_later_by_the_silence_in_front(cuts, tokenizer):
+    by_id = {cut.id: cut for cut in cuts}
+    quiet = AugmentConfig(spec_probability=0.0, silence_probability=1.0, speeds=(1.0,))
+    for batch in train_batches(cuts, tokenizer, DATA, quiet, **FIRST):
+        for i, name in enumerate(batch.ids):
+            features_TF = torch.from_numpy(by_id[name].load_features())
+            words = by_id[name].supervisions[0].alignment["word"]
+            lead = round((batch.word_ends[i][0] - words[0].end) / 0.01)
+            assert lead > 0
+            assert torch.equal(batch.x_BTF[i, lead : lead + len(features_TF)], features_TF)
+
+
 def test_what_a_batch_holds(cuts, tokenizer):
     by_id = {cut.id: cut for cut in cuts}
     seen = []
@@ -139,7 +151,7 @@ def test_what_a_batch_holds(cuts, tokenizer):
             cut, length = by_id[name], batch.x_lengths_B[i]
             features_TF = torch.from_numpy(cut.load_features())
             assert torch.equal(batch.x_BTF[i, :length], features_TF)
-            assert (batch.x_BTF[i, length:] == np.float32(PADDING)).all()
+            assert (batch.x_BTF[i, length:] == np.float32(SILENCE)).all()
             tokens = batch.tokens_BU[i, : batch.token_lengths_B[i]].tolist()
             assert tokenizer.decode(tokens) == batch.texts[i] == cut.supervisions[0].text
             assert (batch.tokens_BU[i, batch.token_lengths_B[i] :] == 0).all()
@@ -174,7 +186,9 @@ def test_noise_raises_energy_and_keeps_lengths(batches):
 
     clean = {name: (x_TF, length) for name, x_TF, length in utterances(PLAIN)}
     louder = 0
-    only_noise = AugmentConfig(spec_probability=0.0, noise_probability=1.0, noise_snr=(0.0, 0.0))
+    only_noise = AugmentConfig(
+        spec_probability=0.0, silence_probability=0.0, noise_probability=1.0, noise_snr=(0.0, 0.0)
+    )
     for name, x_TF, length in utterances(only_noise):
         old_TF, old_length = clean[name]
         assert length == old_length

@@ -29,7 +29,7 @@ from asrlib.text.turns import EOT, split_turns
 
 CONFIG = MixtureConfig(per_epoch=12, reverb_probability=0.2, per_condition=1)
 DATA = DataConfig(max_frames=3000, max_tokens=300)
-PLAIN = AugmentConfig(spec_probability=0.0)
+PLAIN = AugmentConfig(spec_probability=0.0, silence_probability=0.0)
 
 
 @pytest.fixture(scope="module")
