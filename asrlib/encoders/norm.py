@@ -86,8 +86,8 @@ class MaskedBatchNorm(nn.Module):
         mean_D, var_D, count = self._batch_stats(x_BSD, mask_BS)
         stretch_D, shift_D = self._correction(mean_D, var_D)
         self._track(mean_D, var_D * count / (count - 1.0).clamp(min=1.0))
-        scale_D = torch.rsqrt(var_D + self.eps) * stretch_D
-        return ((x_BSD - mean_D) * scale_D + shift_D) * self.weight + self.bias
+        scale_D = self.weight * torch.rsqrt(var_D + self.eps) * stretch_D
+        return x_BSD * scale_D + (self.bias + self.weight * shift_D - mean_D * scale_D)
 
     @torch.no_grad()
     def _correction(self, mean_D: Tensor, var_D: Tensor) -> tuple[Tensor, Tensor]:
