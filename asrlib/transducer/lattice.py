@@ -13,6 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Probabilities below this count as this, without a gradient: that of k2's `log(p + tiny)` is beyond
+# float32 when summed. A sum of V products is so small only where logits are 69 nats apart.
+_LEAST = 1e-30
+
 
 def smoothed_logprobs(
     am_BSV: Tensor,
@@ -38,9 +42,8 @@ def smoothed_logprobs(
     am_max = am_BSV.amax(dim=2, keepdim=True).detach()
     lm_max = lm_BUV.amax(dim=2, keepdim=True).detach()
     am_probs, lm_probs = (am_BSV - am_max).exp(), (lm_BUV - lm_max).exp()
-    tiny = torch.finfo(am_BSV.dtype).tiny
     product_BUS = torch.matmul(lm_probs, am_probs.transpose(1, 2))
-    normalizer_BUS = (product_BUS + tiny).log() + lm_max + am_max.transpose(1, 2)
+    normalizer_BUS = product_BUS.clamp(min=_LEAST).log() + lm_max + am_max.transpose(1, 2)
     joint = 1.0 - lm_scale - am_scale
     px, py = (joint * x for x in _pick(am_BSV, lm_BUV, normalizer_BUS, symbols_BU, blank))
     if lm_scale:
@@ -49,8 +52,8 @@ def smoothed_logprobs(
         py = py + lm_scale * log_lm_BUV[:, :, blank].unsqueeze(2)
     if am_scale:
         # The predictor's distribution averaged over all histories stands in for a unigram.
-        unigram_V = lm_BUV.softmax(dim=2).mean(dim=(0, 1)) + tiny
-        amonly_BS = (am_probs @ unigram_V).log() + am_max.squeeze(2)
+        unigram_V = lm_BUV.softmax(dim=2).mean(dim=(0, 1)).clamp(min=_LEAST)
+        amonly_BS = (am_probs @ unigram_V).clamp(min=_LEAST).log() + am_max.squeeze(2)
         log_unigram_11V = unigram_V.log().reshape(1, 1, -1)
         am_lm_BUV = log_unigram_11V.expand_as(lm_BUV)
         only_px, only_py = _pick(am_BSV, am_lm_BUV, amonly_BS.unsqueeze(1), symbols_BU, blank)

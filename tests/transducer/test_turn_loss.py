@@ -132,7 +132,7 @@ def test_the_penalty_reaches_both_losses_and_moves_the_ends():
         {"eot_penalty": 1e30, "eot_grace": 0.0, "eot_penalty_max": 1e4},
     ],
 )
-@pytest.mark.parametrize("scale", [1.0, 10.0])
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0, 1000.0])
 def test_fast_emit_with_the_penalty_stays_finite(rnnt_type, fast_emit, turns, scale):
     """The authors found the two unstable together; every path here is late, from the start."""
     torch.manual_seed(0)
