@@ -54,6 +54,10 @@ CONFIGS = {
     "conv-global-same-width": ConvRnntConfig(
         subsampling=2, lstm=PLAIN, use_local=False, **{**CONV, "dim": 12}
     ),
+    "conv-merge-input": ConvRnntConfig(subsampling=2, lstm=PLAIN, merge_input=True, **CONV),
+    "conv-merge-input-local": ConvRnntConfig(
+        subsampling=2, lstm=PLAIN, use_global=False, merge_input=True, **CONV
+    ),
     "conv-kernel-1": ConvRnntConfig(subsampling=2, lstm=PLAIN, local_kernel=1, **CONV),
     "contextnet": ContextNetConfig(
         subsampling=2, channels=(6, 6, 8, 4), layers=2, kernel=3, dropout=0.5, output_dim=5
