@@ -56,6 +56,7 @@ class ConvRnntConfig:
         global_blocks: residual blocks; the i-th dilates by 2**i.
         grouped: depth-wise dilated convolutions.
         merge_input: whether the Linear before the LSTMs sees the stacked frames too.
+        merge_dim: outputs of that Linear; 0: D.
         dropout: probability, at the end of each global block.
         output_dim: outputs of the closing Linear.
     """
@@ -73,6 +74,7 @@ class ConvRnntConfig:
     global_blocks: Annotated[int, Field(gt=0, le=12)] = 6
     grouped: bool = False
     merge_input: bool = False
+    merge_dim: Annotated[int, Field(ge=0)] = 0
     dropout: Probability = 0.1
     lstm: LstmStackConfig = LstmStackConfig()
     output_dim: Positive = 320
@@ -205,8 +207,10 @@ class ConvRnntEncoder(StreamingEncoder):
         self.merges_input = config.merge_input
         if config.merge_input:
             dims.append(num_features)
-        self.merge = nn.Linear(sum(dims), config.dim) if len(dims) > 1 else None
-        self.lstm = LstmStack(config.dim, config.lstm, config.output_dim)
+        width = config.merge_dim or config.dim
+        alone = len(dims) == 1 and width == config.dim
+        self.merge = None if alone else nn.Linear(sum(dims), width)
+        self.lstm = LstmStack(width, config.lstm, config.output_dim)
 
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> ConvRnntState:
         device = device or self.norm.mean_F.device
