@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -42,8 +42,9 @@ class AugmentConfig:
         time_warp: frames by which a point in time may move; 0 is off.
         vocal_tract: the frequency axis of an utterance is stretched by a factor drawn uniformly
             within 1 +- this, as if its speaker's vocal tract were shorter or longer; 0 is off.
-        silence_probability: of silence before an utterance, and as much of silence after it; 0 is
-            off. Half of it digital, half of the utterance's own quietest frames.
+        silence_probability: of a batch to get silence, before every second of its utterances and
+            after every second; 0 is off. Half of it digital, half from the utterance's own
+            quietest frames. By batches, since one longer utterance makes a whole batch longer.
         max_silence: seconds of it, at each end.
         noise_probability: of an utterance to get noise added; 0 is off.
         noise_snr: dB, the range of the signal-to-noise ratio.
@@ -156,17 +157,18 @@ class Silence:
         self._probability = config.silence_probability
         self._max_frames = max(1, round(config.max_silence / frame_shift))
 
-    def __call__(self, x_TF: Tensor) -> tuple[Tensor, int]:
-        """A copy with silence at either end, none, or both, and the frames of it in front."""
-        before, after = self._draw(x_TF), self._draw(x_TF)
-        if not len(before) + len(after):
-            return x_TF, 0
-        return torch.cat([before, x_TF, after]), len(before)
+    def __call__(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
+        """A batch's utterances (T, F), and the frames of silence in front of each."""
+        if random.random() >= self._probability:
+            return list(features), [0] * len(features)
+        ends = [(self._draw(x_TF), self._draw(x_TF)) for x_TF in features]
+        longer = [torch.cat([a, x, b]) for (a, b), x in zip(ends, features, strict=True)]
+        return longer, [len(before) for before, _ in ends]
 
     def _draw(self, x_TF: Tensor) -> Tensor:
         """Frames of silence (0 or more, F), from python's random state."""
         frames = random.randint(1, self._max_frames)
-        if random.random() >= self._probability:
+        if random.random() < 0.5:
             return x_TF[:0]
         if random.random() < 0.5:
             return x_TF.new_full((frames, x_TF.shape[1]), SILENCE)

@@ -174,11 +174,11 @@ class _TrainingSet(Dataset):
             if self._augment.noise_probability > 0:
                 cuts = add_noise(cuts, self._noise, self._augment, seed)
             features = [self._warp(_features(cut)) for cut in cuts]
-            features, leads = zip(*map(self._silence, features), strict=True)
+            features, leads = self._silence(features)
             if self._masks is not None:
                 features = [self._masks(x_TF) for x_TF in features]
         leads = [frames * self._frame_shift for frames in leads]
-        return collate(list(cuts), list(features), self._tokenizer, leads)
+        return collate(list(cuts), features, self._tokenizer, leads)
 
 
 def collate(
