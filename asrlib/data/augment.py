@@ -173,7 +173,7 @@ class Silence:
         if random.random() < 0.5:
             return x_TF.new_full((frames, x_TF.shape[1]), SILENCE)
         quietest = x_TF.mean(dim=1).argsort()[: max(1, len(x_TF) // 10)]
-        return x_TF[quietest[torch.randint(len(quietest), (frames,))]]
+        return x_TF[random.choices(quietest.tolist(), k=frames)]
 
 
 class VocalTractWarp:

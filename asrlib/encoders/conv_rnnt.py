@@ -1,8 +1,7 @@
 """The ConvRNN-T encoder (arXiv 2209.14868, section 2): local and global convolutions, then LSTM.
 
     stacked frames -> local CNN -+-> global CNN -+-> concat -> Linear -> LSTM stack
-           :                     +---------------+     :
-           + . . . . . . . . . (merge_input) . . . . . +
+                                 +---------------+
 
 Where the paper is silent the choice is ours: width D may differ from the stacked input (the
 local CNN's closing Linear, or a Linear of its own when that is switched off, gets there);
@@ -10,8 +9,7 @@ local CNN's closing Linear, or a Linear of its own when that is switched off, ge
 2D expanded ones); squeeze-excite has no bottleneck, which with an ungrouped convolution gives the
 paper's sizes. Ours too: `local_stacking: channels` lets the local CNN see the stacked frames as
 image channels over the true frequency axis, so that twice the channels cost half the time.
-And `merge_input`: the concatenation holds the stacked frames too, so that the LSTMs learn from the
-first step on, as they do without the CNNs, and not when these have learnt.
+And `merge_dim`: the Linear as wide as the LSTMs gives the first of them a residual connection too.
 
 Shapes: B batch, S output frames, F stacked features, C image channels, D width, E = 2D,
 N global blocks, P frames of left context.
@@ -55,8 +53,7 @@ class ConvRnntConfig:
         use_global: the global CNN.
         global_blocks: residual blocks; the i-th dilates by 2**i.
         grouped: depth-wise dilated convolutions.
-        merge_input: whether the Linear before the LSTMs sees the stacked frames too.
-        merge_dim: outputs of that Linear; 0: D.
+        merge_dim: outputs of the Linear before the LSTMs; 0: D.
         dropout: probability, at the end of each global block.
         output_dim: outputs of the closing Linear.
     """
@@ -73,7 +70,6 @@ class ConvRnntConfig:
     use_global: bool = True
     global_blocks: Annotated[int, Field(gt=0, le=12)] = 6
     grouped: bool = False
-    merge_input: bool = False
     merge_dim: Annotated[int, Field(ge=0)] = 0
     dropout: Probability = 0.1
     lstm: LstmStackConfig = LstmStackConfig()
@@ -203,13 +199,10 @@ class ConvRnntEncoder(StreamingEncoder):
             self.input = nn.Linear(num_features, config.dim)
         num_blocks = config.global_blocks if config.use_global else 0
         self.blocks = nn.ModuleList(GlobalBlock(config, 2**i) for i in range(num_blocks))
-        dims = [config.dim] * (config.use_local + config.use_global)
-        self.merges_input = config.merge_input
-        if config.merge_input:
-            dims.append(num_features)
+        merged = config.dim * (config.use_local + config.use_global)
         width = config.merge_dim or config.dim
-        alone = len(dims) == 1 and width == config.dim
-        self.merge = None if alone else nn.Linear(sum(dims), width)
+        both = config.use_local and config.use_global
+        self.merge = nn.Linear(merged, width) if both or merged != width else None
         self.lstm = LstmStack(width, config.lstm, config.output_dim)
 
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> ConvRnntState:
@@ -228,17 +221,14 @@ class ConvRnntEncoder(StreamingEncoder):
             local_BSD = self.input(x_BSF)
         else:
             local_BSD, local_state = self.local(x_BSF, state.local, mask_BS)
-        parts = [x_BSF] if self.merges_input else []
-        if self.local is not None:
-            parts.append(local_BSD)
         x_BSD = local_BSD
         block_states = []
         for block, block_state in zip(self.blocks, state.blocks, strict=True):
             x_BSD, block_state = block(x_BSD, block_state, mask_BS)
             block_states.append(block_state)
-        if self.blocks:
-            parts.append(x_BSD)
+        if self.local is not None and self.blocks:
+            x_BSD = torch.cat([local_BSD, x_BSD], dim=-1)
         if self.merge is not None:
-            x_BSD = self.merge(torch.cat(parts, dim=-1))
+            x_BSD = self.merge(x_BSD)
         h_BSD, lstm_state = self.lstm(x_BSD, state.lstm)
         return h_BSD, ConvRnntState(local_state, tuple(block_states), lstm_state)

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -187,9 +188,7 @@ def test_noise_raises_energy_and_keeps_lengths(batches):
 
     clean = {name: (x_TF, length) for name, x_TF, length in utterances(PLAIN)}
     louder = 0
-    only_noise = AugmentConfig(
-        spec_probability=0.0, silence_probability=0.0, noise_probability=1.0, noise_snr=(0.0, 0.0)
-    )
+    only_noise = replace(PLAIN, noise_probability=1.0, noise_snr=(0.0, 0.0))
     for name, x_TF, length in utterances(only_noise):
         old_TF, old_length = clean[name]
         assert length == old_length

@@ -54,9 +54,9 @@ CONFIGS = {
     "conv-global-same-width": ConvRnntConfig(
         subsampling=2, lstm=PLAIN, use_local=False, **{**CONV, "dim": 12}
     ),
-    "conv-merge-input": ConvRnntConfig(subsampling=2, lstm=PLAIN, merge_input=True, **CONV),
-    "conv-merge-input-local": ConvRnntConfig(
-        subsampling=2, lstm=PLAIN, use_global=False, merge_input=True, **CONV
+    "conv-merge-dim": ConvRnntConfig(subsampling=2, lstm=PLAIN, merge_dim=7, **CONV),
+    "conv-merge-dim-local": ConvRnntConfig(
+        subsampling=2, lstm=PLAIN, use_global=False, merge_dim=7, **CONV
     ),
     "conv-kernel-1": ConvRnntConfig(subsampling=2, lstm=PLAIN, local_kernel=1, **CONV),
     "contextnet": ContextNetConfig(
