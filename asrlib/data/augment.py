@@ -42,6 +42,9 @@ class AugmentConfig:
         time_warp: frames by which a point in time may move; 0 is off.
         vocal_tract: the frequency axis of an utterance is stretched by a factor drawn uniformly
             within 1 +- this, as if its speaker's vocal tract were shorter or longer; 0 is off.
+        gain: dB; an utterance's level is changed by an amount uniform within +- this; 0 is off.
+        equaliser: dB; so is the level at a few places of its spectrum, as if it came through
+            another microphone; 0 is off.
         silence_probability: of a batch to get silence, before every second of its utterances and
             after every second; 0 is off. Half of it digital, half from the utterance's own
             quietest frames. By batches, since one longer utterance makes a whole batch longer.
@@ -60,6 +63,8 @@ class AugmentConfig:
     max_frames_fraction: float = 0.15
     time_warp: int = 0
     vocal_tract: float = 0.0
+    gain: float = 0.0
+    equaliser: float = 0.0
     silence_probability: float = 0.2
     max_silence: float = 0.6
     noise_probability: float = 0.0
@@ -75,6 +80,10 @@ class AugmentConfig:
             raise ConfigError(
                 f"augment.vocal_tract: {self.vocal_tract} is not within [0, 0.5]", "0 is off"
             )
+        for key in ("gain", "equaliser"):
+            value = getattr(self, key)
+            if not 0 <= value <= 40:
+                raise ConfigError(f"augment.{key}: {value} dB is not within [0, 40]", "0 is off")
         if not self.max_silence > 0:
             raise ConfigError(
                 f"augment.max_silence: {self.max_silence} is not above 0",
@@ -204,6 +213,34 @@ class VocalTractWarp:
         left_F = at_F.floor().long().clamp(max=x_TF.shape[1] - 2)
         share_F = (at_F - left_F).to(x_TF.dtype)
         return torch.lerp(x_TF[:, left_F], x_TF[:, left_F + 1], share_F)
+
+
+class Equaliser:
+    """Another level and another microphone: FilterAugment (arXiv 2110.03282), its linear kind.
+
+    An utterance's level changes by one random amount, and by further ones at 3 to 6 bins, between
+    which the change is linear in bins and dB. The numbers of places are the paper's; the gain of the
+    whole is ours. Energies stay above kaldifeat's floor.
+
+    Args:
+        gain: dB, most change of the level.
+        equaliser: dB, most change at a place.
+    """
+
+    def __init__(self, gain: float, equaliser: float) -> None:
+        self.gain, self.equaliser = gain, equaliser
+
+    def __call__(self, x_TF: Tensor) -> Tensor:
+        """Changed copy, from python's random state; as it is where both are 0."""
+        if self.gain == 0 and self.equaliser == 0:
+            return x_TF
+        last = x_TF.shape[1] - 1
+        inner = sorted(random.sample(range(1, last), k=min(random.randint(1, 4), last - 1)))
+        places = [0, *inner, last]
+        level = random.uniform(-self.gain, self.gain)
+        change = [level + random.uniform(-self.equaliser, self.equaliser) for _ in places]
+        change_F = np.interp(np.arange(last + 1), places, change) * (math.log(10.0) / 10.0)
+        return (x_TF + torch.from_numpy(change_F).to(x_TF.dtype)).clamp(min=SILENCE)
 
 
 def _mel(hz: Tensor) -> Tensor:

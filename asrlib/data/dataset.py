@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from asrlib.data.augment import (
     SILENCE,
     AugmentConfig,
+    Equaliser,
     Silence,
     SpecMasks,
     VocalTractWarp,
@@ -161,6 +162,7 @@ class _TrainingSet(Dataset):
         self._augment = augment
         self._noise = noise
         self._warp = VocalTractWarp(augment.vocal_tract, fbank)
+        self._equaliser = Equaliser(augment.gain, augment.equaliser)
         self._silence = Silence(augment, fbank.frame_shift)
         self._frame_shift = fbank.frame_shift
         self._masks = SpecMasks(augment) if epoch >= augment.spec_start_epoch else None
@@ -173,7 +175,7 @@ class _TrainingSet(Dataset):
         with seeded(seed):
             if self._augment.noise_probability > 0:
                 cuts = add_noise(cuts, self._noise, self._augment, seed)
-            features = [self._warp(_features(cut)) for cut in cuts]
+            features = [self._equaliser(self._warp(_features(cut))) for cut in cuts]
             features, leads = self._silence(features)
             if self._masks is not None:
                 features = [self._masks(x_TF) for x_TF in features]

@@ -1,5 +1,6 @@
 """Augmentation: seeded, bounded, harmless to what it does not touch."""
 
+import math
 import random
 
 import numpy as np
@@ -12,6 +13,7 @@ from asrlib.config import load_config
 from asrlib.data.augment import (
     SILENCE,
     AugmentConfig,
+    Equaliser,
     Silence,
     SpecMasks,
     VocalTractWarp,
@@ -110,6 +112,35 @@ def test_a_warp_stays_within_the_values_that_there_are(width, frames, seed):
     torch.testing.assert_close(same_TF, x_TF, atol=1e-5, rtol=0)
 
 
+@given(
+    gain=st.floats(0, 20),
+    equaliser=st.floats(0, 20),
+    bins=st.integers(3, 80),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=60)
+def test_an_equaliser_changes_each_bin_alike_in_every_frame(gain, equaliser, bins, seed):
+    """By no more than the two amounts together; without either, by nothing but the other."""
+    x_TF = torch.randn(7, bins)
+    with seeded(seed):
+        change_TF = Equaliser(gain, equaliser)(x_TF) - x_TF
+    decibels_TF = change_TF * 10.0 / math.log(10.0)
+    assert (decibels_TF - decibels_TF[0]).abs().max() < 1e-3
+    assert decibels_TF.abs().max() <= gain + equaliser + 1e-3
+    if equaliser == 0:
+        assert (decibels_TF - decibels_TF[0, 0]).abs().max() < 1e-3
+    elif bins > 10 and equaliser > 1:
+        assert decibels_TF[0].std() > 0
+
+
+def test_no_equaliser_lifts_a_frame_from_or_below_the_floor():
+    quiet_TF = torch.full((5, 80), SILENCE)
+    with seeded(2):
+        outs = [Equaliser(10.0, 5.0)(quiet_TF) for _ in range(50)]
+    assert min(out_TF.min() for out_TF in outs) == pytest.approx(SILENCE)
+    assert torch.equal(Equaliser(0.0, 0.0)(quiet_TF), quiet_TF)
+
+
 @given(frames=st.integers(1, 30), seconds=st.floats(0.001, 0.2), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=40)
 def test_silence_surrounds_an_utterance_and_leaves_it_as_it_is(frames, seconds, seed):
@@ -150,6 +181,8 @@ def test_probability_zero_is_off():
         {"spec_probability": 1.5},
         {"frame_masks": -1},
         {"vocal_tract": 0.6},
+        {"gain": -1.0},
+        {"equaliser": 50.0},
         {"silence_probability": -0.1},
         {"max_silence": 0.0},
     ],
