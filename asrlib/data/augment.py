@@ -219,8 +219,8 @@ class Equaliser:
     """Another level and another microphone: FilterAugment (arXiv 2110.03282), its linear kind.
 
     An utterance's level changes by one random amount, and by further ones at 3 to 6 bins, between
-    which the change is linear in bins and dB. The numbers of places are the paper's; the gain of the
-    whole is ours. Energies stay above kaldifeat's floor.
+    which the change is linear in bins and dB. The paper's numbers of places; the gain of the whole
+    is ours. Energies stay above kaldifeat's floor.
 
     Args:
         gain: dB, most change of the level.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.recurrence import run_lstm
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -84,12 +85,11 @@ class LstmLayer(nn.Module):
         self.residual = config.residual and self.output_dim == input_dim
 
     def forward(self, x_SBD: Tensor, h_BH: Tensor, c_BH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        hc = (h_BH.unsqueeze(0).contiguous(), c_BH.unsqueeze(0).contiguous())
-        y_SBH, (h_1BH, c_1BH) = self.lstm(self.norm(x_SBD), hc)
+        y_SBH, h_BH, c_BH = run_lstm(self.lstm, self.norm(x_SBD), h_BH, c_BH)
         y_SBD = self.dropout(self.projection(y_SBH))
         if self.residual:
             y_SBD = y_SBD + x_SBD
-        return y_SBD, h_1BH.squeeze(0), c_1BH.squeeze(0)
+        return y_SBD, h_BH, c_BH
 
 
 class LstmStack(nn.Module):

@@ -1,0 +1,73 @@
+"""The LSTM layer with its own gradient is torch's, to rounding."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from asrlib.encoders.recurrence import run_lstm
+
+
+def torch_lstm(lstm, x_SBD, h_BH, c_BH):
+    y_SBH, (h_1BH, c_1BH) = lstm(x_SBD, (h_BH[None], c_BH[None]))
+    return y_SBH, h_1BH[0], c_1BH[0]
+
+
+@given(
+    frames=st.integers(1, 12),
+    batch=st.integers(1, 4),
+    inputs=st.integers(1, 6),
+    units=st.integers(1, 6),
+    seed=st.integers(0, 999),
+)
+@settings(deadline=None, max_examples=50)
+def test_outputs_and_gradients_are_those_of_torch(frames, batch, inputs, units, seed):
+    torch.manual_seed(seed)
+    lstm = nn.LSTM(inputs, units).double()
+    states = [torch.randn(batch, units, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    x_SBD = torch.randn(frames, batch, inputs, dtype=torch.float64, requires_grad=True)
+    results = []
+    for layer in (run_lstm, torch_lstm):
+        outputs = layer(lstm, x_SBD, *states)
+        torch.manual_seed(seed)
+        loss = sum((torch.randn_like(out) * out).sum() for out in outputs)
+        results.append((outputs, torch.autograd.grad(loss, [x_SBD, *states, *lstm.parameters()])))
+    (ours, our_gradients), (theirs, their_gradients) = results
+    for mine, its in zip((*ours, *our_gradients), (*theirs, *their_gradients), strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-9, atol=1e-12)
+
+
+def test_the_gradient_agrees_with_finite_differences():
+    torch.manual_seed(1)
+    lstm = nn.LSTM(3, 2).double()
+    inputs = [torch.randn(4, 2, 3), torch.randn(2, 2), torch.randn(2, 2)]
+    inputs = [x.double().requires_grad_() for x in inputs]
+    assert torch.autograd.gradcheck(lambda *x: run_lstm(lstm, *x), inputs)
+
+
+def test_states_and_their_gradients_carry_over():
+    """Two pieces are one whole, in the outputs and in the gradient."""
+    torch.manual_seed(2)
+    lstm, x_SBD = nn.LSTM(3, 5), torch.randn(9, 2, 3)
+    zeros_BH = torch.zeros(2, 5)
+    whole = run_lstm(lstm, x_SBD, zeros_BH, zeros_BH)
+    first = run_lstm(lstm, x_SBD[:4], zeros_BH, zeros_BH)
+    second = run_lstm(lstm, x_SBD[4:], *first[1:])
+    torch.testing.assert_close(torch.cat([first[0], second[0]]), whole[0])
+    gradients = [
+        torch.autograd.grad(result[2].sum(), list(lstm.parameters())) for result in (whole, second)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_a_frame_that_changes_later_does_not_change_the_result(gradient):
+    lstm, x_SBD = nn.LSTM(3, 4), torch.randn(5, 2, 3)
+    with torch.set_grad_enabled(gradient):
+        outputs = run_lstm(lstm, x_SBD, torch.zeros(2, 4), torch.zeros(2, 4))
+        before = [out.clone() for out in outputs]
+        x_SBD.fill_(0.0)
+    for out, was in zip(outputs, before, strict=True):
+        assert torch.equal(out, was)
