@@ -46,7 +46,8 @@ class LossConfig:
         am_scale: share of the encoder-only part in the simple loss. Above 0 the loss of an
             utterance depends on the others of its batch (k2 averages the predictor over them).
         ctc_scale: weight of an auxiliary CTC loss; 0: no such layer.
-        delay_penalty: k2's, per frame: `((S - 1) / 2 - s) * penalty` is added to labels.
+        delay_penalty: k2's, per frame: `((S - 1) / 2 - s) * penalty` is added to labels; below 0 it
+            rewards late ones, which have heard more.
         fast_emit: lambda: gradients of label emissions are multiplied by 1 + lambda.
         masking: gamma, weight of the mean square of the encoder's output per frame and channel
             without speech (arXiv 2205.05199; the mean over features is our choice: gamma then
@@ -65,7 +66,7 @@ class LossConfig:
     lm_scale: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
     am_scale: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     ctc_scale: Scale = 0.0
-    delay_penalty: Scale = 0.0
+    delay_penalty: float = 0.0
     fast_emit: Scale = 0.0
     masking: Scale = 0.0
     eot_penalty: Scale = 0.0
@@ -197,7 +198,7 @@ def _recurse(
     """Loss per utterance, and the occupations of labels and blanks."""
     if config.eot_penalty > 0.0 and label_ends_BU is not None:
         px = px - _lateness(label_ends_BU.to(px.dtype), px.shape[2], config)
-    if config.delay_penalty > 0.0:
+    if config.delay_penalty != 0.0:
         middle_B11 = ((boundary_B4[:, 3] - 1) / 2).reshape(-1, 1, 1)
         frames = torch.arange(px.shape[2], device=px.device)
         px = px + ((middle_B11 - frames) * config.delay_penalty).to(px.dtype)

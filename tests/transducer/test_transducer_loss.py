@@ -93,6 +93,21 @@ def test_losses_equal_k2s_own(rnnt_type, penalty, prune_range):
     torch.testing.assert_close(ours.pruned_B, pruned_B, atol=1e-4, rtol=1e-5)
 
 
+@rnnt_types
+def test_a_delay_penalty_moves_labels_and_its_opposite_moves_them_back(rnnt_type):
+    torch.manual_seed(3)
+    inputs, joiner = make_inputs([12, 12], [3, 4]), make_joiner()
+    frames = [
+        pruned_loss(
+            joiner,
+            inputs,
+            LossConfig(prune_range=WHOLE, delay_penalty=penalty, rnnt_type=rnnt_type),
+        ).emission_frames_BU.sum()
+        for penalty in (0.5, 0.0, -0.5)
+    ]
+    assert frames[0] < frames[1] - 1 < frames[1] + 1 < frames[2]
+
+
 def test_pruning_only_removes_paths():
     torch.manual_seed(0)
     inputs, joiner = make_inputs([12, 9], [6, 5]), make_joiner()
