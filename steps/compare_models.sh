@@ -17,7 +17,7 @@
 #   --ablations "A B"   further models of the table
 #                       (default: "conv_rnnt/local_only conv_rnnt/global_only"; "" for none)
 #   --seeds "1 2 3"     seeds of the trainings (default: "1 2 3")
-#   --rates "A B"       values of train.peak_lr to try (default: "0.002 0.004")
+#   --rates "A B"       values of train.peak_lr to try (default: "0.001 0.002 0.004")
 #   --tuning-epochs N   epochs of each trial (default: 2)
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
 #   --nj N              trainings and decodings at a time (default: the number of cores)
@@ -32,7 +32,7 @@ recipe=mini
 models="lstm conv_rnnt conformer contextnet amortized"
 ablations="conv_rnnt/local_only conv_rnnt/global_only"
 seeds="1 2 3"
-rates="0.002 0.004"
+rates="0.001 0.002 0.004"
 tuning_epochs=2
 searches="greedy"
 nj=$(nproc)
