@@ -2,7 +2,7 @@
 
 torch 1.13 on a CPU lets autograd follow every frame: each adds its own gradient of the recurrent
 matrix, and each of some twenty small operations is recorded. Here a layer is one operation whose
-gradient is written out (arXiv 1503.04069, appendix A, without peepholes): one product of all
+gradient is written out (arXiv 1503.04069, section II, without peepholes): one product of all
 frames gives the matrix's. Where there is no gradient, or on a GPU, torch's layer runs.
 
 Shapes: S frames, B batch, D inputs, H units, G = 4H gates in torch's order: input, forget, cell,
