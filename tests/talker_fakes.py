@@ -59,10 +59,9 @@ def collate(
     tokenizer: Tokenizer,
     fbank: FbankExtractor,
     style: TurnStyle = "sot_eot",
-    tail: int = 4800,
 ) -> MixtureBatch:
-    """A batch of mixtures, each with `tail` samples of zeros behind it."""
-    features = [fbank(torch.cat([m.samples_M, torch.zeros(tail)])) for m in mixtures]
+    """A batch of mixtures."""
+    features = [fbank(mixture.samples_M) for mixture in mixtures]
     x_BTF = pad_sequence(features, batch_first=True)
     tokens, ends, speech = [], [], torch.zeros(len(mixtures), CHANNELS, x_BTF.shape[1]).bool()
     for b, mixture in enumerate(mixtures):
