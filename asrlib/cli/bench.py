@@ -24,10 +24,20 @@ def _report(recipe: Recipe, name: str, figures: dict[str, Any]) -> None:
 
     path = recipe.exp / "bench" / f"{name}.json"
     with atomic_write(path) as f:
-        json.dump({**figures, "machine": machine()}, f, indent=1)
+        json.dump({**figures, "machine": machine(), "command": _command(recipe)}, f, indent=1)
     for key, value in figures.items():
         click.echo(f"{key:>28}  {value:.4g}" if isinstance(value, float) else f"{key:>28}  {value}")
     click.echo(f"written to {path}")
+
+
+def _command(recipe: Recipe) -> str:
+    """What repeats the measurement at hand: it stands beside its figures."""
+    context = click.get_current_context()
+    own = [p for p in ("model", "name", "steps", "test_set", "utterances") if p in context.params]
+    words = [f"--{p.replace('_', '-')} {context.params[p]}" for p in own]
+    words += [f"--set {override}" for override in recipe.overrides]
+    what = f"python -m asrlib bench {context.info_name} --recipe-dir"
+    return " ".join([what, f"{recipe.dir.parent.name}/{recipe.dir.name}", *words])
 
 
 def _cuts(recipe: Recipe, name: str, utterances: int) -> Any:
@@ -68,8 +78,7 @@ def training(recipe: Recipe, model: str, steps: int) -> None:
 
     log_to(None)
     short = (f"train.max_steps={steps}", f"train.log_interval={max(1, steps // 10)}")
-    recipe = Recipe(recipe.dir, (*recipe.overrides, *short), recipe.force)
-    configs = Configs.of(recipe, model)
+    configs = Configs.of(Recipe(recipe.dir, (*recipe.overrides, *short)), model)
     with tempfile.TemporaryDirectory() as name:
         build_trainer(configs, read_inputs(recipe.data), Path(name), recipe.data).run()
         facts = run_facts(read_curves(Path(name)))

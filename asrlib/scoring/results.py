@@ -264,7 +264,6 @@ def _training(curves: Mapping[str, Mapping[str, Curve]]) -> list[Section]:
     return [Section("Training", tuple(blocks))]
 
 
-_BENCHES = ("features", "training", "streaming")
 _SPEEDS = {
     "bare": "bare kaldifeat, one core, audio s / s",
     "stage": "fbank stage, reading and storing included, one core, audio s / s",
@@ -319,13 +318,20 @@ def _commands(recipe: str, runs: Sequence[Run]) -> Section:
     options = f'--models "{models}" --searches "{searches}"'
     options += f' --seeds "{seeds}"' if seeds else ""
     whole = f"./run.sh --recipe {recipe.partition('/')[2]} {options}"
-    lines = ["# everything above", whole, "", "# one row of a table: decode, then score"]
+    lines = [
+        "# everything above; what was set otherwise, the notes say",
+        whole,
+        "",
+        "# one row of a table: decode, then score",
+    ]
     for run in representatives(runs).values():
         where = f"--recipe-dir {recipe} --name {run.name}"
         where += f" --test-set {run.test_set} --search {run.search}"
         lines += [f"python -m asrlib decode {where}", f"python -m asrlib score {where}"]
-    if any((runs[0].directory.parents[1] / "bench").glob("*.json")):
+    benches = sorted((runs[0].directory.parents[1] / "bench").glob("*.json"))
+    if benches:
         lines += ["", "# speed"]
-        lines += [f"python -m asrlib bench {what} --recipe-dir {recipe}" for what in _BENCHES]
+        measured = [read_json(path, "run the benchmark again") for path in benches]
+        lines += [figures["command"] for figures in measured if "command" in figures]
     lines += ["", "# this page", f"python -m asrlib results --recipe-dir {recipe}"]
     return Section("Commands", (Code("\n".join(lines), "sh"),))

@@ -120,7 +120,7 @@ def test_a_warp_stays_within_the_values_that_there_are(width, frames, seed):
 )
 @settings(deadline=None, max_examples=60)
 def test_an_equaliser_changes_each_bin_alike_in_every_frame(gain, equaliser, bins, seed):
-    """By no more than the two amounts together; without either, by nothing but the other."""
+    """By no more than the two amounts together; by the gain alone in every bin."""
     x_TF = torch.randn(7, bins)
     with seeded(seed):
         change_TF = Equaliser(gain, equaliser)(x_TF) - x_TF
@@ -133,7 +133,7 @@ def test_an_equaliser_changes_each_bin_alike_in_every_frame(gain, equaliser, bin
         assert decibels_TF[0].std() > 0
 
 
-def test_no_equaliser_lifts_a_frame_from_or_below_the_floor():
+def test_no_equaliser_leaves_energies_below_the_floor():
     quiet_TF = torch.full((5, 80), SILENCE)
     with seeded(2):
         outs = [Equaliser(10.0, 5.0)(quiet_TF) for _ in range(50)]

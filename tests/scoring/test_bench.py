@@ -71,6 +71,11 @@ def test_streaming_measures_one_and_many_streams(recipe, asrlib):
     assert figures["real_time_factor_1"] > 0
     assert figures["real_time_factor_32"] > 0
     assert figures["search"] == "greedy"
+    directory = f"{recipe.parent.name}/{recipe.name}"
+    options = "--name m --test-set test --utterances 64"
+    assert (
+        figures["command"] == f"python -m asrlib bench streaming --recipe-dir {directory} {options}"
+    )
 
 
 def test_missing_set_names_the_stage(recipe, asrlib):
