@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     help="How many may speak at once; the model must know as many. By default as many as it does.",
 )
+@click.option("--speakers", is_flag=True, help="Say who speaks each turn; no model for it yet.")
 @click.option("--search", help="greedy, modified_beam or fast_beam, in place of decode.search.")
 @click.option("--endpoint", is_flag=True, help="Cut into segments where the speaker pauses.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per file: words with times.")
@@ -47,6 +48,7 @@ def command(
     files: tuple[Path, ...],
     model: Path | None,
     talkers: int | None,
+    speakers: bool,
     search: str | None,
     endpoint: bool,
     as_json: bool,
@@ -62,6 +64,12 @@ def command(
     A file of silence gives an empty line. One that cannot be read is named on the standard error;
     the others are still transcribed, and the exit code is 1.
     """
+    if speakers:
+        raise UserError(
+            "--speakers: turns are joined to speakers by a speaker model, and this version cannot "
+            "train one",
+            "leave it out: each turn then says its output channel, which several people may share",
+        )
     if search is not None:
         overrides = (*overrides, f"decode.search={search}")
     if endpoint:

@@ -108,6 +108,13 @@ def test_a_wrong_number_of_talkers_names_the_model(
     assert f"--talkers {knows}" in result.exception.mend
 
 
+def test_speakers_wait_for_their_model(recipe):
+    result = run(transcribe, "--model", recipe / "exp/sts", "--speakers", recipe / "long.wav")
+    assert isinstance(result.exception, UserError)
+    assert "--speakers: turns are joined to speakers by a speaker model" in result.exception.what
+    assert "output channel" in result.exception.mend
+
+
 def test_endpoints_are_not_for_turns(recipe):
     args = ("--model", recipe / "exp/sts", "--endpoint", recipe / "long.wav")
     assert "endpoint" in run(transcribe, *args).exception.what

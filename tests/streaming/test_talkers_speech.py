@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+import torchaudio
 from conftest import read_an4
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -89,12 +90,16 @@ def recognizer(request, model, tokenizer) -> StreamingRecognizer:
 
 
 def transcribe(
-    recognizer: StreamingRecognizer, samples: Tensor, sizes: Sequence[int] = (), take: bool = False
+    recognizer: StreamingRecognizer,
+    samples: Tensor,
+    sizes: Sequence[int] = (),
+    take: bool = False,
+    rate: int = RATE,
 ) -> list[Turn]:
     """All turns; `take`: those that close are handed out at once."""
     stream, taken = recognizer.create_stream(), []
     for piece in pieces_of(samples, sizes):
-        stream.accept(piece, RATE)
+        stream.accept(piece, rate)
         recognizer.step([stream])
         if take:
             taken += recognizer.take_turns(stream)
@@ -154,6 +159,19 @@ def test_pieces_of_mixed_sizes(recognizer, mixtures, offline, data):
     sizes.append(max(800, sum(sizes) // len(sizes)))
     take = data.draw(st.booleans())
     assert transcribe(recognizer, mixtures[index].samples_M, sizes, take) == offline[index]
+
+
+def test_audio_of_any_rate(recognizer, mixtures, offline):
+    """Finer audio gives the same turns; coarser loses its upper half, but not to the pieces."""
+    samples = mixtures[0].samples_M
+    fine = torchaudio.functional.resample(samples, RATE, 44100)
+    turns = transcribe(recognizer, fine, [441], rate=44100)
+    words = [[(turn.channel, turn.words) for turn in result] for result in (turns, offline[0])]
+    assert words[0] == words[1]
+    coarse = torchaudio.functional.resample(samples, RATE, 8000)
+    whole = transcribe(recognizer, coarse, rate=8000)
+    assert whole
+    assert transcribe(recognizer, coarse, [80], take=True, rate=8000) == whole
 
 
 def test_streams_of_a_batch_give_what_they_give_alone(recognizer, mixtures, offline):
