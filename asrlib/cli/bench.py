@@ -10,8 +10,11 @@ from typing import Any
 
 import click
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import Recipe, command_line, log_to, recipe_options
 from asrlib.files import atomic_write
+
+# Options that say what was measured; each command has some of them.
+_OWN = ("model", "name", "steps", "test_set", "utterances")
 
 
 @click.group(name="bench")
@@ -24,20 +27,12 @@ def _report(recipe: Recipe, name: str, figures: dict[str, Any]) -> None:
 
     path = recipe.exp / "bench" / f"{name}.json"
     with atomic_write(path) as f:
-        json.dump({**figures, "machine": machine(), "command": _command(recipe)}, f, indent=1)
+        json.dump(
+            {**figures, "machine": machine(), "command": command_line(recipe, *_OWN)}, f, indent=1
+        )
     for key, value in figures.items():
         click.echo(f"{key:>28}  {value:.4g}" if isinstance(value, float) else f"{key:>28}  {value}")
     click.echo(f"written to {path}")
-
-
-def _command(recipe: Recipe) -> str:
-    """What repeats the measurement at hand: it stands beside its figures."""
-    context = click.get_current_context()
-    own = [p for p in ("model", "name", "steps", "test_set", "utterances") if p in context.params]
-    words = [f"--{p.replace('_', '-')} {context.params[p]}" for p in own]
-    words += [f"--set {override}" for override in recipe.overrides]
-    what = f"python -m asrlib bench {context.info_name} --recipe-dir"
-    return " ".join([what, f"{recipe.dir.parent.name}/{recipe.dir.name}", *words])
 
 
 def _cuts(recipe: Recipe, name: str, utterances: int) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,6 +103,27 @@ def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(recipe=recipe, **kwargs)
 
     return wrapper
+
+
+def command_line(recipe: Recipe, *own: str) -> str:
+    """What repeats the command at hand, its overrides included: it is kept beside its results.
+
+    Args:
+        own: parameters of this command that say what it did; those that were not given are
+            left out.
+    """
+    context, words = click.get_current_context(), []
+    for name in own:
+        value = context.params.get(name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
+    words += [f"--set {shlex.quote(override)}" for override in recipe.overrides]
+    what = [context.info_name or ""]
+    while context.parent is not None and context.parent.parent is not None:
+        context = context.parent
+        what.insert(0, context.info_name or "")
+    where = f"--recipe-dir {recipe.dir.parent.name}/{recipe.dir.name}"
+    return " ".join(["python -m asrlib", *what, where, *words])
 
 
 class _LogFile(logging.FileHandler):

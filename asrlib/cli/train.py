@@ -17,7 +17,7 @@ import torch
 import yaml
 from lhotse import CutSet
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import Recipe, command_line, log_to, recipe_options
 from asrlib.config import from_dict, to_dict
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.cuts import read_cuts
@@ -29,6 +29,7 @@ from asrlib.errors import ConfigError, UserError
 from asrlib.features.fbank import FbankConfig, FbankExtractor
 from asrlib.files import atomic_write
 from asrlib.scoring.records import Utterance
+from asrlib.scoring.training_log import COMMAND_FILE
 from asrlib.scoring.wer import ErrorRate, align
 from asrlib.stamps import Stamp, hash_file
 from asrlib.streaming.batch import decode_cuts
@@ -155,6 +156,8 @@ def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> 
         trainer.resume()
         with atomic_write(directory / "config.yaml") as f:
             yaml.safe_dump(configs.sections(), f, sort_keys=False)
+        with atomic_write(directory / COMMAND_FILE) as f:
+            f.write(command_line(recipe, "model", "name", "init") + "\n")
         outcome = trainer.run()
     if outcome.signal is not None:
         sys.exit(128 + outcome.signal)

@@ -32,7 +32,7 @@ from asrlib.scoring.records import read_json
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.sweep import sweep_sections
 from asrlib.scoring.talkers_results import collect_meetings, talkers_sections
-from asrlib.scoring.training_log import Curve, read_curves, run_facts
+from asrlib.scoring.training_log import Curve, read_curves, run_facts, training_commands
 
 
 def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
@@ -319,16 +319,18 @@ def _commands(recipe: str, runs: Sequence[Run]) -> Section:
     options += f' --seeds "{seeds}"' if seeds else ""
     whole = f"./run.sh --recipe {recipe.partition('/')[2]} {options}"
     lines = [
-        "# everything above; what was set otherwise, the notes say",
-        whole,
-        "",
-        "# one row of a table: decode, then score",
+        "# everything above; what was set otherwise, each training's own line or the notes say"
     ]
+    lines += [whole, ""]
+    exp = runs[0].directory.parents[1]
+    trained = training_commands(exp, sorted({r.name for r in runs}))
+    lines += ["# trainings", *trained, ""] if trained else []
+    lines += ["# one row of a table: decode, then score"]
     for run in representatives(runs).values():
         where = f"--recipe-dir {recipe} --name {run.name}"
         where += f" --test-set {run.test_set} --search {run.search}"
         lines += [f"python -m asrlib decode {where}", f"python -m asrlib score {where}"]
-    benches = sorted((runs[0].directory.parents[1] / "bench").glob("*.json"))
+    benches = sorted((exp / "bench").glob("*.json"))
     if benches:
         lines += ["", "# speed"]
         measured = [read_json(path, "run the benchmark again") for path in benches]

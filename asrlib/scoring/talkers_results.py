@@ -20,6 +20,7 @@ from asrlib.scoring.cells import (
 from asrlib.scoring.document import Block, Code, Figure, Section, Table, Text
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.score_meetings import SCORES_FILE, read_scores
+from asrlib.scoring.training_log import training_commands
 from asrlib.scoring.wer import ErrorRate
 
 _PICTURES = 2  # of the first system; the others lie beside their scores
@@ -86,7 +87,11 @@ def talkers_sections(runs: Sequence[MeetingRun], recipe: str, config: ScoreConfi
         blocks += _pictures(own[0])
         sections.append(Section(f"Two talkers: {test_set}", tuple(blocks)))
     if sections:
-        commands = ["# mixtures", f"python -m asrlib mixtures --recipe-dir {recipe}", "# scores"]
+        commands = ["# mixtures", f"python -m asrlib mixtures --recipe-dir {recipe}"]
+        names = list(dict.fromkeys(r.name for r in runs))
+        trained = training_commands(runs[0].directory.parents[1], names)
+        commands += ["# trainings", *trained] if trained else []
+        commands += ["# scores"]
         commands += [
             f"python -m asrlib score-meetings --recipe-dir {recipe} --name {r.name} "
             f"--test-set {r.test_set} --search {r.search}"

@@ -1,12 +1,13 @@
-"""What a training run wrote to TensorBoard: curves, and figures of the run as a whole."""
+"""What a training run left: its curves, figures of the run as a whole, and its command."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 Curve = Sequence[tuple[float, float]]  # (step, value)
+COMMAND_FILE = "command.txt"  # in exp/NAME: what repeats the training, overrides included
 
 
 def read_curves(model_dir: Path) -> dict[str, Curve]:
@@ -41,3 +42,9 @@ def run_facts(curves: Mapping[str, Curve]) -> dict[str, float]:
     if losses:
         facts["dev_loss"] = min(losses)
     return facts
+
+
+def training_commands(exp: Path, names: Iterable[str]) -> list[str]:
+    """The commands that trained these models, where they are known."""
+    files = (exp / name / COMMAND_FILE for name in names)
+    return [path.read_text(encoding="utf-8").strip() for path in files if path.exists()]

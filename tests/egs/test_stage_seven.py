@@ -98,7 +98,12 @@ def test_from_mixtures_to_scores(recipe, model, tmp_path):
         total["orcwer"]["words"],
     )
     assert invoke("results", "--recipe-dir", recipe).exit_code == 0
-    assert f"| {name} | greedy |" in (recipe / "RESULTS.md").read_text()
+    page = (recipe / "RESULTS.md").read_text()
+    assert f"| {name} | greedy |" in page
+    trained = (
+        f"python -m asrlib train --recipe-dir egs0/small --model {model} --name {name} --init "
+    )
+    assert trained.replace("egs0", recipe.parent.name) in page
 
 
 def test_a_single_talker_model_on_the_same_mixtures(recipe):

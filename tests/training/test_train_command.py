@@ -61,6 +61,14 @@ def test_leaves_what_decoding_and_people_need(recipe):
     assert model.encoder.norm.mean_F[0] == 0.5
 
 
+def test_its_command_is_kept_with_the_overrides(recipe):
+    run(recipe, "--set", "train.peak_lr=0.003", "--name", "slow")
+    assert (recipe / "exp/slow/command.txt").read_text() == (
+        f"python -m asrlib train --recipe-dir {recipe.parent.name}/{recipe.name} "
+        "--model tiny --name slow --set train.peak_lr=0.003\n"
+    )
+
+
 def test_complete_is_skipped_and_force_redoes(recipe):
     run(recipe)
     final = recipe / "exp" / "tiny" / "final.pt"
