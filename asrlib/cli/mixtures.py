@@ -27,7 +27,9 @@ def command(recipe: Recipe) -> None:
         source, out = recipe.data / name / "cuts.jsonl.gz", recipe.data / f"mix_{name}"
         outputs = [out / file for file in (*FILES, *TRUTH_FILES)]
         given = [Path(config.impulse_responses)] if config.impulse_responses else []
-        stamp = Stamp(recipe.data / f"mix_{name}.stamp", [source, *given], config, outputs)
+        stamp = Stamp(
+            recipe.data / f"mix_{name}.stamp", [source, *given], config.of_sets(), outputs
+        )
         if not recipe.force and stamp.is_current():
             logging.info("mixtures %s: up to date", name)
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import logging
 import shutil
 import sys
@@ -60,15 +61,24 @@ class Configs:
     @classmethod
     def of(cls, recipe: Recipe, model: str) -> Configs:
         model_config = recipe.config(TransducerConfig, "model", model)
+        mixtures, own = None, recipe
+        if num_talkers(model_config) > 1:
+            mixtures = recipe.config(MixtureConfig, "mixtures")
+            unknown = set(mixtures.train).difference(TrainConfig.__dataclass_fields__)
+            if unknown:
+                raise ConfigError(
+                    f"mixtures.train: no key {sorted(unknown)[0]} in conf/train.yaml",
+                    "mend its name in conf/mixtures.yaml",
+                )
+            usual = (f"train.{key}={json.dumps(value)}" for key, value in mixtures.train.items())
+            own = replace(recipe, overrides=(*usual, *recipe.overrides))
         configs = cls(
             model=model_config,
-            train=recipe.config(TrainConfig, "train"),
+            train=own.config(TrainConfig, "train"),
             data=recipe.config(DataConfig, "data"),
             augment=recipe.config(AugmentConfig, "augment"),
             features=recipe.config(FbankConfig, "features"),
-            mixtures=(
-                recipe.config(MixtureConfig, "mixtures") if num_talkers(model_config) > 1 else None
-            ),
+            mixtures=mixtures,
         )
         if configs.train.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("train.device: cuda, but torch sees no GPU", "set train.device=cpu")
@@ -76,7 +86,10 @@ class Configs:
 
     def sections(self) -> dict[str, dict[str, Any]]:
         sections = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {name: to_dict(config) for name, config in sections.items() if config is not None}
+        plain = {name: to_dict(config) for name, config in sections.items() if config is not None}
+        if self.mixtures is not None:
+            plain["mixtures"] = self.mixtures.of_sets()  # its `train` has gone into `train`
+        return plain
 
     def of_a_result(self) -> dict[str, Any]:
         """What a finished model depends on: one that a GPU has trained is as good without it."""
@@ -93,10 +106,10 @@ class Configs:
     def upgrade(cls, identity: dict[str, Any]) -> dict[str, Any]:
         """An older version's identity, with the defaults of keys that it did not know."""
         hints = {k: hint for k, hint in get_type_hints(cls).items() if k != "mixtures"}
-        if "mixtures" in identity:
-            hints["mixtures"] = MixtureConfig
         with contextlib.suppress(ConfigError):  # it knew keys that are gone: a difference
             filled = {k: to_dict(from_dict(hint, identity[k])) for k, hint in hints.items()}
+            if "mixtures" in identity:
+                filled["mixtures"] = from_dict(MixtureConfig, identity["mixtures"]).of_sets()
             return _weighty({**identity, **filled})
         return identity
 

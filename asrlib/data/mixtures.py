@@ -18,13 +18,13 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from lhotse import MonoCut
 
-from asrlib.config import configclass
+from asrlib.config import configclass, to_dict
 from asrlib.errors import ConfigError, DataError
 
 NUM_CHANNELS = 2
@@ -46,6 +46,7 @@ class MixtureConfig:
         max_frames, max_tokens: bounds on a training batch, as those of `DataConfig`: a mixture is
             as long as several utterances, and a batch of few rows is slow.
         per_epoch: training mixtures in an epoch; 0 for as many as use every utterance once.
+        train: keys of conf/train.yaml with the values that they have in training on mixtures.
         sets, conditions, per_condition, seed: of the sets on disk.
     """
 
@@ -64,6 +65,7 @@ class MixtureConfig:
     max_frames: int = 8000
     max_tokens: int = 4000
     per_epoch: int = 0
+    train: dict[str, Any] = field(default_factory=dict)
     sets: tuple[str, ...] = ("dev", "test")
     conditions: tuple[str, ...] = ("0S", "0L", "OV10", "OV20", "OV30", "OV40")
     per_condition: int = 20
@@ -87,6 +89,10 @@ class MixtureConfig:
         for key in ("max_duration", "per_condition", "max_frames", "max_tokens"):
             if getattr(self, key) <= 0:
                 raise ConfigError(f"mixtures.{key}: must be positive", "mend the value")
+
+    def of_sets(self) -> dict[str, Any]:
+        """Plain values, without what only training needs."""
+        return {key: value for key, value in to_dict(self).items() if key != "train"}
 
 
 @dataclass(frozen=True)

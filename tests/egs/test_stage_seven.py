@@ -29,7 +29,8 @@ SECTIONS = {
     "tokens": {"vocab_size": 32},
     "augment": {"speeds": [1.0], "noise_probability": 0.0},
     "data": {"num_buckets": 1},
-    "mixtures": {"per_condition": 1, "conditions": ["0S", "OV30"], "per_epoch": 4},
+    "mixtures": {"per_condition": 1, "conditions": ["0S", "OV30"], "per_epoch": 4}
+    | {"train": {"peak_lr": 0.003, "max_steps": 3}},
     "train": {"max_steps": 2, "num_workers": 0},
     "model/sts": {
         "encoder": {"input_dim": 0, "module_dim": 16, "output_dim": 16}
@@ -112,6 +113,24 @@ def test_a_single_talker_model_on_the_same_mixtures(recipe):
     assert invoke("score-meetings", *options, "--set", "score.replicates=100").exit_code == 0
     left = recipe / "exp/sts_single/decode_mix_test_greedy"
     assert json.loads((left / "meetings.json").read_text())["all"]["groups"] == 2
+
+
+def test_mixtures_have_training_settings_of_their_own(recipe, alone):
+    """Over those of conf/train.yaml, and under those of --set; and only on mixtures."""
+    settings = {
+        name: yaml.safe_load((recipe / f"exp/{name}/config.yaml").read_text())
+        for name in ("sts_single", "alone")
+    }
+    assert [s["train"]["max_steps"] for s in settings.values()] == [2, 3]
+    assert settings["alone"]["train"]["peak_lr"] == 0.003
+    assert "train" not in settings["alone"]["mixtures"]
+    options = ("--model", "sts", "--name", "alone", "--set", "train.peak_lr=0.002")
+    outcome = call("train", "--recipe-dir", recipe, *options)
+    assert explained(outcome, "train.peak_lr: 0.003, now 0.002")
+    wrong = ("--model", "sts", "--name", "x", "--set", "mixtures.train.peak_lrr=1")
+    assert explained(call("train", "--recipe-dir", recipe, *wrong), "mixtures.train", "peak_lrr")
+    assert invoke("mixtures", "--recipe-dir", recipe, "--set", "mixtures.train={}").exit_code == 0
+    assert "up to date" in (recipe / "data/log/mixtures.log").read_text()
 
 
 @pytest.fixture(scope="module")
