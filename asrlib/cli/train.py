@@ -88,7 +88,7 @@ class Configs:
         sections = {name: getattr(self, name) for name in self.__dataclass_fields__}
         plain = {name: to_dict(config) for name, config in sections.items() if config is not None}
         if self.mixtures is not None:
-            plain["mixtures"] = self.mixtures.of_sets()  # its `train` has gone into `train`
+            del plain["mixtures"]["train"]  # it has gone into the section of that name
         return plain
 
     def of_a_result(self) -> dict[str, Any]:
@@ -109,7 +109,8 @@ class Configs:
         with contextlib.suppress(ConfigError):  # it knew keys that are gone: a difference
             filled = {k: to_dict(from_dict(hint, identity[k])) for k, hint in hints.items()}
             if "mixtures" in identity:
-                filled["mixtures"] = from_dict(MixtureConfig, identity["mixtures"]).of_sets()
+                filled["mixtures"] = to_dict(from_dict(MixtureConfig, identity["mixtures"]))
+                del filled["mixtures"]["train"]
             return _weighty({**identity, **filled})
         return identity
 

@@ -203,8 +203,8 @@ class _TrainingMixtures(Dataset):
 
     def __init__(self, source: MixtureTrainingSet, seed: int, epoch: int) -> None:
         self._source, self._seed, self._epoch = source, seed, epoch
-        augment = source.augment
-        self._masks = SpecMasks(augment) if epoch >= augment.spec_start_epoch else None
+        masked = source.config.masks and epoch >= source.augment.spec_start_epoch
+        self._masks = SpecMasks(source.augment) if masked else None
 
     def __getitem__(self, item: tuple[int, Sequence[Mixture]]) -> MixtureBatch:
         index, plans = item

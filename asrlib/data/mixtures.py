@@ -46,6 +46,7 @@ class MixtureConfig:
         max_frames, max_tokens: bounds on a training batch, as those of `DataConfig`: a mixture is
             as long as several utterances, and a batch of few rows is slow.
         per_epoch: training mixtures in an epoch; 0 for as many as use every utterance once.
+        masks: whether training has SpecAugment's, as conf/augment.yaml says.
         train: keys of conf/train.yaml with the values that they have in training on mixtures.
         sets, conditions, per_condition, seed: of the sets on disk.
     """
@@ -65,6 +66,7 @@ class MixtureConfig:
     max_frames: int = 8000
     max_tokens: int = 4000
     per_epoch: int = 0
+    masks: bool = False
     train: dict[str, Any] = field(default_factory=dict)
     sets: tuple[str, ...] = ("dev", "test")
     conditions: tuple[str, ...] = ("0S", "0L", "OV10", "OV20", "OV30", "OV40")
@@ -92,7 +94,8 @@ class MixtureConfig:
 
     def of_sets(self) -> dict[str, Any]:
         """Plain values, without what only training needs."""
-        return {key: value for key, value in to_dict(self).items() if key != "train"}
+        training = ("masks", "train")
+        return {key: value for key, value in to_dict(self).items() if key not in training}
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def assert_same(one, two):
 
 
 def test_batches_are_the_same_with_workers_and_when_resumed(cuts, format):
-    source = training_set(cuts, format, augment=AugmentConfig())
+    config = replace(CONFIG, masks=True)
+    source = training_set(cuts, format, augment=AugmentConfig(), config=config)
     whole = list(source.batches(3, 1))
     assert len(whole) > 2
     for one, two in zip(whole, source.batches(3, 1, num_workers=2), strict=True):
@@ -114,7 +115,7 @@ def test_a_silent_channel_is_legal(cuts, format):
 def test_specaugment_masks_features_alone(cuts, format):
     plain = list(training_set(cuts, format).batches(1, 0))
     augment = AugmentConfig(spec_probability=1.0, spec_start_epoch=1)
-    masked = training_set(cuts, format, augment=augment)
+    masked = training_set(cuts, format, augment=augment, config=replace(CONFIG, masks=True))
     for one, two in zip(plain, masked.batches(1, 0), strict=True):
         assert_same(one, two)
     plain = list(training_set(cuts, format).batches(1, 1))
