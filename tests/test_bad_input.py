@@ -22,8 +22,11 @@ from command_fakes import (
     STAGES,
     Outcome,
     call,
+    empty,
     explained,
     full_disk,
+    garble,
+    halve,
     in_process,
     sound,
     write_recipe,
@@ -63,18 +66,6 @@ def recipe(whole, tmp_path) -> Path:
 
 def run(stage: str, recipe: Path, *options: object) -> Outcome:
     return call(*STAGES[stage], "--recipe-dir", recipe, *options)
-
-
-def halve(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def garble(path: Path) -> None:
-    path.write_bytes(gzip.compress(b'{"type": "MonoCut", "id"\n'))
 
 
 def test_the_note_of_where_the_corpus_is_may_be_broken(tmp_path):

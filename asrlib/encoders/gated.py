@@ -1,22 +1,18 @@
 """Parts of a Transformer that can be switched off frame by frame (arXiv 2207.02393, section 2).
 
 Each part computes the same in two ways: masked (training: everything is computed, and weighed
-by its toggles) and skipping (streaming: only the frames at which something is on are gathered and
-computed, and a part without any does nothing). A stream's pieces are short, so that calls cost more
-than products: skipping looks at the toggles outside torch, and makes few calls.
+by its toggles) and skipping (streaming: only what is on is gathered and computed).
 
 Shapes: B batch, S output frames, H heads, K features per head, C = 2 K (key and value), L frames
-of left context, N = L + S keys, D = H K, R gathered rows.
+of left context, N = L + S keys, D = H K, R gathered rows, M most queries and P most keys that any
+head has on.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,10 +25,14 @@ _TINY = 1e-9
 
 @dataclass(frozen=True)
 class GatedAttentionState:
-    """Keys with values, and the keys' toggles, of the last L frames; zeros: nothing to see."""
+    """Keys with values, and the keys' toggles, of the last L frames; zeros: nothing to attend to.
+
+    count_B1: how many of them were heard.
+    """
 
     cache_BHLC: Tensor
     keep_BHL: Tensor
+    count_B1: Tensor
 
 
 class GatedFeedForward(nn.Module):
@@ -43,24 +43,24 @@ class GatedFeedForward(nn.Module):
         self.inner = FeedForward(dim, hidden_dim, dropout)
         self.multiplications = 2 * dim * hidden_dim  # of a frame
 
-    def forward(self, x_BSD: Tensor, toggles: Toggles, rows: Rows | None) -> Tensor:
-        if rows is None:
-            return x_BSD + toggles.feedforward_BS.unsqueeze(-1) * self.inner(x_BSD)
-        rows_R = rows.feedforward_R
-        if rows_R is None:
-            return x_BSD + self.inner(x_BSD)
-        if len(rows_R) == 0:
+    def forward(self, x_BSD: Tensor, toggle_BS: Tensor, skip: bool) -> Tensor:
+        if not skip:
+            return x_BSD + toggle_BS.unsqueeze(-1) * self.inner(x_BSD)
+        x_RD, on_R = x_BSD.flatten(0, 1), toggle_BS.flatten() > 0
+        rows = on_R.nonzero().squeeze(1)
+        if len(rows) == 0:
             return x_BSD
-        x_RD = x_BSD.flatten(0, 1)
-        return x_RD.index_add(0, rows_R, self.inner(x_RD[rows_R])).view_as(x_BSD)
+        if len(rows) == len(x_RD):
+            return x_BSD + self.inner(x_BSD)
+        return x_RD.index_add(0, rows, self.inner(x_RD[rows])).view_as(x_BSD)
 
 
 class GatedAttention(nn.Module):
     """Attention over this frame and the `left_context` before it, by head and frame on or off.
 
     A query that is off gives a zero for its head; a key that is off is seen by no later frame:
-    `softmax(P + ln s) V`, in training as weights `s exp(P)` over their sum, so that a row without
-    a key gives 0. Positions are a learned bias for each head and distance (our choice: it costs no
+    `softmax(P + ln s) V`, written as weights `s exp(P)` over their sum, so that a row without a
+    key gives 0. Positions are a learned bias for each head and distance (our choice: it costs no
     product).
 
     Raises:
@@ -86,67 +86,104 @@ class GatedAttention(nn.Module):
     def initial_state(self, batch_size: int, device: torch.device) -> GatedAttentionState:
         shape = (batch_size, self.heads, self.left_context, 2 * self.head_dim)
         zeros_BHLC = self.output.weight.new_zeros(shape, device=device)
-        return GatedAttentionState(zeros_BHLC, zeros_BHLC[..., 0])
+        count_B1 = zeros_BHLC.new_zeros(batch_size, 1)
+        return GatedAttentionState(zeros_BHLC, zeros_BHLC[..., 0], count_B1)
 
     def forward(
-        self, x_BSD: Tensor, toggles: Toggles, state: GatedAttentionState, rows: Rows | None
+        self, x_BSD: Tensor, toggles: Toggles, state: GatedAttentionState, skip: bool
     ) -> tuple[Tensor, GatedAttentionState]:
-        """Masked; with `rows` skipping."""
-        new_BHSC = self._by_head(at_frames(self.key_value, x_BSD, rows and rows.key_R))
+        query_BHS, key_BHS = (t.transpose(1, 2) for t in (toggles.query_BSH, toggles.key_BSH))
+        new_BHSC = self._keys_and_values(x_BSD, key_BHS, skip)
         cache_BHNC = torch.cat([state.cache_BHLC, new_BHSC], dim=2)
-        keep_BHN = torch.cat([state.keep_BHL, toggles.key_BSH.transpose(1, 2)], dim=2)
-        if rows is None:
-            y_BSD = self._attend(x_BSD, cache_BHNC, keep_BHN, toggles.query_BSH)
-        else:
-            y_BSD = self._attend_kept(x_BSD, cache_BHNC, keep_BHN, toggles.query_BSH, rows.query_R)
+        keep_BHN = torch.cat([state.keep_BHL, key_BHS], dim=2)
+        attend = self._attend_kept if skip else self._attend
+        y_BSD = attend(x_BSD, cache_BHNC, keep_BHN, query_BHS)
         first = cache_BHNC.shape[2] - self.left_context
-        return y_BSD, GatedAttentionState(cache_BHNC[:, :, first:], keep_BHN[:, :, first:])
+        count_B1 = (state.count_B1 + x_BSD.shape[1]).clamp(max=self.left_context)
+        state = GatedAttentionState(cache_BHNC[:, :, first:], keep_BHN[:, :, first:], count_B1)
+        return y_BSD, state
+
+    def _keys_and_values(self, x_BSD: Tensor, key_BHS: Tensor, skip: bool) -> Tensor:
+        """(B, H, S, C); with `skip` zeros where a key is off."""
+        if not skip or all_on(key_BHS):
+            return self._by_head(self.key_value(x_BSD))
+        _, rows_BHP = most_on(key_BHS)
+        new_BHSC = x_BSD.new_zeros(*key_BHS.shape, 2 * self.head_dim)
+        if rows_BHP.shape[2] == 0:
+            return new_BHSC
+        kept_BHPC = self._project_rows(self.key_value, x_BSD, rows_BHP)
+        return new_BHSC.scatter_(2, _along(rows_BHP, kept_BHPC.shape[3]), kept_BHPC)
 
     def _by_head(self, y_BSX: Tensor) -> Tensor:
         return y_BSX.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
+    # ---- masked
+
     def _attend(
-        self, x_BSD: Tensor, cache_BHNC: Tensor, keep_BHN: Tensor, query_BSH: Tensor
+        self, x_BSD: Tensor, cache_BHNC: Tensor, keep_BHN: Tensor, query_BHS: Tensor
     ) -> Tensor:
         key_BHNK, value_BHNK = cache_BHNC.chunk(2, dim=3)
         scores_BHSN = self._by_head(self.query(x_BSD)) @ key_BHNK.transpose(2, 3)
-        scores_BHSN = scores_BHSN / math.sqrt(self.head_dim) + self._bias(x_BSD.shape[1])
+        distance_SN = distances(x_BSD.shape[1], self.left_context).to(x_BSD.device)
+        bias_HSN = self.distance_bias_HL[:, distance_SN.clamp(0, self.left_context)]
+        scores_BHSN = scores_BHSN / math.sqrt(self.head_dim) + bias_HSN
         keep_BH1N = keep_BHN.unsqueeze(2)
-        usable_BHSN = (scores_BHSN > -math.inf) & (keep_BH1N > 0)
+        usable_BHSN = within_reach(distance_SN, self.left_context) & (keep_BH1N > 0)
         scores_BHSN = scores_BHSN.masked_fill(~usable_BHSN, -1e9)
         highest_BHS1 = scores_BHSN.amax(dim=-1, keepdim=True).detach()
         raw_BHSN = (scores_BHSN - highest_BHS1).exp() * keep_BH1N * usable_BHSN
         y_BHSK = (raw_BHSN / (raw_BHSN.sum(dim=-1, keepdim=True) + _TINY)) @ value_BHNK
-        return self.output((y_BHSK.transpose(1, 2) * query_BSH.unsqueeze(3)).flatten(2))
+        return self.output((y_BHSK * query_BHS.unsqueeze(3)).transpose(1, 2).flatten(2))
+
+    # ---- skipping
+
+    def _project_rows(self, linear: nn.Linear, x_BSD: Tensor, rows_BHM: Tensor) -> Tensor:
+        """Each head's part of a linear (B, H, M, ...), at its own rows of x alone."""
+        batch, heads, length = rows_BHM.shape
+        x_BHSD = x_BSD.unsqueeze(1).expand(-1, heads, -1, -1)
+        x_BHMD = x_BHSD.gather(2, _along(rows_BHM, x_BSD.shape[2]))
+        x_HRD = x_BHMD.transpose(0, 1).reshape(heads, batch * length, -1)
+        y_HRX = x_HRD @ linear.weight.unflatten(0, (heads, -1)).transpose(1, 2)
+        if linear.bias is not None:
+            y_HRX = y_HRX + linear.bias.view(heads, 1, -1)
+        return y_HRX.unflatten(1, (batch, length)).transpose(0, 1)
 
     def _attend_kept(
-        self,
-        x_BSD: Tensor,
-        cache_BHNC: Tensor,
-        keep_BHN: Tensor,
-        query_BSH: Tensor,
-        rows_R: Tensor | None,
+        self, x_BSD: Tensor, cache_BHNC: Tensor, keep_BHN: Tensor, query_BHS: Tensor
     ) -> Tensor:
-        """As `_attend`, of hard toggles, of queries that are on alone."""
-        if (rows_R is not None and len(rows_R) == 0) or not keep_BHN.cpu().numpy().any():
+        """As `_attend`, of hard toggles: queries, keys and sums of those that are on alone."""
+        if all_on(query_BHS) and all_on(keep_BHN):
+            return self._attend(x_BSD, cache_BHNC, keep_BHN, query_BHS)
+        on_BHM, rows_BHM = most_on(query_BHS)
+        kept_BHP, keys_BHP = most_on(keep_BHN)
+        if rows_BHM.shape[2] == 0 or keys_BHP.shape[2] == 0:
             return self.output.bias.expand_as(x_BSD)
-        key_BHNK, value_BHNK = cache_BHNC.chunk(2, dim=3)
-        query_BHSK = self._by_head(at_frames(self.query, x_BSD, rows_R))
-        scores_BHSN = torch.add(
-            self._bias(x_BSD.shape[1]),
-            query_BHSK @ key_BHNK.transpose(2, 3),
-            alpha=1.0 / math.sqrt(self.head_dim),
+        query_BHMK = self._project_rows(self.query, x_BSD, rows_BHM)
+        key_BHPK, value_BHPK = cache_BHNC.gather(2, _along(keys_BHP, cache_BHNC.shape[3])).chunk(
+            2, dim=3
         )
+        scores_BHMP = query_BHMK @ key_BHPK.transpose(2, 3) / math.sqrt(self.head_dim)
+        distance_BHMP = rows_BHM.unsqueeze(3) + self.left_context - keys_BHP.unsqueeze(2)
+        usable_BHMP = within_reach(distance_BHMP, self.left_context) & (kept_BHP.unsqueeze(2) > 0)
+        reach_BHMP = distance_BHMP.clamp(0, self.left_context)
+        bias_BHMP = (
+            self.distance_bias_HL.expand(len(x_BSD), -1, -1)
+            .gather(2, reach_BHMP.flatten(2))
+            .view_as(scores_BHMP)
+        )
+        scores_BHMP = (scores_BHMP + bias_BHMP).masked_fill(~usable_BHMP, float("-inf"))
         # A row without a key is a softmax of nothing: it gives 0.
-        weights_BHSN = (scores_BHSN + keep_BHN.log().unsqueeze(2)).softmax(dim=3)
-        y_BSHK = (weights_BHSN @ value_BHNK).nan_to_num(0.0).transpose(1, 2)
-        y_BSD = (y_BSHK * query_BSH.unsqueeze(3)).flatten(2)
-        return at_frames(self.output, y_BSD, rows_R, self.output.bias)
+        y_BHMK = scores_BHMP.softmax(dim=3).nan_to_num(0.0) @ value_BHPK
+        return self._combine(y_BHMK * on_BHM.unsqueeze(3), rows_BHM, x_BSD)
 
-    def _bias(self, num_frames: int) -> Tensor:
-        """Of each head by distance (H, S, N); -inf for keys that are out of reach."""
-        reach_SN, hidden_SN = _reach(num_frames, self.left_context, self.distance_bias_HL.device)
-        return self.distance_bias_HL[:, reach_SN] + hidden_SN
+    def _combine(self, y_BHMK: Tensor, rows_BHM: Tensor, x_BSD: Tensor) -> Tensor:
+        """The heads' shares of the output, added up where their queries are on."""
+        batch, heads, length, _ = y_BHMK.shape
+        weight_HKD = self.output.weight.T.unflatten(0, (heads, -1))
+        y_HRD = y_BHMK.transpose(0, 1).reshape(heads, batch * length, -1) @ weight_HKD
+        y_BXD = y_HRD.unflatten(1, (batch, length)).transpose(0, 1).flatten(1, 2)
+        out_BSD = self.output.bias.expand_as(x_BSD).clone()
+        return out_BSD.scatter_add_(1, _along(rows_BHM.flatten(1), x_BSD.shape[2]), y_BXD)
 
     # ---- cost
 
@@ -177,48 +214,22 @@ class GatedAttention(nn.Module):
         return self.heads * (projections + self.pair_multiplications * seen_BS)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Frames of a piece, streams one after another, at which a block has something to compute.
+def all_on(toggles: Tensor) -> bool:
+    """Whether hard toggles are all 1."""
+    return bool(toggles.all())
 
-    None: at all of them.
+
+def most_on(toggle_BHS: Tensor) -> tuple[Tensor, Tensor]:
+    """The frames that are on, as many of each head as the head with the most has (M).
+
+    Returns:
+        toggles (B, H, M) and frames (B, H, M): heads with fewer are filled up with frames that
+        are off, whose toggle is 0.
     """
-
-    feedforward_R: Tensor | None
-    query_R: Tensor | None
-    key_R: Tensor | None
+    size = int((toggle_BHS > 0).sum(dim=-1).max())
+    return toggle_BHS.topk(size, dim=-1, sorted=False)
 
 
-def rows_on(toggles: Sequence[Toggles]) -> list[Rows]:
-    """Where hard toggles of some blocks are on: of attention, where any head's is."""
-    parts = [p for t in toggles for p in (t.feedforward_BS.unsqueeze(2), t.query_BSH, t.key_BSH)]
-    sizes = [part.shape[2] for part in parts]
-    on_RN = torch.cat(parts, dim=2).flatten(0, 1).detach().cpu().numpy() > 0
-    on_RP = np.logical_or.reduceat(on_RN, np.cumsum([0, *sizes[:-1]]), axis=1)
-    rows = [
-        None if all_on else torch.from_numpy(np.flatnonzero(on_RP[:, i])).to(parts[0].device)
-        for i, all_on in enumerate(on_RP.all(axis=0))
-    ]
-    return [Rows(*rows[i : i + 3]) for i in range(0, len(rows), 3)]
-
-
-def at_frames(
-    linear: nn.Linear, x_BSD: Tensor, rows_R: Tensor | None, elsewhere: Tensor | None = None
-) -> Tensor:
-    """A Linear of some frames (None: of all), `elsewhere` (0 by default) at the others."""
-    if rows_R is None:
-        return linear(x_BSD)
-    shape = (*x_BSD.shape[:2], linear.out_features)
-    y_BSX = x_BSD.new_zeros(shape) if elsewhere is None else elsewhere.expand(shape).clone()
-    if len(rows_R):
-        y_BSX.flatten(0, 1).index_copy_(0, rows_R, linear(x_BSD.flatten(0, 1)[rows_R]))
-    return y_BSX
-
-
-@functools.lru_cache(maxsize=64)
-def _reach(num_frames: int, left_context: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Distances (S, N) within 0 .. L, and what to add to scores: -inf where they were not."""
-    distance_SN = distances(num_frames, left_context).to(device)
-    hidden_SN = torch.zeros(distance_SN.shape, device=device)
-    hidden_SN.masked_fill_(~within_reach(distance_SN, left_context), -math.inf)
-    return distance_SN.clamp(0, left_context), hidden_SN
+def _along(index: Tensor, size: int) -> Tensor:
+    """An index of rows for `gather` and `scatter` of rows of `size` features."""
+    return index.unsqueeze(-1).expand(*index.shape, size)

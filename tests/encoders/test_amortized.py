@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from asrlib.config import from_dict
 from asrlib.encoders import AmortizedConfig, build_encoder
 from asrlib.encoders.amortized import AmortizedSchedule
-from asrlib.encoders.gated import GatedAttention, GatedFeedForward, rows_on
+from asrlib.encoders.gated import GatedAttention, GatedFeedForward
 from asrlib.encoders.toggles import ArbitratorConfig, Relaxation, Toggles, relax
 from asrlib.errors import ConfigError
 
@@ -53,9 +53,9 @@ def test_skipping_equals_masking(frames, share, left, seed):
     states = [attention.initial_state(2, x_BSD.device)] * 2
     for _ in range(2):  # the second time with a memory
         outputs = []
-        for i, rows in enumerate((None, *rows_on([toggles]))):
-            y_BSD, states[i] = attention(x_BSD, toggles, states[i], rows)
-            outputs.append((y_BSD, feedforward(x_BSD, toggles, rows)))
+        for i, skip in enumerate((False, True)):
+            y_BSD, states[i] = attention(x_BSD, toggles, states[i], skip)
+            outputs.append((y_BSD, feedforward(x_BSD, toggles.feedforward_BS, skip)))
         for masked, skipped in zip(*outputs, strict=True):
             torch.testing.assert_close(masked, skipped, atol=1e-5, rtol=0)
 
@@ -76,10 +76,9 @@ def test_a_query_without_a_key_gives_nothing_but_the_bias():
     attention = GatedAttention(8, 2, 3).eval()
     on, off = torch.ones(1, 5, 2), torch.zeros(1, 5, 2)
     x_BSD = torch.randn(1, 5, 8)
-    toggles = Toggles(on[..., 0], on, off)
-    for rows in (None, *rows_on([toggles])):
+    for skip in (False, True):
         state = attention.initial_state(1, x_BSD.device)
-        y_BSD, _ = attention(x_BSD, toggles, state, rows)
+        y_BSD, _ = attention(x_BSD, Toggles(on[..., 0], on, off), state, skip)
         torch.testing.assert_close(y_BSD, attention.output.bias.expand_as(y_BSD))
 
 
@@ -93,7 +92,7 @@ def test_a_key_that_is_off_is_seen_by_no_frame():
     changed_BSD = x_BSD.clone()
     changed_BSD[0, 2] += 5.0
     state = attention.initial_state(1, x_BSD.device)
-    before, after = (attention(x, toggles, state, None)[0] for x in (x_BSD, changed_BSD))
+    before, after = (attention(x, toggles, state, False)[0] for x in (x_BSD, changed_BSD))
     torch.testing.assert_close(before[0, 3:], after[0, 3:])
 
 
@@ -136,12 +135,12 @@ def test_the_full_cost_is_what_the_profiler_counts():
     toggles = Toggles(torch.ones(1, 1), torch.ones(1, 1, 2), torch.ones(1, 1, 2))
     x_BSD, state = torch.randn(1, 1, 8), block.attention.initial_state(1, torch.device("cpu"))
     for _ in range(4):
-        _, state = block(x_BSD, toggles, state, None)
+        _, state = block(x_BSD, toggles, state, False)
     with torch.profiler.profile(with_flops=True) as profile:
-        block(x_BSD, toggles, state, None)
+        block(x_BSD, toggles, state, False)
     kinds = ("aten::addmm", "aten::mm", "aten::bmm")
     counted = sum(event.flops for event in profile.key_averages() if event.key in kinds)
-    full = block.attention.full_cost(1, torch.tensor([[4.0]])) + block.feedforward.multiplications
+    full = block.attention.full_cost(1, state.count_B1) + block.feedforward.multiplications
     assert counted == 2 * full.item()
 
 
