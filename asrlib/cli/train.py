@@ -72,6 +72,7 @@ class Configs:
                 )
             usual = (f"train.{key}={json.dumps(value)}" for key, value in mixtures.train.items())
             own = replace(recipe, overrides=(*usual, *recipe.overrides))
+            mixtures = replace(mixtures, train={})  # it has gone into the section of that name
         configs = cls(
             model=model_config,
             train=own.config(TrainConfig, "train"),
@@ -86,10 +87,7 @@ class Configs:
 
     def sections(self) -> dict[str, dict[str, Any]]:
         sections = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        plain = {name: to_dict(config) for name, config in sections.items() if config is not None}
-        if self.mixtures is not None:
-            del plain["mixtures"]["train"]  # it has gone into the section of that name
-        return plain
+        return {name: to_dict(config) for name, config in sections.items() if config is not None}
 
     def of_a_result(self) -> dict[str, Any]:
         """What a finished model depends on: one that a GPU has trained is as good without it."""
@@ -106,11 +104,10 @@ class Configs:
     def upgrade(cls, identity: dict[str, Any]) -> dict[str, Any]:
         """An older version's identity, with the defaults of keys that it did not know."""
         hints = {k: hint for k, hint in get_type_hints(cls).items() if k != "mixtures"}
+        if "mixtures" in identity:
+            hints["mixtures"] = MixtureConfig
         with contextlib.suppress(ConfigError):  # it knew keys that are gone: a difference
             filled = {k: to_dict(from_dict(hint, identity[k])) for k, hint in hints.items()}
-            if "mixtures" in identity:
-                filled["mixtures"] = to_dict(from_dict(MixtureConfig, identity["mixtures"]))
-                del filled["mixtures"]["train"]
             return _weighty({**identity, **filled})
         return identity
 

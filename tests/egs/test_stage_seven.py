@@ -123,7 +123,7 @@ def test_mixtures_have_training_settings_of_their_own(recipe, alone):
     }
     assert [s["train"]["max_steps"] for s in settings.values()] == [2, 3]
     assert settings["alone"]["train"]["peak_lr"] == 0.003
-    assert "train" not in settings["alone"]["mixtures"]
+    assert settings["alone"]["mixtures"]["train"] == {}
     options = ("--model", "sts", "--name", "alone", "--set", "train.peak_lr=0.002")
     outcome = call("train", "--recipe-dir", recipe, *options)
     assert explained(outcome, "train.peak_lr: 0.003, now 0.002")
