@@ -218,13 +218,14 @@ if [[ -n $talker_models ]] && begin 7 talkers; then
     queue "$name" steps/train.sh "${options[@]}"
   done 3< <(names "$talker_models")
   drain
+  # The model of one talker too, for contrast: it knows no second channel and no turns.
   while read -r _ name _ <&3; do
     for search in $searches; do
       options=(--name "$name" --test-set mix_test --search "$search" "${common[@]}")
       run steps/decode.sh "${options[@]}"
       run steps/score_meetings.sh "${options[@]}"
     done
-  done 3< <(names "$talker_models")
+  done 3< <(echo "- $single -" && names "$talker_models")
 fi
 
 if begin 13 report; then

@@ -52,7 +52,9 @@ def test_two_talkers_are_trained_only_when_asked_for(repo: Path):
     assert "--model sts/single --name sts_single_seed1" in trained[0]
     assert len(trained) == 1 + 2 * 2
     assert all("--init sts_single_seed1" in line for line in trained[1:])
-    assert sum(line.startswith("steps/score_meetings.sh") for line in lines) == 2 * 2
+    scored = [line for line in lines if line.startswith("steps/score_meetings.sh")]
+    assert len(scored) == 1 + 2 * 2
+    assert "--name sts_single_seed1 --test-set mix_test" in scored[0]
     assert "--model sts " in call(repo, "./run.sh", *args).stdout
 
 

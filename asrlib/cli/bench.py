@@ -14,7 +14,7 @@ from asrlib.cli.common import Recipe, command_line, log_to, recipe_options
 from asrlib.files import atomic_write
 
 # Options that say what was measured; each command has some of them.
-_OWN = ("model", "name", "steps", "test_set", "utterances")
+_OWN = ("model", "name", "steps", "test_set", "utterances", "minutes")
 
 
 @click.group(name="bench")
@@ -110,3 +110,33 @@ def streaming(recipe: Recipe, name: str, test_set: str, utterances: int) -> None
         figures[f"real_time_factor_{streams}"] = cost.real_time
         figures[f"cpu_seconds_{streams}"] = cost.cpu_seconds / cost.audio_seconds
     _report(recipe, f"streaming_{name}", figures)
+
+
+@command.command()
+@click.option("--name", default="sts", show_default=True, help="A directory under exp/.")
+@click.option("--test-set", default="mix_test", show_default=True, help="A set of mixtures.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Of audio, in one stream.",
+)
+@recipe_options
+def meeting(recipe: Recipe, name: str, test_set: str, minutes: float) -> None:
+    """Real-time factor and memory of one long meeting on one core: the set's mixtures in a row."""
+    import torch
+
+    from asrlib.data.cuts import read_cuts
+    from asrlib.streaming.meeting_bench import measure_meeting
+    from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+
+    log_to(None)
+    torch.set_num_threads(1)
+    recognizer = StreamingRecognizer.from_checkpoint(
+        recipe.exp / name / "final.pt", recipe.config(DecodeConfig, "decode")
+    )
+    mixtures = read_cuts(recipe.data / test_set / "cuts.jsonl.gz", "run stage 7")
+    cost = measure_meeting(recognizer, list(mixtures), minutes)
+    figures = {f"meeting_{key}": value for key, value in dataclasses.asdict(cost).items()}
+    _report(recipe, f"meeting_{name}", {"model": name, **figures})

@@ -274,6 +274,11 @@ _SPEEDS = {
     "real_time_factor_1": "streaming real-time factor, one core, 1 stream",
     "real_time_factor_32": "streaming real-time factor, one core, 32 streams",
     "cpu_seconds_1": "CPU seconds a second of audio, 1 stream",
+    "meeting_minutes": "a meeting in one stream, one core, minutes of audio",
+    "meeting_turns": "turns recognised in it",
+    "meeting_real_time_factor": "its real-time factor",
+    "meeting_early_memory_mb": "largest resident memory in its first tenth, MB",
+    "meeting_memory_mb": "largest resident memory in the whole of it, MB",
 }
 
 

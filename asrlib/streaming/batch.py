@@ -144,6 +144,16 @@ def _decode(
 
 
 def _open(recognizer: StreamingRecognizer, cut: Cut) -> _Running:
+    chunks = chunks_of(cut, recognizer.config.chunk_seconds)
+    return _Running(cut, recognizer.create_stream(), chunks, cut.sampling_rate)
+
+
+def chunks_of(cut: Cut, seconds: float) -> Iterator[Tensor]:
+    """A cut's samples (N,), read at once, in chunks of `seconds`; channels are averaged.
+
+    Raises:
+        DataError: its audio cannot be read; names its id.
+    """
     try:
         samples_CN = torch.from_numpy(cut.load_audio())
     except Exception as e:  # lhotse's readers raise many kinds
@@ -151,10 +161,8 @@ def _open(recognizer: StreamingRecognizer, cut: Cut) -> _Running:
             f"cut {cut.id}: its audio cannot be read: {str(e).splitlines()[0] if str(e) else e!r}",
             "bring the corpus back to where stage 1 found it, or run stage 1 again",
         ) from e
-    samples_N = samples_CN.mean(0)
-    length = max(1, round(recognizer.config.chunk_seconds * cut.sampling_rate))
-    chunks = iter(samples_N.split(length))
-    return _Running(cut, recognizer.create_stream(), chunks, cut.sampling_rate)
+    length = max(1, round(seconds * cut.sampling_rate))
+    return iter(samples_CN.mean(0).split(length))
 
 
 def hyp_line(cut: Cut, result: Result) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from command_fakes import call, explained, invoke
 
@@ -113,6 +114,19 @@ def test_a_single_talker_model_on_the_same_mixtures(recipe):
     assert invoke("score-meetings", *options, "--set", "score.replicates=100").exit_code == 0
     left = recipe / "exp/sts_single/decode_mix_test_greedy"
     assert json.loads((left / "meetings.json").read_text())["all"]["groups"] == 2
+
+
+def test_a_long_meeting_is_measured(recipe, alone):
+    options = ("bench", "meeting", "--recipe-dir", recipe, "--minutes", "0.2", "--name")
+    threads = torch.get_num_threads()
+    try:
+        assert invoke(*options, "alone").exit_code == 0
+        assert explained(call(*options, "sts_single"), "of a single talker")
+    finally:
+        torch.set_num_threads(threads)
+    figures = json.loads((recipe / "exp/bench/meeting_alone.json").read_text())
+    assert figures["meeting_minutes"] == pytest.approx(0.2, abs=0.01)
+    assert figures["command"].endswith("--name alone --test-set mix_test --minutes 0.2")
 
 
 def test_mixtures_have_training_settings_of_their_own(recipe, alone):

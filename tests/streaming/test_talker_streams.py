@@ -10,12 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from streaming_fakes import RATE, babble, loud_model, recognizer_of
+from talker_fakes import memory_cut
 from test_recognizer import held_elements
 
 from asrlib.encoders import LstmStackConfig, SeparatorConfig
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.streaming.endpoint import EndpointConfig
+from asrlib.streaming.meeting_bench import measure_meeting
 from asrlib.streaming.result import StreamClock
 from asrlib.streaming.search import Hypothesis
 from asrlib.streaming.talkers import ChannelTurns, TurnMaker
@@ -118,6 +120,22 @@ def test_taken_turns_and_the_rest_are_all_turns(model, tokenizer, search):
     rest = recognizer.turns(streams[0])
     assert sorted([*taken, *rest], key=lambda t: (t.start, t.channel)) == kept
     assert all(turn.words and turn.start <= turn.end for turn in kept)
+
+
+def test_a_measured_meeting_is_its_mixtures_in_a_row(model, tokenizer, tmp_path):
+    """One after another and again, as one stream: as many turns as that audio has in one piece."""
+    samples = [babble(3.0, seed=i) for i in range(2)]
+    mixtures = [memory_cut(f"m{i}", x, "", str(tmp_path)) for i, x in enumerate(samples)]
+    recognizer = recognizer_of(model, tokenizer)
+    cost = measure_meeting(recognizer, mixtures, minutes=0.2)
+    stream = recognizer.create_stream()
+    stream.accept(torch.cat(samples * 2), RATE)
+    stream.finish()
+    recognizer.step([stream])
+    assert cost.turns == len(recognizer.turns(stream)) > 0
+    assert cost.minutes == pytest.approx(0.2)
+    assert 0 < cost.early_memory_mb <= cost.memory_mb
+    assert cost.real_time_factor > 0
 
 
 @pytest.mark.parametrize(
