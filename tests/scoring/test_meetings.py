@@ -75,6 +75,11 @@ def test_tcpwer_wants_words_near_their_time():
     assert errors_of(TWO, late, "tcpwer") == ErrorRate(1, 1, 0, 6)
 
 
+def test_a_long_turn_with_few_words_is_no_cause_for_alarm(caplog):
+    errors_of([true(0, 30, "A B", "x")], [heard(0, 30, "A")], "tcpwer")
+    assert not caplog.records
+
+
 def test_known_speakers_are_streams_for_cpwer_alone():
     mixed_up = [
         heard(0, 2, "A B C", 0, speaker="x"),
