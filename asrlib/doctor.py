@@ -241,6 +241,21 @@ def check_kaldifeat_frames() -> str:
     return f"100 frames of 80 bins; 1 kHz in bin {peak}"
 
 
+def check_kernels() -> str:
+    """asrlib's own compiled operations leave a row that is off as it was, and change the other."""
+    import torch
+
+    from asrlib.encoders.gated import GatedFeedForward
+    from asrlib.encoders.kernels import library_path
+
+    x_BSD, toggle_BS = torch.ones(1, 2, 4), torch.tensor([[0.0, 1.0]])
+    with torch.no_grad():
+        y_BSD = GatedFeedForward(4, 8, dropout=0.0)(x_BSD, toggle_BS, skip=True)
+    changed = (y_BSD != x_BSD).any(dim=2)[0].tolist()
+    _require(changed == [False, True], f"rows changed: {changed}, not the second alone")
+    return library_path().name
+
+
 def check_sentencepiece() -> str:
     """A tiny model trains and gives a text back."""
     import sentencepiece
@@ -286,6 +301,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "torchaudio loss": check_torchaudio_loss,
     "k2 loss": check_k2_loss,
     "kaldifeat frames": check_kaldifeat_frames,
+    "asrlib's operations": check_kernels,
     "sentencepiece works": check_sentencepiece,
     "soundfile works": check_soundfile,
 }

@@ -48,6 +48,15 @@ def write_stub(path: Path) -> Path:
     return write_script(path, STUB.format(python=sys.executable))
 
 
+INSTALLED_BY = (
+    "tools/requirements.txt",
+    "tools/build_kaldifeat.py",
+    "tools/build_kernels.py",
+    "asrlib/encoders/gated_block.cc",
+    "tools/install.sh",
+)
+
+
 @dataclass(frozen=True)
 class Sandbox:
     root: Path
@@ -81,7 +90,7 @@ def sandbox(tmp_path, repo) -> Sandbox:
     for name in ("gcc", "g++"):
         write_script(box.bin / name, "#!/bin/bash\n")
     write_script(box.bin / "uv", "#!/bin/bash\nexit 1\n")
-    for file in ("tools/install.sh", "tools/requirements.txt", "tools/build_kaldifeat.py"):
+    for file in INSTALLED_BY:
         target = tmp_path / "repo" / file
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(repo / file, target)
@@ -107,11 +116,11 @@ def complete(sandbox, repo) -> Sandbox:
     for file in ("torch/__init__.py", "k2/__init__.py", "kaldifeat/__init__.py"):
         (libraries / file).parent.mkdir()
         (libraries / file).touch()
-    for file in ("_k2.cpython-310.so", "_kaldifeat.cpython-310.so"):
+    for file in ("_k2.cpython-310.so", "_kaldifeat.cpython-310.so", "fairstream_kernels.1.so"):
         (libraries / file).touch()
     write_stub(venv / "bin" / "python")
     key = subprocess.run(
-        "cat tools/requirements.txt tools/build_kaldifeat.py tools/install.sh | sha256sum",
+        f"cat {' '.join(INSTALLED_BY)} | sha256sum",
         shell=True,
         cwd=sandbox.root / "repo",
         capture_output=True,
@@ -261,6 +270,7 @@ def test_complete_and_unchanged_returns_at_once(complete):
         ".venv/lib/python3.10/site-packages/k2",
         ".venv/lib/python3.10/site-packages/_k2.cpython-310.so",
         ".venv/lib/python3.10/site-packages/_kaldifeat.cpython-310.so",
+        ".venv/lib/python3.10/site-packages/fairstream_kernels.1.so",
         ".venv/lib/python3.10/site-packages/click-*.dist-info",
         ".venv/lib/python3.10/site-packages/kaldifeat-1.24.dist-info",
     ],
@@ -271,9 +281,9 @@ def test_damage_is_seen(complete, damage):
     assert "gcc not found" in complete.install().stderr
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "build_kaldifeat.py", "install.sh"])
+@pytest.mark.parametrize("file", INSTALLED_BY)
 def test_a_change_of_what_installs_is_seen(complete, file):
-    with open(complete.root / "repo" / "tools" / file, "a") as f:
+    with open(complete.root / "repo" / file, "a") as f:
         f.write("\n# changed\n")
     assert "gcc not found" in complete.install().stderr
 

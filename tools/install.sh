@@ -2,7 +2,8 @@
 # Set up everything Fairstream needs, in .venv inside the repository.
 #
 # Finds Python 3.10, installs the versions locked in tools/requirements.txt (checked by hash),
-# builds kaldifeat against the installed torch, and checks it all with `python -m asrlib doctor`.
+# builds kaldifeat and asrlib's own operations against the installed torch, and checks it all with
+# `python -m asrlib doctor`.
 # Complete and unchanged returns at once; a killed or damaged installation is mended from where it
 # stopped.
 #
@@ -49,7 +50,10 @@ run() { # run COMMAND...: output goes to the log; its end is shown when the comm
 
 # ---- what is there already -------------------------------------------------------------------
 
-installed_key() { cat "$lock" tools/build_kaldifeat.py tools/install.sh | sha256sum; }
+installed_key() {
+  cat "$lock" tools/build_kaldifeat.py tools/build_kernels.py asrlib/encoders/gated_block.cc \
+    tools/install.sh | sha256sum
+}
 
 names() { tr '[:upper:]_.' '[:lower:]--' | sort; }
 
@@ -70,6 +74,7 @@ has_files() { # has_files torch|k2|kaldifeat: the package's own files, not only 
 is_complete() {
   [[ -f "$stamp" && "$(<"$stamp")" == "$(installed_key)" && -x "$venv/bin/python" ]] &&
     has_files torch && has_files k2 && has_files kaldifeat &&
+    compgen -G "$libraries/fairstream_kernels.*.so" >/dev/null &&
     [[ -z "$(missing_packages)" ]] && "$venv/bin/python" -S -c '' 2>/dev/null
 }
 
@@ -246,6 +251,13 @@ build_kaldifeat() {
     "$wheels"/kaldifeat-*.whl || die "kaldifeat could not be installed" "run with --force"
 }
 
+build_kernels() {
+  say "building asrlib's own operations (about ten seconds)"
+  run env PYTHONPATH="$root" "$venv/bin/python" tools/build_kernels.py ||
+    die "asrlib/encoders/gated_block.cc could not be built (.cache/install.log)" \
+      "it needs g++ 7 or newer; then run again"
+}
+
 # ---- main ------------------------------------------------------------------------------------
 
 if ! $force && [[ -z "$python" ]] && is_complete; then
@@ -267,6 +279,7 @@ if $force; then rm -rf "$venv" "$cache/wheels"; fi
 make_venv
 install_lock
 build_kaldifeat
+build_kernels
 say "checking with python -m asrlib doctor"
 "$venv/bin/python" -m asrlib doctor || die "the checks above failed" \
   "follow them, or run tools/install.sh --force to install anew"

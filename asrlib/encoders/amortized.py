@@ -123,16 +123,15 @@ class AmortizedBlock(nn.Module):
 
     def __init__(self, config: AmortizedConfig) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(config.dim)
-        self.attention = GatedAttention(config.dim, config.heads, config.left_context)
-        self.dropout = nn.Dropout(config.dropout)
+        self.attention = GatedAttention(
+            config.dim, config.heads, config.left_context, config.dropout
+        )
         self.feedforward = GatedFeedForward(config.dim, config.feedforward_dim, config.dropout)
 
     def forward(
         self, x_BSD: Tensor, toggles: Toggles, state: GatedAttentionState, skip: bool
     ) -> tuple[Tensor, GatedAttentionState]:
-        y_BSD, state = self.attention(self.norm(x_BSD), toggles, state, skip)
-        x_BSD = x_BSD + self.dropout(y_BSD)
+        x_BSD, state = self.attention(x_BSD, toggles, state, skip)
         return self.feedforward(x_BSD, toggles.feedforward_BS, skip), state
 
 
@@ -140,7 +139,8 @@ class AmortizedEncoder(StreamingEncoder):
     """Exactly causal, without lookahead, with memory bounded by `left_context`.
 
     Attributes:
-        skip: in evaluation, whether parts that are off are left out (else masked).
+        skip: in inference (no gradients) on a CPU, whether parts that are off are left out; else
+            they are masked.
     """
 
     def __init__(self, config: AmortizedConfig, num_bins: int) -> None:
@@ -202,7 +202,8 @@ class AmortizedEncoder(StreamingEncoder):
     ) -> tuple[Tensor, AmortizedState, Tensor, list[Toggles]]:
         """As `advance_with_cost`, and the toggles of each block."""
         how = self.config.schedule.relaxation_at(self._step) if self.training else None
-        skip = self.skip and not self.training
+        inference = not self.training and not torch.is_grad_enabled()
+        skip = self.skip and inference and x_BSF.device.type == "cpu"
         x_BSD = self.dropout(self.input(x_BSF))
         arbitrators, memories, traced = [], [], []
         remaining = iter(zip(self.blocks, state.blocks, strict=True))

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrlib.config import from_dict
-from asrlib.encoders import AmortizedConfig, build_encoder
+from asrlib.encoders import AmortizedConfig, build_encoder, kernels
 from asrlib.encoders.amortized import AmortizedSchedule
 from asrlib.encoders.gated import GatedAttention, GatedFeedForward
 from asrlib.encoders.toggles import ArbitratorConfig, Relaxation, Toggles, relax
-from asrlib.errors import ConfigError
+from asrlib.errors import ConfigError, UserError
 
 NUM_BINS = 6
 SMALL = {"subsampling": 2, "layers": 3, "dim": 8, "heads": 2, "feedforward_dim": 12}
@@ -71,6 +71,25 @@ def test_a_whole_encoder_skips_to_the_same_output(kind):
     assert 0.05 < cost_BS.mean() < 0.95
 
 
+def test_operations_of_another_source_are_not_loaded(monkeypatch, tmp_path):
+    """They are named by the source and by torch; what is not built is named with its mend."""
+    built = kernels.library_path()
+    assert built.exists()
+    changed = tmp_path / kernels.SOURCE.name
+    changed.write_text(kernels.SOURCE.read_text() + "// changed")
+    monkeypatch.setattr(kernels, "SOURCE", changed)
+    assert kernels.library_path() != built
+    with pytest.raises(UserError, match=r"gated_block\.cc"):
+        kernels.kernels.__wrapped__()
+
+
+def test_gradients_take_the_masked_way():
+    """In evaluation too: the operations that skip have none."""
+    encoder = make(kind="dual", keep=0.5)
+    encoder(torch.randn(1, 20, NUM_BINS), torch.tensor([20]))[0].sum().backward()
+    assert encoder.blocks[0].attention.query.weight.grad is not None
+
+
 @torch.no_grad()
 def test_a_query_without_a_key_gives_nothing_but_the_bias():
     attention = GatedAttention(8, 2, 3).eval()
@@ -79,7 +98,7 @@ def test_a_query_without_a_key_gives_nothing_but_the_bias():
     for skip in (False, True):
         state = attention.initial_state(1, x_BSD.device)
         y_BSD, _ = attention(x_BSD, Toggles(on[..., 0], on, off), state, skip)
-        torch.testing.assert_close(y_BSD, attention.output.bias.expand_as(y_BSD))
+        torch.testing.assert_close(y_BSD, x_BSD + attention.output.bias)
 
 
 @torch.no_grad()

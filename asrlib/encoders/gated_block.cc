@@ -1,0 +1,286 @@
+// A block of the compute-cost-amortized Transformer (arXiv 2207.02393) in inference on a CPU: of
+// the products, those of queries, keys and feed-forwards that are on are made, and no others.
+// It gives what asrlib/encoders/gated.py gives by masking. In a stream of small pieces the calls
+// of an interpreter cost more than such products, hence C++.
+//
+// Letters: B streams, S frames, R = B S rows, D width, H heads, K features of a head, C = 2 K (key
+// and value), L frames of left context, N = L + S keys, U units of the feed-forward.
+
+#include <ATen/ATen.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <tuple>
+#include <vector>
+
+// BLAS, which libtorch_cpu brings along. Matrices are stored by columns there.
+extern "C" void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n,
+                       const int* k, const float* alpha, const float* a, const int* lda,
+                       const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
+
+namespace {
+
+using Rows = std::vector<int>;
+using Buffer = std::vector<float>;
+
+// c (m, n) = a (m, k) b (n, k)^T, all by rows; lda and ldb are the lengths of whole rows.
+void product_transposed(int m, int n, int k, const float* a, int lda, const float* b, int ldb,
+                        float* c) {
+  const float one = 1, zero = 0;
+  sgemm_("T", "N", &n, &m, &k, &one, b, &ldb, a, &lda, &zero, c, &n);
+}
+
+// c (m, n) = a (m, k) b (k, n), all by rows.
+void product(int m, int n, int k, const float* a, const float* b, float* c) {
+  const float one = 1, zero = 0;
+  sgemm_("N", "N", &n, &m, &k, &one, b, &n, a, &k, &zero, c, &n);
+}
+
+// The rows whose toggle is on; toggles lie `stride` apart.
+Rows rows_on(const float* toggles, int count, int stride) {
+  Rows rows;
+  for (int r = 0; r < count; ++r) {
+    if (toggles[r * stride] > 0) rows.push_back(r);
+  }
+  return rows;
+}
+
+// Rows of x, `width` of their floats from each; rows of x lie `stride` apart. Without a copy when
+// they are all `count` rows, one behind the other.
+const float* gathered(const float* x, int stride, int width, const Rows& rows, int count,
+                      Buffer& buffer) {
+  if (stride == width && static_cast<int>(rows.size()) == count) return x;
+  buffer.resize(rows.size() * width);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const float* row = x + static_cast<int64_t>(rows[i]) * stride;
+    std::copy(row, row + width, buffer.data() + i * width);
+  }
+  return buffer.data();
+}
+
+// Every head's part of a Linear of `width` outputs a head, at the head's own rows. Others stay 0.
+Buffer project(const float* x, int count, int dim, const std::vector<Rows>& rows_of,
+               const float* weight, const float* bias, int width) {
+  const int heads = rows_of.size(), total = heads * width;
+  Buffer y(static_cast<size_t>(count) * total), inputs, outputs;
+  const bool all = std::all_of(rows_of.begin(), rows_of.end(), [&](const Rows& rows) {
+    return static_cast<int>(rows.size()) == count;
+  });
+  if (all) {
+    product_transposed(count, total, dim, x, dim, weight, dim, y.data());
+  } else {
+    for (int h = 0; h < heads; ++h) {
+      const Rows& rows = rows_of[h];
+      if (rows.empty()) continue;
+      const float* x_h = gathered(x, dim, dim, rows, count, inputs);
+      outputs.resize(rows.size() * width);
+      product_transposed(rows.size(), width, dim, x_h, dim, weight + h * width * dim, dim,
+                         outputs.data());
+      for (size_t i = 0; i < rows.size(); ++i) {
+        std::copy_n(outputs.data() + i * width, width, y.data() + rows[i] * total + h * width);
+      }
+    }
+  }
+  if (bias != nullptr) {
+    for (int r = 0; r < count; ++r) {
+      for (int i = 0; i < total; ++i) y[r * total + i] += bias[i];
+    }
+  }
+  return y;
+}
+
+// Weights of the attention in place of scores: softmax over the keys within reach; a row without
+// such a key gives zeros. queries: frames, 0 .. S - 1; keys: 0 .. N - 1, query s stands at L + s.
+void attention_weights(float* scores, const Rows& queries, const Rows& keys, int left_context,
+                       float scale, const float* bias_by_distance) {
+  for (size_t m = 0; m < queries.size(); ++m, scores += keys.size()) {
+    const int now = queries[m] + left_context;
+    const auto first = std::lower_bound(keys.begin(), keys.end(), now - left_context);
+    const auto last = std::upper_bound(first, keys.end(), now);
+    const size_t begin = first - keys.begin(), end = last - keys.begin();
+    float highest = -std::numeric_limits<float>::infinity(), sum = 0;
+    for (size_t p = begin; p < end; ++p) {
+      scores[p] = scores[p] * scale + bias_by_distance[now - keys[p]];
+      highest = std::max(highest, scores[p]);
+    }
+    for (size_t p = begin; p < end; ++p) sum += scores[p] = std::exp(scores[p] - highest);
+    std::fill(scores, scores + begin, 0.0f);
+    std::fill(scores + end, scores + keys.size(), 0.0f);
+    for (size_t p = begin; p < end; ++p) scores[p] /= sum;
+  }
+}
+
+struct Sizes {
+  int batch, frames, dim, heads, head_dim, left_context;
+};
+
+// One head of one stream: y (rows of D) gets the weighted sums of the values, at queries alone.
+// cache (L, C) are earlier keys with values, fresh (rows of H C) this piece's.
+void attend(const Sizes& z, const float* cache, const float* fresh, const Rows& keys,
+            const float* query, const Rows& queries, const float* bias_by_distance, float* y) {
+  const int width = z.head_dim, pair = 2 * width, count = keys.size();
+  Buffer key(count * width), value(count * width), inputs, scores(queries.size() * count);
+  for (int p = 0; p < count; ++p) {
+    const int age = keys[p] - z.left_context;
+    const float* source =
+        age < 0 ? cache + keys[p] * pair : fresh + static_cast<int64_t>(age) * z.heads * pair;
+    std::copy_n(source, width, key.data() + p * width);
+    std::copy_n(source + width, width, value.data() + p * width);
+  }
+  const float* query_MK = gathered(query, z.dim, width, queries, z.frames, inputs);
+  product_transposed(queries.size(), count, width, query_MK, width, key.data(), width,
+                     scores.data());
+  attention_weights(scores.data(), queries, keys, z.left_context,
+                    1 / std::sqrt(static_cast<float>(width)), bias_by_distance);
+  Buffer sums(queries.size() * width);
+  product(queries.size(), width, count, scores.data(), value.data(), sums.data());
+  for (size_t m = 0; m < queries.size(); ++m) {
+    std::copy_n(sums.data() + m * width, width, y + queries[m] * z.dim);
+  }
+}
+
+// x (R, D) += the heads' shares of the output, where their queries are on, and the bias.
+void add_output(const Sizes& z, const Buffer& y, const std::vector<Rows>& rows_of,
+                const float* weight, const float* bias, float* x) {
+  const int count = z.batch * z.frames, width = z.head_dim;
+  const bool all = std::all_of(rows_of.begin(), rows_of.end(), [&](const Rows& rows) {
+    return static_cast<int>(rows.size()) == count;
+  });
+  Buffer inputs, outputs;
+  // With everything on one product of all heads, else one a head.
+  for (int h = 0; h < (all ? 1 : z.heads); ++h) {
+    const Rows& rows = rows_of[h];
+    if (rows.empty()) continue;
+    const int taken = all ? z.dim : width;
+    const float* y_h = gathered(y.data() + h * width, z.dim, taken, rows, count, inputs);
+    outputs.resize(rows.size() * z.dim);
+    product_transposed(rows.size(), z.dim, taken, y_h, taken, weight + h * width, z.dim,
+                       outputs.data());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      for (int d = 0; d < z.dim; ++d) x[rows[i] * z.dim + d] += outputs[i * z.dim + d];
+    }
+  }
+  for (int r = 0; r < count; ++r) {
+    for (int d = 0; d < z.dim; ++d) x[r * z.dim + d] += bias[d];
+  }
+}
+
+const float* data_of(const at::Tensor& tensor) {
+  TORCH_CHECK(tensor.is_contiguous() && tensor.scalar_type() == at::kFloat && tensor.is_cpu(),
+              "gated_block: a contiguous float32 tensor on the CPU is wanted");
+  return tensor.data_ptr<float>();
+}
+
+// The last L of L earlier and S fresh rows of every head.
+void keep_last(const Sizes& z, const float* cache_BHLX, const float* fresh_RHX, int width,
+               float* kept_BHLX) {
+  const int dropped = std::min(z.frames, z.left_context), old = z.left_context - dropped;
+  for (int b = 0; b < z.batch; ++b) {
+    for (int h = 0; h < z.heads; ++h) {
+      const int64_t at = static_cast<int64_t>(b * z.heads + h) * z.left_context * width;
+      std::copy_n(cache_BHLX + at + dropped * width, old * width, kept_BHLX + at);
+      for (int i = 0; i < dropped; ++i) {
+        const int64_t row = static_cast<int64_t>(b) * z.frames + z.frames - dropped + i;
+        std::copy_n(fresh_RHX + (row * z.heads + h) * width, width,
+                    kept_BHLX + at + (old + i) * width);
+      }
+    }
+  }
+}
+
+// x + attention over what is on.
+// weights: LayerNorm's two; query's two; key_value; output's two; bias by head and distance.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> attention(
+    const at::Tensor& input, const at::Tensor& query_toggles, const at::Tensor& key_toggles,
+    const at::Tensor& cache_before, const at::Tensor& keep_before,
+    const std::vector<at::Tensor>& weights) {
+  TORCH_CHECK(weights.size() == 8, "gated_attention: 8 weights are wanted");
+  const at::Tensor x_BSD = input.contiguous(), query_BSH = query_toggles.contiguous(),
+                   key_BSH = key_toggles.contiguous(), cache_BHLC = cache_before.contiguous(),
+                   keep_BHL = keep_before.contiguous();
+  const Sizes z{static_cast<int>(x_BSD.size(0)),       static_cast<int>(x_BSD.size(1)),
+                static_cast<int>(x_BSD.size(2)),       static_cast<int>(query_BSH.size(2)),
+                static_cast<int>(x_BSD.size(2) / query_BSH.size(2)),
+                static_cast<int>(keep_BHL.size(2))};
+  const int count = z.batch * z.frames, pair = 2 * z.head_dim;
+  const float *query_on = data_of(query_BSH), *key_on = data_of(key_BSH);
+  const float *cache = data_of(cache_BHLC), *keep = data_of(keep_BHL);
+  std::vector<Rows> query_rows, key_rows;
+  for (int h = 0; h < z.heads; ++h) {
+    query_rows.push_back(rows_on(query_on + h, count, z.heads));
+    key_rows.push_back(rows_on(key_on + h, count, z.heads));
+  }
+  const at::Tensor normed = at::layer_norm(x_BSD, {z.dim}, weights[0], weights[1]);
+  const Buffer fresh =
+      project(data_of(normed), count, z.dim, key_rows, data_of(weights[4]), nullptr, pair);
+  const Buffer query = project(data_of(normed), count, z.dim, query_rows, data_of(weights[2]),
+                               data_of(weights[3]), z.head_dim);
+  Buffer sums(static_cast<size_t>(count) * z.dim);
+  const float* bias_HL = data_of(weights[7]);
+  for (int b = 0; b < z.batch; ++b) {
+    for (int h = 0; h < z.heads; ++h) {
+      const int64_t row = static_cast<int64_t>(b) * z.frames, at = b * z.heads + h;
+      const Rows queries = rows_on(query_on + row * z.heads + h, z.frames, z.heads);
+      Rows keys = rows_on(keep + at * z.left_context, z.left_context, 1);
+      for (int s : rows_on(key_on + row * z.heads + h, z.frames, z.heads)) {
+        keys.push_back(z.left_context + s);
+      }
+      if (queries.empty() || keys.empty()) continue;
+      attend(z, cache + at * z.left_context * pair, fresh.data() + (row * z.heads + h) * pair,
+             keys, query.data() + row * z.dim + h * z.head_dim, queries,
+             bias_HL + h * (z.left_context + 1), sums.data() + row * z.dim + h * z.head_dim);
+    }
+  }
+  at::Tensor y_BSD = x_BSD.clone();
+  at::Tensor cache_next = at::empty_like(cache_BHLC), keep_next = at::empty_like(keep_BHL);
+  add_output(z, sums, query_rows, data_of(weights[5]), data_of(weights[6]),
+             y_BSD.data_ptr<float>());
+  keep_last(z, cache, fresh.data(), pair, cache_next.data_ptr<float>());
+  keep_last(z, keep, key_on, 1, keep_next.data_ptr<float>());
+  return {y_BSD, cache_next, keep_next};
+}
+
+// x + the feed-forward, at rows that are on.
+// weights: LayerNorm's two, the first Linear's two, the second's two; Swish between.
+at::Tensor feed_forward(const at::Tensor& input, const at::Tensor& toggle_BS,
+                        const std::vector<at::Tensor>& weights) {
+  TORCH_CHECK(weights.size() == 6, "gated_feed_forward: 6 weights are wanted");
+  const at::Tensor x_BSD = input.contiguous(), toggles = toggle_BS.contiguous();
+  const int dim = x_BSD.size(2), units = weights[2].size(0), all = toggles.numel();
+  const Rows rows = rows_on(data_of(toggles), all, 1);
+  at::Tensor y_BSD = x_BSD.clone();
+  if (rows.empty()) return y_BSD;
+  const int count = rows.size();
+  Buffer inputs, outputs(static_cast<size_t>(count) * dim);
+  const float* x = gathered(data_of(x_BSD), dim, dim, rows, all, inputs);
+  const at::Tensor normed = at::layer_norm(at::from_blob(const_cast<float*>(x), {count, dim}),
+                                           {dim}, weights[0], weights[1]);
+  at::Tensor hidden = at::empty({count, units});
+  product_transposed(count, units, dim, data_of(normed), dim, data_of(weights[2]), dim,
+                     hidden.data_ptr<float>());
+  at::silu_(hidden.add_(weights[3]));
+  product_transposed(count, dim, units, data_of(hidden), units, data_of(weights[4]), units,
+                     outputs.data());
+  float* y = y_BSD.data_ptr<float>();
+  const float* bias = data_of(weights[5]);
+  for (int i = 0; i < count; ++i) {
+    for (int d = 0; d < dim; ++d) y[rows[i] * dim + d] += outputs[i * dim + d] + bias[d];
+  }
+  return y_BSD;
+}
+
+}  // namespace
+
+TORCH_LIBRARY(fairstream, library) {
+  library.def(
+      "gated_attention(Tensor x, Tensor query, Tensor key, Tensor cache, Tensor keep, "
+      "Tensor[] weights) -> (Tensor, Tensor, Tensor)");
+  library.def("gated_feed_forward(Tensor x, Tensor toggle, Tensor[] weights) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(fairstream, CPU, library) {
+  library.impl("gated_attention", attention);
+  library.impl("gated_feed_forward", feed_forward);
+}

@@ -1,0 +1,39 @@
+"""Compile asrlib/encoders/gated_block.cc against the installed torch, unless that is done already.
+
+Usage: PYTHONPATH=. python tools/build_kernels.py
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import torch
+from torch.utils.cpp_extension import include_paths, library_paths
+
+from asrlib.encoders.kernels import SOURCE, library_path
+
+
+def command(output: Path) -> list[str]:
+    """The compiler's command line; for any x86_64, since clusters mix them."""
+    abi = int(torch._C._GLIBCXX_USE_CXX11_ABI)
+    options = ["-O3", "-std=c++17", "-fPIC", "-shared", f"-D_GLIBCXX_USE_CXX11_ABI={abi}"]
+    for path in include_paths():
+        options += ["-isystem", path]
+    options += [f"-L{path}" for path in library_paths()]
+    return ["g++", *options, str(SOURCE), "-o", str(output), "-ltorch_cpu", "-ltorch", "-lc10"]
+
+
+def main() -> None:
+    library = library_path()
+    if library.exists():
+        return
+    part = library.with_suffix(".part")
+    subprocess.run(command(part), check=True)
+    for earlier in library.parent.glob("fairstream_kernels.*.so"):
+        earlier.unlink()
+    part.rename(library)
+
+
+if __name__ == "__main__":
+    main()
