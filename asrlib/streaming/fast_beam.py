@@ -157,7 +157,7 @@ class FastBeamSearch:
             shape, context_NC = decoding.get_contexts()
             row_N = shape.row_ids(1).long()
             y_NC = _with_history(context_NC.long(), history_BC[row_N])
-            lm_NJ = self.model.joiner.decoder_proj(self.predictor.windows(y_NC)[:, 0])
+            lm_NJ = self.model.joiner.decoder_proj(self.predictor.window(y_NC))
             logits_NV = self.model.joiner(am_BSJ[row_N, s], lm_NJ, project_input=False)
             decoding.advance(logits_NV.float().log_softmax(-1))
         self._close(decoding)

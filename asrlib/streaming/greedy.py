@@ -61,7 +61,7 @@ def advance_predictor(
     model: Transducer, tokens: Sequence[int], predictor_states: Sequence[Any]
 ) -> tuple[list[Any], Tensor]:
     """Feed one token to each of N predictors; their states and projected outputs (N, J)."""
-    device = next(model.parameters()).device
+    device = model.joiner.output_linear.weight.device
     y_N = torch.tensor(tokens, dtype=torch.int64, device=device)
     decoder_ND, state = model.predictor.step(y_N, stack_states(list(predictor_states)))
     return unstack_state(state), model.joiner.decoder_proj(decoder_ND)
@@ -93,9 +93,9 @@ class GreedySearch:
 
     def _frame(self, am_BJ: Tensor, lm_BJ: Tensor, states: Sequence[GreedyState]) -> None:
         """One frame of all streams; rows of `lm_BJ` change where a token is emitted."""
-        active = list(range(len(states)))
+        active, am_NJ, lm_NJ = list(range(len(states))), am_BJ, lm_BJ
         for _ in range(self.max_symbols):
-            logits_NV = self.model.joiner(am_BJ[active], lm_BJ[active], project_input=False)
+            logits_NV = self.model.joiner(am_NJ, lm_NJ, project_input=False)
             log_prob_N, token_N = logits_NV.float().log_softmax(-1).max(-1)
             emitted = []
             scored = zip(active, token_N.tolist(), log_prob_N.tolist(), strict=True)
@@ -116,7 +116,7 @@ class GreedySearch:
             )
             for b, predictor_state in zip(emitted, new, strict=True):
                 states[b].predictor_state = predictor_state
-            active = emitted
+            active, am_NJ, lm_NJ = emitted, am_BJ[emitted], lm_BJ[emitted]
         for state in states:
             state.frame += 1
 

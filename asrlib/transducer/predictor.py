@@ -120,13 +120,18 @@ class StatelessPredictor(Predictor):
         e_BDU = self.embed(y_BU).transpose(1, 2)
         return self.dropout(self.conv(e_BDU).relu()).transpose(1, 2)
 
+    def window(self, y_BC: Tensor) -> Tensor:
+        """As `windows`, of one window each: a sum is several times quicker than a convolution."""
+        sum_BD = (self.embed(y_BC) * self.conv.weight[:, 0].T).sum(dim=1)
+        return self.dropout(sum_BD.relu())
+
     def initial_state(self, batch_size: int) -> StatelessState:
         shape = (batch_size, self.context - 1)
         return StatelessState(torch.full(shape, -1, device=self.embedding.weight.device))
 
     def step(self, y_B: Tensor, state: StatelessState) -> tuple[Tensor, StatelessState]:
         y_BC = torch.cat([state.y_BC, y_B.unsqueeze(1)], dim=1)
-        return self.windows(y_BC).squeeze(1), StatelessState(y_BC[:, 1:])
+        return self.window(y_BC), StatelessState(y_BC[:, 1:])
 
 
 @dataclass(frozen=True)
