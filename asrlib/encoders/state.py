@@ -31,13 +31,17 @@ def map_state(function: Callable[..., Tensor], *states: Any) -> Any:
 
 
 def stack_states(states: Sequence[State]) -> State:
-    """Join states along the batch, in order."""
+    """Join states along the batch, in order; a single one is returned as it is."""
+    if len(states) == 1:  # a stream by itself is spared the copies
+        return states[0]
     return map_state(lambda *tensors: torch.cat(tensors), *states)
 
 
 def unstack_state(state: State) -> list[State]:
     """Split a state into states of one stream each: the inverse of `stack_states`."""
     batch_size = flatten_state(state)[0].shape[0]
+    if batch_size == 1:
+        return [state]
     return [map_state(lambda x, i=i: x[i : i + 1], state) for i in range(batch_size)]
 
 
