@@ -251,7 +251,7 @@ build_kaldifeat() {
     "$wheels"/kaldifeat-*.whl || die "kaldifeat could not be installed" "run with --force"
 }
 
-build_kernels() {
+build_kernels() { # returns at once when it is built of this source and for this torch
   say "building asrlib's own operations (about ten seconds)"
   run env PYTHONPATH="$root" "$venv/bin/python" tools/build_kernels.py ||
     die "asrlib/encoders/gated_block.cc could not be built (.cache/install.log)" \

@@ -110,10 +110,12 @@ class AmortizedConfig:
 
 @dataclass(frozen=True)
 class AmortizedState:
-    """All blocks' memories, and the arbitrators'; multiplications made, and those of full work."""
+    """All blocks' memories, and the arbitrators'; how many of the last L frames were heard;
+    multiplications made, and those of full work."""
 
     blocks: tuple[GatedAttentionState, ...]
     arbitrators: tuple[ArbitratorState, ...]
+    heard_B1: Tensor
     spent_B1: Tensor
     full_B1: Tensor
 
@@ -171,6 +173,7 @@ class AmortizedEncoder(StreamingEncoder):
         return AmortizedState(
             tuple(block.attention.initial_state(batch_size, device) for block in self.blocks),
             tuple(a.initial_state(batch_size, device) for a in self.arbitrators),
+            nothing_B1.float(),
             nothing_B1,
             nothing_B1,
         )
@@ -217,18 +220,17 @@ class AmortizedEncoder(StreamingEncoder):
                 x_BSD, memory = block(x_BSD, block_toggles, memory, skip)
                 memories.append(memory)
         h_BSD = self.output(self.final_norm(x_BSD))
-        spent_BS, full_BS = self._costs(traced, state.blocks)
+        spent_BS, full_BS = self._costs(traced, state)
         state = AmortizedState(
             tuple(memories),
             tuple(arbitrators),
+            (state.heard_B1 + x_BSF.shape[1]).clamp(max=self.config.left_context),
             state.spent_B1 + spent_BS.detach().double().sum(1, keepdim=True),
             state.full_B1 + full_BS.double().sum(1, keepdim=True),
         )
         return h_BSD, state, spent_BS / full_BS, traced
 
-    def _costs(
-        self, traced: Sequence[Toggles], memories: Sequence[GatedAttentionState]
-    ) -> tuple[Tensor, Tensor]:
+    def _costs(self, traced: Sequence[Toggles], before: AmortizedState) -> tuple[Tensor, Tensor]:
         """Multiplications (B, S) of each frame in all blocks: expected, and of full work.
 
         All blocks at once: in a stream of small pieces the counting must not cost what it saves.
@@ -236,9 +238,9 @@ class AmortizedEncoder(StreamingEncoder):
         attention, feedforward = self.blocks[0].attention, self.blocks[0].feedforward
         query_ZBHS = torch.stack([t.query_BSH for t in traced]).transpose(2, 3)
         key_ZBHS = torch.stack([t.key_BSH for t in traced]).transpose(2, 3)
-        keep_ZBHN = torch.cat([torch.stack([m.keep_BHL for m in memories]), key_ZBHS], dim=3)
+        keep_ZBHN = torch.cat([torch.stack([m.keep_BHL for m in before.blocks]), key_ZBHS], dim=3)
         spent_BS = attention.cost(query_ZBHS, keep_ZBHN)
         feedforwards_BS = torch.stack([t.feedforward_BS for t in traced]).sum(dim=0)
         spent_BS = spent_BS + feedforward.multiplications * feedforwards_BS
-        full_BS = attention.full_cost(query_ZBHS.shape[3], memories[0].count_B1)
+        full_BS = attention.full_cost(query_ZBHS.shape[3], before.heard_B1)
         return spent_BS, len(traced) * (full_BS + feedforward.multiplications)

@@ -26,14 +26,10 @@ _TINY = 1e-9
 
 @dataclass(frozen=True)
 class GatedAttentionState:
-    """Keys with values, and the keys' toggles, of the last L frames; zeros: nothing to attend to.
-
-    count_B1: how many of them were heard.
-    """
+    """Keys with values, and their toggles, of the last L frames; zeros: nothing to attend to."""
 
     cache_BHLC: Tensor
     keep_BHL: Tensor
-    count_B1: Tensor
 
 
 class GatedFeedForward(nn.Module):
@@ -85,19 +81,17 @@ class GatedAttention(nn.Module):
     def initial_state(self, batch_size: int, device: torch.device) -> GatedAttentionState:
         shape = (batch_size, self.heads, self.left_context, 2 * self.head_dim)
         zeros_BHLC = self.output.weight.new_zeros(shape, device=device)
-        count_B1 = zeros_BHLC.new_zeros(batch_size, 1)
-        return GatedAttentionState(zeros_BHLC, zeros_BHLC[..., 0], count_B1)
+        return GatedAttentionState(zeros_BHLC, zeros_BHLC[..., 0])
 
     def forward(
         self, x_BSD: Tensor, toggles: Toggles, state: GatedAttentionState, skip: bool
     ) -> tuple[Tensor, GatedAttentionState]:
-        count_B1 = (state.count_B1 + x_BSD.shape[1]).clamp(max=self.left_context)
         if skip:
             y_BSD, cache_BHLC, keep_BHL = kernels().gated_attention(
                 *(x_BSD, toggles.query_BSH, toggles.key_BSH, state.cache_BHLC, state.keep_BHL),
                 self._weights(),
             )
-            return y_BSD, GatedAttentionState(cache_BHLC, keep_BHL, count_B1)
+            return y_BSD, GatedAttentionState(cache_BHLC, keep_BHL)
         query_BHS, key_BHS = (t.transpose(1, 2) for t in (toggles.query_BSH, toggles.key_BSH))
         normed_BSD = self.norm(x_BSD)
         new_BHSC = self._by_head(self.key_value(normed_BSD))
@@ -105,7 +99,7 @@ class GatedAttention(nn.Module):
         keep_BHN = torch.cat([state.keep_BHL, key_BHS], dim=2)
         y_BSD = self._attend(normed_BSD, cache_BHNC, keep_BHN, query_BHS)
         first = cache_BHNC.shape[2] - self.left_context
-        state = GatedAttentionState(cache_BHNC[:, :, first:], keep_BHN[:, :, first:], count_B1)
+        state = GatedAttentionState(cache_BHNC[:, :, first:], keep_BHN[:, :, first:])
         return x_BSD + self.dropout(y_BSD), state
 
     def _weights(self) -> list[Tensor]:
@@ -148,13 +142,13 @@ class GatedAttention(nn.Module):
         cost_ZBHS = query_ZBHS * per_query_ZBHS + key_ZBHS * self.key_multiplications
         return cost_ZBHS.sum(dim=(0, 2))
 
-    def full_cost(self, num_frames: int, count_B1: Tensor) -> Tensor:
+    def full_cost(self, num_frames: int, heard_B1: Tensor) -> Tensor:
         """Multiplications (B, S) of each frame when everything is and was on.
 
         Args:
-            count_B1: frames heard before.
+            heard_B1: frames heard before; more than L are as L.
         """
-        frames_S = torch.arange(1, num_frames + 1, device=count_B1.device)
-        seen_BS = (count_B1 + frames_S).clamp(max=self.left_context + 1)
+        frames_S = torch.arange(1, num_frames + 1, device=heard_B1.device)
+        seen_BS = (heard_B1 + frames_S).clamp(max=self.left_context + 1)
         projections = self.query_multiplications + self.key_multiplications
         return self.heads * (projections + self.pair_multiplications * seen_BS)

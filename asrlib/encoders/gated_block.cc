@@ -1,6 +1,6 @@
 // A block of the compute-cost-amortized Transformer (arXiv 2207.02393) in inference on a CPU: of
-// the products, those of queries, keys and feed-forwards that are on are made, and no others.
-// It gives what asrlib/encoders/gated.py gives by masking. In a stream of small pieces the calls
+// the products, those of queries, keys and feed-forwards that are on are made, and no others, but
+// for scores of keys that a query of the same piece is too early or too late to see. It gives what asrlib/encoders/gated.py gives by masking. In a stream of small pieces the calls
 // of an interpreter cost more than such products, hence C++.
 //
 // Letters: B streams, S frames, R = B S rows, D width, H heads, K features of a head, C = 2 K (key
@@ -47,6 +47,12 @@ Rows rows_on(const float* toggles, int count, int stride) {
   return rows;
 }
 
+bool all_on(const std::vector<Rows>& rows_of, int count) {
+  return std::all_of(rows_of.begin(), rows_of.end(), [&](const Rows& rows) {
+    return static_cast<int>(rows.size()) == count;
+  });
+}
+
 // Rows of x, `width` of their floats from each; rows of x lie `stride` apart. Without a copy when
 // they are all `count` rows, one behind the other.
 const float* gathered(const float* x, int stride, int width, const Rows& rows, int count,
@@ -65,10 +71,7 @@ Buffer project(const float* x, int count, int dim, const std::vector<Rows>& rows
                const float* weight, const float* bias, int width) {
   const int heads = rows_of.size(), total = heads * width;
   Buffer y(static_cast<size_t>(count) * total), inputs, outputs;
-  const bool all = std::all_of(rows_of.begin(), rows_of.end(), [&](const Rows& rows) {
-    return static_cast<int>(rows.size()) == count;
-  });
-  if (all) {
+  if (all_on(rows_of, count)) {
     product_transposed(count, total, dim, x, dim, weight, dim, y.data());
   } else {
     for (int h = 0; h < heads; ++h) {
@@ -145,9 +148,7 @@ void attend(const Sizes& z, const float* cache, const float* fresh, const Rows& 
 void add_output(const Sizes& z, const Buffer& y, const std::vector<Rows>& rows_of,
                 const float* weight, const float* bias, float* x) {
   const int count = z.batch * z.frames, width = z.head_dim;
-  const bool all = std::all_of(rows_of.begin(), rows_of.end(), [&](const Rows& rows) {
-    return static_cast<int>(rows.size()) == count;
-  });
+  const bool all = all_on(rows_of, count);
   Buffer inputs, outputs;
   // With everything on one product of all heads, else one a head.
   for (int h = 0; h < (all ? 1 : z.heads); ++h) {

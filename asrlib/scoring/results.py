@@ -277,8 +277,8 @@ _SPEEDS = {
     "meeting_minutes": "a meeting in one stream, one core, minutes of audio",
     "meeting_turns": "turns recognised in it",
     "meeting_real_time_factor": "its real-time factor",
-    "meeting_early_memory_mb": "largest resident memory in its first tenth, MB",
-    "meeting_memory_mb": "largest resident memory in the whole of it, MB",
+    "meeting_early_memory_mb": "largest resident memory in its first tenth, MiB",
+    "meeting_memory_mb": "largest resident memory in the rest of it, MiB",
 }
 
 

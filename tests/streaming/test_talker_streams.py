@@ -134,7 +134,7 @@ def test_a_measured_meeting_is_its_mixtures_in_a_row(model, tokenizer, tmp_path)
     recognizer.step([stream])
     assert cost.turns == len(recognizer.turns(stream)) > 0
     assert cost.minutes == pytest.approx(0.2)
-    assert 0 < cost.early_memory_mb <= cost.memory_mb
+    assert 0 < cost.early_memory_mb == pytest.approx(cost.memory_mb, rel=0.1)
     assert cost.real_time_factor > 0
 
 
