@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from lhotse import MonoCut, Recording, RecordingSet
 from lhotse.augmentation import ReverbWithImpulseResponse
+from lhotse.augmentation.utils import FastRandomRIRGenerator
 from lhotse.cut import Cut
 from lhotse.utils import fastcopy
+from tqdm import tqdm
 
 from asrlib.data.augment import derive_seed, seeded
 from asrlib.data.cuts import MANIFEST_FAULTS
@@ -28,16 +31,25 @@ class Mixer:
 
     Args:
         cuts: one supervision each; their features are not used.
+        rooms: random rooms to make now and draw from, with a place for each of the talkers that a
+            mixture has at most; to make one takes twice as long as all else that a turn
+            needs. 0: each mixture has a room of its own.
 
     Raises:
         DataError: the impulse responses cannot be used; names the manifest.
     """
 
-    def __init__(self, cuts: Iterable[MonoCut], config: MixtureConfig) -> None:
+    def __init__(self, cuts: Iterable[MonoCut], config: MixtureConfig, rooms: int = 0) -> None:
         self._cuts = {cut.id: cut for cut in cuts}
         self._max_t60 = config.max_t60
         path = config.impulse_responses
         self._responses = _read_responses(Path(path), self._cuts) if path else []
+        rates = {cut.sampling_rate for cut in self._cuts.values()}
+        wanted = rooms if config.reverb_probability > 0 and not self._responses and rates else 0
+        self._rooms = [
+            _make_room(room, config.talkers[1], max(rates), config.max_t60)
+            for room in tqdm(range(wanted), desc="rooms", disable=None if wanted else True)
+        ]
 
     def cut(self, mixture: Mixture) -> Cut:
         """The lhotse cut of a plan: audio is mixed when it is loaded.
@@ -106,17 +118,39 @@ class Mixer:
         )
         recording = cut.recording
         if mixture.room_seed is not None:
-            reverb = self._reverb(mixture.room_seed, turn, cut.sampling_rate)
+            reverb = self._reverb(mixture, turn, cut.sampling_rate)
             recording = fastcopy(recording, transforms=[*(recording.transforms or ()), reverb])
         return fastcopy(cut, supervisions=[supervision], features=None, recording=recording)
 
-    def _reverb(self, room_seed: int, turn: PlannedTurn, rate: int) -> ReverbWithImpulseResponse:
-        place = derive_seed(room_seed, turn.speaker)
+    def _reverb(self, mixture: Mixture, turn: PlannedTurn, rate: int) -> ReverbWithImpulseResponse:
+        seed = mixture.room_seed or 0
+        if self._rooms:
+            places = self._rooms[seed % len(self._rooms)]
+            people = list(dict.fromkeys(t.speaker for t in mixture.turns))
+            response_1N = places[people.index(turn.speaker) % len(places)]
+            return ReverbWithImpulseResponse(rir_generator=lambda nsource: response_1N)
+        place = derive_seed(seed, turn.speaker)
         if self._responses:
             return ReverbWithImpulseResponse(rir=self._responses[place % len(self._responses)])
         # One room, one place a talker; made anew here, for the generator counts its calls.
-        room = {"room_seed": room_seed, "source_seed": place, "max_T60": self._max_t60}
-        return ReverbWithImpulseResponse(rir_generator={"sr": rate, **room})
+        return ReverbWithImpulseResponse(
+            rir_generator=_generator_keys(seed, place, rate, self._max_t60)
+        )
+
+
+def _generator_keys(room: int, place: int, rate: int, max_t60: float) -> dict[str, Any]:
+    return {"sr": rate, "max_T60": max_t60, "room_seed": room, "source_seed": place}
+
+
+def _make_room(index: int, places: int, rate: int, max_t60: float) -> list[np.ndarray]:
+    """Impulse responses (1, N) from each of some places in a random room to its microphone."""
+    room, made = derive_seed("room", index), []
+    for place in range(places):
+        seed = derive_seed("room", index, place)
+        with seeded(seed), _one_thread():
+            generator = FastRandomRIRGenerator(**_generator_keys(room, seed, rate, max_t60))
+            made.append(generator(nsource=1))
+    return made
 
 
 def _read_responses(path: Path, cuts: dict[str, MonoCut]) -> list[Recording]:

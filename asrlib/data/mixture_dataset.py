@@ -94,7 +94,7 @@ class MixtureTrainingSet:
         for cut in cuts:
             _check_rate(cut, format.fbank)
         self.planner = MixturePlanner(cuts, config, "training set")
-        self.mixer = Mixer(cuts, config)
+        self.mixer = Mixer(cuts, config, config.rooms)
         encode = format.tokenizer.encode
         self._num_tokens = {c.id: len(encode(c.supervisions[0].text)) for c in cuts}
 

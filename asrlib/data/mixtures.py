@@ -42,6 +42,8 @@ class MixtureConfig:
         level_db: dB; levels against the first turn are U[-level_db, level_db].
         min_gap, max_pause, edge, max_duration, max_t60: seconds.
         pause_probability, reverb_probability: 0 to 1.
+        rooms: random rooms that training draws from; 0 for a new one in every mixture. The sets on
+            disk have new ones.
         impulse_responses: lhotse's recording manifest of a given set, in place of random rooms.
         max_frames, max_tokens: bounds on a training batch, as those of `DataConfig`: a mixture is
             as long as several utterances, and a batch of few rows is slow.
@@ -61,6 +63,7 @@ class MixtureConfig:
     max_duration: float = 30.0
     reverb_probability: float = 0.5
     max_t60: float = 0.5
+    rooms: int = 0
     impulse_responses: str = ""
     assignment: Assignment = "paper"
     max_frames: int = 8000
@@ -83,7 +86,7 @@ class MixtureConfig:
         for key in ("pause_probability", "reverb_probability"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ConfigError(f"mixtures.{key}: is not within [0, 1]", "mend the value")
-        for key in ("level_db", "min_gap", "max_pause", "edge", "per_epoch", "seed"):
+        for key in ("level_db", "min_gap", "max_pause", "edge", "rooms", "per_epoch", "seed"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"mixtures.{key}: is negative", "write 0 for none")
         if self.max_t60 <= 0.1:
@@ -94,7 +97,7 @@ class MixtureConfig:
 
     def of_sets(self) -> dict[str, Any]:
         """Plain values, without what only training needs."""
-        training = ("masks", "train")
+        training = ("rooms", "masks", "train")
         return {key: value for key, value in to_dict(self).items() if key not in training}
 
 

@@ -57,8 +57,9 @@ def assert_same(one, two):
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b, field.name
 
 
-def test_batches_are_the_same_with_workers_and_when_resumed(cuts, format):
-    config = replace(CONFIG, masks=True)
+@pytest.mark.parametrize("rooms", [0, 3])
+def test_batches_are_the_same_with_workers_and_when_resumed(cuts, format, rooms):
+    config = replace(CONFIG, masks=True, rooms=rooms, reverb_probability=0.6)
     source = training_set(cuts, format, augment=AugmentConfig(), config=config)
     whole = list(source.batches(3, 1))
     assert len(whole) > 2

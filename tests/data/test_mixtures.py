@@ -4,6 +4,8 @@ import hashlib
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from lhotse import Recording, RecordingSet
+from lhotse.augmentation.utils import FastRandomRIRGenerator
 from lhotse.utils import fastcopy
 from mixture_fakes import talkers_cuts
 
@@ -231,6 +234,7 @@ def test_a_lost_file_is_named(tmp_path):
         {"pause_probability": 1.5},
         {"level_db": -1.0},
         {"max_t60": 0.0},
+        {"rooms": -1},
         {"max_duration": 0.0},
     ],
 )
@@ -254,6 +258,37 @@ def test_a_given_set_of_rooms(cuts, tmp_path):
     echo_N *= np.sqrt(np.sum(wet_N**2) / np.sum(echo_N**2))
     used = slice(800, len(dry_N) - 800)
     np.testing.assert_allclose(wet_N[used], echo_N[used], atol=1e-3)
+
+
+def test_a_pool_of_rooms_is_made_once_and_the_same_everywhere(cuts):
+    config = replace(CONFIG, reverb_probability=1.0)
+    planner = MixturePlanner(cuts.values(), config)
+    plans = [planner.random(f"m{i}", 2, i) for i in range(4)]
+    mixer, again = (Mixer(cuts.values(), config, rooms=2) for _ in range(2))
+    with mock.patch.object(FastRandomRIRGenerator, "__call__", side_effect=AssertionError):
+        rendered = [mixer.render(plan)[1] for plan in plans]
+        for plan, samples_N in zip(plans[::-1], rendered[::-1], strict=True):
+            np.testing.assert_array_equal(again.render(plan)[1], samples_N)
+    anywhere = [replace(plans[0], room_seed=seed) for seed in (10, 12, 13)]
+    one, same, other = (mixer.render(plan)[1] for plan in anywhere)
+    np.testing.assert_array_equal(one, same)
+    assert not np.allclose(one, other, atol=1e-3)
+
+
+def test_people_in_a_pooled_room_have_places_of_their_own(cuts):
+    config = replace(CONFIG, reverb_probability=1.0)
+    planner = MixturePlanner(cuts.values(), config)
+    plan = next(p for p in map(partial(planner.random, "m"), range(99)) if len(p.turns) > 2)
+    mixed = Mixer(cuts.values(), config, rooms=1).cut(plan)
+    heard = {}
+    for track in mixed.tracks:
+        if getattr(track.cut, "recording", None) is not None:
+            reverb = track.cut.recording.transforms[-1]
+            speaker = track.cut.supervisions[0].speaker
+            heard.setdefault(speaker, set()).add(reverb.rir_generator(nsource=1).tobytes())
+    assert len(heard) > 1
+    assert all(len(responses) == 1 for responses in heard.values())
+    assert len(set.union(*heard.values())) == len(heard)
 
 
 def test_bad_sets_of_rooms_are_named(cuts, tmp_path):

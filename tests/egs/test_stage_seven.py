@@ -30,7 +30,7 @@ SECTIONS = {
     "tokens": {"vocab_size": 32},
     "augment": {"speeds": [1.0], "noise_probability": 0.0},
     "data": {"num_buckets": 1},
-    "mixtures": {"per_condition": 1, "conditions": ["0S", "OV30"], "per_epoch": 4}
+    "mixtures": {"per_condition": 1, "conditions": ["0S", "OV30"], "per_epoch": 4, "rooms": 2}
     | {"train": {"peak_lr": 0.003, "max_steps": 3}},
     "train": {"max_steps": 2, "num_workers": 0},
     "model/sts": {
