@@ -19,6 +19,8 @@
 #   --seeds "1 2 3"     seeds of the trainings (default: "1 2 3")
 #   --rates "A B"       values of train.peak_lr to try (default: "0.001 0.002 0.004")
 #   --tuning-epochs N   epochs of each trial (default: 2)
+#   --tuning-warmup N   steps of warm-up of each trial: that of a whole training may last longer than a
+#                       trial, which would then never be at its rate (default: 100)
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
 #   --nj N              trainings and decodings at a time (default: the number of cores)
 #   --set S.KEY=VALUE   override a configuration value; may be given again
@@ -34,6 +36,7 @@ ablations="conv_rnnt/local_only conv_rnnt/global_only"
 seeds="1 2 3"
 rates="0.001 0.002 0.004"
 tuning_epochs=2
+tuning_warmup=100
 searches="greedy"
 nj=$(nproc)
 dry_run=false
@@ -43,6 +46,8 @@ all="$models $ablations"
 [[ -n ${seeds// /} && -n ${rates// /} ]] || die "no --seeds or no --rates" "give at least one of each"
 [[ $tuning_epochs =~ ^[1-9][0-9]*$ ]] ||
   die "--tuning-epochs '$tuning_epochs' is no number of epochs" "give 1 or more"
+[[ $tuning_warmup =~ ^[0-9]+$ ]] ||
+  die "--tuning-warmup '$tuning_warmup' is no number of steps" "give 0 or more"
 
 # pipeline FIRST LAST OPTIONS...: stages of run.sh.
 pipeline() {
@@ -69,7 +74,7 @@ python -m asrlib sizes "${common[@]}" --within 0.05 "${compared[@]}"
 
 for rate in $rates; do
   pipeline 4 4 --models "$all" --tag "lr$rate" --set "train.epochs=$tuning_epochs" \
-    --set "train.peak_lr=$rate"
+    --set "train.warmup_steps=$tuning_warmup" --set "train.peak_lr=$rate"
 done
 chosen=$(python -m asrlib rates "${common[@]}" "${everything[@]}")
 echo "$chosen"
