@@ -3,7 +3,8 @@
 torch 1.13 on a CPU lets autograd follow every frame: each adds its own gradient of the recurrent
 matrix, and each of some twenty small operations is recorded. Here a layer is one operation whose
 gradient is written out (arXiv 1503.04069, section II, without peepholes): one product of all
-frames gives the matrix's. Where there is no gradient, or on a GPU, torch's layer runs.
+frames gives the matrix's, and each gate lies by itself, for operations on slices of rows take
+several times as long. Where there is no gradient, or on a GPU, torch's layer runs.
 
 Shapes: S frames, B batch, D inputs, H units, G = 4H gates in torch's order: input, forget, cell,
 output.
@@ -11,12 +12,16 @@ output.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+# Frames whose slopes are computed together: as many as stay in a core's cache.
+_HOT = 16
 
 
 def run_lstm(
@@ -41,46 +46,61 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         frames, batch, width = gates_SBG.shape
         units = width // 4
-        weight_HG = weight_GH.t().contiguous()
-        opened_SBG = torch.empty_like(gates_SBG)
+        weight_4HH = weight_GH.unflatten(0, (4, units)).transpose(1, 2).contiguous()
+        gates_S4BH = gates_SBG.unflatten(2, (4, units)).transpose(1, 2)
+        opened_S4BH = gates_SBG.new_empty(frames, 4, batch, units)
         # States before the first frame, and after each.
         y, c = (gates_SBG.new_empty(frames + 1, batch, units) for _ in range(2))
         y[0], c[0] = h_BH, c_BH
         tanh_c = gates_SBG.new_empty(frames, batch, units)
-        ys, cs, tanhs = y.unbind(0), c.unbind(0), tanh_c.unbind(0)
-        for s, (gates, opened) in enumerate(
-            zip(gates_SBG.unbind(0), opened_SBG.unbind(0), strict=True)
-        ):
-            torch.addmm(gates, ys[s], weight_HG, out=opened)
-            through, cell, output = opened.split([2 * units, units, units], dim=1)
-            through.sigmoid_()
-            cell.tanh_()
-            output.sigmoid_()
-            torch.mul(through[:, units:], cs[s], out=cs[s + 1])
-            cs[s + 1].addcmul_(through[:, :units], cell)
-            torch.tanh(cs[s + 1], out=tanhs[s])
-            torch.mul(output, tanhs[s], out=ys[s + 1])
-        ctx.save_for_backward(weight_GH, opened_SBG, c, y, tanh_c)
+        h_S4BH = y[:-1].unsqueeze(1).expand(-1, 4, -1, -1)
+        steps = (gates_S4BH, h_S4BH, opened_S4BH, opened_S4BH[:, :2])
+        states = (c[:-1], c[1:], tanh_c, y[1:])
+        for gates, h, opened, i_f, c_old, c_new, tanh, y_new in _frames(*steps, *states):
+            torch.baddbmm(gates, h, weight_4HH, out=opened)
+            i_f.sigmoid_()
+            i, f, g, o = opened.unbind(0)
+            g.tanh_()
+            o.sigmoid_()
+            torch.mul(f, c_old, out=c_new)
+            c_new.addcmul_(i, g)
+            torch.tanh(c_new, out=tanh)
+            torch.mul(o, tanh, out=y_new)
+        ctx.save_for_backward(weight_GH, opened_S4BH, c, y, tanh_c)
         return y[1:], y[frames].clone(), c[frames].clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy_SBH: Tensor, dh_BH: Tensor, dc_BH: Tensor) -> tuple[Tensor, ...]:
-        weight_GH, opened_SBG, c, y, tanh_c = ctx.saved_tensors
-        i, f, g, o = opened_SBG.unflatten(2, (4, -1)).unbind(2)
-        # What a unit of gradient at the cell, or at the hidden state, does to each gate.
-        by_cell = torch.stack([g * i * (1 - i), c[:-1] * f * (1 - f), i * (1 - g * g)], dim=2)
-        by_hidden = tanh_c * o * (1 - o)
-        to_cell = o * (1 - tanh_c * tanh_c)
-        d_SBG = torch.empty_like(opened_SBG)
-        d_SB4H = d_SBG.unflatten(2, (4, -1))
-        d_cell, d_hidden = d_SB4H[:, :, :3].unbind(0), d_SB4H[:, :, 3].unbind(0)
-        for s in range(len(d_SBG) - 1, -1, -1):
-            dh_BH = dh_BH + dy_SBH[s]
-            dc_BH = torch.addcmul(dc_BH, dh_BH, to_cell[s])
-            torch.mul(dc_BH.unsqueeze(1), by_cell[s], out=d_cell[s])
-            torch.mul(dh_BH, by_hidden[s], out=d_hidden[s])
-            dc_BH = dc_BH * f[s]
-            dh_BH = d_SBG[s] @ weight_GH
+        weight_GH, opened_S4BH, c, y, tanh_c = ctx.saved_tensors
+        frames, _, batch, units = opened_S4BH.shape
+        d_SBG = opened_S4BH.new_empty(frames, batch, 4 * units)
+        for end in range(frames, 0, -_HOT):
+            part = slice(max(end - _HOT, 0), end)
+            opened, d_4H = opened_S4BH[part], d_SBG[part].unflatten(2, (4, units))
+            by_cell, by_hidden, to_cell = _slopes(opened, c[part], tanh_c[part])
+            factors = (dy_SBH[part], to_cell, by_cell, by_hidden, opened[:, 1])
+            out = (d_4H[:, :, :3], d_4H[:, :, 3], d_SBG[part])
+            for dy, to_c, by_c, by_h, f, d_cell, d_hidden, d in _frames(*factors, *out, back=True):
+                dh_BH = dh_BH + dy
+                dc_BH = torch.addcmul(dc_BH, dh_BH, to_c)
+                torch.mul(dc_BH.unsqueeze(1), by_c, out=d_cell)
+                torch.mul(dh_BH, by_h, out=d_hidden)
+                dc_BH = dc_BH * f
+                dh_BH = d @ weight_GH
         d_weight_GH = d_SBG.flatten(0, 1).t() @ y[:-1].flatten(0, 1)
         return d_SBG, d_weight_GH, dh_BH, dc_BH
+
+
+def _slopes(opened_S4BH: Tensor, c_SBH: Tensor, tanh_c_SBH: Tensor) -> tuple[Tensor, ...]:
+    """What a unit of gradient at the cell (S, B, 3, H), or at the hidden state (S, B, H), does to
+    the gates before their sigmoid or tanh; and one at the hidden state to the cell (S, B, H)."""
+    i, f, g, o = opened_S4BH.unbind(1)
+    by_cell = torch.stack([g * i * (1 - i), c_SBH * f * (1 - f), i * (1 - g * g)], dim=2)
+    return by_cell, tanh_c_SBH * o * (1 - o), o * (1 - tanh_c_SBH * tanh_c_SBH)
+
+
+def _frames(*tensors: Tensor, back: bool = False) -> Iterable[tuple[Tensor, ...]]:
+    """Tensors of a frame each, the first frame first, or last."""
+    parts = (x.unbind(0) for x in tensors)
+    return zip(*(p[::-1] if back else p for p in parts), strict=True)
