@@ -4,11 +4,13 @@
 # 1. sizes must agree within 5 % (of --models; --ablations are as large as they come)
 # 2. one training of each model at each rate of --rates, --tuning-epochs long, seed 1; the rate with
 #    the lowest dev loss is the model's (exp/compare/rates.json)
-# 3. a training of each model at its rate for every seed; streaming decoding, scores
+# 3. a training of each model at its rate for every seed (exp/MODEL_cmp_seedN, apart from what was
+#    trained otherwise); streaming decoding, scores
 # 4. real-time factor of one and of 32 streams, one core, of each model's first seed
 # 5. RESULTS.md: tables "Encoders compared on SET" and "Learning rates, chosen on dev"
 #
-# What is complete is not done again; a killed run goes on.
+# Trainings, decodings and scores that are complete are not made again; a killed run goes on. A trial
+# of the amortized Transformer may end before its second phase, so that its rate is that of the first.
 #
 # Options:
 #   --recipe NAME       a directory under egs/, prepared up to stage 3 (default: mini)
@@ -25,7 +27,7 @@
 #   --nj N              trainings and decodings at a time (default: the number of cores)
 #   --set S.KEY=VALUE   override a configuration value; may be given again
 #   --force             train, decode and score again although complete and unchanged
-#   --dry-run           print what run.sh would run in step 2 at the first rate; run nothing
+#   --dry-run           print what run.sh would run in step 2; run nothing
 #   --help              this text
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -51,15 +53,23 @@ all="$models $ablations"
 
 # pipeline FIRST LAST OPTIONS...: stages of run.sh.
 pipeline() {
-  local first=$1 last=$2
+  local options=(--recipe "$recipe" --stage "$1" --stop-stage "$2" --nj "$nj")
   shift 2
-  if [[ $force == true ]]; then set -- --force "$@"; fi
-  ./run.sh --recipe "$recipe" --stage "$first" --stop-stage "$last" --nj "$nj" \
-    "${overrides[@]}" "$@"
+  if [[ $dry_run == true ]]; then options+=(--dry-run); fi
+  if [[ $force == true ]]; then options+=(--force); fi
+  ./run.sh "${options[@]}" "${overrides[@]}" "$@"
+}
+
+try_rates() {
+  local rate
+  for rate in $rates; do
+    pipeline 4 4 --models "$all" --tag "lr$rate" --seeds "" --set "train.epochs=$tuning_epochs" \
+      --set "train.warmup_steps=$tuning_warmup" --set "train.peak_lr=$rate"
+  done
 }
 
 if [[ $dry_run == true ]]; then
-  pipeline 4 4 --dry-run --models "$all" --tag "lr${rates%% *}" --seeds ""
+  try_rates
   exit
 fi
 
@@ -72,17 +82,16 @@ read -ra everything <<<"$all"
 test_sets=("egs/$recipe"/data/test*)
 python -m asrlib sizes "${common[@]}" --within 0.05 "${compared[@]}"
 
-for rate in $rates; do
-  pipeline 4 4 --models "$all" --tag "lr$rate" --set "train.epochs=$tuning_epochs" \
-    --set "train.warmup_steps=$tuning_warmup" --set "train.peak_lr=$rate"
-done
-chosen=$(python -m asrlib rates "${common[@]}" "${everything[@]}")
+try_rates
+tried=()
+for rate in $rates; do tried+=(--rate "$rate"); done
+chosen=$(python -m asrlib rates "${common[@]}" "${tried[@]}" "${everything[@]}")
 echo "$chosen"
 
 while read -r model rate <&3; do
-  pipeline 4 6 --models "$model" --seeds "$seeds" --searches "$searches" \
+  pipeline 4 6 --models "$model" --tag cmp --seeds "$seeds" --searches "$searches" \
     --set "train.peak_lr=$rate"
   python -m asrlib bench streaming "${common[@]}" --test-set "$(basename "${test_sets[0]}")" \
-    --name "${model//\//_}_seed${seeds%% *}"
+    --name "${model//\//_}_cmp_seed${seeds%% *}"
 done 3<<<"$chosen"
 exec python -m asrlib results "${common[@]}"

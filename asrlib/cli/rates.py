@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -12,79 +12,74 @@ from asrlib.cli.common import Recipe, recipe_options
 from asrlib.files import atomic_write
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What a trial was given."""
+
+    steps: int
+    warmup_steps: int
+    seed: int
+
+
 @click.command(name="rates")
 @click.argument("models", nargs=-1, required=True)
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    required=True,
+    help="A value of train.peak_lr that every model was tried at; may be given again.",
+)
 @recipe_options
-def command(recipe: Recipe, models: tuple[str, ...]) -> None:
+def command(recipe: Recipe, models: tuple[str, ...], rates: tuple[str, ...]) -> None:
     """Choose among the trainings exp/MODEL_lrRATE; print `MODEL RATE` lines.
 
     What was tried goes to exp/compare/rates.json.
     """
+    from asrlib.errors import DataError
     from asrlib.scoring.comparison import RATES
 
-    tried = {model: _tried(recipe.exp, model.replace("/", "_")) for model in models}
-    _check_equal_budgets(tried)
-    first = next(iter(next(iter(tried.values())).values()))
-    content = {
-        "steps": first["steps"],
-        "seed": first["seed"],
-        "models": {
-            model: {
-                "dev_loss": {rate: run["dev_loss"] for rate, run in runs.items()},
-                "chosen": float(min(runs, key=lambda rate: runs[rate]["dev_loss"])),
-            }
-            for model, runs in tried.items()
-        },
-    }
-    with atomic_write(recipe.exp / RATES) as f:
-        json.dump(content, f, indent=1)
+    chosen, budgets = {}, {}
     for model in models:
-        click.echo(f"{model} {content['models'][model]['chosen']:g}")
+        losses = {}
+        for rate in rates:
+            directory = recipe.exp / f"{model.replace('/', '_')}_lr{rate}"
+            losses[rate], budgets[directory] = _tried(directory, float(rate))
+        best = min(rates, key=losses.__getitem__)
+        chosen[model] = {"dev_loss": losses, "chosen": float(best)}
+    first, budget = next(iter(budgets.items()))
+    for directory, other in budgets.items():
+        if other != budget:
+            raise DataError(
+                f"{directory} and {first} had different budgets: {other} and {budget}",
+                "remove the one that is wrong and run steps/compare_models.sh again",
+            )
+    with atomic_write(recipe.exp / RATES) as f:
+        json.dump({"budget": vars(budget), "models": chosen}, f, indent=1)
+    for model in models:
+        click.echo(f"{model} {chosen[model]['chosen']:g}")
 
 
-def _tried(exp: Path, name: str) -> dict[str, dict[str, Any]]:
-    """Dev loss, steps and seed of each rate's finished training."""
-    import yaml
-
-    from asrlib.errors import DataError
-    from asrlib.scoring.training_log import read_curves, run_facts
-
-    runs = {}
-    for directory in sorted(exp.glob(f"{name}_lr*")):
-        if not (directory / "final.pt").exists():
-            continue
-        facts = run_facts(read_curves(directory))
-        train = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))["train"]
-        runs[directory.name.removeprefix(f"{name}_lr")] = {
-            "dev_loss": facts["dev_loss"],
-            "steps": int(facts["steps"]),
-            "seed": train["seed"],
-        }
-    if not runs:
-        raise DataError(
-            f"{exp}/{name}_lr*: no finished training at any rate",
-            "run steps/compare_models.sh, which makes them",
-        )
-    return runs
-
-
-def _check_equal_budgets(tried: dict[str, dict[str, dict[str, Any]]]) -> None:
-    """See that every model was tried at the same rates for as many steps.
+def _tried(directory: Path, rate: float) -> tuple[float, Budget]:
+    """Lowest dev loss and budget of a finished training.
 
     Raises:
-        DataError: names the models that differ.
+        DataError: it is not finished, or was at another rate.
     """
     from asrlib.errors import DataError
+    from asrlib.scoring.training_log import read_curves, run_facts, train_settings
 
-    budgets = {
-        model: sorted((rate, run["steps"], run["seed"]) for rate, run in runs.items())
-        for model, runs in tried.items()
-    }
-    first = next(iter(budgets))
-    for model, budget in budgets.items():
-        if budget != budgets[first]:
-            raise DataError(
-                f"{model} and {first} were tried with different budgets (rate, steps, seed): "
-                f"{budget} and {budgets[first]}",
-                "remove their exp/*_lr* directories and run steps/compare_models.sh again",
-            )
+    if not (directory / "final.pt").exists():
+        raise DataError(
+            f"{directory}: no finished training",
+            "run steps/compare_models.sh, which makes it",
+        )
+    settings = train_settings(directory)
+    if settings["peak_lr"] != rate:
+        raise DataError(
+            f"{directory}: was trained at {settings['peak_lr']}, not {rate}",
+            "remove it and run steps/compare_models.sh again",
+        )
+    facts = run_facts(read_curves(directory))
+    budget = Budget(int(facts["steps"]), settings["warmup_steps"], settings["seed"])
+    return facts["dev_loss"], budget

@@ -67,10 +67,16 @@ def of_set(runs: Sequence[Run], test_set: str) -> list[Run]:
 
 
 def systems(runs: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
-    """Runs by (family, search): those of one list differ in their seed only."""
+    """Runs by (family, search): those of one list differ in their seed only.
+
+    A training without a seed in its name, beside some with one, may have been made otherwise.
+    """
+    seeded = {(run.family, run.search) for run in runs if run.seed is not None}
     grouped: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        grouped.setdefault((run.family, run.search), []).append(run)
+        alone = run.seed is None and (run.family, run.search) in seeded
+        family = f"{run.family} (no seed)" if alone else run.family
+        grouped.setdefault((family, run.search), []).append(run)
     return grouped
 
 

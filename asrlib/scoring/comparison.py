@@ -1,7 +1,7 @@
 """The fair comparison of encoders: what `steps/compare_models.sh` left, as one table.
 
 exp/compare/rates.json says which models were compared, at which learning rates each was tried on
-dev, and which rate it was given; scores and benchmarks lie where every run leaves them.
+dev, and which rate it was given. Their trainings are exp/MODEL_cmp_seedN; others take no part.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from asrlib.errors import DataError
 from asrlib.scoring.bootstrap import Resampling
 from asrlib.scoring.cells import DASH, interval, number, params, quantiles
 from asrlib.scoring.collect import Run, of_set, systems
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.document import Section, Table, Text
 from asrlib.scoring.records import read_json
+from asrlib.scoring.training_log import train_settings
 
 RATES = Path("compare") / "rates.json"
+TAG = "cmp"  # of the models compared, in their directories' names
 _REFERENCE = "conv_rnnt"
 _HEADER = (
     *("encoder", "params M", "learning rate", "seeds", "WER %", "against it", "interval", "p"),
@@ -33,24 +36,40 @@ def comparison_sections(
     if not (exp / RATES).exists():
         return
     rates = read_json(exp / RATES, "run steps/compare_models.sh again")
-    models = {name.replace("/", "_"): tried for name, tried in rates["models"].items()}
+    models = {name.replace("/", "_"): tried["chosen"] for name, tried in rates["models"].items()}
     for test_set in sorted({r.test_set for r in runs}):
         grouped = systems(of_set(runs, test_set))
         for search in sorted({search for _, search in grouped}):
-            members = {m: grouped[m, search] for m in models if (m, search) in grouped}
+            found = {m: grouped.get((f"{m}_{TAG}", search)) for m in models}
+            members = {m: group for m, group in found.items() if group}
             if len(members) < 2:
                 continue
+            for model, group in members.items():
+                _check_rates(exp, group, models[model])
             reference = _REFERENCE if _REFERENCE in members else next(iter(members))
             rows = [
-                _row(exp, model, group, members[reference], models[model]["chosen"], resampling)
+                _row(exp, model, group, members[reference], models[model], resampling)
                 for model, group in members.items()
             ]
             text = Text(
                 f"Search {search}. `against it`: difference to {reference}, the same speakers "
-                "resampled for both, seeds taken together. Rates were chosen on dev."
+                "resampled for both, seeds taken together. Rates were chosen on dev. Delay, "
+                "operations, real-time factors and memory are of the first seed. Real-time "
+                "factors are those of the implementations: the blocks of the amortized "
+                "Transformer are compiled, the other encoders call torch's operations."
             )
             yield Section(f"Encoders compared on {test_set}", (text, Table(_HEADER, tuple(rows))))
     yield _rates_section(rates)
+
+
+def _check_rates(exp: Path, group: Sequence[Run], rate: float) -> None:
+    for run in group:
+        trained = train_settings(exp / run.name)["peak_lr"]
+        if trained != rate:
+            raise DataError(
+                f"exp/{run.name}: was trained at {trained:g}, the rate chosen is {rate:g}",
+                "run steps/compare_models.sh again with --force",
+            )
 
 
 def _row(
@@ -96,17 +115,21 @@ def _row(
 def _rates_section(rates: Mapping[str, Any]) -> Section:
     models: Mapping[str, Mapping[str, Any]] = rates["models"]
     columns = sorted({rate for tried in models.values() for rate in tried["dev_loss"]}, key=float)
+    edges = {float(columns[0]), float(columns[-1])}
     rows = tuple(
         (
             model,
             *(number(tried["dev_loss"].get(rate), 4) for rate in columns),
-            f"{tried['chosen']:g}",
+            f"{tried['chosen']:g}" + (" *" if tried["chosen"] in edges else ""),
         )
         for model, tried in models.items()
     )
+    budget = rates["budget"]
     text = Text(
-        f"Lowest dev loss of one training of {rates['steps']:,} steps at each rate, seed "
-        f"{rates['seed']}; the same budget for every model."
+        f"Lowest dev loss of one training of {budget['steps']:,} steps at each rate, "
+        f"{budget['warmup_steps']:,} of them warm-up, seed {budget['seed']}; the same budget for "
+        "every model. With an asterisk: at an end of what was tried, so that a better rate may "
+        "lie beyond."
     )
     table = Table(("model", *columns, "chosen"), rows)
     return Section("Learning rates, chosen on dev", (text, table), 3)

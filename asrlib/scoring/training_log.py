@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 Curve = Sequence[tuple[float, float]]  # (step, value)
 COMMAND_FILE = "command.txt"  # in exp/NAME: what repeats the training, overrides included
@@ -42,6 +43,14 @@ def run_facts(curves: Mapping[str, Curve]) -> dict[str, float]:
     if losses:
         facts["dev_loss"] = min(losses)
     return facts
+
+
+def train_settings(model_dir: Path) -> dict[str, Any]:
+    """The section `train` of exp/NAME/config.yaml."""
+    import yaml
+
+    config = yaml.safe_load((model_dir / "config.yaml").read_text(encoding="utf-8"))
+    return dict(config["train"])
 
 
 def training_commands(exp: Path, names: Iterable[str]) -> list[str]:

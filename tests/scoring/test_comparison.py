@@ -24,14 +24,16 @@ def row(text: str, start: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def train_run(directory: Path, rate: float, losses: list[float], seed: int = 1) -> None:
+def train_run(
+    directory: Path, rate: float, losses: list[float], seed: int = 1, warmup_steps: int = 10
+) -> None:
     """What a finished training leaves: its config, its curves, a model."""
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(directory / "tensorboard")) as writer:
         for step, loss in enumerate(losses, start=1):
             writer.add_scalar("dev/loss", loss, 100 * step)
-    config = {"train": {"peak_lr": rate, "seed": seed}}
+    config = {"train": {"peak_lr": rate, "seed": seed, "warmup_steps": warmup_steps}}
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
     (directory / "final.pt").write_bytes(b"")
 
@@ -41,37 +43,73 @@ def recipe(scored_recipe, tmp_path) -> Path:
     return Path(shutil.copytree(scored_recipe, tmp_path / "demo"))
 
 
+def tried(recipe: Path, model: str, losses: dict[str, float], steps: int = 3, **train) -> None:
+    for rate, lowest in losses.items():
+        curve = [0.9] * (steps - 1) + [lowest]
+        train_run(recipe / "exp" / f"{model}_lr{rate}", float(rate), curve, **train)
+
+
+RATES = ("--rate", "0.002", "--rate", "0.004")
+
+
 def test_the_rate_with_the_lowest_dev_loss_is_chosen(recipe, asrlib):
-    for model, best in (("lstm", 0.002), ("conv_rnnt_local", 0.004)):
-        for rate in (0.002, 0.004):
-            losses = [0.9, 0.2 if rate == best else 0.3, 0.8]
-            train_run(recipe / "exp" / f"{model}_lr{rate}", rate, losses)
-    done = asrlib("rates", "--recipe-dir", recipe, "lstm", "conv_rnnt/local")
+    tried(recipe, "lstm", {"0.002": 0.2, "0.004": 0.3})
+    tried(recipe, "conv_rnnt_local", {"0.002": 0.3, "0.004": 0.2})
+    # Trials of other rates, and other trainings with such a name, take no part.
+    tried(recipe, "lstm", {"0.001": 0.1}, steps=9)
+    train_run(recipe / "exp" / "lstm_lr0.002_seed2", 0.002, [0.1])
+    done = asrlib("rates", "--recipe-dir", recipe, *RATES, "lstm", "conv_rnnt/local")
     assert done.output.split() == ["lstm", "0.002", "conv_rnnt/local", "0.004"]
     written = json.loads((recipe / "exp" / "compare" / "rates.json").read_text())
-    assert written["models"]["lstm"]["dev_loss"]["0.004"] == pytest.approx(0.3)
-    assert written["steps"] == 300
+    assert written["models"]["lstm"]["dev_loss"] == pytest.approx({"0.002": 0.2, "0.004": 0.3})
+    assert written["budget"] == {"steps": 300, "warmup_steps": 10, "seed": 1}
 
 
-def test_unequal_budgets_are_refused(recipe, asrlib):
-    train_run(recipe / "exp" / "lstm_lr0.1", 0.1, [0.5])
-    train_run(recipe / "exp" / "conv_rnnt_lr0.1", 0.1, [0.5, 0.4])
-    with pytest.raises(DataError, match="conv_rnnt and lstm were tried with different budgets"):
-        asrlib("rates", "--recipe-dir", recipe, "lstm", "conv_rnnt")
-    with pytest.raises(DataError, match="no finished training at any rate"):
-        asrlib("rates", "--recipe-dir", recipe, "contextnet")
+@pytest.mark.parametrize("unequal", [{"steps": 2}, {"seed": 2}, {"warmup_steps": 5}])
+def test_unequal_budgets_are_refused(recipe, asrlib, unequal):
+    tried(recipe, "lstm", {"0.002": 0.2, "0.004": 0.3})
+    tried(recipe, "conv_rnnt", {"0.002": 0.2})
+    with pytest.raises(DataError, match=r"conv_rnnt_lr0\.004: no finished training"):
+        asrlib("rates", "--recipe-dir", recipe, *RATES, "lstm", "conv_rnnt")
+    tried(recipe, "conv_rnnt", {"0.004": 0.2}, **unequal)
+    with pytest.raises(DataError, match=r"conv_rnnt_lr0\.004 and .*lr0\.002 had different budgets"):
+        asrlib("rates", "--recipe-dir", recipe, *RATES, "lstm", "conv_rnnt")
 
 
-def test_the_comparison_has_a_row_for_each_model(recipe):
+def test_a_trial_at_another_rate_than_its_name_says_is_refused(recipe, asrlib):
+    train_run(recipe / "exp" / "lstm_lr0.002", 0.1, [0.5])
+    with pytest.raises(DataError, match=r"lstm_lr0\.002: was trained at 0\.1, not 0\.002"):
+        asrlib("rates", "--recipe-dir", recipe, "--rate", "0.002", "lstm")
+
+
+def compared(recipe: Path, rate: float = 0.004) -> str:
+    """Results in which `lstm` (one seed) and `conv_rnnt` (two) are compared, beside older runs."""
+    exp = recipe / "exp"
+    older = sorted(path.parent.name for path in exp.glob("*/decode_test_greedy"))
+    for name in older:
+        family, _, seed = name.partition("_seed")
+        shutil.copytree(exp / name, exp / f"{family}_cmp_seed{seed or 1}")
+        config = {"train": {"peak_lr": rate}}
+        (exp / f"{family}_cmp_seed{seed or 1}/config.yaml").write_text(yaml.safe_dump(config))
+    planted, _ = planted_speakers()
+    write_decode(exp / "lstm_seed9/decode_test_greedy", planted_entries(planted, 9))
+    score_decode(exp / "lstm_seed9/decode_test_greedy", recipe / "data/speakers.tsv", CONFIG)
     tried = {"dev_loss": {"0.002": 0.3, "0.004": 0.2}, "chosen": 0.004}
-    rates = {"steps": 300, "seed": 1, "models": {"lstm": tried, "conv_rnnt": tried}}
-    (recipe / "exp" / "compare").mkdir()
-    (recipe / "exp" / "compare" / "rates.json").write_text(json.dumps(rates))
-    (recipe / "exp" / "bench").mkdir()
-    bench = {"model": "lstm", "real_time_factor_1": 0.0213, "real_time_factor_32": 0.0034}
-    (recipe / "exp" / "bench" / "streaming_lstm.json").write_text(json.dumps(bench))
+    budget = {"steps": 300, "warmup_steps": 10, "seed": 1}
+    rates = {"budget": budget, "models": {"lstm": tried, "conv_rnnt": tried}}
+    (exp / "compare").mkdir()
+    (exp / "compare" / "rates.json").write_text(json.dumps(rates))
+    (exp / "bench").mkdir()
+    for name, factor in (("lstm", 0.9), ("lstm_cmp_seed1", 0.0213)):
+        bench = {"model": name, "real_time_factor_1": factor, "real_time_factor_32": 0.0034}
+        (exp / "bench" / f"streaming_{name}.json").write_text(json.dumps(bench))
     text = to_markdown(build_document(recipe, CONFIG))
-    text = text[text.index("Encoders compared on test") :]
+    assert "lstm, 2 seeds" not in text  # lstm, and lstm_seed9: who knows what else differs
+    return text[text.index("Encoders compared on test") :]
+
+
+def test_the_comparison_has_a_row_for_each_model_of_its_own_trainings(recipe):
+    text = compared(recipe)
     lstm, conv = row(text, "lstm"), row(text, "conv_rnnt")
     assert lstm[2:4] == ["0.004", "1"]
     assert conv[3:6] == ["2", conv[4], "–"]
@@ -80,7 +118,14 @@ def test_the_comparison_has_a_row_for_each_model(recipe):
     assert low < difference < high
     assert low > 0  # planted: the LSTM errs twice as often
     assert lstm[10:12] == ["0.021", "0.003"]
-    assert "training of 300 steps at each rate, seed 1" in text
+    assert "training of 300 steps at each rate, 10 of them warm-up, seed 1" in text
+    tuned = next(line for line in text.splitlines() if line.startswith("| lstm | 0.3"))
+    assert tuned.endswith("| 0.004 * |")  # the highest that was tried
+
+
+def test_a_training_at_another_rate_is_no_part_of_the_comparison(recipe):
+    with pytest.raises(DataError, match=r"_cmp_seed\d: was trained at 0\.1, the rate chosen is"):
+        compared(recipe, rate=0.1)
 
 
 def test_the_sweep_sets_error_against_compute(recipe):
