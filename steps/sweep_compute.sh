@@ -2,18 +2,21 @@
 # Word error rate against compute and against CPU time: the amortized Transformer at several
 # trade-off weights, beside its full model, a sliding window and random toggles.
 #
-# Every weight is a training of its own; then streaming decoding, scores, CPU time of one stream on
-# one core, RESULTS.md with the table "Compute against error", exp/report.html with the plot, and a
-# picture of what is switched off (exp/NAME/toggles_*.svg).
+# Every weight and seed is a training of its own (exp/MODEL_sweep-wWEIGHT_seedN and
+# exp/BASELINE_sweep_seedN); then streaming decoding and scores; of the first seed CPU time of one
+# stream on one core, and a picture of what is switched off (exp/NAME/toggles_*.svg); RESULTS.md with
+# the table "Compute against error", exp/report.html with the plot.
 #
-# What is complete is not done again; a killed run goes on.
+# Trainings, decodings and scores that are complete are not made again; a killed run goes on.
 #
 # Options:
 #   --recipe NAME       a directory under egs/, prepared up to stage 3 (default: mini)
 #   --model MODEL       the variant (default: amortized, the paper's best; others: amortized/*)
 #   --weights "A B"     of the cost at the end of training, nats a frame of full work; a fifth of it
 #                       at the start of phase 2, as in the paper (default: "0.03 0.1 0.3")
-#   --baselines "A B"   (default: "amortized/full amortized/window amortized/random")
+#   --baselines "A B"   amortized/full, and others
+#                       (default: "amortized/full amortized/window amortized/random")
+#   --seeds "1 2 3"     seeds of the trainings (default: "1")
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
 #   --nj N              trainings and decodings at a time (default: the number of cores)
 #   --set S.KEY=VALUE   override a configuration value; may be given again
@@ -27,12 +30,17 @@ recipe=mini
 model=amortized
 weights="0.03 0.1 0.3"
 baselines="amortized/full amortized/window amortized/random"
+seeds="1"
 searches="greedy"
 nj=$(nproc)
 dry_run=false
 . steps/parse_options.sh
 
-[[ $model == amortized* ]] || die "--model '$model' has no trade-off" "choose amortized or amortized/*"
+[[ $model =~ ^amortized(/(single|dual)_.*)?$ ]] ||
+  die "--model '$model' has no trade-off" "choose amortized, amortized/single_* or amortized/dual_*"
+[[ " $baselines " == *" amortized/full "* ]] ||
+  die "--baselines '$baselines' lack amortized/full, which all is compared with" "add it"
+[[ -n ${seeds// /} ]] || die "no --seeds" "give at least one"
 for weight in $weights; do
   [[ $weight =~ ^[0-9]*\.?[0-9]+$ ]] ||
     die "--weights: '$weight' is no weight" "give numbers of 0 or more, for example 0.1"
@@ -40,7 +48,8 @@ done
 
 # pipeline OPTIONS...: training, decoding and scores by run.sh.
 pipeline() {
-  local options=(--recipe "$recipe" --stage 4 --stop-stage 6 --nj "$nj" --searches "$searches")
+  local options=(--recipe "$recipe" --stage 4 --stop-stage 6 --nj "$nj" --searches "$searches"
+    --seeds "$seeds")
   if [[ $dry_run == true ]]; then options+=(--dry-run); fi
   if [[ $force == true ]]; then options+=(--force); fi
   ./run.sh "${options[@]}" "${overrides[@]}" "$@"
@@ -53,19 +62,20 @@ fi
 
 names=()
 for weight in $weights; do
-  pipeline --models "$model" --tag "w$weight" \
+  pipeline --models "$model" --tag "sweep-w$weight" \
     --set "model.encoder.schedule.weight=$(awk "BEGIN { print $weight / 5 }")" \
     --set "model.encoder.schedule.final_weight=$weight"
-  names+=("${model//\//_}_w$weight")
+  names+=("${model//\//_}_sweep-w$weight")
 done
-pipeline --models "$baselines"
+pipeline --models "$baselines" --tag sweep
 if [[ $dry_run == true ]]; then exit; fi
 
-for baseline in $baselines; do names+=("${baseline//\//_}"); done
+for baseline in $baselines; do names+=("${baseline//\//_}_sweep"); done
 common=(--recipe-dir "egs/$recipe" "${overrides[@]}")
 test_sets=("egs/$recipe"/data/test*)
 test_set=$(basename "${test_sets[0]}")
-for name in "${names[@]}"; do
+for family in "${names[@]}"; do
+  name=${family}_seed${seeds%% *}
   python -m asrlib bench streaming "${common[@]}" --test-set "$test_set" --name "$name"
   python -m asrlib toggles "${common[@]}" --test-set "$test_set" --name "$name"
 done

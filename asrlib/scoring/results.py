@@ -55,7 +55,7 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
     for test_set in sorted({r.test_set for r in runs}):
         sections.extend(_set_sections(of_set(runs, test_set), test_set, config))
     sections.extend(comparison_sections(recipe_dir / "exp", runs, config.resampling))
-    sections.extend(sweep_sections(recipe_dir / "exp", runs))
+    sections.extend(sweep_sections(recipe_dir / "exp", runs, config.resampling))
     sections.extend(talkers_sections(meetings, name, config))
     sections.extend(_training(curves))
     sections.extend(_speed(recipe_dir / "exp" / "bench"))

@@ -1,102 +1,131 @@
 """Word error rate against compute: what `steps/sweep_compute.sh` left, as a table and a plot.
 
-Runs belong to the sweep when their name begins with that of the amortized Transformer. Compute is
-what decoding spent (`flops_per_second` of its scores, the arbitrators' work included), CPU time
-is that of one stream on one core, from the benchmark.
+Its trainings are exp/amortized*_sweep*; others take no part. Compute is what decoding spent
+(`flops_per_second` of its scores, the arbitrators' work included), CPU time is that of one stream
+on one core, from the benchmark of the first seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 
 from asrlib.scoring import figures
+from asrlib.scoring.bootstrap import Resampling
 from asrlib.scoring.cells import DASH, interval, number
-from asrlib.scoring.collect import Run, of_set
+from asrlib.scoring.collect import Run, of_set, systems
+from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.document import Block, Figure, Section, Table, Text
 from asrlib.scoring.records import read_json
 
-FAMILY = "amortized"
-FULL = f"{FAMILY}_full"
+_MEMBER = re.compile(r"amortized\w*_sweep(-w[0-9.]+)?")
+FULL = "amortized_full_sweep"
 _HEADER = (
-    *("model", "search", "WER %", "interval", "relative to full %", "work done %"),
-    *("GFLOP/s", "compute saved %", "CPU ms / s of audio", "CPU time saved %"),
+    *("model", "seeds", "WER %", "against full", "interval", "relative %", "p"),
+    *("work done %", "GFLOP/s", "compute saved %", "CPU ms / s of audio", "CPU time saved %"),
 )
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run of the sweep.
+    """One model of the sweep.
 
     Attributes:
-        wer: per cent.
-        gflops: 1e9 operations a second of audio, as spent.
+        runs: a training each, which differ in their seed.
+        wer: per cent, the mean.
+        gflops: 1e9 operations a second of audio, as spent; the mean.
         cpu: milliseconds of one core a second of audio, or None where that was not measured.
     """
 
-    run: Run
+    name: str
+    runs: Sequence[Run]
     wer: float
     gflops: float
     cpu: float | None
 
 
-def sweep_sections(exp: Path, runs: Sequence[Run]) -> Iterator[Section]:
-    """A section for each test set with two runs of the sweep or more, its full model among them."""
+def sweep_sections(exp: Path, runs: Sequence[Run], resampling: Resampling) -> Iterator[Section]:
+    """A section for each test set with two models of the sweep or more, the full one among them."""
     for test_set in sorted({r.test_set for r in runs}):
-        members = [r for r in of_set(runs, test_set) if r.family.startswith(FAMILY)]
-        for search in sorted({r.search for r in members}):
-            points = [_point(exp, r) for r in members if r.search == search]
-            full = next((p for p in points if p.run.family == FULL), None)
-            if full is None or len(points) < 2:
+        found = systems([r for r in of_set(runs, test_set) if _MEMBER.fullmatch(r.family)])
+        for search in sorted({search for _, search in found}):
+            points = {
+                family: _point(exp, family, members)
+                for (family, of), members in found.items()
+                if of == search
+            }
+            if FULL not in points or len(points) < 2:
                 continue
-            points.sort(key=lambda p: -p.gflops)
-            yield Section(f"Compute against error on {test_set}", _blocks(points, full))
+            blocks = _blocks(points, search, resampling)
+            yield Section(f"Compute against error on {test_set}", blocks)
 
 
-def _point(exp: Path, run: Run) -> Point:
-    bench = exp / "bench" / f"streaming_{run.name}.json"
+def _point(exp: Path, family: str, runs: Sequence[Run]) -> Point:
+    bench = exp / "bench" / f"streaming_{runs[0].name}.json"
     speed = read_json(bench, "run the benchmark again") if bench.exists() else {}
     cpu = speed.get("cpu_seconds_1")
     return Point(
-        run,
-        run.scores["wer"]["percent"],
-        run.scores["cost"]["flops_per_second"] / 1e9,
+        family,
+        runs,
+        mean(r.scores["wer"]["percent"] for r in runs),
+        mean(r.scores["cost"]["flops_per_second"] for r in runs) / 1e9,
         cpu and 1000 * cpu,
     )
 
 
-def _blocks(points: Sequence[Point], full: Point) -> tuple[Block, ...]:
-    rows = tuple(_row(point, full) for point in points)
+def _blocks(points: Mapping[str, Point], search: str, resampling: Resampling) -> tuple[Block, ...]:
+    full = points[FULL]
+    ranked = sorted(points.values(), key=lambda p: -p.gflops)
+    rows = tuple(_row(point, full, resampling) for point in ranked)
     text = Text(
-        f"Savings are over {FULL}. `Work done` is the share of a model's own blocks that its "
-        "toggles left on."
+        f"Search {search}. Differences and savings are over {FULL}; the same speakers are "
+        "resampled for both, seeds taken together. `Work done` is the share of a model's own "
+        "blocks that its toggles left on. CPU time is of the first seed."
     )
     panels = {"GFLOP a second of audio": {}, "CPU ms a second of audio, one stream": {}}
-    for point in points:
+    for point in ranked:
         values = (point.gflops, point.cpu)
         for lines, value in zip(panels.values(), values, strict=True):
             if value is not None:
-                lines[point.run.name] = (value, point.wer, point.run.scores["interval"])
+                lines[point.name] = (value, point.wer, point.runs[0].scores["interval"])
     panels = {title: lines for title, lines in panels.items() if lines}
     drawing = Figure(figures.scatter(panels, "WER, %"), "Error against compute and CPU time.")
-    return text, Table(_HEADER, rows, 2), drawing
+    return text, Table(_HEADER, rows, 1), drawing
 
 
-def _row(point: Point, full: Point) -> tuple[str, ...]:
-    share = point.run.scores["cost"].get("compute_share")
+def _row(point: Point, full: Point, resampling: Resampling) -> tuple[str, ...]:
+    percents = [r.scores["wer"]["percent"] for r in point.runs]
+    spread = f" ± {stdev(percents):.2f}" if len(percents) > 1 else ""
+    shares = [r.scores["cost"].get("compute_share") for r in point.runs]
     saved_cpu = None
     if point.cpu is not None and full.cpu:
         saved_cpu = 100 * (1 - point.cpu / full.cpu)
     return (
-        point.run.name,
-        point.run.search,
-        number(point.wer, 2),
-        interval(point.run.scores["interval"]),
-        f"{100 * (point.wer / full.wer - 1):+.1f}" if full.wer else DASH,
-        number(None if share is None else 100 * share, 1),
+        point.name,
+        str(len(percents)),
+        f"{point.wer:.2f}{spread}",
+        *_difference(point, full, resampling),
+        number(None if None in shares else 100 * mean(shares), 1),
         number(point.gflops, 3),
         number(100 * (1 - point.gflops / full.gflops), 1),
         number(point.cpu, 2),
         number(saved_cpu, 1),
+    )
+
+
+def _difference(point: Point, full: Point, resampling: Resampling) -> tuple[str, ...]:
+    """In points, its interval, relative, p."""
+    if point is full:
+        return (DASH,) * 4
+    sides = ([r.directory for r in side.runs] for side in (full, point))
+    result = compare_systems(*sides, resampling)
+    ends = result.interval and result.interval.percent()
+    return (
+        f"{100 * result.difference:+.2f}",
+        interval(ends, sign="+"),
+        DASH if result.relative is None else f"{100 * result.relative:+.1f}",
+        f"{result.p_value:.4f}",
     )

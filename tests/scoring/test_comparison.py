@@ -130,11 +130,17 @@ def test_a_training_at_another_rate_is_no_part_of_the_comparison(recipe):
 
 def test_the_sweep_sets_error_against_compute(recipe):
     rates, _ = planted_speakers()
-    for name, share, seed, flops in (("full", 1.0, 4, 2e8), ("w0.1", 0.4, 5, 1e8)):
+    worse = {speaker: 1.5 * rate for speaker, rate in rates.items()}
+    models = (
+        ("full_sweep_seed1", rates, 1.0, 4, 2e8),
+        ("full_sweep_seed2", rates, 1.0, 5, 2e8),
+        ("sweep-w0.1_seed1", worse, 0.4, 6, 1e8),
+        ("seed1", rates, 1.0, 4, 3e8),  # of another experiment
+    )
+    for name, errors, share, seed, flops in models:
         directory = recipe / "exp" / f"amortized_{name}" / "decode_test_greedy"
-        write_decode(
-            directory, planted_entries(rates, seed), flops_per_second=flops, compute_share=share
-        )
+        entries = planted_entries(errors, seed)
+        write_decode(directory, entries, flops_per_second=flops, compute_share=share)
         score_decode(directory, recipe / "data" / "speakers.tsv", CONFIG)
         bench = recipe / "exp" / "bench" / f"streaming_amortized_{name}.json"
         bench.parent.mkdir(exist_ok=True)
@@ -142,6 +148,17 @@ def test_the_sweep_sets_error_against_compute(recipe):
     document = build_document(recipe, CONFIG)
     text = to_markdown(document)
     text = text[text.index("Compute against error on test") :]
-    assert row(text, "amortized_full")[4:] == ["+0.0", "100.0", "0.200", "0.0", "30.00", "0.0"]
-    assert row(text, "amortized_w0.1")[5:] == ["40.0", "0.100", "50.0", "12.00", "60.0"]
+    full, swept = row(text, "amortized_full_sweep"), row(text, "amortized_sweep-w0.1")
+    assert full[1] == "2"
+    assert "±" in full[2]
+    assert full[3:] == [*("–",) * 4, "100.0", "0.200", "0.0", "30.00", "0.0"]
+    assert swept[7:] == ["40.0", "0.100", "50.0", "12.00", "60.0"]
+    difference, (low, high) = float(swept[3]), json.loads(swept[4].replace("+", ""))
+    assert 0 < low < difference < high  # planted: half as many errors again
+    assert float(swept[5]) == pytest.approx(
+        100 * difference / float(full[2].partition(" ")[0]), abs=0.1
+    )
+    section = text[: text.index("\n## ")]
+    assert "| amortized |" not in section
+    assert "| amortized_seed1" not in section
     assert "Error against compute" in to_html(document)
