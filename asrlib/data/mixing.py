@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,8 +98,22 @@ class Mixer:
                 f"mixture {cut.id}: cannot be read: {str(e).splitlines()[0]}",
                 "restore the file, or run stage 1 again to quarantine it",
             ) from e
+        samples_N = self._with_noise(mixture, samples_N, cut.sampling_rate)
         peak = float(np.abs(samples_N).max(initial=0.0))
         return cut, samples_N if peak <= 1.0 else samples_N * np.float32(0.999 / peak)
+
+    def _with_noise(self, mixture: Mixture, samples_N: np.ndarray, rate: int) -> np.ndarray:
+        """The mixture's noise added, so far below what is heard while anybody talks."""
+        if mixture.noise_snr is None:
+            return samples_N
+        talking_N = np.zeros(len(samples_N), dtype=bool)
+        for turn in mixture.turns:
+            talking_N[round(turn.start * rate) : round(turn.end * rate)] = True
+        power = float(np.square(samples_N[talking_N], dtype=np.float64).mean())
+        noise_N = _pink_noise(rate)
+        start = derive_seed("noise", mixture.id) % len(noise_N)
+        heard_N = np.take(noise_N, np.arange(start, start + len(samples_N)), mode="wrap")
+        return samples_N + np.float32(math.sqrt(power / 10 ** (mixture.noise_snr / 10))) * heard_N
 
     def _track(self, mixture: Mixture, index: int) -> MonoCut:
         turn = mixture.turns[index]
@@ -136,6 +152,16 @@ class Mixer:
         return ReverbWithImpulseResponse(
             rir_generator=_generator_keys(seed, place, rate, self._max_t60)
         )
+
+
+@functools.lru_cache(maxsize=2)
+def _pink_noise(rate: int) -> np.ndarray:
+    """A minute of noise (N,) of power 1; above 50 Hz it falls by 3 dB an octave, as rooms' does."""
+    white_F = np.fft.rfft(np.random.default_rng(0).standard_normal(60 * rate))
+    hertz_F = np.arange(len(white_F)) / 60
+    noise_N = np.fft.irfft(white_F / np.sqrt(np.maximum(hertz_F, 50)))
+    noise_N /= np.sqrt(np.mean(noise_N**2))
+    return noise_N.astype(np.float32)
 
 
 def _generator_keys(room: int, place: int, rate: int, max_t60: float) -> dict[str, Any]:

@@ -7,8 +7,9 @@ process.
 
 Rules of arXiv 2205.05199, section 3: 1-5 utterances, level difference U[-5, 5] dB, room impulse
 responses, the next start after U(0.5 s, length of the previous), at most 30 s. Ours: pauses, the
-number of people, levels against the first turn, never more than two at once (two channels hold no
-more), and that a turn lasts from its first word to its last where word times are known.
+number of people, levels against the first turn, a noise under all of it, never more than two at
+once (two channels hold no more), and that a turn lasts from its first word to its last where word
+times are known.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ NUM_CHANNELS = 2
 Assignment = Literal["paper", "first_free"]
 # Turns that touch do not overlap, whatever the rounding of their times (s).
 _TOUCH = 1e-4
+_LOUDEST = 60  # dB that a turn may be above another
 
 
 @configclass
@@ -45,6 +47,8 @@ class MixtureConfig:
         rooms: random rooms that training draws from; 0 for a new one in every mixture. The sets on
             disk have new ones.
         impulse_responses: lhotse's recording manifest of a given set, in place of random rooms.
+        noise_snr: dB, range of speech over the noise that lies under a whole mixture; () for none:
+            then the noise of every recording begins and ends with it, and so tells of turns.
         max_frames, max_tokens: bounds on a training batch, as those of `DataConfig`: a mixture is
             as long as several utterances, and a batch of few rows is slow.
         per_epoch: training mixtures in an epoch; 0 for as many as use every utterance once.
@@ -65,6 +69,7 @@ class MixtureConfig:
     max_t60: float = 0.5
     rooms: int = 0
     impulse_responses: str = ""
+    noise_snr: tuple[float, ...] = ()
     assignment: Assignment = "paper"
     max_frames: int = 8000
     max_tokens: int = 4000
@@ -89,6 +94,14 @@ class MixtureConfig:
         for key in ("level_db", "min_gap", "max_pause", "edge", "rooms", "per_epoch", "seed"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"mixtures.{key}: is negative", "write 0 for none")
+        if len(self.noise_snr) not in (0, 2) or list(self.noise_snr) != sorted(self.noise_snr):
+            raise ConfigError(
+                f"mixtures.noise_snr: {list(self.noise_snr)}", "write [lowest, highest], or []"
+            )
+        if not self.conditions:
+            raise ConfigError("mixtures.conditions: none", "name some, for example 0L and OV20")
+        if self.level_db > _LOUDEST:
+            raise ConfigError(f"mixtures.level_db: is above {_LOUDEST} dB", "mend the value")
         if self.max_t60 <= 0.1:
             raise ConfigError("mixtures.max_t60: must be above 0.1 s", "mend the value")
         for key in ("max_duration", "per_condition", "max_frames", "max_tokens"):
@@ -131,6 +144,7 @@ class Mixture:
         turns: in order of start.
         duration: s.
         room_seed: of the random room, or None for none.
+        noise_snr: dB, speech over the noise that lies under all of it, or None for none.
         condition: the name of a test condition, or empty.
     """
 
@@ -138,6 +152,7 @@ class Mixture:
     turns: tuple[PlannedTurn, ...]
     duration: float
     room_seed: int | None = None
+    noise_snr: float | None = None
     condition: str = ""
 
     def overlap_ratio(self) -> float:
@@ -307,7 +322,8 @@ class MixturePlanner:
         last = math.ceil(1000 * last) / 1000
         room = int(rng.integers(2**31)) if rng.random() < config.reverb_probability else None
         duration = round(last + rng.uniform(0, config.edge), 3)
-        return Mixture(id, tuple(turns), duration, room, condition)
+        snr = round(float(rng.uniform(*config.noise_snr)), 2) if config.noise_snr else None
+        return Mixture(id, tuple(turns), duration, room, snr, condition)
 
 
 def _voice(cut: MonoCut) -> Voice:

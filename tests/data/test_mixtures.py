@@ -184,6 +184,27 @@ def test_a_room_changes_the_samples_not_the_turns(cuts):
     assert [s.start for s in dry_cut.supervisions] == [s.start for s in wet_cut.supervisions]
 
 
+@pytest.mark.parametrize("snr", [5.0, 20.0])
+def test_noise_lies_under_the_whole_mixture(cuts, snr):
+    config = replace(DRY, pause_probability=1.0, noise_snr=(snr, snr))
+    planner = MixturePlanner(cuts.values(), config)
+    plan = next(p for p in (planner.random("m", i) for i in range(99)) if len(p.turns) == 3)
+    mixer = Mixer(cuts.values(), config)
+    noisy_N = mixer.render(plan)[1]
+    quiet_N = mixer.render(replace(plan, noise_snr=None))[1]
+    noise_N = noisy_N - quiet_N
+    talking_N = np.zeros(len(quiet_N), dtype=bool)
+    for turn in plan.turns:
+        talking_N[round(turn.start * 16000) : round(turn.end * 16000)] = True
+    assert not talking_N.all()
+    ratio = np.mean(quiet_N[talking_N] ** 2) / np.mean(noise_N**2)
+    assert 10 * np.log10(ratio) == pytest.approx(snr, abs=0.5)
+    # It neither begins nor ends with a turn: as loud in every tenth of a second.
+    levels = [np.mean(x**2) for x in np.array_split(noise_N, len(noise_N) // 1600)]
+    assert 10 * np.log10(max(levels) / min(levels)) < 6
+    assert not np.array_equal(noisy_N, mixer.render(replace(plan, id="other"))[1])
+
+
 def test_a_loud_sum_does_not_clip(tmp_path):
     cuts = talkers_cuts(tmp_path / "loud", talkers=2, each=1)
     for cut in cuts.values():
@@ -235,6 +256,10 @@ def test_a_lost_file_is_named(tmp_path):
         {"level_db": -1.0},
         {"max_t60": 0.0},
         {"rooms": -1},
+        {"noise_snr": (10.0,)},
+        {"noise_snr": (20.0, 10.0)},
+        {"conditions": ()},
+        {"level_db": 1e9},
         {"max_duration": 0.0},
     ],
 )
