@@ -17,7 +17,14 @@ from asrlib.encoders.kernels import SOURCE, library_path
 def command(output: Path) -> list[str]:
     """The compiler's command line; for any x86_64, since clusters mix them."""
     abi = int(torch._C._GLIBCXX_USE_CXX11_ABI)
-    options = ["-O3", "-std=c++17", "-fPIC", "-shared", f"-D_GLIBCXX_USE_CXX11_ABI={abi}"]
+    options = [
+        "-O3",
+        "-std=c++17",
+        "-fPIC",
+        "-shared",
+        "-Wl,-z,defs",
+        f"-D_GLIBCXX_USE_CXX11_ABI={abi}",
+    ]
     for path in include_paths():
         options += ["-isystem", path]
     options += [f"-L{path}" for path in library_paths()]
@@ -30,8 +37,6 @@ def main() -> None:
         return
     part = library.with_suffix(".part")
     subprocess.run(command(part), check=True)
-    for earlier in library.parent.glob("fairstream_kernels.*.so"):
-        earlier.unlink()
     part.rename(library)
 
 

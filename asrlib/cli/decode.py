@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from asrlib.cli.common import Recipe, log_to, recipe_options
-from asrlib.errors import DataError, UserError
+from asrlib.errors import CheckpointError, DataError, UserError
 from asrlib.files import atomic_write
 from asrlib.stamps import Stamp
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 @click.option(
     "--checkpoint",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="In place of exp/NAME/final.pt.",
+    help="In place of exp/NAME/final.pt; of the same model.",
 )
 @recipe_options
 def command(
@@ -90,6 +90,7 @@ def _decode(cuts_path: Path, checkpoint: Path, config: DecodeConfig, out: Path, 
     torch.set_num_threads(config.num_threads)
     cuts = read_cuts(cuts_path, "run stage 1 again with --force")
     recognizer = StreamingRecognizer.from_checkpoint(checkpoint, config)
+    _check_model(recognizer, checkpoint, out.parent)
     if recognizer.talkers > 1:
         decoded, cost = decode_turns(recognizer, cuts)
         results = dict(_shown(decoded, cuts, meta["set"]))
@@ -103,6 +104,27 @@ def _decode(cuts_path: Path, checkpoint: Path, config: DecodeConfig, out: Path, 
     with atomic_write(out / "meta.json") as f:
         json.dump(meta | _meta(recognizer, cost), f, indent=1)
     return cost
+
+
+def _check_model(recognizer: StreamingRecognizer, checkpoint: Path, directory: Path) -> None:
+    """See that a checkpoint is of the model whose results it is to leave.
+
+    Raises:
+        CheckpointError: it is of another one.
+    """
+    import yaml
+
+    from asrlib.config import to_dict
+
+    path = directory / "config.yaml"
+    if not path.exists():
+        return
+    trained = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
+    if trained["encoder"]["name"] != to_dict(recognizer.model.config)["encoder"]["name"]:
+        raise CheckpointError(
+            f"{checkpoint}: a model with another encoder than that of {path}",
+            "name the directory that the checkpoint belongs to with --name",
+        )
 
 
 def _shown(
@@ -124,10 +146,10 @@ def _meta(recognizer: StreamingRecognizer, cost: Cost) -> dict:
     from asrlib.scoring.score import machine
 
     model, fbank = recognizer.model, recognizer.fbank.config
-    flops = flops_per_second(model, fbank.num_bins, frame_shift=fbank.frame_shift)["total"]
-    if cost.audio_seconds:
-        left_out = cost.full_multiplications - cost.multiplications
-        flops -= 2.0 * left_out / cost.audio_seconds
+    counted = flops_per_second(model, fbank.num_bins, frame_shift=fbank.frame_shift)
+    flops = counted["total"]
+    if cost.audio_seconds and cost.full_multiplications:
+        flops += 2.0 * cost.multiplications / cost.audio_seconds - counted["toggled"]
     return {
         "search": recognizer.config.search,
         "config": to_dict(recognizer.config),

@@ -43,11 +43,13 @@ def command(recipe: Recipe, name: str, test_set: str, utterance: str | None) -> 
     ((_, result),) = decode_cuts(recognizer, [cut])[0]
     samples_N = torch.from_numpy(cut.resample(recognizer.fbank.config.sample_rate).load_audio())[0]
     x_TF = FbankExtractor(recognizer.fbank.config)(samples_N)
+    if len(x_TF) < encoder.subsampling:
+        raise DataError(f"cut {cut.id}: shorter than a frame of the encoder", "choose a longer one")
     with torch.no_grad():
         toggles = encoder.toggles(x_TF[None])
     shift = recognizer.fbank.config.frame_shift
     title = f"{cut.id}: {result.text}"
     out = recipe.exp / name / f"toggles_{cut.id}.svg"
     with atomic_write(out) as f:
-        f.write(toggle_picture(x_TF, toggles, result.words, shift, title))
+        f.write(toggle_picture(x_TF, toggles, result.words, shift, encoder.subsampling, title))
     click.echo(f"written to {out}")

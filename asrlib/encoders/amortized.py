@@ -27,6 +27,7 @@ from asrlib.config import configclass
 from asrlib.encoders.attention import check_heads
 from asrlib.encoders.base import StreamingEncoder
 from asrlib.encoders.gated import GatedAttention, GatedAttentionState, GatedFeedForward
+from asrlib.encoders.kernels import kernels_work
 from asrlib.encoders.lstm import Positive, Probability
 from asrlib.encoders.toggles import (
     Arbitrator,
@@ -141,8 +142,8 @@ class AmortizedEncoder(StreamingEncoder):
     """Exactly causal, without lookahead, with memory bounded by `left_context`.
 
     Attributes:
-        skip: in inference (no gradients) on a CPU, whether parts that are off are left out; else
-            they are masked.
+        skip: in inference (no gradients) on a CPU, whether parts that are off are left out; else,
+            or where the compiled operations are missing, they are masked.
     """
 
     def __init__(self, config: AmortizedConfig, num_bins: int) -> None:
@@ -206,7 +207,7 @@ class AmortizedEncoder(StreamingEncoder):
         """As `advance_with_cost`, and the toggles of each block."""
         how = self.config.schedule.relaxation_at(self._step) if self.training else None
         inference = not self.training and not torch.is_grad_enabled()
-        skip = self.skip and inference and x_BSF.device.type == "cpu"
+        skip = self.skip and inference and x_BSF.device.type == "cpu" and kernels_work()
         x_BSD = self.dropout(self.input(x_BSF))
         arbitrators, memories, traced = [], [], []
         remaining = iter(zip(self.blocks, state.blocks, strict=True))
@@ -242,5 +243,14 @@ class AmortizedEncoder(StreamingEncoder):
         spent_BS = attention.cost(query_ZBHS, keep_ZBHN)
         feedforwards_BS = torch.stack([t.feedforward_BS for t in traced]).sum(dim=0)
         spent_BS = spent_BS + feedforward.multiplications * feedforwards_BS
-        full_BS = attention.full_cost(query_ZBHS.shape[3], before.heard_B1)
-        return spent_BS, len(traced) * (full_BS + feedforward.multiplications)
+        return spent_BS, self.full_multiplications(query_ZBHS.shape[3], before.heard_B1)
+
+    def full_multiplications(self, num_frames: int, heard_B1: Tensor) -> Tensor:
+        """Multiplications (B, S) of each frame in all blocks with everything on.
+
+        Args:
+            heard_B1: frames heard before; more than L are as L.
+        """
+        attention, feedforward = self.blocks[0].attention, self.blocks[0].feedforward
+        full_BS = attention.full_cost(num_frames, heard_B1) + feedforward.multiplications
+        return len(self.blocks) * full_BS

@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asrlib.errors import ConfigError
@@ -79,13 +80,14 @@ class CausalSelfAttention(nn.Module):
         self.position_bias_HK = nn.Parameter(torch.zeros(heads, self.head_dim))
         self.output = nn.Linear(dim, dim)
         self.register_buffer("codes", sinusoids(left_context + 1, dim), persistent=False)
+        self._kept: tuple[tuple[int, int], Tensor] | None = None
 
     def product_multiplications(self, num_frames: int) -> float:
         """Multiplications of scores and weighted sums for `num_frames` frames, Linears left out.
 
         Every frame against itself and the whole left context, in three products: content,
         position, values. What masking throws away is not counted, since a stream need not compute
-        it.
+        it; nor are the projected codes, which are constants.
         """
         return 3.0 * num_frames * (self.left_context + 1) * self.heads * self.head_dim
 
@@ -112,14 +114,24 @@ class CausalSelfAttention(nn.Module):
     def _scores(self, query_BSHK: Tensor, key_BNHK: Tensor) -> Tensor:
         """Scaled scores (B, H, S, N); those of invisible keys mean nothing."""
         content = torch.einsum("bshk,bnhk->bhsn", query_BSHK + self.content_bias_HK, key_BNHK)
-        code_LHK = self.position(self.codes).unflatten(-1, (self.heads, self.head_dim))
-        by_distance = torch.einsum(
-            "bshk,lhk->bhsl", query_BSHK + self.position_bias_HK, code_LHK
-        )  # (B, H, S, L + 1)
+        query_by_place = query_BSHK + self.position_bias_HK
+        by_distance = torch.einsum("bshk,lhk->bhsl", query_by_place, self._codes())  # L + 1 codes
         distance_SN = distances(query_BSHK.shape[1], self.left_context).to(self.codes.device)
         distance_SN = distance_SN.clamp(0, self.left_context)
         index = distance_SN.expand(*by_distance.shape[:2], -1, -1)
         return (content + by_distance.gather(3, index)) / math.sqrt(self.head_dim)
+
+    def _codes(self) -> Tensor:
+        """Projected codes (L + 1, H, K); kept in inference, as long as the weights stay as they
+        are: in streams of small pieces they would cost as much as the queries."""
+        weight = self.position.weight
+        version = (weight.data_ptr(), weight._version)
+        if torch.is_grad_enabled() or self._kept is None or self._kept[0] != version:
+            projected = F.linear(self.codes, weight).unflatten(-1, (self.heads, self.head_dim))
+            if torch.is_grad_enabled():
+                return projected
+            self._kept = version, projected
+        return self._kept[1]
 
     def _visible(self, num_frames: int, count_B1: Tensor) -> Tensor:
         """Which keys (B, S, N) a query sees: not the future, within L, and heard."""

@@ -21,7 +21,8 @@ from asrlib.encoders.conformer import FeedForward
 from asrlib.encoders.kernels import kernels
 from asrlib.encoders.toggles import Toggles
 
-_TINY = 1e-9
+_TINY = 1e-30
+_NEVER = -1e9
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,8 @@ class GatedAttention(nn.Module):
     added to its input.
 
     A query that is off gives a zero for its head; a key that is off is seen by no later frame:
-    `softmax(P + ln s) V`, written as weights `s exp(P)` over their sum, so that a row without a
-    key gives 0. Positions are a learned bias for each head and distance (our choice: it costs no
-    product).
+    `softmax(P + ln s) V`, where a row without a key gives 0. Positions are a learned bias for each
+    head and distance (our choice: it costs no product).
 
     Raises:
         ConfigError: `heads` does not divide `dim`.
@@ -73,10 +73,6 @@ class GatedAttention(nn.Module):
         self.query_multiplications = 2 * dim * self.head_dim  # of a head and frame: in and out
         self.key_multiplications = 2 * dim * self.head_dim  # key and value
         self.pair_multiplications = 2 * self.head_dim  # of a query and a key that it sees
-
-    def product_multiplications(self, num_frames: int) -> float:
-        """Multiplications of scores and weighted sums with everything on, Linears left out."""
-        return float(num_frames * self.heads * self.pair_multiplications * (self.left_context + 1))
 
     def initial_state(self, batch_size: int, device: torch.device) -> GatedAttentionState:
         shape = (batch_size, self.heads, self.left_context, 2 * self.head_dim)
@@ -121,10 +117,12 @@ class GatedAttention(nn.Module):
         scores_BHSN = scores_BHSN / math.sqrt(self.head_dim) + bias_HSN
         keep_BH1N = keep_BHN.unsqueeze(2)
         usable_BHSN = within_reach(distance_SN, self.left_context) & (keep_BH1N > 0)
-        scores_BHSN = scores_BHSN.masked_fill(~usable_BHSN, -1e9)
-        highest_BHS1 = scores_BHSN.amax(dim=-1, keepdim=True).detach()
-        raw_BHSN = (scores_BHSN - highest_BHS1).exp() * keep_BH1N * usable_BHSN
-        y_BHSK = (raw_BHSN / (raw_BHSN.sum(dim=-1, keepdim=True) + _TINY)) @ value_BHNK
+        scores_BHSN = scores_BHSN + keep_BH1N.clamp(min=_TINY).log()
+        scores_BHSN = scores_BHSN.masked_fill(~usable_BHSN, _NEVER)
+        # A row without a key has ones in exp, and zeros by the mask.
+        raw_BHSN = (scores_BHSN - scores_BHSN.amax(dim=-1, keepdim=True).detach()).exp()
+        raw_BHSN = raw_BHSN * usable_BHSN
+        y_BHSK = (raw_BHSN / raw_BHSN.sum(dim=-1, keepdim=True).clamp(min=_TINY)) @ value_BHNK
         return self.output((y_BHSK * query_BHS.unsqueeze(3)).transpose(1, 2).flatten(2))
 
     def cost(self, query_ZBHS: Tensor, keep_ZBHN: Tensor) -> Tensor:

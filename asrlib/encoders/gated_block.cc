@@ -1,7 +1,8 @@
 // A block of the compute-cost-amortized Transformer (arXiv 2207.02393) in inference on a CPU: of
 // the products, those of queries, keys and feed-forwards that are on are made, and no others, but
-// for scores of keys that a query of the same piece is too early or too late to see. It gives what asrlib/encoders/gated.py gives by masking. In a stream of small pieces the calls
-// of an interpreter cost more than such products, hence C++.
+// for scores of keys that a query of the same piece is too early or too late to see. It gives what
+// asrlib/encoders/gated.py gives by masking. In a stream of small pieces the calls of an
+// interpreter cost more than such products, hence C++.
 //
 // Letters: B streams, S frames, R = B S rows, D width, H heads, K features of a head, C = 2 K (key
 // and value), L frames of left context, N = L + S keys, U units of the feed-forward.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders.lstm import LstmStack, LstmStackConfig, LstmState, Positive
+from asrlib.errors import ConfigError
 
 _PATTERN = 997  # frames after which the random baseline repeats itself
 _TINY = 1e-6
@@ -28,7 +29,8 @@ class ArbitratorConfig:
     """What decides which parts of the Transformer are computed.
 
     Attributes:
-        kind: none: everything is computed; random: each toggle is on with probability `keep`;
+        kind: none: everything is computed; random: each toggle is on with probability `keep`, by
+            a fixed table of 997 frames in inference, which training enters anywhere;
             single: one arbitrator reads the input, for all blocks; dual: a second one reads the
             lower half's output, for the upper half (the halves are our choice).
         cell: of the learned arbitrators, two layers of it.
@@ -44,6 +46,13 @@ class ArbitratorConfig:
     query: bool = True
     key: bool = True
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.9
+
+    def __post_init__(self) -> None:
+        if self.kind != "none" and not (self.feedforward or self.query or self.key):
+            raise ConfigError(
+                f"encoder.arbitrator: {self.kind}, but neither feedforward, query nor key is on",
+                "switch one of them on, or write kind: none",
+            )
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,9 @@ class Arbitrator(nn.Module):
         input_dim: features that it reads.
         blocks: whose toggles it sets.
         heads: of each block.
+
+    Raises:
+        ConfigError: a random pattern that leaves nothing on.
     """
 
     def __init__(self, input_dim: int, blocks: int, heads: int, config: ArbitratorConfig) -> None:
@@ -108,6 +120,11 @@ class Arbitrator(nn.Module):
         generator = torch.Generator().manual_seed(0)
         pattern_PN = torch.rand(_PATTERN, outputs, generator=generator)
         self.register_buffer("pattern_PN", pattern_PN, persistent=False)
+        if config.kind == "random" and not (pattern_PN < config.keep).any():
+            raise ConfigError(
+                f"encoder.arbitrator.keep: {config.keep:g} switches everything off",
+                "choose a larger probability, for example 0.4",
+            )
 
     def _build(self, input_dim: int, outputs: int) -> nn.Module:
         dim = self.config.dim
@@ -135,7 +152,10 @@ class Arbitrator(nn.Module):
             toggles_BSN = relax(self.net(x_BSF), how)
         elif self.config.kind == "random":
             frames_S = torch.arange(x_BSF.shape[1], device=x_BSF.device)
-            index_BS = (state.count_B1.long() + frames_S) % _PATTERN
+            start_B1 = state.count_B1.long()
+            if how is not None:  # or a model could learn when what is missing
+                start_B1 = torch.randint_like(start_B1, _PATTERN)
+            index_BS = (start_B1 + frames_S) % _PATTERN
             toggles_BSN = (self.pattern_PN[index_BS] < self.config.keep).to(x_BSF.dtype)
         count_B1 = (state.count_B1 + x_BSF.shape[1]) % _PATTERN
         return self._split(toggles_BSN, x_BSF), ArbitratorState(lstm, count_B1)

@@ -3,14 +3,14 @@
 Counted by hooks on the modules that multiply matrices (linear, convolution, LSTM, GRU, and LSTM
 with projection), and on attention for its products of frames with frames; a multiply and its add
 are two FLOPs. Element-wise work, normalisation and biases are left out: below one per cent here.
-Our convention, the usual one.
+Our convention, the usual one. What an amortized encoder may leave out, its blocks, is counted by
+the encoder itself, as for its loss, and nowhere else.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,18 +18,19 @@ from torch import Tensor, nn
 
 from asrlib.encoders.amortized import AmortizedEncoder
 from asrlib.encoders.attention import CausalSelfAttention
-from asrlib.encoders.gated import GatedAttention
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RECURRENT = {nn.LSTM: 4, nn.GRU: 3}  # gates
-_ATTENTION = (CausalSelfAttention, GatedAttention)
 
 
-def count_flops(module: nn.Module, run: Callable[[], Any]) -> float:
+def count_flops(
+    module: nn.Module, run: Callable[[], Any], without: Sequence[nn.Module] = ()
+) -> float:
     """FLOPs that `run` spends in `module` and all below it.
 
     Args:
         run: calls the module, in whatever way, without arguments.
+        without: parts that do not count, with all below them.
     """
     spent = 0.0
 
@@ -37,8 +38,10 @@ def count_flops(module: nn.Module, run: Callable[[], Any]) -> float:
         nonlocal spent
         spent += 2.0 * _multiplications(layer, inputs[0], output)
 
-    kinds = (nn.Linear, *_CONVOLUTIONS, *_RECURRENT, *_ATTENTION)
-    handles = [m.register_forward_hook(hook) for m in module.modules() if isinstance(m, kinds)]
+    kinds = (nn.Linear, *_CONVOLUTIONS, *_RECURRENT, CausalSelfAttention)
+    uncounted = {below for part in without for below in part.modules()}
+    counted = (m for m in module.modules() if isinstance(m, kinds) and m not in uncounted)
+    handles = [m.register_forward_hook(hook) for m in counted]
     was_training = module.training
     module.eval()
     try:
@@ -54,7 +57,7 @@ def count_flops(module: nn.Module, run: Callable[[], Any]) -> float:
 def _multiplications(layer: nn.Module, x: Any, output: Any) -> float:
     if isinstance(layer, nn.Linear):
         return output.numel() * layer.in_features
-    if isinstance(layer, _ATTENTION):
+    if isinstance(layer, CausalSelfAttention):
         return layer.product_multiplications(x.shape[0] * x.shape[1])
     if isinstance(layer, _CONVOLUTIONS):
         taps = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
@@ -86,7 +89,8 @@ def flops_per_second(
         frame_shift: seconds from frame to frame.
 
     Returns:
-        encoder, joiner and total FLOPs per second.
+        encoder, joiner and total FLOPs per second; toggled, those of the encoder that toggles may
+        leave out, and which are part of it and of the total.
     """
     encoder, joiner = model.encoder, model.joiner
     frames = round(seconds / frame_shift)
@@ -94,28 +98,20 @@ def flops_per_second(
     x_BTF = torch.zeros(1, frames, num_bins, device=device)
     lengths_B = torch.tensor([frames], device=device)
     encoded: list[Tensor] = []
-    with _everything_on(encoder):
-        spent = count_flops(encoder, lambda: encoded.append(encoder(x_BTF, lengths_B)[0]))
+    blocks = list(encoder.blocks) if isinstance(encoder, AmortizedEncoder) else []
+    spent = count_flops(encoder, lambda: encoded.append(encoder(x_BTF, lengths_B)[0]), blocks)
+    toggled = 0.0
+    if blocks:
+        heard_B1 = torch.zeros(1, 1, device=device)
+        toggled = 2.0 * float(encoder.full_multiplications(encoded[0].shape[1], heard_B1).sum())
     h_BSD = encoded[0]
     am_BSJ, lm_BSJ = joiner.encoder_proj(h_BSD), None
     lm_BSJ = torch.zeros_like(am_BSJ)
     joining = count_flops(joiner, lambda: joiner(am_BSJ, lm_BSJ, project_input=False))
     joining += count_flops(joiner.encoder_proj, lambda: joiner.encoder_proj(h_BSD))
     return {
-        "encoder": spent / seconds,
+        "encoder": (spent + toggled) / seconds,
         "joiner": joining / seconds,
-        "total": (spent + joining) / seconds,
+        "total": (spent + toggled + joining) / seconds,
+        "toggled": toggled / seconds,
     }
-
-
-@contextlib.contextmanager
-def _everything_on(encoder: nn.Module) -> Iterator[None]:
-    """Keep an amortized encoder from leaving out what is off."""
-    if not isinstance(encoder, AmortizedEncoder):
-        yield
-        return
-    skip, encoder.skip = encoder.skip, False
-    try:
-        yield
-    finally:
-        encoder.skip = skip

@@ -19,7 +19,12 @@ _ON_OFF = ListedColormap(["#f1f4f7", "#1f6f8b"])
 
 
 def toggle_picture(
-    x_TF: Tensor, toggles: Sequence[Toggles], words: Sequence[Word], frame_shift: float, title: str
+    x_TF: Tensor,
+    toggles: Sequence[Toggles],
+    words: Sequence[Word],
+    frame_shift: float,
+    subsampling: int,
+    title: str,
 ) -> str:
     """A drawing, as SVG text.
 
@@ -28,6 +33,7 @@ def toggle_picture(
         toggles: of each block, for a batch of this utterance alone.
         words: with start and end in seconds, drawn over the spectrogram.
         frame_shift: seconds from one row of `x_TF` to the next.
+        subsampling: rows of `x_TF` to a frame of the encoder.
     """
     rows_RS, labels = _rows(toggles)
     seconds = x_TF.shape[0] * frame_shift
@@ -47,7 +53,7 @@ def toggle_picture(
         _label_words(top, words, x_TF.shape[1])
         top.set_ylabel("mel bin")
         top.set_title(title, loc="left", fontsize=10.5, pad=22)
-        extent = (0, rows_RS.shape[1] * seconds / max(1, rows_RS.shape[1]), len(labels), 0)
+        extent = (0, rows_RS.shape[1] * subsampling * frame_shift, len(labels), 0)
         bottom.imshow(
             rows_RS,
             aspect="auto",
@@ -57,6 +63,7 @@ def toggle_picture(
             interpolation="none",
             extent=extent,
         )
+        bottom.set_xlim(0, seconds)
         bottom.set_yticks(np.arange(len(labels)) + 0.5, labels, fontsize=6.5)
         for block in range(1, len(toggles)):
             bottom.axhline(block * len(labels) / len(toggles), color="white", lw=1.5)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrlib.config import from_dict
-from asrlib.encoders import AmortizedConfig, build_encoder, kernels
+from asrlib.encoders import AmortizedConfig, amortized, build_encoder, kernels
 from asrlib.encoders.amortized import AmortizedSchedule
 from asrlib.encoders.gated import GatedAttention, GatedFeedForward
 from asrlib.encoders.toggles import ArbitratorConfig, Relaxation, Toggles, relax
@@ -81,6 +81,51 @@ def test_operations_of_another_source_are_not_loaded(monkeypatch, tmp_path):
     assert kernels.library_path() != built
     with pytest.raises(UserError, match=r"gated_block\.cc"):
         kernels.kernels.__wrapped__()
+    library = kernels.library_path()
+    monkeypatch.setattr(kernels, "library_path", lambda: changed)  # a file, but no library
+    with pytest.raises(UserError, match="cannot be loaded"):
+        kernels.kernels.__wrapped__()
+    assert library != built
+
+
+@torch.no_grad()
+def test_without_operations_all_is_computed_to_the_same_output(monkeypatch, caplog):
+    encoder, x_BTF = make(kind="dual", keep=0.5), torch.randn(1, 40, NUM_BINS)
+    skipped = encoder(x_BTF, torch.tensor([40]))[0]
+
+    def missing():
+        raise UserError("x.so: missing", "run tools/install.sh")
+
+    monkeypatch.setattr(kernels, "kernels", missing)
+    monkeypatch.setattr(amortized, "kernels_work", kernels.kernels_work.__wrapped__)
+    torch.testing.assert_close(encoder(x_BTF, torch.tensor([40]))[0], skipped, atol=1e-5, rtol=0)
+    assert "x.so: missing. Computing what is off as well" in caplog.text
+
+
+@pytest.mark.parametrize("lead", [0.0, 20.0, 60.0])
+def test_soft_keys_count_as_their_logarithm_says(lead):
+    """softmax(P + ln s), however far the best score is ahead and however little its key counts."""
+    attention = GatedAttention(4, 1, 2).double().eval()
+    with torch.no_grad():
+        for weight in (attention.query.weight, attention.query.bias, attention.distance_bias_HL):
+            weight.zero_()
+        attention.distance_bias_HL[0, 2] = lead
+    keep_BSH = torch.tensor([1e-12, 0.7, 1.0], dtype=torch.float64).view(1, 3, 1)
+    toggles = Toggles(torch.ones(1, 3), torch.ones(1, 3, 1).double(), keep_BSH)
+    x_BSD = torch.randn(1, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y_BSD, _ = attention(x_BSD, toggles, attention.initial_state(1, torch.device("cpu")), False)
+    value_SK = attention.key_value(attention.norm(x_BSD))[0, :, 4:]
+    scores_N = torch.tensor([lead, 0.0, 0.0], dtype=torch.float64) + keep_BSH.flatten().log()
+    wanted_D = attention.output(scores_N.softmax(0) @ value_SK)
+    torch.testing.assert_close((y_BSD - x_BSD)[0, 2], wanted_D)
+
+
+def test_random_toggles_differ_in_training_and_not_in_inference():
+    encoder = make(kind="random", keep=0.5)
+    x_BTF, lengths_B = torch.randn(1, 40, NUM_BINS).expand(2, -1, -1), torch.tensor([40, 40])
+    for training in (False, True):
+        cost_BS = encoder.train(training)(x_BTF, lengths_B, with_cost=True)[2]
+        assert torch.equal(cost_BS[0], cost_BS[1]) != training
 
 
 def test_gradients_take_the_masked_way():
@@ -233,8 +278,19 @@ def test_toggles_harden_as_the_temperature_falls():
         ({"schedule": {"final_weight": -0.1}}, "final_weight"),
         ({"arbitrator": {"kind": "triple"}}, "arbitrator.kind"),
         ({"left_context": 0}, "left_context"),
+        (
+            {"arbitrator": {"feedforward": False, "query": False, "key": False}},
+            "encoder.arbitrator",
+        ),
     ],
 )
 def test_a_wrong_value_is_named(values, match):
     with pytest.raises(ConfigError, match=match):
         from_dict(AmortizedConfig, values)
+
+
+def test_a_pattern_that_leaves_nothing_on_is_named():
+    with pytest.raises(
+        ConfigError, match=r"encoder\.arbitrator\.keep: 1e-07 switches everything off"
+    ):
+        make(kind="random", keep=1e-7)

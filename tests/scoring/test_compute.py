@@ -1,10 +1,20 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from asrlib.encoders import ConvRnntConfig, LstmConfig, build_encoder
+from asrlib.encoders import (
+    AmortizedConfig,
+    ConformerConfig,
+    ContextNetConfig,
+    ConvRnntConfig,
+    LstmConfig,
+    build_encoder,
+)
+from asrlib.encoders.toggles import ArbitratorConfig
 from asrlib.scoring.compute import count_flops, flops_per_second
 from asrlib.transducer.joiner import Joiner
 
@@ -107,13 +117,45 @@ def conv1d_flops(module, run) -> float:
     return sum(spent)
 
 
-@pytest.mark.parametrize("name", ["lstm", "conv_rnnt"])
-def test_nothing_that_multiplies_in_the_encoders_escapes_the_hooks(name):
-    configs = {"lstm": LstmConfig, "conv_rnnt": ConvRnntConfig}
-    encoder = build_encoder(configs[name](), 80).eval()
-    x_BTF, lengths_B = torch.randn(1, 40, 80), torch.tensor([40])
+CONFIGS = {
+    "lstm": LstmConfig(),
+    "conv_rnnt": ConvRnntConfig(),
+    "contextnet": ContextNetConfig(channels=(32,) * 4, layers=2),
+    "conformer": ConformerConfig(layers=2, left_context=8),
+    "amortized": AmortizedConfig(layers=4, left_context=8),
+}
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+@torch.no_grad()
+def test_nothing_that_multiplies_in_a_streaming_encoder_escapes_the_count(name):
+    """Of pieces of one frame, once a stream's past is full: masking throws nothing away."""
+    encoder = build_encoder(CONFIGS[name], 80).eval()
+    encoder.skip = False
+    state = encoder.initial_state(1)
+    for _ in range(10):
+        _, state = encoder.step(torch.randn(1, 4, 80), state)
 
     def run():
-        encoder(x_BTF, lengths_B)
+        encoder.step(torch.randn(1, 4, 80), state)
 
-    assert count_flops(encoder, run) == profiled(run) + conv1d_flops(encoder, run)
+    blocks = list(encoder.blocks) if name == "amortized" else []
+    counted = count_flops(encoder, run, blocks)
+    if blocks:
+        counted += 2 * float(encoder.full_multiplications(1, state.heard_B1).sum())
+    # The profiler sees an amortized encoder's own counting too: a ten-thousandth.
+    wanted = profiled(run) + conv1d_flops(encoder, run)
+    assert counted == pytest.approx(wanted, rel=1e-4 if blocks else 0, abs=0)
+
+
+@torch.no_grad()
+def test_per_second_of_an_amortized_encoder_is_of_everything_on():
+    config = replace(CONFIGS["amortized"], arbitrator=ArbitratorConfig(kind="random", keep=0.1))
+    encoder = build_encoder(config, 80).eval()
+    model = tiny_transducer(encoder, width=encoder.output_dim)
+    cost = flops_per_second(model, 80, seconds=4.0)
+    _, state = encoder.step(torch.randn(1, 400, 80), encoder.initial_state(1))
+    spent, full = encoder.work(state)
+    assert spent < 0.3 * full
+    assert cost["toggled"] == pytest.approx(2 * full / 4)
+    assert cost["toggled"] < cost["encoder"] == pytest.approx(cost["total"] - cost["joiner"])

@@ -30,7 +30,7 @@ def test_rows_are_the_toggles_in_order():
 def test_a_picture_shows_words_and_is_the_same_every_time():
     words = [("HELLO", 0.1, 0.3), ("WORLD", 0.4, 0.7)]
     x_TF = torch.zeros(80, 40)
-    pictures = {toggle_picture(x_TF, some(2, 20, 2), words, 0.01, "cut-1") for _ in range(2)}
+    pictures = {toggle_picture(x_TF, some(2, 20, 2), words, 0.01, 4, "cut-1") for _ in range(2)}
     assert len(pictures) == 1
     picture = pictures.pop()
     assert picture.startswith("<svg")

@@ -58,7 +58,7 @@ def small_config(
             feedforward_dim=128,
             left_context=20,
             dropout=0.0,
-            arbitrator=ArbitratorConfig(dim=16),
+            arbitrator=ArbitratorConfig(dim=16, keep=0.5),
             schedule=AmortizedSchedule(cost_start=60, steps=60, final_temperature=0.1),
             **common,
         ),

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import yaml
 from command_fakes import invoke
 from lhotse import CutSet, Recording, SupervisionSegment
 from streaming_fakes import RATE, babble
 
-from asrlib.errors import DataError, UserError
+from asrlib.errors import CheckpointError, DataError, UserError
 from asrlib.features.fbank import FbankConfig
+from asrlib.scoring.compute import flops_per_second
 from asrlib.training.checkpoint import save
 from asrlib.training.model_io import KIND, transducer_payload
 
@@ -34,15 +36,31 @@ def recipe(tmp_path, random_models, tokenizer) -> Path:
     return tmp_path
 
 
-def test_decoding_counts_what_was_computed(recipe):
+def test_decoding_counts_what_was_computed(recipe, random_models):
     shares, flops = {}, {}
     for name in ("amortized", "lstm"):
         assert invoke("decode", "--recipe-dir", recipe, "--name", name).exit_code == 0
         meta = json.loads((recipe / f"exp/{name}/decode_test_greedy/meta.json").read_text())
         shares[name], flops[name] = meta["compute_share"], meta["flops_per_second"]
     assert shares["lstm"] is None
-    assert 0 < shares["amortized"] <= 1
-    assert min(flops.values()) > 0
+    assert 0.2 < shares["amortized"] < 0.95
+    model = random_models["amortized", "stateless"]
+    full = flops_per_second(model, 80)
+    # What was left out, and nothing else, is missing; the first frames see fewer keys.
+    left_out = (1 - shares["amortized"]) * full["toggled"]
+    assert flops["amortized"] == pytest.approx(full["total"] - left_out, rel=0.03)
+    assert flops["lstm"] == flops_per_second(random_models["lstm", "stateless"], 80)["total"]
+
+
+def test_a_checkpoint_of_another_model_is_refused(recipe):
+    config = {"model": {"encoder": {"name": "amortized"}}}
+    (recipe / "exp/amortized/config.yaml").write_text(yaml.safe_dump(config))
+    given = ("--name", "amortized", "--checkpoint", recipe / "exp/lstm/final.pt")
+    with pytest.raises(CheckpointError, match=r"exp/lstm/final\.pt: .* another encoder"):
+        invoke("decode", "--recipe-dir", recipe, *given)
+    assert not (recipe / "exp/amortized/decode_test_greedy/hyp.jsonl").exists()
+    given = ("--name", "amortized", "--checkpoint", recipe / "exp/amortized/final.pt")
+    assert invoke("decode", "--recipe-dir", recipe, *given).exit_code == 0
 
 
 def test_a_picture_of_an_utterance(recipe):
