@@ -2,11 +2,8 @@
 
 Word error rates by meeteval: ORC-WER (each true turn goes to the output channel that suits best),
 cpWER (each output stream to the speaker that suits best) and tcpWER (the same, with words allowed
-to match near their time only). Turn counting and pointing latencies by the rules of arXiv
-2205.05199: a group is counted right when as many turns are recognised as were spoken; latencies
-are those of `<sot>` against the true start and `<eot>` against the true end of a turn, in groups
-counted right. Where the paper is silent: turns are paired channel by channel where the counts
-agree so, else in order of start over both channels.
+to match near their time only). Turn counting by the rule of arXiv 2205.05199: a group is counted
+right when as many turns are recognised as were spoken. Latencies: `asrlib.scoring.pointing`.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from meeteval.io import SegLST
 
 from asrlib.errors import DataError
 from asrlib.scoring.bootstrap import Interval, Resampling, speaker_interval
-from asrlib.scoring.latency import summarise
+from asrlib.scoring.pointing import Pointing, point, pointing_json
 from asrlib.scoring.wer import ErrorRate
 from asrlib.streaming.turns import Turn
 
@@ -55,13 +52,13 @@ class GroupScore:
 
     Attributes:
         errors: by measure (`MEASURES`).
-        start_ms, end_ms: latencies of its turn symbols; empty where the count is wrong.
+        starts, ends: its turn symbols; none where the count is wrong.
     """
 
     group: Group
     errors: Mapping[str, ErrorRate]
-    start_ms: tuple[float, ...]
-    end_ms: tuple[float, ...]
+    starts: Pointing
+    ends: Pointing
 
 
 def make_groups(
@@ -100,7 +97,7 @@ def make_groups(
 
 
 def score_groups(groups: Sequence[Group], collar: float = 5.0) -> list[GroupScore]:
-    """Errors and latencies of each group, in order.
+    """Errors and turn symbols of each group, in order.
 
     Args:
         collar: s by which a word may be off for tcpWER.
@@ -119,7 +116,7 @@ def score_groups(groups: Sequence[Group], collar: float = 5.0) -> list[GroupScor
         GroupScore(
             group,
             {measure: _error_rate(rates[group.session]) for measure, rates in found.items()},
-            *latencies(group),
+            *point(group.true, group.recognised),
         )
         for group in groups
     ]
@@ -163,25 +160,6 @@ def _error_rate(rate: Any) -> ErrorRate:
     return ErrorRate(rate.insertions, rate.deletions, rate.substitutions, rate.length)
 
 
-def latencies(group: Group) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Start- and end-pointing latencies in ms; below zero: before the turn started or ended."""
-    if not group.counted_right:
-        return (), ()
-    pairs = pair_turns(group)
-    starts = (1000 * (h.sot_time - t.start) for t, h in pairs if h.sot_time is not None)
-    ends = (1000 * (h.eot_time - t.end) for t, h in pairs if h.eot_time is not None)
-    return tuple(starts), tuple(ends)
-
-
-def pair_turns(group: Group) -> list[tuple[Turn, Turn]]:
-    """True and recognised turns of a group counted right, as the head of this file says."""
-    sides = (group.true, group.recognised)
-    by_channel = tuple(sorted(side, key=lambda t: (t.channel, t.start)) for side in sides)
-    if [t.channel for t in by_channel[0]] == [t.channel for t in by_channel[1]]:
-        sides = by_channel
-    return list(zip(*sides, strict=True))
-
-
 def summary(scores: Sequence[GroupScore], resampling: Resampling) -> dict[str, Any]:
     """Sums, rates, and intervals by resampling mixtures (people recur in several of them)."""
     wer = {}
@@ -197,8 +175,8 @@ def summary(scores: Sequence[GroupScore], resampling: Resampling) -> dict[str, A
         **wer,
         "turn_counting": _counting(scores, resampling),
         "turn_counting_many": _counting(many, resampling),
-        "start_pointing_ms": summarise([ms for s in scores for ms in s.start_ms]),
-        "end_pointing_ms": summarise([ms for s in scores for ms in s.end_ms]),
+        "start_pointing_ms": pointing_json({s.group.session: s.starts for s in scores}, resampling),
+        "end_pointing_ms": pointing_json({s.group.session: s.ends for s in scores}, resampling),
     }
 
 

@@ -123,8 +123,8 @@ def _session(score: GroupScore) -> dict[str, Any]:
         "turns": len(score.group.true),
         "recognised": len(score.group.recognised),
         **{measure: rate.to_json() for measure, rate in score.errors.items()},
-        "start_pointing_ms": score.start_ms,
-        "end_pointing_ms": score.end_ms,
+        "start_pointing_ms": score.starts.ms,
+        "end_pointing_ms": score.ends.ms,
     }
 
 

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asrlib.errors import DataError
-from asrlib.scoring.bootstrap import compare_speakers
-from asrlib.scoring.cells import (
-    COMPARISON,
-    DASH,
-    comparison_cells,
-    interval,
-    number,
-    quantiles,
-)
+from asrlib.scoring.cells import DASH, interval, number
 from asrlib.scoring.document import Block, Code, Figure, Section, Table, Text
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.score_meetings import SCORES_FILE, read_scores
+from asrlib.scoring.talkers_pairs import MeetingRun, pair_tables
 from asrlib.scoring.training_log import training_commands
-from asrlib.scoring.wer import ErrorRate
 
 _PICTURES = 2  # of the first system; the others lie beside their scores
 
@@ -39,23 +29,20 @@ MEANINGS: tuple[tuple[str, str], ...] = (
         "of the mixtures with more than two.",
     ),
     (
-        "start, end p50 / p90 ms",
+        "start, end",
         "Pointing latencies, in mixtures whose turns were counted right: from the true start of a "
-        "turn to the stream time at which <sot> came out, from its true end to <eot>. A channel's "
-        "first start and last end have no symbol.",
+        "turn to the stream time at which <sot> came out, from its true end to <eot>; of a model "
+        "with <cot> both are that symbol. Where word times are known, turns last from their first "
+        "word to their last, else as long as their recordings, silence included. A channel's first "
+        "start and last end have no symbol in the labels and do not count. `symbols`: how many "
+        "were emitted of those that the labels have. Intervals: mixtures resampled.",
+    ),
+    (
+        "right by both",
+        "Mixtures whose turns both systems counted right: the only ones on which their latencies "
+        "are compared. In brackets after a median: the number of symbols.",
     ),
 )
-
-
-@dataclass(frozen=True)
-class MeetingRun:
-    """One scored decode of a mixture set."""
-
-    name: str
-    test_set: str
-    search: str
-    directory: Path
-    scores: dict[str, Any]
 
 
 def collect_meetings(exp: Path) -> list[MeetingRun]:
@@ -81,10 +68,8 @@ def talkers_sections(runs: Sequence[MeetingRun], recipe: str, config: ScoreConfi
     sections = []
     for test_set in dict.fromkeys(r.test_set for r in runs):
         own = [r for r in runs if r.test_set == test_set]
-        blocks: list[Block] = [Text(_size(own[0])), _main_table(own), _by_condition(own)]
-        comparisons = _comparisons(own, config)
-        blocks += [comparisons] if comparisons else []
-        blocks += _pictures(own[0])
+        blocks: list[Block] = [Text(_size(own[0])), _main_table(own), _pointing_table(own)]
+        blocks += [_by_condition(own), *pair_tables(own, config), *_pictures(own[0])]
         sections.append(Section(f"Two talkers: {test_set}", tuple(blocks)))
     if sections:
         commands = ["# mixtures", f"python -m asrlib mixtures --recipe-dir {recipe}"]
@@ -115,15 +100,14 @@ def _size(run: MeetingRun) -> str:
 def _main_table(runs: Sequence[MeetingRun]) -> Table:
     header = (
         *("model", "search", "ORC-WER %", "interval", "ins", "del", "sub", "cpWER %"),
-        *("tcpWER %", "turns %", "interval", "> 2 turns %", "start p50 / p90 ms"),
-        *("end p50 / p90 ms", "end mean ms", "RTF"),
+        *("tcpWER %", "turns %", "interval", "> 2 turns %", "RTF"),
     )
     return Table(header, tuple(_row(run) for run in runs), 2)
 
 
 def _row(run: MeetingRun) -> tuple[str, ...]:
     total = run.scores["all"]
-    orc, end = total["orcwer"], total["end_pointing_ms"]
+    orc = total["orcwer"]
     return (
         run.name,
         run.search,
@@ -136,39 +120,31 @@ def _row(run: MeetingRun) -> tuple[str, ...]:
         number(total["tcpwer"]["percent"], 2),
         *_counting(total["turn_counting"]),
         _counting(total["turn_counting_many"])[0],
-        quantiles(total["start_pointing_ms"]),
-        quantiles(end),
-        number(end and end["mean"], 0),
         number(run.scores["cost"].get("real_time_factor"), 3),
     )
 
 
-def _comparisons(runs: Sequence[MeetingRun], config: ScoreConfig) -> Table | None:
-    """ORC-WER of the pairs of `score.pairs`, both systems on the same resampled mixtures."""
-    errors = {(r.name, r.search): _session_errors(r) for r in runs}
+def _pointing_table(runs: Sequence[MeetingRun]) -> Table:
+    kinds = ("start", "end")
+    columns = ("symbols", "mean ms", "p50 ms", "interval", "p90 ms")
+    header = ("model", "search", *(f"{kind}: {column}" for kind in kinds for column in columns))
     rows = []
-    for search in sorted({r.search for r in runs}):
-        for a, b in config.pairs:
-            one, two = errors.get((a, search)), errors.get((b, search))
-            if one is None or two is None:
-                continue
-            if set(one) != set(two):
-                raise DataError(
-                    f"{a} and {b}, {search}: scored on different mixtures",
-                    "decode and score both again with --force",
-                )
-            result = compare_speakers(one, two, config.resampling)
-            rows.append((f"{b} against {a}", search, *comparison_cells(result)))
-    header = ("systems", "search", "ORC-WER difference", *COMPARISON)
-    return Table(header, tuple(rows), 2) if rows else None
+    for run in runs:
+        found = (run.scores["all"][f"{kind}_pointing_ms"] for kind in kinds)
+        rows.append((run.name, run.search, *(cell for p in found for cell in _pointing(p))))
+    return Table(header, tuple(rows), 2)
 
 
-def _session_errors(run: MeetingRun) -> dict[str, ErrorRate]:
-    kinds = ("insertions", "deletions", "substitutions", "words")
-    return {
-        s["session"]: ErrorRate(**{kind: s["orcwer"][kind] for kind in kinds})
-        for s in run.scores["sessions"]
-    }
+def _pointing(found: Mapping[str, Any] | None) -> tuple[str, ...]:
+    if found is None:
+        return (DASH,) * 5
+    return (
+        f"{found['count']} of {found['expected']}",
+        number(found["mean"], 0),
+        number(found["p50"], 0),
+        interval(found["p50_interval"], 0),
+        number(found["p90"], 0),
+    )
 
 
 def _by_condition(runs: Sequence[MeetingRun]) -> Table:

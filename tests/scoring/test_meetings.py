@@ -15,9 +15,7 @@ from asrlib.scoring.bootstrap import Resampling
 from asrlib.scoring.meetings import (
     Group,
     hypotheses,
-    latencies,
     make_groups,
-    pair_turns,
     score_groups,
     summary,
 )
@@ -170,40 +168,6 @@ def test_the_command_line_gives_the_same_figures(tmp_path):
         assert (theirs["errors"], theirs["length"]) == (ours["errors"], ours["words"])
         for kind in ("insertions", "deletions", "substitutions"):
             assert theirs[kind] == ours[kind]
-
-
-def test_latencies_are_of_symbols_in_groups_counted_right():
-    got = [
-        heard(0.3, 2.2, "A B C", 0, eot_time=2.25),
-        heard(1.4, 3.1, "D E", 1),
-        heard(4.2, 5.0, "F", 0, sot_time=4.1),
-    ]
-    starts, ends = latencies(group(TWO, got))
-    assert starts == pytest.approx((100,))
-    assert ends == pytest.approx((250,))
-    assert latencies(group(TWO, got[:2])) == ((), ())
-
-
-def test_an_early_symbol_counts_below_zero():
-    starts, ends = latencies(
-        group([true(1, 2, "A", "ann")], [heard(1, 2, "A", sot_time=0.9, eot_time=1.5)])
-    )
-    assert starts == pytest.approx((-100,))
-    assert ends == pytest.approx((-500,))
-
-
-def test_turns_are_paired_by_channel_where_the_counts_agree():
-    said = [true(0, 9, "A", "ann", 0), true(5, 6, "B", "bob", 1)]
-    late = [heard(5.1, 6, "B", 1), heard(5.5, 9, "A", 0)]
-    assert [(t.words, h.words) for t, h in pair_turns(group(said, late))] == [
-        ("A", "A"),
-        ("B", "B"),
-    ]
-    one_channel = [heard(0.2, 6, "A", 0), heard(6.1, 9, "B", 0)]
-    assert [(t.words, h.words) for t, h in pair_turns(group(said, one_channel))] == [
-        ("A", "A"),
-        ("B", "B"),
-    ]
 
 
 def test_counting_of_all_and_of_long_groups():

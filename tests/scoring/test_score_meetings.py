@@ -135,7 +135,9 @@ def test_results_get_a_section(scored, recipe, asrlib):
     assert "## Two talkers: mix_test" in page
     assert "4 mixtures, 8 turns, 14 words" in page
     row = next(line for line in page.splitlines() if line.startswith("| sts | greedy | 14.29"))
-    assert "| 200 / 200 | 400 / 400 | 400 | 0.100 |" in row
+    assert row.endswith("| 0.100 |")
+    pointing = "| 2 of 2 | 200 | 200 | [200, 200] | 200 | 2 of 2 | 400 | 400 | [400, 400] | 400 |"
+    assert f"| sts | greedy {pointing}" in page
     assert "| sts | greedy | 0.0 (100.0) | 20.0 (100.0) |" in page
     assert "score-meetings --recipe-dir egs/talk --name sts" in page
     assert "<svg" in (recipe / "exp" / "report.html").read_text()
@@ -194,6 +196,8 @@ def test_pairs_are_compared_on_the_same_mixtures(asrlib, tmp_path):
     assert asrlib("results", "--recipe-dir", recipe, *pair).exit_code == 0
     page = (recipe / "RESULTS.md").read_text()
     assert "| perfect against sts | greedy | -14.29 | [" in page
+    # `perfect` has no symbols, and both count all turns right.
+    assert "| perfect against sts | greedy | +0.0 | [+0.00, +0.00] | 1.0000 | 4 | – | – |" in page
     scores = json.loads((perfect / "meetings.json").read_text())
     scores["sessions"].pop()
     (perfect / "meetings.json").write_text(json.dumps(scores))
