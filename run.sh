@@ -78,6 +78,9 @@ done
 [[ -z $tag || $tag =~ ^[A-Za-z0-9.+-]+$ ]] ||
   die "--tag '$tag' is no part of a directory's name" "use letters, digits, '.', '+' and '-'"
 if ((stage == 7)); then talker_models=${talker_models:-sts}; fi
+if [[ -n $talker_models && " $searches " == *" fast_beam "* ]]; then
+  die "--searches fast_beam: closes no turns of several talkers" "leave it out where stage 7 runs"
+fi
 for model in $models $talker_models; do
   [[ -f conf/model/$model.yaml || -f $recipe_dir/conf/model/$model.yaml ]] ||
     die "no model '$model'" "choose a name of conf/model/*.yaml, without .yaml"

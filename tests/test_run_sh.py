@@ -26,6 +26,7 @@ def call(repo: Path, *args: str) -> subprocess.CompletedProcess[str]:
         (["--recipe", "nowhere"], "no recipe 'nowhere'"),
         (["--models", "lstm transformr"], "no model 'transformr'"),
         (["--searches", "beam"], "no search 'beam'"),
+        (["--stage", "7", "--searches", "greedy fast_beam"], "closes no turns"),
         (["--tag", "a b"], "--tag 'a b' is no part of a directory's name"),
         (["--stge", "1"], "unknown option --stge"),
         (["--stage"], "--stage: no value"),

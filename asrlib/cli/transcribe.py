@@ -113,11 +113,11 @@ def _load(
     torch.set_num_threads(config.num_threads)
     recognizer = StreamingRecognizer.from_checkpoint(checkpoint, config)
     if talkers is not None and talkers != recognizer.talkers:
-        other = "conf/model/sts.yaml" if talkers > 1 else "conf/model/conv_rnnt.yaml, for example"
+        other = {1: ", or train conf/model/conv_rnnt.yaml", 2: ", or train conf/model/sts.yaml"}
         raise UserError(
             f"--talkers {talkers}: {checkpoint} is a model of {recognizer.talkers} talker"
             + "s" * (recognizer.talkers > 1),
-            f"give --talkers {recognizer.talkers}, or a model of {talkers} (train {other})",
+            f"give --talkers {recognizer.talkers}{other.get(talkers, '')}",
         )
     return recognizer
 
@@ -178,8 +178,8 @@ class _Turns(_Text):
         else:
             self._print_lines(closed)
         if self.screen is not None:
-            turns = self.recognizer.turns(stream)
-            self.screen.show(" | ".join(f"{t.channel}: {t.words}" for t in turns))
+            texts = self.recognizer.open_texts(stream)
+            self.screen.show(" | ".join(f"{channel}: {text}" for channel, text in texts))
 
     def finished(self, stream: Stream) -> None:
         turns = [*self.kept, *self.recognizer.turns(stream)]

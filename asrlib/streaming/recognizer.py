@@ -274,6 +274,14 @@ class StreamingRecognizer:
             decoding.said.closed = []
         return _in_order(turns, session)
 
+    def open_texts(self, stream: Stream) -> list[tuple[int, str]]:
+        """The channels on which somebody talks, and the last words of each."""
+        texts = (
+            self.turn_maker.open_text(decoding.said, self.search.best(decoding.search_state))
+            for decoding in stream.channels
+        )
+        return [(channel, text) for channel, text in enumerate(texts) if text]
+
 
 def _in_order(turns: list[Turn], session: str) -> list[Turn]:
     named = [replace(turn, session=session) for turn in turns]

@@ -10,6 +10,8 @@ from asrlib.streaming.turns import Turn
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.text.turns import COT, TURN_SYMBOLS, TurnSpan, TurnStyle, split_turns
 
+_SHOWN = 64  # settled tokens of an open turn that are shown
+
 
 @dataclass
 class ChannelTurns:
@@ -36,9 +38,10 @@ class TurnMaker:
 
     def settle(self, said: ChannelTurns, channel: int, settled: Hypothesis) -> None:
         """Take in tokens that will not change any more; closes the turns that they end."""
+        known = len(said.tokens)
         said.tokens += settled.tokens
         said.frames += settled.frames
-        last = self._last_symbol(said.tokens)
+        last = self._last_symbol(said.tokens, known)
         if last is None:
             return
         spans = [s for s in split_turns(said.tokens, self.style) if s.tokens[-1] < last]
@@ -51,9 +54,15 @@ class TurnMaker:
         spans = split_turns(tokens, self.style)
         return [*said.closed, *self._turns(spans, channel, tokens, frames)]
 
-    def _last_symbol(self, tokens: list[int]) -> int | None:
-        """Index of the last symbol of this style."""
-        for i in range(len(tokens) - 1, -1, -1):
+    def open_text(self, said: ChannelTurns, rest: Hypothesis) -> str:
+        """The last words of the turn that is open: what is shown costs no more as turns grow."""
+        tokens = [*said.tokens[-_SHOWN:], *rest.tokens]
+        last = self._last_symbol(tokens)
+        return self.tokenizer.decode(tokens if last is None else tokens[last + 1 :])
+
+    def _last_symbol(self, tokens: list[int], start: int = 0) -> int | None:
+        """Index of the last symbol of this style from `start` on."""
+        for i in range(len(tokens) - 1, start - 1, -1):
             if tokens[i] in TURN_SYMBOLS and (tokens[i] == COT) == (self.style == "cot"):
                 return i
         return None

@@ -71,7 +71,10 @@ def load_single_channel(model: Transducer, tokenizer: Tokenizer, path: Path) -> 
     if single.model.encoder.num_channels > 1:
         raise CheckpointError(f"{path}: is itself a model of several talkers", mend)
     if single.tokenizer.model_bytes != tokenizer.model_bytes:
-        raise CheckpointError(f"{path}: was trained with other tokens than data/lang holds", mend)
+        raise CheckpointError(
+            f"{path}: was trained with other tokens than data/lang holds",
+            "train it again in this recipe, or give one that was",
+        )
     source, weights = single.model.state_dict(), {}
     for name, weight in model.state_dict().items():
         known = source.get(re.sub(r"^encoder\.separators\.\d+\.", "encoder.separators.0.", name))

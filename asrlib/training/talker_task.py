@@ -129,7 +129,7 @@ class TalkerTask(TransducerTask):
         if labels != outputs:
             raise ConfigError(
                 f"mixtures of {labels} channels for a model of {outputs}",
-                f"set model.encoder.channels={labels}, or make mixtures of {outputs} channels",
+                f"set model.encoder.channels={labels}",
             )
 
     def _stats(self, batch: MixtureBatch, loss: TransducerLoss) -> dict[str, tuple[float, float]]:

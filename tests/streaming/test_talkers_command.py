@@ -18,8 +18,12 @@ from asrlib.cli.transcribe import command as transcribe
 from asrlib.encoders import LstmStackConfig, SeparatorConfig
 from asrlib.errors import CheckpointError, UserError
 from asrlib.features.fbank import FbankConfig
+from asrlib.streaming.result import StreamClock
+from asrlib.streaming.search import Hypothesis
+from asrlib.streaming.talkers import ChannelTurns, TurnMaker
 from asrlib.streaming.turns import TURNS_FILE, read_turns
 from asrlib.text.tokenizer import Tokenizer
+from asrlib.text.turns import EOT, SOT
 from asrlib.training.checkpoint import save
 from asrlib.training.model_io import KIND, transducer_payload
 from asrlib.transducer import StatelessConfig, Transducer, TransducerConfig
@@ -77,6 +81,22 @@ def test_live_ends_with_the_same_turns_and_shows_open_ones_before(recipe):
     live = run(transcribe, *args, "--live").stdout.splitlines()
     assert sorted(line for line in live if LINE.fullmatch(line)) == sorted(plain)
     assert len(live) > len(plain)
+
+
+def test_what_is_shown_of_an_open_turn_does_not_grow_with_it(tokenizer):
+    maker = TurnMaker(tokenizer, StreamClock(0.01, 0.025, 4, 0), "sot_eot")
+    said, word = ChannelTurns(), tokenizer.encode("SEVEN NINE")
+    maker.settle(said, 0, Hypothesis((*word, EOT, SOT), tuple(range(len(word) + 2))))
+    assert maker.open_text(said, Hypothesis()) == ""
+    shown = []
+    for start in range(0, 4000, len(word)):
+        frames = tuple(range(start, start + len(word)))
+        maker.settle(said, 0, Hypothesis(tuple(word), frames))
+        shown.append(maker.open_text(said, Hypothesis()))
+    assert shown[0] == "SEVEN NINE"
+    assert len(said.tokens) > 3000
+    assert max(map(len, shown)) < 64 * len("SEVEN NINE")
+    assert shown[-1].endswith("SEVEN NINE")
 
 
 def test_decoding_leaves_turns_that_scoring_reads(recipe):
