@@ -107,6 +107,35 @@ def with_turns(inputs: LossInputs, ends: float = 1.0) -> LossInputs:
     return dataclasses.replace(inputs, label_ends_BU=ends_BU)
 
 
+@rnnt_types
+def test_the_penalty_in_both_losses_is_that_of_a_sum_over_all_alignments(rnnt_type):
+    torch.manual_seed(3)
+    inputs, joiner = make_inputs([6, 5], [3, 2]), make_joiner()
+    ends_BU = torch.full(inputs.tokens_BU.shape, float("inf"))
+    ends_BU[:, 0], ends_BU[0, 2] = 1.5, 2.0
+    inputs = dataclasses.replace(inputs, label_ends_BU=ends_BU)
+    config = LossConfig(
+        rnnt_type=rnnt_type,
+        prune_range=WHOLE,
+        fast_emit=0.1,
+        eot_penalty=0.9,
+        eot_grace=0.5,
+        lm_scale=0.0,
+        am_scale=0.0,
+    )
+    loss = pruned_loss(joiner, inputs, config)
+    for b, (frames, labels) in enumerate([(6, 3), (5, 2)]):
+        h_S1D, d_1UD = inputs.h_BSD[b, :frames, None], inputs.d_BUD[None, b, : labels + 1]
+        am_S1V, lm_1UV = inputs.am_BSV[b, :frames, None], inputs.lm_BUV[None, b, : labels + 1]
+        tokens_U = inputs.tokens_BU[b, :labels]
+        found = (loss.pruned_B[b], loss.simple_B[b])
+        for logits_SUV, value in zip((joiner(h_S1D, d_1UD), am_S1V + lm_1UV), found, strict=True):
+            log_probs_USV = logits_SUV.log_softmax(-1).transpose(0, 1)
+            px = torch.stack([log_probs_USV[u, :, token] for u, token in enumerate(tokens_U)])
+            wanted = brute_force(px, log_probs_USV[..., 0], ends_BU[b], config)
+            torch.testing.assert_close(value, wanted, atol=1e-5, rtol=0)
+
+
 def test_the_penalty_reaches_both_losses_and_moves_the_ends():
     torch.manual_seed(0)
     inputs, joiner = with_turns(make_inputs([12, 9], [3, 2])), make_joiner()
