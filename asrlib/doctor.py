@@ -242,17 +242,25 @@ def check_kaldifeat_frames() -> str:
 
 
 def check_kernels() -> str:
-    """asrlib's own compiled operations leave a row that is off as it was, and change the other."""
+    """asrlib's own compiled operations leave a row that is off as it was, and change the other;
+    their LSTM gives what torch's gives."""
     import torch
 
-    from asrlib.encoders.gated import GatedFeedForward
-    from asrlib.encoders.kernels import library_path
+    from asrlib.encoders.kernels import kernels, library_path
 
-    x_BSD, toggle_BS = torch.ones(1, 2, 4), torch.tensor([[0.0, 1.0]])
+    norm, lstm = torch.nn.LayerNorm(4), torch.nn.LSTM(4, 3)
+    first, second = torch.nn.Linear(4, 8), torch.nn.Linear(8, 4)
     with torch.no_grad():
-        y_BSD = GatedFeedForward(4, 8, dropout=0.0)(x_BSD, toggle_BS, skip=True)
+        weights = [w for m in (norm, first, second) for w in (m.weight, m.bias)]
+        x_BSD, toggle_BS = torch.ones(1, 2, 4), torch.tensor([[0.0, 1.0]])
+        y_BSD = kernels().gated_feed_forward(x_BSD, toggle_BS, weights)
+        x_SBD, zeros_BH = torch.ones(5, 1, 4), torch.zeros(1, 3)
+        off = (kernels().lstm(x_SBD, zeros_BH, zeros_BH, list(lstm.parameters()))[0]).sub(
+            lstm(x_SBD)[0]
+        )
     changed = (y_BSD != x_BSD).any(dim=2)[0].tolist()
     _require(changed == [False, True], f"rows changed: {changed}, not the second alone")
+    _require(off.abs().max().item() < 1e-5, f"an LSTM is off by {off.abs().max():.2g}")
     return library_path().name
 
 

@@ -53,6 +53,7 @@ INSTALLED_BY = (
     "tools/build_kaldifeat.py",
     "tools/build_kernels.py",
     "asrlib/encoders/gated_block.cc",
+    "asrlib/encoders/lstm_layer.cc",
     "tools/install.sh",
 )
 

@@ -1,4 +1,4 @@
-"""Compile asrlib/encoders/gated_block.cc against the installed torch, unless that is done already.
+"""Compile asrlib/encoders/*.cc against the installed torch, unless that is done already.
 
 Usage: PYTHONPATH=. python tools/build_kernels.py
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.cpp_extension import include_paths, library_paths
 
-from asrlib.encoders.kernels import SOURCE, library_path
+from asrlib.encoders.kernels import SOURCES, library_path
 
 
 def command(output: Path) -> list[str]:
@@ -28,7 +28,16 @@ def command(output: Path) -> list[str]:
     for path in include_paths():
         options += ["-isystem", path]
     options += [f"-L{path}" for path in library_paths()]
-    return ["g++", *options, str(SOURCE), "-o", str(output), "-ltorch_cpu", "-ltorch", "-lc10"]
+    return [
+        "g++",
+        *options,
+        *map(str, SOURCES),
+        "-o",
+        str(output),
+        "-ltorch_cpu",
+        "-ltorch",
+        "-lc10",
+    ]
 
 
 def main() -> None:

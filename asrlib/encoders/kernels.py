@@ -1,4 +1,4 @@
-"""Compiled operations; tools/install.sh builds them of gated_block.cc, beside this file.
+"""Compiled operations; tools/install.sh builds them of the *.cc files beside this one.
 
 Where they are missing or cannot be loaded the same is computed without them, in more time.
 """
@@ -15,27 +15,29 @@ import torch
 
 from asrlib.errors import UserError
 
-SOURCE = Path(__file__).with_name("gated_block.cc")
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cc")))
 
 logger = logging.getLogger(__name__)
 
 
 def library_path() -> Path:
-    """Where the library of this source and the installed torch lies, beside torch."""
-    key = hashlib.sha256(SOURCE.read_bytes() + torch.__version__.encode()).hexdigest()[:16]
+    """Where the library of these sources and the installed torch lies, beside torch."""
+    content = b"".join(path.read_bytes() for path in SOURCES) + torch.__version__.encode()
+    key = hashlib.sha256(content).hexdigest()[:16]
     return Path(torch.__file__).parents[1] / f"fairstream_kernels.{key}.so"
 
 
 @functools.lru_cache(maxsize=1)
 def kernels() -> Any:
-    """The operations, as attributes: `gated_attention`, `gated_feed_forward`.
+    """The operations, as attributes: `gated_attention`, `gated_feed_forward`, `lstm`.
 
     Raises:
-        UserError: they are not built, are of another source or torch, or cannot be loaded here.
+        UserError: they are not built, are of other sources or torch, or cannot be loaded here.
     """
     path = library_path()
     if not path.exists():
-        raise UserError(f"{path}: missing; it is built from {SOURCE.name}", "run tools/install.sh")
+        names = ", ".join(source.name for source in SOURCES)
+        raise UserError(f"{path}: missing; it is built from {names}", "run tools/install.sh")
     try:
         torch.ops.load_library(path)
     except OSError as e:
@@ -51,6 +53,6 @@ def kernels_work() -> bool:
     try:
         kernels()
     except UserError as e:
-        logger.warning("%s. Computing what is off as well; to mend it, %s", e.what, e.mend)
+        logger.warning("%s. Doing without, in more time; to mend it, %s", e.what, e.mend)
         return False
     return True

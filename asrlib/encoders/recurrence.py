@@ -1,10 +1,11 @@
-"""An LSTM layer that trains faster on CPUs than torch's, from the same weights.
+"""An LSTM layer that is faster on CPUs than torch's, from the same weights.
 
-torch 1.13 on a CPU lets autograd follow every frame: each adds its own gradient of the recurrent
-matrix, and each of some twenty small operations is recorded. Here a layer is one operation whose
-gradient is written out (arXiv 1503.04069, section II, without peepholes): one product of all
-frames gives the matrix's, and each gate lies by itself, for operations on slices of rows take
-several times as long. Where there is no gradient, or on a GPU, torch's layer runs.
+In training: torch 1.13 on a CPU lets autograd follow every frame: each adds its own gradient of the
+recurrent matrix, and each of some twenty small operations is recorded. Here a layer is one
+operation whose gradient is written out (arXiv 1503.04069, section II, without peepholes): one
+product of all frames gives the matrix's, and each gate lies by itself, for operations on slices of
+rows take several times as long. In inference: one compiled operation (lstm_layer.cc). On a GPU, or
+where that is missing, torch's layer runs.
 
 Shapes: S frames, B batch, D inputs, H units, G = 4H gates in torch's order: input, forget, cell,
 output.
@@ -20,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from asrlib.encoders.kernels import kernels, kernels_work
+
 # Frames whose slopes are computed together: as many as stay in a core's cache.
 _HOT = 16
 
@@ -28,7 +31,11 @@ def run_lstm(
     lstm: nn.LSTM, x_SBD: Tensor, h_BH: Tensor, c_BH: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What a unidirectional layer puts out (S, B, H), its last hidden and its last cell state."""
-    if x_SBD.is_cuda or not torch.is_grad_enabled() or len(x_SBD) == 0:
+    inference = not torch.is_grad_enabled()
+    if inference and x_SBD.device.type == "cpu" and x_SBD.dtype == torch.float32 and kernels_work():
+        weights = (lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0)
+        return kernels().lstm(x_SBD, h_BH, c_BH, weights)
+    if x_SBD.is_cuda or inference or len(x_SBD) == 0:
         y_SBH, (h_1BH, c_1BH) = lstm(
             x_SBD, (h_BH.unsqueeze(0).contiguous(), c_BH.unsqueeze(0).contiguous())
         )
