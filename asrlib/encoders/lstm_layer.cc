@@ -1,16 +1,16 @@
-// An LSTM layer of one direction in inference on a CPU, from the weights of torch's nn.LSTM: it
-// gives what that gives (arXiv 1503.04069, section II, without peepholes). torch 1.13 takes a
-// frame's gates through some ten operations; in streams of small pieces their calls cost more than
-// a small layer's products.
+// The recurrent part of an LSTM layer of one direction on a CPU, and its gradient, as torch's nn.LSTM
+// has them (arXiv 1503.04069, section II, without peepholes). torch 1.13 takes a frame's gates
+// through some ten operations, whose calls cost more than a small layer's products, and records
+// each of them in training.
 //
-// Letters: S frames, B streams, D inputs, H units, G = 4 H gates: input, forget, cell, output.
+// Letters: S frames, B streams, H units, G = 4 H gates: input, forget, cell, output.
 
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <tuple>
-#include <vector>
 
 // BLAS, which libtorch_cpu brings along. Matrices are stored by columns there.
 extern "C" void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n,
@@ -50,65 +50,130 @@ INLINED float exponential(float x) {
 INLINED float sigmoid(float x) { return 1 / (1 + exponential(-x)); }
 INLINED float tangent(float x) { return 1 - 2 / (1 + exponential(2 * x)); }
 
-// Cell states (B, H) after a frame, in place, and its outputs, from gates (B, G).
+// A frame: gates (B, G), opened in place; cell states and outputs (B, H) after it.
 FOR_EACH_PROCESSOR
-void advance(int batch, int units, const float* gates, float* __restrict c, float* __restrict y) {
+void advance(int batch, int units, float* __restrict gates, const float* __restrict c_before,
+             float* __restrict c, float* __restrict y) {
   for (int b = 0; b < batch; ++b) {
-    const float *i = gates + 4 * b * units, *f = i + units, *g = f + units, *o = g + units;
-    float *__restrict c_b = c + b * units, *__restrict y_b = y + b * units;
+    float* __restrict gates_b = gates + 4 * b * units;
+    const int first = b * units;
     for (int u = 0; u < units; ++u) {
-      c_b[u] = sigmoid(f[u]) * c_b[u] + sigmoid(i[u]) * tangent(g[u]);
-      y_b[u] = sigmoid(o[u]) * tangent(c_b[u]);
+      const float i = sigmoid(gates_b[u]), f = sigmoid(gates_b[units + u]);
+      const float g = tangent(gates_b[2 * units + u]), o = sigmoid(gates_b[3 * units + u]);
+      const float cell = f * c_before[first + u] + i * g;
+      gates_b[u] = i;
+      gates_b[units + u] = f;
+      gates_b[2 * units + u] = g;
+      gates_b[3 * units + u] = o;
+      c[first + u] = cell;
+      y[first + u] = o * tangent(cell);
+    }
+  }
+}
+
+// A frame backwards: gradients of its gates before they were opened, d (B, G), and of the cell
+// states before it, dc (B, H), in place of those after it. dh: of the outputs, (B, H), in two parts.
+FOR_EACH_PROCESSOR
+void retreat(int batch, int units, const float* __restrict gates, const float* __restrict c_before,
+             const float* __restrict c, const float* __restrict dy, const float* __restrict dh,
+             float* __restrict dc, float* __restrict d) {
+  for (int b = 0; b < batch; ++b) {
+    const float* __restrict gates_b = gates + 4 * b * units;
+    float* __restrict d_b = d + 4 * b * units;
+    const int first = b * units;
+    for (int u = 0; u < units; ++u) {
+      const float i = gates_b[u], f = gates_b[units + u];
+      const float g = gates_b[2 * units + u], o = gates_b[3 * units + u];
+      const float out = dy[first + u] + dh[first + u], shown = tangent(c[first + u]);
+      const float cell = dc[first + u] + out * o * (1 - shown * shown);
+      d_b[u] = cell * g * i * (1 - i);
+      d_b[units + u] = cell * c_before[first + u] * f * (1 - f);
+      d_b[2 * units + u] = cell * i * (1 - g * g);
+      d_b[3 * units + u] = out * shown * o * (1 - o);
+      dc[first + u] = cell * f;
     }
   }
 }
 
 // c (m, n) += a (m, k) b (n, k)^T, all by rows.
-void add_product(int m, int n, int k, const float* a, const float* b, float* c) {
+void add_product_transposed(int m, int n, int k, const float* a, const float* b, float* c) {
   const float one = 1;
   sgemm_("T", "N", &n, &m, &k, &one, b, &k, a, &k, &one, c, &n);
 }
 
-const float* data_of(const at::Tensor& tensor) {
+// c (m, n) = a (m, k) b (k, n), all by rows.
+void product(int m, int n, int k, const float* a, const float* b, float* c) {
+  const float one = 1, zero = 0;
+  sgemm_("N", "N", &n, &m, &k, &one, b, &n, a, &k, &zero, c, &n);
+}
+
+float* data_of(const at::Tensor& tensor) {
   TORCH_CHECK(tensor.is_contiguous() && tensor.scalar_type() == at::kFloat && tensor.is_cpu(),
               "lstm: a contiguous float32 tensor on the CPU is wanted");
   return tensor.data_ptr<float>();
 }
 
-// Outputs (S, B, H), last hidden and last cell states (B, H).
-// weights: of the input (G, D) and recurrent (G, H), and the two biases (G).
-std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm(const at::Tensor& input,
-                                                    const at::Tensor& hidden_before,
-                                                    const at::Tensor& cell_before,
-                                                    const std::vector<at::Tensor>& weights) {
-  TORCH_CHECK(weights.size() == 4, "lstm: 4 weights are wanted");
-  const at::Tensor x_SBD = input.contiguous(), h_BH = hidden_before.contiguous();
-  const int frames = x_SBD.size(0), batch = x_SBD.size(1), inputs = x_SBD.size(2);
-  const int units = h_BH.size(1);
-  const at::Tensor bias_G = weights[2] + weights[3];
-  at::Tensor gates_SBG = bias_G.expand({frames, batch, 4 * units}).contiguous();
-  float* gates = gates_SBG.data_ptr<float>();
-  add_product(frames * batch, 4 * units, inputs, data_of(x_SBD), data_of(weights[0]), gates);
-  at::Tensor y_SBH = at::empty({frames, batch, units}, x_SBD.options());
-  at::Tensor c_BH = cell_before.clone(at::MemoryFormat::Contiguous);
-  data_of(c_BH);
-  const float* h = data_of(h_BH);
-  float* y = y_SBH.data_ptr<float>();
+// Gates that the input has contributed to (S, B, G), weight (G, H), states (B, H) before the first
+// frame -> states before the first frame and after each (S + 1, B, H): outputs, cells; opened gates.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm(const at::Tensor& given,
+                                                    const at::Tensor& weight_GH,
+                                                    const at::Tensor& h_BH,
+                                                    const at::Tensor& c_BH) {
+  const at::Tensor gates_SBG = given.contiguous();
+  const int frames = gates_SBG.size(0), batch = h_BH.size(0), units = h_BH.size(1);
+  const int64_t states = batch * units, gates = 4 * states;
+  const at::Tensor opened_SBG = at::empty_like(gates_SBG);
+  const at::Tensor y = at::empty({frames + 1, batch, units}, gates_SBG.options());
+  const at::Tensor c = at::empty_like(y);
+  y[0].copy_(h_BH);
+  c[0].copy_(c_BH);
+  const float *from = data_of(gates_SBG), *weight = data_of(weight_GH);
+  float *opened = data_of(opened_SBG), *y_s = data_of(y), *c_s = data_of(c);
   for (int s = 0; s < frames; ++s) {
-    add_product(batch, 4 * units, units, h, data_of(weights[1]), gates);
-    advance(batch, units, gates, c_BH.data_ptr<float>(), y);
-    h = y;
-    y += batch * units;
-    gates += batch * 4 * units;
+    std::copy_n(from, gates, opened);
+    add_product_transposed(batch, 4 * units, units, y_s, weight, opened);
+    advance(batch, units, opened, c_s, c_s + states, y_s + states);
+    from += gates;
+    opened += gates;
+    y_s += states;
+    c_s += states;
   }
-  return {y_SBH, frames ? y_SBH[frames - 1].clone() : h_BH.clone(), c_BH};
+  return {y, c, opened_SBG};
+}
+
+// Gradients of outputs (S, B, H) and of the last states (B, H) -> of the gates that the input
+// contributed to (S, B, G), and of the states before the first frame.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm_backward(
+    const at::Tensor& dy, const at::Tensor& dh_last, const at::Tensor& dc_last,
+    const at::Tensor& weight_GH, const at::Tensor& opened_SBG, const at::Tensor& c) {
+  const at::Tensor dy_SBH = dy.contiguous();
+  const at::Tensor dh_BH = dh_last.clone(at::MemoryFormat::Contiguous);
+  const at::Tensor dc_BH = dc_last.clone(at::MemoryFormat::Contiguous);
+  const int frames = opened_SBG.size(0), batch = c.size(1), units = c.size(2);
+  const int64_t states = batch * units, gates = 4 * states;
+  const at::Tensor d_SBG = at::empty_like(opened_SBG);
+  const float *from = data_of(dy_SBH), *opened = data_of(opened_SBG), *cells = data_of(c);
+  const float* weight = data_of(weight_GH);
+  float *d = data_of(d_SBG), *dh = data_of(dh_BH), *dc = data_of(dc_BH);
+  for (int s = frames - 1; s >= 0; --s) {
+    retreat(batch, units, opened + s * gates, cells + s * states, cells + (s + 1) * states,
+            from + s * states, dh, dc, d + s * gates);
+    product(batch, units, 4 * units, d + s * gates, weight, dh);
+  }
+  return {d_SBG, dh_BH, dc_BH};
 }
 
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(fairstream, library) {
   library.def(
-      "lstm(Tensor x, Tensor hidden, Tensor cell, Tensor[] weights) -> (Tensor, Tensor, Tensor)");
+      "lstm(Tensor gates, Tensor weight, Tensor hidden, Tensor cell) -> (Tensor, Tensor, Tensor)");
+  library.def(
+      "lstm_backward(Tensor outputs, Tensor hidden, Tensor cell, Tensor weight, Tensor opened, "
+      "Tensor cells) -> (Tensor, Tensor, Tensor)");
 }
 
-TORCH_LIBRARY_IMPL(fairstream, CPU, library) { library.impl("lstm", lstm); }
+TORCH_LIBRARY_IMPL(fairstream, CPU, library) {
+  library.impl("lstm", lstm);
+  library.impl("lstm_backward", lstm_backward);
+}
