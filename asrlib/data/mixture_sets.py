@@ -172,6 +172,8 @@ def _stored(cut: Cut, path: Path, num_samples: int, plan: Mixture) -> MonoCut:
         for s in sorted(cut.supervisions, key=lambda s: s.start)
     ]
     overlap = round(overlap_ratio([(s.start, s.end) for s in supervisions]), 4)
+    # Other noise makes another manifest, so that what was decoded before is decoded again.
+    noise = {} if plan.noise_snr is None else {"noise_snr": plan.noise_snr}
     return MonoCut(
         id=plan.id,
         start=0.0,
@@ -179,5 +181,5 @@ def _stored(cut: Cut, path: Path, num_samples: int, plan: Mixture) -> MonoCut:
         channel=0,
         supervisions=supervisions,
         recording=recording,
-        custom={"condition": plan.condition, "overlap_ratio": overlap},
+        custom={"condition": plan.condition, "overlap_ratio": overlap, **noise},
     )

@@ -63,6 +63,7 @@ def test_a_set_holds_audio_and_truth(made):
     assert [c.custom["condition"] for c in cuts] == sorted(
         SMALL.conditions * 2, key=SMALL.conditions.index
     )
+    assert all(15 <= c.custom["noise_snr"] <= 30 for c in cuts)
     turns = read_turns(made / "truth.seglst.json", "")
     assert len(turns) == sum(len(c.supervisions) for c in cuts)
     assert {t.channel for t in turns} == {0, 1}
