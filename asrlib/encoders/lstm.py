@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders.base import StreamingEncoder
-from asrlib.encoders.recurrence import run_lstm
+from asrlib.encoders.recurrence import FastLstm
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -75,7 +75,7 @@ class LstmLayer(nn.Module):
     def __init__(self, input_dim: int, config: LstmStackConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(input_dim) if config.layer_norm else nn.Identity()
-        self.lstm = nn.LSTM(input_dim, config.hidden_dim)
+        self.lstm = FastLstm(input_dim, config.hidden_dim)
         self.output_dim = config.projection_dim or config.hidden_dim
         self.projection = nn.Identity()
         if config.projection_dim:
@@ -85,11 +85,12 @@ class LstmLayer(nn.Module):
         self.residual = config.residual and self.output_dim == input_dim
 
     def forward(self, x_SBD: Tensor, h_BH: Tensor, c_BH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y_SBH, h_BH, c_BH = run_lstm(self.lstm, self.norm(x_SBD), h_BH, c_BH)
+        states_1BH = h_BH.unsqueeze(0).contiguous(), c_BH.unsqueeze(0).contiguous()
+        y_SBH, (h_1BH, c_1BH) = self.lstm(self.norm(x_SBD), states_1BH)
         y_SBD = self.dropout(self.projection(y_SBH))
         if self.residual:
             y_SBD = y_SBD + x_SBD
-        return y_SBD, h_BH, c_BH
+        return y_SBD, h_1BH.squeeze(0), c_1BH.squeeze(0)
 
 
 class LstmStack(nn.Module):

@@ -22,18 +22,22 @@ from torch.autograd.function import once_differentiable
 from asrlib.encoders.kernels import kernels, kernels_work
 
 
-def run_lstm(
-    lstm: nn.LSTM, x_SBD: Tensor, h_BH: Tensor, c_BH: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What a unidirectional layer puts out (S, B, H), its last hidden and its last cell state."""
-    if x_SBD.device.type == "cpu" and x_SBD.dtype == torch.float32 and kernels_work():
-        bias_G = lstm.bias_ih_l0 + lstm.bias_hh_l0
-        gates_SBG = F.linear(x_SBD, lstm.weight_ih_l0, bias_G)
-        return _Recurrence.apply(gates_SBG, lstm.weight_hh_l0, h_BH, c_BH)
-    y_SBH, (h_1BH, c_1BH) = lstm(
-        x_SBD, (h_BH.unsqueeze(0).contiguous(), c_BH.unsqueeze(0).contiguous())
-    )
-    return y_SBH, h_1BH.squeeze(0), c_1BH.squeeze(0)
+class FastLstm(nn.LSTM):
+    """One unidirectional layer, time first, with torch's weights and interface."""
+
+    def __init__(self, input_dim: int, hidden_dim: int) -> None:
+        super().__init__(input_dim, hidden_dim)
+
+    def forward(
+        self, x_SBD: Tensor, states_1BH: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Outputs (S, B, H), the last hidden and the last cell state (1, B, H)."""
+        if x_SBD.is_cuda or x_SBD.dtype != torch.float32 or not kernels_work():
+            return super().forward(x_SBD, states_1BH)
+        gates_SBG = F.linear(x_SBD, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
+        before_BH = (state_1BH.squeeze(0) for state_1BH in states_1BH)
+        y_SBH, *last_BH = _Recurrence.apply(gates_SBG, self.weight_hh_l0, *before_BH)
+        return y_SBH, (last_BH[0].unsqueeze(0), last_BH[1].unsqueeze(0))
 
 
 class _Recurrence(torch.autograd.Function):
