@@ -114,15 +114,16 @@ def _check_model(recognizer: StreamingRecognizer, checkpoint: Path, directory: P
     """
     import yaml
 
-    from asrlib.config import to_dict
+    from asrlib.config import from_dict
+    from asrlib.transducer import TransducerConfig
 
     path = directory / "config.yaml"
     if not path.exists():
         return
     trained = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
-    if trained["encoder"]["name"] != to_dict(recognizer.model.config)["encoder"]["name"]:
+    if from_dict(TransducerConfig, trained) != recognizer.model.config:
         raise CheckpointError(
-            f"{checkpoint}: a model with another encoder than that of {path}",
+            f"{checkpoint}: another model than that of {path}",
             "name the directory that the checkpoint belongs to with --name",
         )
 

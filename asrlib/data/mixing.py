@@ -34,8 +34,8 @@ class Mixer:
     Args:
         cuts: one supervision each; their features are not used.
         rooms: random rooms to make now and draw from, with a place for each of the talkers that a
-            mixture has at most; to make one takes twice as long as all else that a turn
-            needs. 0: each mixture has a room of its own.
+            mixture has at most; to make one takes longer than all else that a turn needs. 0: each
+            mixture has a room of its own.
 
     Raises:
         DataError: the impulse responses cannot be used; names the manifest.

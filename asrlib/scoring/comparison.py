@@ -13,7 +13,7 @@ from typing import Any
 
 from asrlib.errors import DataError
 from asrlib.scoring.bootstrap import Resampling
-from asrlib.scoring.cells import DASH, interval, number, params, quantiles
+from asrlib.scoring.cells import DASH, comparison_cells, number, params, quantiles
 from asrlib.scoring.collect import Run, of_set, systems
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.document import Section, Table, Text
@@ -55,8 +55,8 @@ def comparison_sections(
                 f"Search {search}. `against it`: difference to {reference}, the same speakers "
                 "resampled for both, seeds taken together. Rates were chosen on dev. Delay, "
                 "operations, real-time factors and memory are of the first seed. Real-time "
-                "factors are those of the implementations: the blocks of the amortized "
-                "Transformer are compiled, the other encoders call torch's operations."
+                "factors are those of the implementations: LSTM layers and the blocks of the "
+                "amortized Transformer are compiled, all else calls torch's operations."
             )
             yield Section(f"Encoders compared on {test_set}", (text, Table(_HEADER, tuple(rows))))
     yield _rates_section(rates)
@@ -88,12 +88,8 @@ def _row(
         result = compare_systems(
             [r.directory for r in reference], [r.directory for r in group], resampling
         )
-        ends = result.interval and result.interval.percent()
-        difference = (
-            f"{100 * result.difference:+.2f}",
-            interval(ends, sign="+"),
-            f"{result.p_value:.4f}",
-        )
+        points, ends, *_, p_value = comparison_cells(result)
+        difference = (points, ends, p_value)
     bench = exp / "bench" / f"streaming_{group[0].name}.json"
     speed = read_json(bench, "run the benchmark again") if bench.exists() else {}
     flops = cost["flops_per_second"]

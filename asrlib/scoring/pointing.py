@@ -44,10 +44,8 @@ def point(true: Sequence[Turn], recognised: Sequence[Turn]) -> tuple[Pointing, P
         first.setdefault(turn.channel, turn)
         last[turn.channel] = turn
     pairs = pair_turns(true, recognised)
-    starts = [
-        (t.start, h.sot_time) for t, h in pairs if not any(t is other for other in first.values())
-    ]
-    ends = [(t.end, h.eot_time) for t, h in pairs if not any(t is other for other in last.values())]
+    starts = [(t.start, h.sot_time) for t, h in pairs if t is not first[t.channel]]
+    ends = [(t.end, h.eot_time) for t, h in pairs if t is not last[t.channel]]
     return _pointing(starts), _pointing(ends)
 
 

@@ -15,7 +15,7 @@ from statistics import mean, stdev
 
 from asrlib.scoring import figures
 from asrlib.scoring.bootstrap import Resampling
-from asrlib.scoring.cells import DASH, interval, number
+from asrlib.scoring.cells import COMPARISON, DASH, comparison_cells, number
 from asrlib.scoring.collect import Run, of_set, systems
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.document import Block, Figure, Section, Table, Text
@@ -24,7 +24,7 @@ from asrlib.scoring.records import read_json
 _MEMBER = re.compile(r"amortized\w*_sweep(-w[0-9.]+)?")
 FULL = "amortized_full_sweep"
 _HEADER = (
-    *("model", "seeds", "WER %", "against full", "interval", "relative %", "p"),
+    *("model", "seeds", "WER %", "against full", *COMPARISON),
     *("work done %", "GFLOP/s", "compute saved %", "CPU ms / s of audio", "CPU time saved %"),
 )
 
@@ -117,15 +117,8 @@ def _row(point: Point, full: Point, resampling: Resampling) -> tuple[str, ...]:
 
 
 def _difference(point: Point, full: Point, resampling: Resampling) -> tuple[str, ...]:
-    """In points, its interval, relative, p."""
+    """The cells of a paired comparison with the full model."""
     if point is full:
-        return (DASH,) * 4
+        return (DASH,) * (1 + len(COMPARISON))
     sides = ([r.directory for r in side.runs] for side in (full, point))
-    result = compare_systems(*sides, resampling)
-    ends = result.interval and result.interval.percent()
-    return (
-        f"{100 * result.difference:+.2f}",
-        interval(ends, sign="+"),
-        DASH if result.relative is None else f"{100 * result.relative:+.1f}",
-        f"{result.p_value:.4f}",
-    )
+    return comparison_cells(compare_systems(*sides, resampling))

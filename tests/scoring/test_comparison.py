@@ -151,8 +151,8 @@ def test_the_sweep_sets_error_against_compute(recipe):
     full, swept = row(text, "amortized_full_sweep"), row(text, "amortized_sweep-w0.1")
     assert full[1] == "2"
     assert "±" in full[2]
-    assert full[3:] == [*("–",) * 4, "100.0", "0.200", "0.0", "30.00", "0.0"]
-    assert swept[7:] == ["40.0", "0.100", "50.0", "12.00", "60.0"]
+    assert full[3:] == [*("–",) * 5, "100.0", "0.200", "0.0", "30.00", "0.0"]
+    assert swept[8:] == ["40.0", "0.100", "50.0", "12.00", "60.0"]
     difference, (low, high) = float(swept[3]), json.loads(swept[4].replace("+", ""))
     assert 0 < low < difference < high  # planted: half as many errors again
     assert float(swept[5]) == pytest.approx(

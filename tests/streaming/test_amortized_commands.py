@@ -12,6 +12,7 @@ from command_fakes import invoke
 from lhotse import CutSet, Recording, SupervisionSegment
 from streaming_fakes import RATE, babble
 
+from asrlib.config import to_dict
 from asrlib.errors import CheckpointError, DataError, UserError
 from asrlib.features.fbank import FbankConfig
 from asrlib.scoring.compute import flops_per_second
@@ -52,11 +53,11 @@ def test_decoding_counts_what_was_computed(recipe, random_models):
     assert flops["lstm"] == flops_per_second(random_models["lstm", "stateless"], 80)["total"]
 
 
-def test_a_checkpoint_of_another_model_is_refused(recipe):
-    config = {"model": {"encoder": {"name": "amortized"}}}
+def test_a_checkpoint_of_another_model_is_refused(recipe, random_models):
+    config = {"model": to_dict(random_models["amortized", "stateless"].config)}
     (recipe / "exp/amortized/config.yaml").write_text(yaml.safe_dump(config))
     given = ("--name", "amortized", "--checkpoint", recipe / "exp/lstm/final.pt")
-    with pytest.raises(CheckpointError, match=r"exp/lstm/final\.pt: .* another encoder"):
+    with pytest.raises(CheckpointError, match=r"exp/lstm/final\.pt: another model"):
         invoke("decode", "--recipe-dir", recipe, *given)
     assert not (recipe / "exp/amortized/decode_test_greedy/hyp.jsonl").exists()
     given = ("--name", "amortized", "--checkpoint", recipe / "exp/amortized/final.pt")
