@@ -9,8 +9,7 @@
 # 4. real-time factor of one and of 32 streams, one core, of each model's first seed
 # 5. RESULTS.md: tables "Encoders compared on SET" and "Learning rates, chosen on dev"
 #
-# Trainings, decodings and scores that are complete are not made again; a killed run goes on. A trial
-# of the amortized Transformer may end before its second phase, so that its rate is that of the first.
+# Trainings, decodings and scores that are complete are not made again; a killed run goes on.
 #
 # Options:
 #   --recipe NAME       a directory under egs/, prepared up to stage 3 (default: mini)

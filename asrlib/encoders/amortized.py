@@ -42,35 +42,36 @@ NonNegative = Annotated[float, Field(ge=0)]
 
 @configclass
 class AmortizedSchedule:
-    """The two phases of training, in optimiser steps (section 3 of the paper, in epochs there).
+    """The two phases of training (section 3 of the paper, in epochs there).
 
     Attributes:
-        cost_start: the first step with a cost and with Gumbel noise (phase 2).
-        steps: over which the weight grows, the noise comes and the temperature falls, linearly.
+        cost_start: share of the run's steps without a cost and without Gumbel noise (phase 1).
+        span: share of them over which, after that, the weight grows, the noise comes and the
+            temperature falls, linearly; what is left goes on with the last values.
         weight: of the cost at the start of phase 2, per frame and share of full compute.
         final_weight: at its end; the trade-off of the sweep.
         final_temperature: of the Gumbel-sigmoid at its end; 1 at its start.
     """
 
-    cost_start: Annotated[int, Field(ge=0)] = 1000
-    steps: Positive = 2000
+    cost_start: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    span: Annotated[float, Field(gt=0, le=1)] = 0.45
     weight: NonNegative = 0.02
     final_weight: NonNegative = 0.1
     final_temperature: Annotated[float, Field(gt=0, le=1)] = 1e-2
 
-    def progress(self, step: int) -> float:
-        """Of phase 2, 0 to 1."""
-        return min(1.0, max(0.0, (step - self.cost_start) / self.steps))
+    def progress(self, trained: float) -> float:
+        """Of phase 2, 0 to 1, when this share of the run's steps is done."""
+        return min(1.0, max(0.0, (trained - self.cost_start) / self.span))
 
-    def weight_at(self, step: int) -> float:
-        """Of the cost at a step: 0 in phase 1."""
-        if step < self.cost_start:
+    def weight_at(self, trained: float) -> float:
+        """Of the cost: 0 in phase 1."""
+        if trained < self.cost_start:
             return 0.0
-        return self.weight + self.progress(step) * (self.final_weight - self.weight)
+        return self.weight + self.progress(trained) * (self.final_weight - self.weight)
 
-    def relaxation_at(self, step: int) -> Relaxation:
-        """Of the toggles at a step."""
-        done = self.progress(step)
+    def relaxation_at(self, trained: float) -> Relaxation:
+        """Of the toggles."""
+        done = self.progress(trained)
         return Relaxation(done, 1.0 + done * (self.final_temperature - 1.0))
 
 
@@ -148,7 +149,8 @@ class AmortizedEncoder(StreamingEncoder):
 
     def __init__(self, config: AmortizedConfig, num_bins: int) -> None:
         super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
-        self.config, self.skip, self._step = config, True, 0
+        self.config, self.skip = config, True
+        self._run_length, self._trained = 1, 0.0
         num_features, half = config.subsampling * num_bins, config.layers // 2
         self.input = nn.Linear(num_features, config.dim)
         self.dropout = nn.Dropout(config.dropout)
@@ -162,11 +164,14 @@ class AmortizedEncoder(StreamingEncoder):
             Arbitrator(dim, blocks, config.heads, config.arbitrator) for dim, blocks in spans
         )
 
+    def set_run_length(self, steps: int) -> None:
+        self._run_length = steps
+
     def set_step(self, step: int) -> None:
-        self._step = step
+        self._trained = step / self._run_length
 
     def cost_weight(self) -> float:
-        return self.config.schedule.weight_at(self._step)
+        return self.config.schedule.weight_at(self._trained)
 
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> AmortizedState:
         device = device or self.norm.mean_F.device
@@ -205,7 +210,7 @@ class AmortizedEncoder(StreamingEncoder):
         self, x_BSF: Tensor, state: AmortizedState
     ) -> tuple[Tensor, AmortizedState, Tensor, list[Toggles]]:
         """As `advance_with_cost`, and the toggles of each block."""
-        how = self.config.schedule.relaxation_at(self._step) if self.training else None
+        how = self.config.schedule.relaxation_at(self._trained) if self.training else None
         inference = not self.training and not torch.is_grad_enabled()
         skip = self.skip and inference and x_BSF.device.type == "cpu" and kernels_work()
         x_BSD = self.dropout(self.input(x_BSF))

@@ -77,8 +77,11 @@ class StreamingEncoder(nn.Module, abc.ABC):
         """
         return None
 
+    def set_run_length(self, steps: int) -> None:
+        """Hear how many steps the training has, for encoders whose training has phases."""
+
     def set_step(self, step: int) -> None:
-        """Hear the number of the optimiser step, for encoders whose training has phases."""
+        """Hear the number of the optimiser step, for the same."""
 
     def cost_weight(self) -> float:
         """Of the cost in the loss at this step, nats per frame of full work."""

@@ -77,6 +77,10 @@ class Task(Protocol):
         """About how many batches an epoch has; the length of the learning-rate schedule."""
         ...
 
+    def begin(self, total_steps: int) -> None:
+        """Hear how many steps the run has, before the first of them."""
+        ...
+
     def train_batches(self, epoch: int, start_batch: int) -> Iterable[Batch]:
         """The batches of an epoch (from 0) from `start_batch` on, the same at every call."""
         ...

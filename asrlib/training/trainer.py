@@ -94,6 +94,7 @@ class Trainer:
         """Train to the end; after SIGTERM or SIGINT finish the step, save and return."""
         self.meter = Meter()
         self.total_steps = self._count_steps()
+        self.task.begin(self.total_steps)
         self.board = Board(self.dir / "tensorboard", self.at.step)
         with (
             _torch_settings(self.config),

@@ -100,6 +100,9 @@ class TransducerTask:
         batches = sample_batches(self.source.train, tokens, self.source.data, self.config.seed)
         return sum(1 for _ in batches)
 
+    def begin(self, total_steps: int) -> None:
+        self.model.encoder.set_run_length(total_steps)
+
     def dev_batches(self) -> Iterable[Any]:
         return eval_batches(self.source.dev, self.source.tokenizer, self.source.data.max_frames)
 

@@ -250,15 +250,28 @@ def test_less_is_kept_when_only_the_cost_counts():
 
 def test_the_phases_of_training():
     schedule = AmortizedSchedule(
-        cost_start=10, steps=20, weight=0.1, final_weight=0.5, final_temperature=0.01
+        cost_start=0.1, span=0.2, weight=0.1, final_weight=0.5, final_temperature=0.01
     )
-    assert schedule.weight_at(9) == 0.0
-    assert schedule.weight_at(10) == pytest.approx(0.1)
-    assert schedule.weight_at(20) == pytest.approx(0.3)
-    assert schedule.weight_at(99) == pytest.approx(0.5)
-    assert schedule.relaxation_at(0) == Relaxation(0.0, 1.0)
-    assert schedule.relaxation_at(30).noise_scale == 1.0
-    assert schedule.relaxation_at(30).temperature == pytest.approx(0.01)
+    assert schedule.weight_at(0.09) == 0.0
+    assert schedule.weight_at(0.1) == pytest.approx(0.1)
+    assert schedule.weight_at(0.2) == pytest.approx(0.3)
+    assert schedule.weight_at(0.99) == pytest.approx(0.5)
+    assert schedule.relaxation_at(0.0) == Relaxation(0.0, 1.0)
+    assert schedule.relaxation_at(0.3).noise_scale == pytest.approx(1.0)
+    assert schedule.relaxation_at(0.3).temperature == pytest.approx(0.01)
+
+
+def test_the_phases_are_as_long_as_the_training_makes_them():
+    encoder = make()
+    weights = []
+    for run_length in (100, 5000):
+        encoder.set_run_length(run_length)
+        for share in (0.0, 0.39, 0.5, 0.9, 1.0):
+            encoder.set_step(round(share * run_length))
+            weights.append(encoder.cost_weight())
+    assert weights[:5] == pytest.approx(weights[5:])
+    assert weights[:2] == [0.0, 0.0]
+    assert 0 < weights[2] < weights[3] == pytest.approx(weights[4])
 
 
 def test_toggles_harden_as_the_temperature_falls():

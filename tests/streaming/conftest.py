@@ -72,6 +72,7 @@ def overfit(
     model = Transducer(config, 80, tokenizer.vocab_size)
     every = torch.cat(features)
     model.encoder.norm.set_stats(every.mean(0), every.std(0))
+    model.encoder.set_run_length(steps)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     x_BTF, y_BU = (pad_sequence(items, batch_first=True) for items in (features, tokens))

@@ -59,7 +59,7 @@ def small_config(
             left_context=20,
             dropout=0.0,
             arbitrator=ArbitratorConfig(dim=16, keep=0.5),
-            schedule=AmortizedSchedule(cost_start=60, steps=60, final_temperature=0.1),
+            schedule=AmortizedSchedule(cost_start=0.3, span=0.3, final_temperature=0.1),
             **common,
         ),
         "contextnet": lambda: ContextNetConfig(channels=(96,) * 4, layers=2, dropout=0.0, **common),

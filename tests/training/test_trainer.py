@@ -51,8 +51,9 @@ def test_every_batch_of_every_epoch_is_seen_once(tmp_path):
 
 @pytest.mark.parametrize(("bounds", "steps"), [({"max_steps": 5}, 5), ({"max_steps": 99}, 16)])
 def test_ends_at_whichever_bound_comes_first(tmp_path, bounds, steps):
-    outcome = train(tmp_path, config(**bounds))
-    assert outcome.step == steps
+    run = trainer(tmp_path, config(**bounds))
+    outcome = run.run()
+    assert outcome.step == run.task.total_steps == steps
     assert load(outcome.final, "tiny")["facts"]["history"][-1][0] == steps
 
 

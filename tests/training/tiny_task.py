@@ -61,6 +61,9 @@ class TinyTask:
     def batches_per_epoch(self) -> int:
         return BATCHES
 
+    def begin(self, total_steps: int) -> None:
+        self.total_steps = total_steps
+
     def points(self, seed: int, name: str) -> Points:
         generator = torch.Generator().manual_seed(seed)
         x_BF = torch.randn(BATCH_SIZE, 5, generator=generator)
