@@ -4,8 +4,8 @@
 # Options:
 #   --model MODEL       a name of conf/model/*.yaml
 #   --name NAME         the directory under exp/ (default: the model's name)
-#   --init NAME         for a model of two talkers: the directory under exp/ of its single-channel
-#                       path, to start from
+#   --init NAME         for a model of two talkers: the directory under exp/ of a model to start from,
+#                       its single-channel path or one like it
 set -euo pipefail
 
 model=""

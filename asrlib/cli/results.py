@@ -13,8 +13,13 @@ from asrlib.files import atomic_write
 @click.command(name="results")
 @recipe_options
 def command(recipe: Recipe) -> None:
-    """Regenerate RESULTS.md and exp/report.html; what stands in NOTES.md is taken along."""
+    """Regenerate RESULTS.md and exp/report.html; what stands in NOTES.md is taken along.
+
+    Sections of RESULTS.md of which exp/ holds nothing any more are kept, and say so; delete them
+    there to be rid of them.
+    """
     from asrlib.scoring.document import to_html, to_markdown
+    from asrlib.scoring.keep import keep
     from asrlib.scoring.results import build_document
     from asrlib.scoring.score import ScoreConfig
 
@@ -22,6 +27,8 @@ def command(recipe: Recipe) -> None:
     logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it tells of every file it opens
     document = build_document(recipe.dir, recipe.config(ScoreConfig, "score"))
     page, table = recipe.exp / "report.html", recipe.dir / "RESULTS.md"
+    if table.exists():
+        document = keep(document, table.read_text(encoding="utf-8"))
     with atomic_write(table) as f:
         f.write(to_markdown(document))
     with atomic_write(page) as f:

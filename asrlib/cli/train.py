@@ -37,7 +37,7 @@ from asrlib.streaming.batch import decode_cuts
 from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.training.config import HARMLESS_KEYS, TrainConfig
-from asrlib.training.model_io import load_single_channel
+from asrlib.training.model_io import load_start
 from asrlib.training.recipe_inputs import RecipeInputs, input_files, read_inputs
 from asrlib.training.talker_task import RecipeMixtures, TalkerTask
 from asrlib.training.trainer import Trainer
@@ -131,8 +131,8 @@ def _weighty(identity: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
-    help="For a model of several talkers: a final.pt, or its directory, of the same model trained"
-    " on single talkers with --set model.encoder.channels=1; training starts from it.",
+    help="For a model of several talkers: a final.pt, or its directory, to start from; of the same"
+    " model, or of the same trained on single talkers with --set model.encoder.channels=1.",
 )
 def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> None:
     """Stage 4: train a model into exp/NAME, or go on where an earlier run stopped.
@@ -181,7 +181,7 @@ def build_trainer(
     """The trainer of a fresh model; its weights are drawn from the configured seed.
 
     Args:
-        init: a model of one channel to start those of a model of several from.
+        init: a model to start one of several talkers from.
     """
     torch.manual_seed(configs.train.seed)
     model = Transducer(configs.model, configs.features.num_bins, inputs.tokenizer.vocab_size)
@@ -195,7 +195,7 @@ def build_trainer(
         files += (_dev_mixtures(data),)
     identity = configs.identity(files, data)
     if init is not None:
-        load_single_channel(model, inputs.tokenizer, init)
+        load_start(model, inputs.tokenizer, init)
         identity["input"] |= {"init": hash_file(init)}
     return Trainer(task, configs.train, directory, identity, Configs.upgrade)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.wer import ErrorRate
 
 _KINDS = ("insertions", "deletions", "substitutions", "words")
+_SWEEP = re.compile(r"(.+_eot-a)[0-9.]+(-g[0-9.]+)?")
 _TURNS = (
     *("systems", "search", "turns right, points", "interval", "p", "right by both"),
     *("start p50 ms", "difference, interval", "end p50 ms", "difference, interval"),
@@ -38,8 +40,8 @@ class MeetingRun:
 
 
 def pair_tables(runs: Sequence[MeetingRun], config: ScoreConfig) -> list[Table]:
-    """ORC-WER of the pairs of `score.pairs`; and their turns, with latencies in the mixtures whose
-    turns both counted right. The same mixtures are resampled for both systems.
+    """ORC-WER of the pairs of `score.pairs` and of sweeps; and their turns, with latencies in the
+    mixtures whose turns both counted right. The same mixtures are resampled for both systems.
 
     Raises:
         DataError: two systems were scored on different mixtures.
@@ -61,7 +63,7 @@ def _pairs(
 ) -> Iterator[tuple[MeetingRun, MeetingRun]]:
     found = {(r.name, r.search): r for r in runs}
     for search in sorted({r.search for r in runs}):
-        for names in config.pairs:
+        for names in (*config.pairs, *_of_sweeps(runs)):
             a, b = (found.get((name, search)) for name in names)
             if a is None or b is None:
                 continue
@@ -71,6 +73,12 @@ def _pairs(
                     "decode and score both again with --force",
                 )
             yield a, b
+
+
+def _of_sweeps(runs: Sequence[MeetingRun]) -> list[tuple[str, str]]:
+    """What `steps/sweep_eot.sh` left: each penalty beside none."""
+    matches = (_SWEEP.fullmatch(name) for name in sorted({r.name for r in runs}))
+    return [(f"{m[1]}0", m[0]) for m in matches if m and m[0] != f"{m[1]}0"]
 
 
 def _rates(sessions: Mapping[str, Mapping[str, Any]]) -> dict[str, ErrorRate]:

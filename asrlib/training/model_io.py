@@ -53,31 +53,35 @@ def _check_tokens(tokenizer: Tokenizer, model: Transducer) -> None:
         )
 
 
-def load_single_channel(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
-    """Start a model of several output channels from one that was trained on single talkers.
+def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
+    """Start a model of several output channels from one that was trained before.
 
-    The paper trains the single-channel path on single-speaker speech first (arXiv 2205.05199).
-    Each channel's own module starts from the one that was trained: the labels, which differ from
-    channel to channel, part them.
+    That is a model of as many channels, or of single talkers: the paper trains the single-channel
+    path on single-speaker speech first (arXiv 2205.05199). Then each channel's own module starts
+    from the one that was trained: the labels, which differ from channel to channel, part them.
 
     Args:
-        path: of the same model with `encoder.channels: 1`; its statistics come with it.
+        path: of the same model, or of the same with `encoder.channels: 1`; its statistics come
+            with it.
 
     Raises:
         CheckpointError: no such model, other tokens, or other sizes; names the first that differs.
     """
-    single = load_transducer(path)
-    mend = "train it with the same configuration but --set model.encoder.channels=1"
-    if single.model.encoder.num_channels > 1:
-        raise CheckpointError(f"{path}: is itself a model of several talkers", mend)
-    if single.tokenizer.model_bytes != tokenizer.model_bytes:
+    start = load_transducer(path)
+    mend = "train it with the same configuration, or that and --set model.encoder.channels=1"
+    channels = start.model.encoder.num_channels
+    if channels not in (1, model.encoder.num_channels):
+        raise CheckpointError(
+            f"{path}: has {channels} channels, neither one nor {model.encoder.num_channels}", mend
+        )
+    if start.tokenizer.model_bytes != tokenizer.model_bytes:
         raise CheckpointError(
             f"{path}: was trained with other tokens than data/lang holds",
             "train it again in this recipe, or give one that was",
         )
-    source, weights = single.model.state_dict(), {}
+    source, weights = start.model.state_dict(), {}
     for name, weight in model.state_dict().items():
-        known = source.get(re.sub(r"^encoder\.separators\.\d+\.", "encoder.separators.0.", name))
+        known = source.get(_of_first_channel(name) if channels == 1 else name)
         if known is None or known.shape != weight.shape:
             size = "nothing" if known is None else str(list(known.shape))
             raise CheckpointError(
@@ -85,6 +89,10 @@ def load_single_channel(model: Transducer, tokenizer: Tokenizer, path: Path) -> 
             )
         weights[name] = known
     model.load_state_dict(weights)
+
+
+def _of_first_channel(name: str) -> str:
+    return re.sub(r"^encoder\.separators\.\d+\.", "encoder.separators.0.", name)
 
 
 def load_transducer(path: Path) -> LoadedTransducer:

@@ -10,6 +10,9 @@ import pytest
 import yaml
 from command_fakes import invoke, write_recipe
 
+# Some thirty processes each, which take their time on a machine that does something else too.
+pytestmark = pytest.mark.timeout(900)
+
 SMALL = {
     "amortized": {
         "encoder": {"layers": 2, "dim": 16, "heads": 2, "feedforward_dim": 16, "output_dim": 16}

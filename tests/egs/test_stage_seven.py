@@ -55,7 +55,7 @@ def utterances(corpus: Path, speakers: tuple[str, ...]) -> Iterator[RawUtterance
 @pytest.fixture(scope="module")
 def recipe(shared_data, tmp_path_factory) -> Path:
     """Prepared up to the single-channel path, trained for two steps."""
-    folder = tmp_path_factory.mktemp("egs") / "small"
+    folder = tmp_path_factory.mktemp("house") / "egs/small"
     rows = {name: list(utterances(shared_data / "an4", who)) for name, who in SETS.items()}
     write_raw(folder / "data/raw", rows)
     (folder / "conf/model").mkdir(parents=True)
@@ -188,3 +188,26 @@ def test_mixtures_come_before_training(recipe, tmp_path):
         assert explained(call("train", "--recipe-dir", recipe, *options), "mix_dev")
     finally:
         (tmp_path / "away").rename(made)
+
+
+@pytest.mark.timeout(900)
+def test_penalties_on_late_ends_are_swept(recipe, repo):
+    """steps/sweep_eot.sh, in a house whose recipe this is."""
+    house = recipe.parent.parent
+    for entry in repo.iterdir():
+        if entry.name not in ("egs", ".git"):
+            (house / entry.name).symlink_to(entry)
+    assert train(recipe, "sts", "--init", recipe / "exp/sts_single").exit_code == 0
+    command = ["steps/sweep_eot.sh", "--recipe", "small", "--penalties", "0.5:4", "--steps", "3"]
+    command += ["--set", "score.replicates=100"]
+    done = subprocess.run(command, cwd=house, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| sts_eot-a0.5-g4 against sts_eot-a0 | greedy |" in (recipe / "RESULTS.md").read_text()
+    without, late = (
+        load(recipe / f"exp/sts_eot-a{name}/final.pt", KIND) for name in ("0", "0.5-g4")
+    )
+    penalty = late["payload"]["config"]["loss"]
+    assert (penalty["eot_penalty"], penalty["eot_grace"]) == (0.5, 4.0)
+    assert without["facts"]["steps"] == late["facts"]["steps"] == 3
+    weights = (model["model"]["joiner.output_linear.weight"] for model in (without, late))
+    assert not torch.equal(*weights)

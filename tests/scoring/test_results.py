@@ -7,6 +7,7 @@ import pytest
 from asrlib.errors import DataError
 from asrlib.scoring.collect import collect_runs, representatives, split_seed, systems
 from asrlib.scoring.document import Document, Section, Table, Text, to_html, to_markdown
+from asrlib.scoring.keep import REMARK
 from asrlib.scoring.results import build_document
 from asrlib.scoring.score import ScoreConfig
 
@@ -88,6 +89,23 @@ def test_notes_survive_regeneration(scored_recipe, tmp_path, asrlib):
         assert result.exit_code == 0
         assert (recipe / "RESULTS.md").read_text().endswith(f"## Notes\n\n{notes}")
     assert "keep | this" in (recipe / "exp" / "report.html").read_text()
+
+
+def test_sections_that_exp_cannot_make_again_are_kept(scored_recipe, tmp_path, asrlib):
+    recipe = tmp_path / "demo"
+    shutil.copytree(scored_recipe, recipe)
+    page = recipe / "RESULTS.md"
+    (recipe / "NOTES.md").write_text("## Of people\n\nNever kept twice.\n")
+    again = ("results", "--recipe-dir", recipe, "--set", "score.replicates=200")
+    assert asrlib(*again).exit_code == 0
+    made = page.read_text()
+    earlier = "## Two talkers: mix_old\n\n| a | b |\n\n### Columns\n\nof it\n\n"
+    page.write_text(made.replace("## Notes", f"{earlier}## Notes"))
+    for _ in range(2):
+        assert asrlib(*again).exit_code == 0
+        remarked = earlier.replace("mix_old\n\n", f"mix_old\n\n{REMARK}\n\n")
+        assert page.read_text() == made.replace("## Notes", f"{remarked}## Notes")
+    assert "mix_old" in (recipe / "exp" / "report.html").read_text()
 
 
 def test_learning_curves_come_from_tensorboard(scored_recipe, tmp_path):

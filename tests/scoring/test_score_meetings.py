@@ -1,6 +1,7 @@
 """`python -m asrlib score-meetings`, from a mixture set and a decode to RESULTS.md."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -198,6 +199,12 @@ def test_pairs_are_compared_on_the_same_mixtures(asrlib, tmp_path):
     assert "| perfect against sts | greedy | -14.29 | [" in page
     # `perfect` has no symbols, and both count all turns right.
     assert "| perfect against sts | greedy | +0.0 | [+0.00, +0.00] | 1.0000 | 4 | – | – |" in page
+    # Of a sweep each penalty beside none, unasked.
+    for name, swept in (("sts", "sts_eot-a0"), ("perfect", "sts_eot-a0.3-g5")):
+        shutil.copytree(recipe / "exp" / name, recipe / "exp" / swept)
+    assert asrlib("results", "--recipe-dir", recipe, *pair).exit_code == 0
+    page = (recipe / "RESULTS.md").read_text()
+    assert "| sts_eot-a0.3-g5 against sts_eot-a0 | greedy | -14.29 | [" in page
     scores = json.loads((perfect / "meetings.json").read_text())
     scores["sessions"].pop()
     (perfect / "meetings.json").write_text(json.dumps(scores))

@@ -18,7 +18,7 @@ from asrlib.training.checkpoint import save
 from asrlib.training.config import TrainConfig
 from asrlib.training.model_io import (
     KIND,
-    load_single_channel,
+    load_start,
     load_transducer,
     transducer_payload,
 )
@@ -127,7 +127,7 @@ def save_model(path, model) -> None:
 def test_both_channels_start_as_the_single_one(tmp_path):
     single, model = separator(1, seed=1).eval(), separator(2, seed=2).eval()
     save_model(tmp_path / "final.pt", single)
-    load_single_channel(model, tokenizer(), tmp_path / "final.pt")
+    load_start(model, tokenizer(), tmp_path / "final.pt")
     x_BTF, lengths_B = torch.randn(2, 40, 12), torch.tensor([40, 40])
     h_BSD, h_RSD = (m.encoder(x_BTF, lengths_B)[0] for m in (single, model))
     torch.testing.assert_close(h_RSD, h_BSD.repeat_interleave(2, dim=0))
@@ -138,10 +138,19 @@ def test_both_channels_start_as_the_single_one(tmp_path):
             assert torch.equal(a, b)
 
 
+def test_a_model_of_as_many_channels_goes_on(tmp_path):
+    before, model = separator(2, seed=1), separator(2, seed=2)
+    save_model(tmp_path / "final.pt", before)
+    load_start(model, tokenizer(), tmp_path / "final.pt")
+    for a, b in zip(before.parameters(), model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (lambda: separator(2), "itself a model of several"),
+        (lambda: separator(3), "3 channels, neither one nor 2"),
+        (lambda: separator(2, hidden=8), r"encoder\.mixture"),
         (lambda: separator(1, hidden=8), r"encoder\.mixture"),
         (transducer, "nothing for encoder.mixture"),
     ],
@@ -149,5 +158,5 @@ def test_both_channels_start_as_the_single_one(tmp_path):
 def test_what_does_not_fit_is_named(tmp_path, other, words):
     save_model(tmp_path / "final.pt", other())
     with pytest.raises(CheckpointError, match=words) as e:
-        load_single_channel(separator(2), tokenizer(), tmp_path / "final.pt")
+        load_start(separator(2), tokenizer(), tmp_path / "final.pt")
     assert "model.encoder.channels=1" in e.value.mend
