@@ -69,7 +69,9 @@ for penalty in $all; do
   go_on "$penalty" &
   running+=($!)
 done
-for pid in "${running[@]}"; do wait "$pid"; done
+failed=0
+for pid in "${running[@]}"; do wait "$pid" || failed=$?; done
+((failed == 0)) || exit "$failed"
 
 for penalty in $all; do
   for set in $test_sets; do
