@@ -102,10 +102,8 @@ def test_from_mixtures_to_scores(recipe, model, tmp_path):
     assert invoke("results", "--recipe-dir", recipe).exit_code == 0
     page = (recipe / "RESULTS.md").read_text()
     assert f"| {name} | greedy |" in page
-    trained = (
-        f"python -m asrlib train --recipe-dir egs0/small --model {model} --name {name} --init "
-    )
-    assert trained.replace("egs0", recipe.parent.name) in page
+    trained = "python -m asrlib train --recipe-dir egs/small"
+    assert f"{trained} --model {model} --name {name} --init " in page
 
 
 def test_a_single_talker_model_on_the_same_mixtures(recipe):
@@ -171,10 +169,8 @@ def test_another_start_is_another_training(recipe, alone):
     [
         ("sts/single", "exp/sts_single", "is a model of one talker"),
         ("sts", "exp/nothing", "exp/nothing"),
-        ("sts", "exp/alone", "is itself a model of several talkers"),
     ],
 )
-@pytest.mark.usefixtures("alone")
 def test_what_training_cannot_start_from_is_named(recipe, model, start, named):
     options = ("--model", model, "--name", "new", "--init", recipe / start)
     assert explained(call("train", "--recipe-dir", recipe, *options), named)
