@@ -102,7 +102,10 @@ def scatter(
                 colour = COLOURS[i % len(COLOURS)]
                 axes.errorbar([x], [y], yerr=error, fmt="o", color=colour, elinewidth=1)
                 axes.annotate(name, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8)
-            axes.set_xlim(left=0)
+            places = [x for x, _, _ in points.values()]
+            axes.margins(x=0.2)  # for the names
+            if min(places) >= 0:
+                axes.set_xlim(0, 1.2 * max(places) or 1)
             axes.set_xlabel(title)
             axes.set_ylabel(ylabel)
         return svg_text(canvas)

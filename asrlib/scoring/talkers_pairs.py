@@ -18,7 +18,7 @@ from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.wer import ErrorRate
 
 _KINDS = ("insertions", "deletions", "substitutions", "words")
-_SWEEP = re.compile(r"(.+_eot-a)[0-9.]+(-g[0-9.]+)?")
+SWEEP = re.compile(r"(.+_eot-a)[0-9.]+(-g[0-9.]+)?")
 _TURNS = (
     *("systems", "search", "turns right, points", "interval", "p", "right by both"),
     *("start p50 ms", "difference, interval", "end p50 ms", "difference, interval"),
@@ -77,7 +77,7 @@ def _pairs(
 
 def _of_sweeps(runs: Sequence[MeetingRun]) -> list[tuple[str, str]]:
     """What `steps/sweep_eot.sh` left: each penalty beside none."""
-    matches = (_SWEEP.fullmatch(name) for name in sorted({r.name for r in runs}))
+    matches = (SWEEP.fullmatch(name) for name in sorted({r.name for r in runs}))
     return [(f"{m[1]}0", m[0]) for m in matches if m and m[0] != f"{m[1]}0"]
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from asrlib.scoring import figures
 from asrlib.scoring.cells import DASH, interval, number
 from asrlib.scoring.document import Block, Code, Figure, Section, Table, Text
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.score_meetings import SCORES_FILE, read_scores
-from asrlib.scoring.talkers_pairs import MeetingRun, pair_tables
+from asrlib.scoring.talkers_pairs import SWEEP, MeetingRun, pair_tables
 from asrlib.scoring.training_log import training_commands
 
 _PICTURES = 2  # of the first system; the others lie beside their scores
@@ -69,7 +70,8 @@ def talkers_sections(runs: Sequence[MeetingRun], recipe: str, config: ScoreConfi
     for test_set in dict.fromkeys(r.test_set for r in runs):
         own = [r for r in runs if r.test_set == test_set]
         blocks: list[Block] = [Text(_size(own[0])), _main_table(own), _pointing_table(own)]
-        blocks += [_by_condition(own), *pair_tables(own, config), *_pictures(own[0])]
+        blocks += [_by_condition(own), *pair_tables(own, config)]
+        blocks += [*_sweep_figure(own), *_pictures(own[0])]
         sections.append(Section(f"Two talkers: {test_set}", tuple(blocks)))
     if sections:
         commands = ["# mixtures", f"python -m asrlib mixtures --recipe-dir {recipe}"]
@@ -163,6 +165,20 @@ def _condition(summary: Mapping[str, Any] | None) -> str:
         return DASH
     counted = _counting(summary["turn_counting"])[0]
     return f"{number(summary['orcwer']['percent'], 1)} ({counted})"
+
+
+def _sweep_figure(runs: Sequence[MeetingRun]) -> list[Figure]:
+    """What penalties on late ends of turns cost, a panel for each search."""
+    panels: dict[str, dict[str, tuple[float, float, Sequence[float] | None]]] = {}
+    for run in runs:
+        total = run.scores["all"]
+        ends, orc = total["end_pointing_ms"], total["orcwer"]
+        if SWEEP.fullmatch(run.name) and ends is not None and orc["percent"] is not None:
+            panel = panels.setdefault(f"end of a turn, p50, ms ({run.search})", {})
+            panel[run.name] = (ends["p50"], orc["percent"], orc["interval"])
+    if not panels:
+        return []
+    return [Figure(figures.scatter(panels, "ORC-WER, %"), "Errors against when turns end.")]
 
 
 def _pictures(run: MeetingRun) -> list[Block]:

@@ -205,6 +205,8 @@ def test_pairs_are_compared_on_the_same_mixtures(asrlib, tmp_path):
     assert asrlib("results", "--recipe-dir", recipe, *pair).exit_code == 0
     page = (recipe / "RESULTS.md").read_text()
     assert "| sts_eot-a0.3-g5 against sts_eot-a0 | greedy | -14.29 | [" in page
+    report = (recipe / "exp" / "report.html").read_text()
+    assert report.count("Errors against when turns end.") == 1
     scores = json.loads((perfect / "meetings.json").read_text())
     scores["sessions"].pop()
     (perfect / "meetings.json").write_text(json.dumps(scores))
