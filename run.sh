@@ -56,6 +56,7 @@ nj=$(nproc)
 force=false
 dry_run=false
 . steps/parse_options.sh
+. steps/queue.sh
 
 # Relative to where the user stands, not to here.
 [[ -z $corpus_dir ]] || corpus_dir=$(cd "$called_from" && realpath -m "$corpus_dir")
@@ -67,7 +68,6 @@ for number in "$stage" "$stop_stage"; do
 done
 ((stage <= stop_stage)) ||
   die "--stage $stage comes after --stop-stage $stop_stage" "swap them"
-[[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj '$nj' is no number of jobs" "give 1 or more"
 recipe_dir=egs/$recipe
 [[ -d $recipe_dir/local ]] ||
   die "no recipe '$recipe'" "choose among $(cd egs && echo *)"
@@ -94,45 +94,11 @@ fi
 common=(--recipe-dir "$recipe_dir" "${overrides[@]}")
 [[ $force == true ]] && common+=(--force)
 
-# run COMMAND...: run it, or with --dry-run print it.
-run() {
-  if [[ $dry_run == true ]]; then
-    printf '%q ' "$@" && echo
-  else
-    "$@"
-  fi
-}
-
 # begin N TITLE: true when stage N is wanted; announces it.
 begin() {
   ((stage <= $1 && $1 <= stop_stage)) || return 1
   echo "== stage $1: $2 ($recipe_dir)"
 }
-
-# queue LABEL COMMAND...: run it beside others, at most nj at a time; its lines bear the label.
-queued=()
-queue() {
-  local label=$1
-  shift
-  if [[ $dry_run == true ]] || ((nj == 1)); then
-    run "$@"
-    return
-  fi
-  while (($(jobs -rp | wc -l) >= nj)); do wait -n || true; done
-  "$@" > >(sed -u "s|^|$label: |") 2>&1 &
-  queued+=($!)
-}
-
-# drain: wait for all that is queued; the others finish when one fails, then run.sh fails.
-drain() {
-  local pid failed=0
-  for pid in "${queued[@]}"; do wait "$pid" || failed=$?; done
-  queued=()
-  ((failed == 0)) || exit "$failed"
-}
-
-# Trainings save and stop on SIGTERM, so that the same command goes on.
-trap 'kill "${queued[@]}" 2>/dev/null; wait; exit 143' TERM INT
 
 # names [MODELS]: one "MODEL NAME SEED" line per training that was asked for.
 names() {

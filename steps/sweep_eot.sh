@@ -20,6 +20,7 @@
 #   --nj N              trainings at a time (default: the number of cores)
 #   --set S.KEY=VALUE   override a configuration value; may be given again
 #   --force             train, decode and score again although complete and unchanged
+#   --dry-run           print the commands, run none
 #   --help              this text
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -33,53 +34,47 @@ rate=0.0005
 test_sets="mix_test"
 searches="greedy"
 nj=$(nproc)
+dry_run=false
 . steps/parse_options.sh
+. steps/queue.sh
 
-[[ -f egs/$recipe/exp/$start/final.pt ]] ||
+[[ $dry_run == true || -f egs/$recipe/exp/$start/final.pt ]] ||
   die "egs/$recipe/exp/$start: holds no final.pt" "train it: ./run.sh --recipe $recipe --stage 7"
 for penalty in $penalties; do
   [[ $penalty =~ ^[0-9]*\.?[0-9]+(:[0-9]*\.?[0-9]+)?$ ]] ||
     die "--penalties: '$penalty' is no penalty" "give ALPHA or ALPHA:GRACE, for example 0.3:5"
+  [[ ! ${penalty%%:*} =~ ^[0.]+$ ]] ||
+    die "--penalties: '$penalty' is none" "leave it out: 0 is always there"
 done
 [[ $steps =~ ^[1-9][0-9]*$ ]] || die "--steps '$steps' is no number of steps" "give 1 or more"
-[[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj '$nj' is no number of jobs" "give 1 or more"
 
-tools/install.sh
-. ./path.sh
+if [[ $dry_run == false ]]; then
+  tools/install.sh
+  . ./path.sh
+fi
 common=(--recipe-dir "egs/$recipe" "${overrides[@]}")
 if [[ $force == true ]]; then common+=(--force); fi
 
-# go_on PENALTY: the training of one penalty.
-go_on() {
-  local options=(--set "model.loss.eot_penalty=${1%%:*}")
-  if [[ $1 == *:* ]]; then options+=(--set "model.loss.eot_grace=${1#*:}"); fi
-  steps/train.sh --model "$model" --name "$(name_of "$1")" --init "$start" "${common[@]}" \
-    "${options[@]}" --set "train.max_steps=$steps" --set "train.peak_lr=$rate" \
-    --set "train.warmup_steps=$((steps / 10))" --set "train.valid_interval=$(((steps + 2) / 3))"
-}
-
-# name_of PENALTY: its directory under exp/.
-name_of() { echo "${start}_eot-a${1%%:*}$([[ $1 != *:* ]] || echo "-g${1#*:}")"; }
-
-all="0 $penalties"
-trap 'kill $(jobs -rp) 2>/dev/null; wait; exit 143' TERM INT
-running=()
-for penalty in $all; do
-  while (($(jobs -rp | wc -l) >= nj)); do wait -n || true; done
-  go_on "$penalty" &
-  running+=($!)
+names=()
+for penalty in 0 $penalties; do
+  name=${start}_eot-a${penalty/:/-g}
+  options=(--model "$model" --name "$name" --init "$start" "${common[@]}"
+    --set "model.loss.eot_penalty=${penalty%%:*}")
+  if [[ $penalty == *:* ]]; then options+=(--set "model.loss.eot_grace=${penalty#*:}"); fi
+  options+=(--set "train.max_steps=$steps" --set "train.peak_lr=$rate"
+    --set "train.warmup_steps=$((steps / 10))" --set "train.valid_interval=$(((steps + 2) / 3))")
+  queue "$name" steps/train.sh "${options[@]}"
+  names+=("$name")
 done
-failed=0
-for pid in "${running[@]}"; do wait "$pid" || failed=$?; done
-((failed == 0)) || exit "$failed"
+drain
 
-for penalty in $all; do
+for name in "${names[@]}"; do
   for set in $test_sets; do
     for search in $searches; do
-      options=(--name "$(name_of "$penalty")" --test-set "$set" --search "$search" "${common[@]}")
-      steps/decode.sh "${options[@]}"
-      steps/score_meetings.sh "${options[@]}"
+      options=(--name "$name" --test-set "$set" --search "$search" "${common[@]}")
+      run steps/decode.sh "${options[@]}"
+      run steps/score_meetings.sh "${options[@]}"
     done
   done
 done
-exec python -m asrlib results --recipe-dir "egs/$recipe" "${overrides[@]}"
+run python -m asrlib results --recipe-dir "egs/$recipe" "${overrides[@]}"

@@ -30,7 +30,7 @@ if ! command -v "$uv" >/dev/null; then
   exit 1
 fi
 
-new=$(mktemp "$lock.XXXXXX")
+new=$(mktemp -p .)
 compiled=$(mktemp)
 trap 'rm -f "$new" "$compiled"' EXIT
 [[ -f "$lock" ]] && sed '/^k2==/,+1d' "$lock" >"$compiled" # uv keeps the versions it finds there

@@ -100,9 +100,6 @@ class TalkerTask(TransducerTask):
     def batches_per_epoch(self) -> int:
         return self.source.batches_per_epoch()
 
-    def begin(self, total_steps: int) -> None:
-        self.model.encoder.set_run_length(total_steps)
-
     def train_batches(self, epoch: int, start_batch: int) -> Iterable[MixtureBatch]:
         return self.source.train_batches(epoch, start_batch)
 
