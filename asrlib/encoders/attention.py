@@ -4,8 +4,11 @@ The bound is the same in training and in streaming, so that both compute the sam
 relative (Transformer-XL, arXiv 1901.02860, as in the Conformer, arXiv 2005.08100): the score of
 query i and key j has a term for the distance i - j, 0 .. L.
 
-Shapes: B batch, S output frames, H heads, K features per head, L frames of left context,
-N = L + S keys, D = H K.
+Long inputs are cut into pieces that see their past as a stream does, so that what no frame sees
+is hardly computed.
+
+Shapes: B batch, S output frames, P pieces of the batch's inputs, W frames of a piece, H heads,
+K features per head, L frames of left context, N keys: L and S or W, D = H K.
 """
 
 from __future__ import annotations
@@ -61,6 +64,59 @@ def within_reach(distance: Tensor, left_context: int) -> Tensor:
     return (distance >= 0) & (distance <= left_context)
 
 
+def by_key(scores_XSL: Tensor) -> Tensor:
+    """Scores of every query for the distances L .. 0 as scores (..., S, N) for keys, the first key
+    L frames before query 0; 0 where a key is not within reach.
+
+    The relative shift of arXiv 1901.02860, appendix B, without a gather, whose gradient is slow.
+    """
+    num_frames, reach = scores_XSL.shape[-2:]
+    num_keys = num_frames + reach - 1
+    rows = F.pad(scores_XSL, (0, num_frames)).flatten(-2)  # of N + 1 each: the next begins 1 later
+    return rows[..., : num_frames * num_keys].unflatten(-1, (num_frames, num_keys))
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Cuts frames into pieces of at least the left context, which become a batch of streams: their
+    products grow with the number of frames, not with its square."""
+
+    num_frames: int
+    left_context: int
+
+    @property
+    def length(self) -> int:
+        """Frames W of a piece; the last piece of an input is filled up."""
+        return math.ceil(self.num_frames / max(1, self.num_frames // self.left_context))
+
+    @property
+    def count(self) -> int:
+        """Pieces of each input."""
+        return math.ceil(self.num_frames / self.length)
+
+    def cut(self, x: Tensor, dim: int, past: int = 0) -> Tensor:
+        """Pieces (P, ...) of x (B, ...) along `dim`, each with `past` frames before it, which x has
+        at its beginning."""
+        if self.count == 1:
+            return x
+        missing = past + self.count * self.length - x.shape[dim]
+        x = F.pad(x, (0, 0) * (x.ndim - dim - 1) + (0, missing))
+        windows = x.unfold(dim, past + self.length, self.length)
+        return windows.movedim((dim, -1), (1, dim + 1)).flatten(0, 1)
+
+    def join(self, y: Tensor, dim: int) -> Tensor:
+        """Whole inputs (B, ...) of pieces (P, ...) without a past."""
+        if self.count == 1:
+            return y
+        y = y.unflatten(0, (-1, self.count)).movedim(1, dim).flatten(dim, dim + 1)
+        return y.narrow(dim, 0, self.num_frames)
+
+    def heard(self, heard_B1: Tensor) -> Tensor:
+        """Frames (P, 1) heard before each piece, at most L, of those heard before each input."""
+        starts_C = self.length * torch.arange(self.count, device=heard_B1.device)
+        return (heard_B1 + starts_C).clamp(max=self.left_context).reshape(-1, 1)
+
+
 class CausalSelfAttention(nn.Module):
     """Multi-head attention over this frame and the `left_context` frames before it.
 
@@ -79,7 +135,7 @@ class CausalSelfAttention(nn.Module):
         self.content_bias_HK = nn.Parameter(torch.zeros(heads, self.head_dim))
         self.position_bias_HK = nn.Parameter(torch.zeros(heads, self.head_dim))
         self.output = nn.Linear(dim, dim)
-        self.register_buffer("codes", sinusoids(left_context + 1, dim), persistent=False)
+        self.register_buffer("codes", sinusoids(left_context + 1, dim).flip(0), persistent=False)
         self._kept: tuple[tuple[int, int], Tensor] | None = None
 
     def product_multiplications(self, num_frames: int) -> float:
@@ -102,28 +158,40 @@ class CausalSelfAttention(nn.Module):
         query_BSHK = self.query(x_BSD).unflatten(-1, split)
         key_BNHK = torch.cat([state.key_BLHK, self.key(x_BSD).unflatten(-1, split)], dim=1)
         value_BNHK = torch.cat([state.value_BLHK, self.value(x_BSD).unflatten(-1, split)], dim=1)
-        scores_BHSN = self._scores(query_BSHK, key_BNHK)
-        mask_BSN = self._visible(x_BSD.shape[1], state.count_B1)
-        weights_BHSN = scores_BHSN.masked_fill(~mask_BSN.unsqueeze(1), -math.inf).softmax(dim=-1)
-        y_BSHK = torch.einsum("bhsn,bnhk->bshk", weights_BHSN, value_BNHK)
+        y_BSHK = self._attend(query_BSHK, key_BNHK, value_BNHK, state.count_B1)
         count_B1 = (state.count_B1 + x_BSD.shape[1]).clamp(max=self.left_context)
         first = key_BNHK.shape[1] - self.left_context
         state = AttentionState(key_BNHK[:, first:], value_BNHK[:, first:], count_B1)
         return self.output(y_BSHK.flatten(2)), state
 
-    def _scores(self, query_BSHK: Tensor, key_BNHK: Tensor) -> Tensor:
-        """Scaled scores (B, H, S, N); those of invisible keys mean nothing."""
-        content = torch.einsum("bshk,bnhk->bhsn", query_BSHK + self.content_bias_HK, key_BNHK)
-        query_by_place = query_BSHK + self.position_bias_HK
-        by_distance = torch.einsum("bshk,lhk->bhsl", query_by_place, self._codes())  # L + 1 codes
-        distance_SN = distances(query_BSHK.shape[1], self.left_context).to(self.codes.device)
-        distance_SN = distance_SN.clamp(0, self.left_context)
-        index = distance_SN.expand(*by_distance.shape[:2], -1, -1)
-        return (content + by_distance.gather(3, index)) / math.sqrt(self.head_dim)
+    def _attend(
+        self, query_BSHK: Tensor, key_BNHK: Tensor, value_BNHK: Tensor, count_B1: Tensor
+    ) -> Tensor:
+        """Weighted values (B, S, H, K)."""
+        pieces = Pieces(query_BSHK.shape[1], self.left_context)
+        count_P1 = pieces.heard(count_B1)
+        unheard = self.left_context - int(count_P1.max())  # in every piece: not worth computing
+        query_PWHK = pieces.cut(query_BSHK, 1)
+        key_PNHK = pieces.cut(key_BNHK, 1, self.left_context)[:, unheard:]
+        value_PNHK = pieces.cut(value_BNHK, 1, self.left_context)[:, unheard:]
+        scores_PHWN = self._scores(query_PWHK, key_PNHK, unheard)
+        mask_PWN = self._visible(pieces.length, count_P1)[..., unheard:]
+        weights_PHWN = scores_PHWN.masked_fill(~mask_PWN.unsqueeze(1), -math.inf).softmax(dim=-1)
+        return pieces.join(torch.einsum("phwn,pnhk->pwhk", weights_PHWN, value_PNHK), 1)
+
+    def _scores(self, query_PWHK: Tensor, key_PNHK: Tensor, unheard: int) -> Tensor:
+        """Scaled scores (P, H, W, N); those of invisible keys mean nothing."""
+        query_PWHK = query_PWHK / math.sqrt(self.head_dim)
+        scale = 1 / math.sqrt(self.head_dim)
+        content_bias, position_bias = scale * self.content_bias_HK, scale * self.position_bias_HK
+        content = torch.einsum("pwhk,pnhk->phwn", query_PWHK + content_bias, key_PNHK)
+        by_distance = torch.einsum("pwhk,lhk->phwl", query_PWHK + position_bias, self._codes())
+        return content + by_key(by_distance)[..., unheard:]
 
     def _codes(self) -> Tensor:
-        """Projected codes (L + 1, H, K); kept in inference, as long as the weights stay as they
-        are: in streams of small pieces they would cost as much as the queries."""
+        """Projected codes (L + 1, H, K) of the distances L .. 0; kept in inference, as long as the
+        weights stay as they are: in streams of small pieces they would cost as much as the
+        queries."""
         weight = self.position.weight
         version = (weight.data_ptr(), weight._version)
         if torch.is_grad_enabled() or self._kept is None or self._kept[0] != version:

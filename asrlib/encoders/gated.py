@@ -4,8 +4,9 @@ Each part, behind its LayerNorm and with its residual connection, computes the s
 masked (training: everything is computed, and weighed by its toggles) and skipping (inference on a
 CPU: only what is on is computed, by gated_block.cc).
 
-Shapes: B batch, S output frames, H heads, K features per head, C = 2 K (key and value), L frames
-of left context, N = L + S keys, D = H K.
+Shapes: B batch, S output frames, P pieces of the batch's inputs, W frames of a piece, H heads,
+K features per head, C = 2 K (key and value), L frames of left context, N keys: L and S or W,
+D = H K.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from asrlib.encoders.attention import check_heads, distances, within_reach
+from asrlib.encoders.attention import Pieces, by_key, check_heads, distances, within_reach
 from asrlib.encoders.conformer import FeedForward
 from asrlib.encoders.kernels import kernels
 from asrlib.encoders.toggles import Toggles
@@ -110,19 +111,24 @@ class GatedAttention(nn.Module):
     def _attend(
         self, x_BSD: Tensor, cache_BHNC: Tensor, keep_BHN: Tensor, query_BHS: Tensor
     ) -> Tensor:
-        key_BHNK, value_BHNK = cache_BHNC.chunk(2, dim=3)
-        scores_BHSN = self._by_head(self.query(x_BSD)) @ key_BHNK.transpose(2, 3)
-        distance_SN = distances(x_BSD.shape[1], self.left_context).to(x_BSD.device)
-        bias_HSN = self.distance_bias_HL[:, distance_SN.clamp(0, self.left_context)]
-        scores_BHSN = scores_BHSN / math.sqrt(self.head_dim) + bias_HSN
-        keep_BH1N = keep_BHN.unsqueeze(2)
-        usable_BHSN = within_reach(distance_SN, self.left_context) & (keep_BH1N > 0)
-        scores_BHSN = scores_BHSN + keep_BH1N.clamp(min=_TINY).log()
-        scores_BHSN = scores_BHSN.masked_fill(~usable_BHSN, _NEVER)
-        # A row without a key has ones in exp, and zeros by the mask.
-        raw_BHSN = (scores_BHSN - scores_BHSN.amax(dim=-1, keepdim=True).detach()).exp()
-        raw_BHSN = raw_BHSN * usable_BHSN
-        y_BHSK = (raw_BHSN / raw_BHSN.sum(dim=-1, keepdim=True).clamp(min=_TINY)) @ value_BHNK
+        pieces = Pieces(x_BSD.shape[1], self.left_context)
+        keep_PHN = pieces.cut(keep_BHN, 2, self.left_context)
+        usable_PHN = keep_PHN > 0
+        first = int(usable_PHN.flatten(0, 1).any(0).int().argmax())  # usable in any piece
+        keep_PHN, usable_PHN = keep_PHN[..., first:], usable_PHN[..., first:]
+        log_keep_PHN = keep_PHN.clamp(min=_TINY).log().masked_fill(~usable_PHN, _NEVER)
+        within_WN = within_reach(distances(pieces.length, self.left_context), self.left_context)
+        within_WN = within_WN[:, first:].to(x_BSD.device)
+        bias_HWL = self.distance_bias_HL.flip(1).unsqueeze(1).expand(-1, pieces.length, -1)
+        bias_HWN = by_key(bias_HWL)[..., first:].masked_fill(~within_WN, _NEVER)
+        query_PHWK = pieces.cut(self._by_head(self.query(x_BSD)) / math.sqrt(self.head_dim), 2)
+        cache_PHNC = pieces.cut(cache_BHNC, 2, self.left_context)[:, :, first:]
+        key_PHNK, value_PHNK = cache_PHNC.chunk(2, dim=3)
+        scores_PHWN = query_PHWK @ key_PHNK.transpose(2, 3) + bias_HWN + log_keep_PHN.unsqueeze(2)
+        y_PHWK = scores_PHWN.softmax(dim=-1) @ value_PHNK
+        # The softmax of a row without a key is of no meaning.
+        any_PHW1 = (usable_PHN.unsqueeze(2) & within_WN).any(3, keepdim=True)
+        y_BHSK = pieces.join(y_PHWK * any_PHW1, 2)
         return self.output((y_BHSK * query_BHS.unsqueeze(3)).transpose(1, 2).flatten(2))
 
     def cost(self, query_ZBHS: Tensor, keep_ZBHN: Tensor) -> Tensor:

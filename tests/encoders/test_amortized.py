@@ -39,7 +39,7 @@ def some_toggles(batch: int, frames: int, share: float) -> Toggles:
 
 @quick
 @given(
-    frames=st.integers(1, 12),
+    frames=st.integers(1, 20),
     share=st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]),
     left=st.integers(1, 6),
     seed=st.integers(0, 99),
