@@ -41,13 +41,12 @@ class GatedFeedForward(nn.Module):
         super().__init__()
         self.inner = FeedForward(dim, hidden_dim, dropout)
         self.multiplications = 2 * dim * hidden_dim  # of a frame
+        self._weights = list(self.inner.parameters())  # norm, expand, contract: the kernel's order
 
     def forward(self, x_BSD: Tensor, toggle_BS: Tensor, skip: bool) -> Tensor:
         if not skip:
             return x_BSD + toggle_BS.unsqueeze(-1) * self.inner(x_BSD)
-        norm, expand, contract = self.inner.norm, self.inner.expand, self.inner.contract
-        weights = [w for m in (norm, expand, contract) for w in (m.weight, m.bias)]
-        return kernels().gated_feed_forward(x_BSD, toggle_BS, weights)
+        return kernels().gated_feed_forward(x_BSD, toggle_BS, self._weights)
 
 
 class GatedAttention(nn.Module):
@@ -74,6 +73,10 @@ class GatedAttention(nn.Module):
         self.query_multiplications = 2 * dim * self.head_dim  # of a head and frame: in and out
         self.key_multiplications = 2 * dim * self.head_dim  # key and value
         self.pair_multiplications = 2 * self.head_dim  # of a query and a key that it sees
+        # In the kernel's order; a list, since a module's attributes take time to find.
+        both = [w for m in (self.norm, self.query) for w in (m.weight, m.bias)]
+        output = [self.output.weight, self.output.bias]
+        self._weights = [*both, self.key_value.weight, *output, self.distance_bias_HL]
 
     def initial_state(self, batch_size: int, device: torch.device) -> GatedAttentionState:
         shape = (batch_size, self.heads, self.left_context, 2 * self.head_dim)
@@ -86,7 +89,7 @@ class GatedAttention(nn.Module):
         if skip:
             y_BSD, cache_BHLC, keep_BHL = kernels().gated_attention(
                 *(x_BSD, toggles.query_BSH, toggles.key_BSH, state.cache_BHLC, state.keep_BHL),
-                self._weights(),
+                self._weights,
             )
             return y_BSD, GatedAttentionState(cache_BHLC, keep_BHL)
         query_BHS, key_BHS = (t.transpose(1, 2) for t in (toggles.query_BSH, toggles.key_BSH))
@@ -98,12 +101,6 @@ class GatedAttention(nn.Module):
         first = cache_BHNC.shape[2] - self.left_context
         state = GatedAttentionState(cache_BHNC[:, :, first:], keep_BHN[:, :, first:])
         return x_BSD + self.dropout(y_BSD), state
-
-    def _weights(self) -> list[Tensor]:
-        """In the order that the kernel takes them in."""
-        both = [w for m in (self.norm, self.query) for w in (m.weight, m.bias)]
-        output = [self.output.weight, self.output.bias]
-        return [*both, self.key_value.weight, *output, self.distance_bias_HL]
 
     def _by_head(self, y_BSX: Tensor) -> Tensor:
         return y_BSX.unflatten(-1, (self.heads, -1)).transpose(1, 2)

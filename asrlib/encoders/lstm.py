@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders.base import StreamingEncoder
-from asrlib.encoders.recurrence import FastLstm
+from asrlib.encoders.kernels import kernels
+from asrlib.encoders.recurrence import FastLstm, compiled
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -104,6 +105,8 @@ class LstmStack(nn.Module):
             self.layers.append(LstmLayer(input_dim, config))
             input_dim = self.layers[-1].output_dim
         self.output = nn.Linear(input_dim, output_dim)
+        # In the operation's order; a list, since a module's attributes take time to find.
+        self._weights = [weight for layer in self.layers for weight in layer.parameters()]
 
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> LstmState:
         weight = self.output.weight
@@ -113,6 +116,13 @@ class LstmStack(nn.Module):
 
     def forward(self, x_BSD: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
         x_SBD = x_BSD.transpose(0, 1)
+        inference = not self.training and not torch.is_grad_enabled()
+        if inference and not self.config.projection_dim and compiled(x_BSD):
+            h_LBH, c_LBH = (t.transpose(0, 1).contiguous() for t in (state.h_BLH, state.c_BLH))
+            how = (self.config.layer_norm, self.config.residual)
+            x_SBD, h_LBH, c_LBH = kernels().lstm_stack(x_SBD, h_LBH, c_LBH, self._weights, *how)
+            after = LstmState(h_LBH.transpose(0, 1), c_LBH.transpose(0, 1))
+            return self.output(x_SBD).transpose(0, 1), after
         hidden, cells = [], []
         for i, layer in enumerate(self.layers):
             x_SBD, h_BH, c_BH = layer(x_SBD, state.h_BLH[:, i], state.c_BLH[:, i])

@@ -1,9 +1,11 @@
 // The recurrent part of an LSTM layer of one direction on a CPU, and its gradient, as torch's nn.LSTM
 // has them (arXiv 1503.04069, section II, without peepholes). torch 1.13 takes a frame's gates
 // through some ten operations, whose calls cost more than a small layer's products, and records
-// each of them in training.
+// each of them in training. And a whole stack of layers in inference: in a stream of small pieces
+// an interpreter's calls cost more than small layers do.
 //
-// Letters: S frames, B streams, H units, G = 4 H gates: input, forget, cell, output.
+// Letters: S frames, B streams, D inputs, L layers, H units, G = 4 H gates: input, forget, cell,
+// output.
 
 #include <ATen/ATen.h>
 #include <torch/library.h>
@@ -11,6 +13,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <tuple>
+#include <vector>
 
 // BLAS, which libtorch_cpu brings along. Matrices are stored by columns there.
 extern "C" void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n,
@@ -163,9 +166,40 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm_backward(
   return {d_SBG, dh_BH, dc_BH};
 }
 
+// Layers in inference: x (S, B, D), states (L, B, H) before the first frame -> outputs (S, B, H),
+// states after the last. weights of each layer: LayerNorm's two (none: without), of the input, of
+// the state, and both biases. residual: a layer's input is added to its output, where the sizes
+// agree.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm_stack(const at::Tensor& input,
+                                                          const at::Tensor& h_LBH,
+                                                          const at::Tensor& c_LBH,
+                                                          const std::vector<at::Tensor>& weights,
+                                                          bool norm, bool residual) {
+  const int64_t layers = h_LBH.size(0), each = norm ? 6 : 4;
+  TORCH_CHECK(static_cast<int64_t>(weights.size()) == layers * each,
+              "lstm_stack: ", each, " weights a layer are wanted");
+  const at::Tensor h_next = at::empty_like(h_LBH), c_next = at::empty_like(c_LBH);
+  at::Tensor x = input;
+  for (int64_t l = 0; l < layers; ++l) {
+    const at::Tensor* w = weights.data() + l * each;
+    const at::Tensor normed = norm ? at::layer_norm(x, {x.size(2)}, w[0], w[1]) : x;
+    if (norm) w += 2;
+    const at::Tensor gates = at::linear(normed, w[0], w[2] + w[3]);
+    const auto [y, c, opened] = lstm(gates, w[1], h_LBH[l], c_LBH[l]);
+    h_next[l].copy_(y[-1]);
+    c_next[l].copy_(c[-1]);
+    const at::Tensor out = y.slice(0, 1);
+    x = residual && x.size(2) == out.size(2) ? out + x : out;
+  }
+  return {x, h_next, c_next};
+}
+
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(fairstream, library) {
+  library.def(
+      "lstm_stack(Tensor x, Tensor hidden, Tensor cell, Tensor[] weights, bool norm, "
+      "bool residual) -> (Tensor, Tensor, Tensor)");
   library.def(
       "lstm(Tensor gates, Tensor weight, Tensor hidden, Tensor cell) -> (Tensor, Tensor, Tensor)");
   library.def(
@@ -174,6 +208,7 @@ TORCH_LIBRARY_FRAGMENT(fairstream, library) {
 }
 
 TORCH_LIBRARY_IMPL(fairstream, CPU, library) {
+  library.impl("lstm_stack", lstm_stack);
   library.impl("lstm", lstm);
   library.impl("lstm_backward", lstm_backward);
 }

@@ -22,6 +22,11 @@ from torch.autograd.function import once_differentiable
 from asrlib.encoders.kernels import kernels, kernels_work
 
 
+def compiled(x: Tensor) -> bool:
+    """Whether there are operations for such inputs."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and kernels_work()
+
+
 class FastLstm(nn.LSTM):
     """One unidirectional layer, time first, with torch's weights and interface."""
 
@@ -32,7 +37,7 @@ class FastLstm(nn.LSTM):
         self, x_SBD: Tensor, states_1BH: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Outputs (S, B, H), the last hidden and the last cell state (1, B, H)."""
-        if x_SBD.is_cuda or x_SBD.dtype != torch.float32 or not kernels_work():
+        if not compiled(x_SBD):
             return super().forward(x_SBD, states_1BH)
         gates_SBG = F.linear(x_SBD, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
         before_BH = (state_1BH.squeeze(0) for state_1BH in states_1BH)

@@ -45,7 +45,7 @@ def count_flops(
     was_training = module.training
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.enable_grad():  # layer by layer: operations of several layers have no hooks
             run()
     finally:
         module.train(was_training)

@@ -52,13 +52,15 @@ class GroupScore:
 
     Attributes:
         errors: by measure (`MEASURES`).
-        starts, ends: its turn symbols; none where the count is wrong.
+        starts, ends, closed: its turn symbols, and when turns were handed out; none where the count
+            is wrong.
     """
 
     group: Group
     errors: Mapping[str, ErrorRate]
     starts: Pointing
     ends: Pointing
+    closed: Pointing
 
 
 def make_groups(
@@ -177,6 +179,7 @@ def summary(scores: Sequence[GroupScore], resampling: Resampling) -> dict[str, A
         "turn_counting_many": _counting(many, resampling),
         "start_pointing_ms": pointing_json({s.group.session: s.starts for s in scores}, resampling),
         "end_pointing_ms": pointing_json({s.group.session: s.ends for s in scores}, resampling),
+        "closing_ms": pointing_json({s.group.session: s.closed for s in scores}, resampling),
     }
 
 

@@ -1,7 +1,9 @@
 """How late the starts and ends of turns are noticed: latencies of turn symbols.
 
 By the rules of arXiv 2205.05199: `<sot>` against the true start of a turn, `<eot>` against its true
-end, in groups whose turns were counted right. Where the paper is silent: turns are paired channel
+end, in groups whose turns were counted right; and beside the paper, against that end, when the
+recogniser handed the turn out: a beam's best path may have an `<eot>` that was not on it at the
+time. Where the paper is silent: turns are paired channel
 by channel where the counts agree so, else in order of start over both channels; symbols count
 where the labels have one, so neither a channel's first start nor its last end; those that were not
 emitted are told apart.
@@ -35,18 +37,22 @@ class Pointing:
     expected: int = 0
 
 
-def point(true: Sequence[Turn], recognised: Sequence[Turn]) -> tuple[Pointing, Pointing]:
-    """Starts and ends of a group's turns; nothing where these were counted wrong."""
+def point(true: Sequence[Turn], recognised: Sequence[Turn]) -> tuple[Pointing, Pointing, Pointing]:
+    """Starts, ends and handing out of a group's turns; nothing where these were counted wrong."""
     if len(true) != len(recognised):
-        return Pointing(), Pointing()
+        return Pointing(), Pointing(), Pointing()
     first, last = {}, {}
     for turn in sorted(true, key=lambda t: t.start):
         first.setdefault(turn.channel, turn)
         last[turn.channel] = turn
     pairs = pair_turns(true, recognised)
     starts = [(t.start, h.sot_time) for t, h in pairs if t is not first[t.channel]]
-    ends = [(t.end, h.eot_time) for t, h in pairs if t is not last[t.channel]]
-    return _pointing(starts), _pointing(ends)
+    closed = [(t, h) for t, h in pairs if t is not last[t.channel]]
+    return (
+        _pointing(starts),
+        _pointing([(t.end, h.eot_time) for t, h in closed]),
+        _pointing([(t.end, h.closed_time) for t, h in closed]),
+    )
 
 
 def _pointing(pairs: Sequence[tuple[float, float | None]]) -> Pointing:
@@ -106,6 +112,7 @@ def _replicate_medians(values: Mapping[str, Sequence[float]], resampling: Resamp
     of_SV = np.zeros((len(sessions), len(ranked)))
     of_SV[[s for _, s in ranked], np.arange(len(ranked))] = 1
     counted_RV = resample_sums(of_SV, resampling).cumsum(axis=1)
-    middle_R = (counted_RV >= counted_RV[:, -1:] / 2).argmax(axis=1)
-    medians_R = np.array([ms for ms, _ in ranked])[middle_R]
+    half_R1, ms_V = counted_RV[:, -1:] / 2, np.array([ms for ms, _ in ranked])
+    middle_2R = [f(counted_RV, half_R1).argmax(axis=1) for f in (np.greater_equal, np.greater)]
+    medians_R = ms_V[np.stack(middle_2R)].mean(axis=0)
     return np.where(counted_RV[:, -1] > 0, medians_R, np.nan)

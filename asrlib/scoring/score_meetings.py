@@ -125,6 +125,7 @@ def _session(score: GroupScore) -> dict[str, Any]:
         **{measure: rate.to_json() for measure, rate in score.errors.items()},
         "start_pointing_ms": score.starts.ms,
         "end_pointing_ms": score.ends.ms,
+        "closing_ms": score.closed.ms,
     }
 
 

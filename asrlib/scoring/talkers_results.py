@@ -36,7 +36,13 @@ MEANINGS: tuple[tuple[str, str], ...] = (
         "with <cot> both are that symbol. Where word times are known, turns last from their first "
         "word to their last, else as long as their recordings, silence included. A channel's first "
         "start and last end have no symbol in the labels and do not count. `symbols`: how many "
-        "were emitted of those that the labels have. Intervals: mixtures resampled.",
+        "were emitted of those that the labels have. These are times of the best path at the "
+        "end: a beam may find an <eot> later than it put it. Intervals: mixtures resampled.",
+    ),
+    (
+        "out",
+        "From the true end of a turn to the stream time at which the recogniser handed the turn "
+        "out, of the same turns: what somebody who waits for it sees.",
     ),
     (
         "right by both",
@@ -132,9 +138,11 @@ def _pointing_table(runs: Sequence[MeetingRun]) -> Table:
     header = ("model", "search", *(f"{kind}: {column}" for kind in kinds for column in columns))
     rows = []
     for run in runs:
-        found = (run.scores["all"][f"{kind}_pointing_ms"] for kind in kinds)
-        rows.append((run.name, run.search, *(cell for p in found for cell in _pointing(p))))
-    return Table(header, tuple(rows), 2)
+        total = run.scores["all"]
+        found = (total[f"{kind}_pointing_ms"] for kind in kinds)
+        cells = (cell for p in found for cell in _pointing(p))
+        rows.append((run.name, run.search, *cells, *_closing(total.get("closing_ms"))))
+    return Table((*header, "out: p50 ms", "p90 ms"), tuple(rows), 2)
 
 
 def _pointing(found: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -147,6 +155,10 @@ def _pointing(found: Mapping[str, Any] | None) -> tuple[str, ...]:
         interval(found["p50_interval"], 0),
         number(found["p90"], 0),
     )
+
+
+def _closing(found: Mapping[str, Any] | None) -> tuple[str, str]:
+    return (DASH, DASH) if found is None else (number(found["p50"], 0), number(found["p90"], 0))
 
 
 def _by_condition(runs: Sequence[MeetingRun]) -> Table:

@@ -21,8 +21,10 @@ from asrlib.streaming.greedy import BLANK, advance_predictor, start_predictor
 from asrlib.streaming.search import Hypothesis
 from asrlib.transducer.model import Transducer
 
-# Share of the beam's probability at which the end of a turn is taken for certain: our choice.
+# The end of a turn is taken for certain at this share of the beam's probability, or when it came so
+# many frames ago: our choice. Variants of old words stay in a beam for as long as nobody speaks.
 _SURE = 0.95
+_LONG_AGO = 12
 # Tokens that hypotheses may differ in before the best is taken. Words of a turn never are as many.
 _MOST_OPEN = 200
 
@@ -243,7 +245,8 @@ class ModifiedBeamSearch:
     def settle(self, state: BeamState, closing: Collection[int] = ()) -> Hypothesis:
         """Hand out the tokens that all hypotheses share, with the times of the best one.
 
-        Hypotheses against what is nearly sure, that a turn was closed, are given up before; and all
+        Hypotheses against the end of a turn that is nearly sure, or half a second old, are given up
+        before; and all
         but the best, where they have not agreed for `_MOST_OPEN` tokens: memory is bounded whatever
         the model.
 
@@ -271,16 +274,18 @@ class ModifiedBeamSearch:
         )
 
     def _close(self, state: BeamState, closing: Collection[int]) -> None:
-        """Keep only what agrees with the best up to its last closing token, if that is sure."""
-        node = self._best(state).history
-        while node.parent is not None and node.token not in closing:
-            node = node.parent
-        if node.parent is None:
-            return
-        agrees = torch.tensor([_descends(hyp.history, node) for hyp in state.beam])
-        scores = torch.tensor([hyp.score for hyp in state.beam], dtype=torch.float64)
-        if scores.softmax(0)[agrees].sum() >= _SURE:
-            state.beam = [hyp for hyp, kept in zip(state.beam, agrees, strict=True) if kept]
+        """Keep only what agrees with the best up to its last closing token that is certain."""
+        best = self._best(state)
+        share_K = torch.tensor([hyp.score for hyp in state.beam], dtype=torch.float64).softmax(0)
+        node, emission = best.history, best.emission
+        while node.parent is not None and emission is not None:
+            if node.token in closing:
+                agrees = [_descends(hyp.history, node) for hyp in state.beam]
+                old = state.frame - emission.frame > _LONG_AGO
+                if old or share_K[torch.tensor(agrees)].sum() >= _SURE:
+                    state.beam = [hyp for hyp, kept in zip(state.beam, agrees, strict=True) if kept]
+                    return
+            node, emission = node.parent, emission.previous
 
     @staticmethod
     def _shared(state: BeamState) -> History:

@@ -194,7 +194,7 @@ class StreamingRecognizer:
     def _check_turns(self, decoding: Decoding, channel: int) -> None:
         """Settle what will not change, and close turns."""
         settled = self.search.settle(decoding.search_state, TURN_SYMBOLS)
-        self.turn_maker.settle(decoding.said, channel, settled)
+        self.turn_maker.settle(decoding.said, channel, settled, self.clock.heard(decoding.frames))
 
     def _check_endpoint(self, decoding: Decoding, channel: int) -> None:
         """Close the segment when a rule fires."""
@@ -252,8 +252,10 @@ class StreamingRecognizer:
     def turns(self, stream: Stream, session: str = "") -> list[Turn]:
         """Turns of all channels, in order of start, but those that were taken.
 
-        A channel's last turn may still grow until the stream is finished and decoded.
+        A channel's last turn may still grow until the stream is finished and decoded; that closes
+        what is open.
         """
+        is_final = stream.finished and not stream.available
         turns = [
             turn
             for channel, decoding in enumerate(stream.channels)
@@ -261,6 +263,9 @@ class StreamingRecognizer:
                 decoding.said, channel, self.search.best(decoding.search_state)
             )
         ]
+        if is_final:
+            end = self.clock.heard(stream.channels[0].frames)
+            turns = [t if t.closed_time is not None else replace(t, closed_time=end) for t in turns]
         return _in_order(turns, session)
 
     def take_turns(self, stream: Stream, session: str = "") -> list[Turn]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from asrlib.streaming.result import StreamClock
 from asrlib.streaming.search import Hypothesis
@@ -36,8 +36,12 @@ class TurnMaker:
     clock: StreamClock
     style: TurnStyle
 
-    def settle(self, said: ChannelTurns, channel: int, settled: Hypothesis) -> None:
-        """Take in tokens that will not change any more; closes the turns that they end."""
+    def settle(self, said: ChannelTurns, channel: int, settled: Hypothesis, now: float) -> None:
+        """Take in tokens that will not change any more; closes the turns that they end.
+
+        Args:
+            now: stream time, s.
+        """
         known = len(said.tokens)
         said.tokens += settled.tokens
         said.frames += settled.frames
@@ -45,7 +49,8 @@ class TurnMaker:
         if last is None:
             return
         spans = [s for s in split_turns(said.tokens, self.style) if s.tokens[-1] < last]
-        said.closed += self._turns(spans, channel, said.tokens, said.frames)
+        turns = self._turns(spans, channel, said.tokens, said.frames)
+        said.closed += [replace(turn, closed_time=now) for turn in turns]
         del said.tokens[:last], said.frames[:last]
 
     def all_turns(self, said: ChannelTurns, channel: int, rest: Hypothesis) -> list[Turn]:

@@ -34,7 +34,9 @@ class Turn:
         words: separated by spaces, normalised as everywhere.
         word_times: of each word, where known.
         speaker: who, or None where nobody said.
-        sot_time, eot_time: stream times at which the turn's symbols came out, None where none did.
+        sot_time, eot_time: stream times at which the turn's symbols came out, None where none did:
+            those of the best path, which a beam may find later only.
+        closed_time: stream time at which the recogniser handed the turn out.
     """
 
     session: str
@@ -46,6 +48,7 @@ class Turn:
     speaker: str | None = None
     sot_time: float | None = None
     eot_time: float | None = None
+    closed_time: float | None = None
 
     def to_seglst(self) -> dict[str, Any]:
         """A SegLST segment; who is not known is called by the channel."""
@@ -54,6 +57,7 @@ class Turn:
             "speaker_known": None if self.speaker else False,
             "sot_time": None if self.sot_time is None else _ms(self.sot_time),
             "eot_time": None if self.eot_time is None else _ms(self.eot_time),
+            "closed_time": None if self.closed_time is None else _ms(self.closed_time),
         }
         return {
             "session_id": self.session,
@@ -86,6 +90,7 @@ class Turn:
             speaker=str(segment["speaker"]) if known else None,
             sot_time=_time(segment.get("sot_time")),
             eot_time=_time(segment.get("eot_time")),
+            closed_time=_time(segment.get("closed_time")),
         )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -87,6 +90,29 @@ def test_operations_of_another_source_are_not_loaded(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="cannot be loaded"):
         kernels.kernels.__wrapped__()
     assert library != built
+
+
+@torch.no_grad()
+def test_what_is_off_takes_no_time():
+    """Of an encoder that is large beside what goes on around its blocks."""
+    config = AmortizedConfig(
+        layers=4, dim=256, feedforward_dim=1024, arbitrator=ArbitratorConfig(dim=6)
+    )
+    x_BTF, seconds = torch.randn(1, 128, 80), {}
+    for keep in (1e-6, 1 - 1e-6):
+        arbitrator = replace(config.arbitrator, keep=keep)
+        encoder = build_encoder(replace(config, arbitrator=arbitrator), 80).eval()
+        state = encoder.step(x_BTF, encoder.initial_state(1))[1]
+        spent, full = encoder.work(state)
+        assert spent / full == pytest.approx(keep, abs=1e-5)
+        times = []
+        for _ in range(15):
+            start = time.process_time()
+            encoder.step(x_BTF, state)
+            times.append(time.process_time() - start)
+        seconds[keep] = min(times)
+    off, on = seconds.values()
+    assert off < 0.5 * on, seconds
 
 
 @torch.no_grad()

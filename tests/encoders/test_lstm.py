@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from asrlib.config import from_dict
 from asrlib.encoders import LstmConfig, LstmStackConfig, build_encoder
@@ -24,6 +26,36 @@ def test_a_plain_stack_is_torchs_lstm_and_a_linear():
     torch.testing.assert_close(y_BSD, stack.output(y_BSH))
     torch.testing.assert_close(state.h_BLH, h_LBH.transpose(0, 1))
     torch.testing.assert_close(state.c_BLH, c_LBH.transpose(0, 1))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    frames=st.integers(1, 9),
+    batch=st.integers(1, 3),
+    inputs=st.integers(1, 6),
+    layers=st.integers(1, 3),
+    norm=st.booleans(),
+    residual=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_a_stack_in_inference_gives_what_its_layers_give(
+    frames, batch, inputs, layers, norm, residual, seed
+):
+    """In one operation there, layer by layer where gradients are wanted."""
+    torch.manual_seed(seed)
+    config = LstmStackConfig(layers=layers, hidden_dim=5, layer_norm=norm, residual=residual)
+    stack = LstmStack(inputs, config, 3).eval()
+    x_BSD, states = torch.randn(batch, frames, inputs), [stack.initial_state(batch)] * 2
+    for _ in range(2):  # the second time with a memory
+        wanted_BSD, states[0] = stack(x_BSD, states[0])
+        with torch.no_grad():
+            y_BSD, states[1] = stack(x_BSD, states[1])
+        assert wanted_BSD.requires_grad
+        assert not y_BSD.requires_grad
+        torch.testing.assert_close(y_BSD, wanted_BSD.detach(), atol=1e-6, rtol=1e-5)
+        for name in ("h_BLH", "c_BLH"):
+            after, wanted = (getattr(state, name) for state in states[::-1])
+            torch.testing.assert_close(after, wanted.detach(), atol=1e-6, rtol=1e-5)
 
 
 def test_residuals_join_where_the_sizes_agree():

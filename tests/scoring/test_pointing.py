@@ -26,18 +26,19 @@ THREE = [true(0, 2), true(1, 3, 1), true(4, 5)]
 def test_symbols_count_where_the_labels_have_them():
     """A channel's first start and last end have none, whatever a model emits there."""
     got = [
-        heard(0.3, 2.2, sot_time=0.1, eot_time=2.25),
-        heard(1.4, 3.1, 1, sot_time=1.2, eot_time=3.9),
-        heard(4.2, 5.0, sot_time=4.1, eot_time=5.7),
+        heard(0.3, 2.2, sot_time=0.1, eot_time=2.25, closed_time=2.75),
+        heard(1.4, 3.1, 1, sot_time=1.2, eot_time=3.9, closed_time=6.0),
+        heard(4.2, 5.0, sot_time=4.1, eot_time=5.7, closed_time=6.0),
     ]
-    starts, ends = point(THREE, got)
+    starts, ends, closed = point(THREE, got)
     assert (starts.ms, starts.expected) == (pytest.approx((100,)), 1)
     assert (ends.ms, ends.expected) == (pytest.approx((250,)), 1)
+    assert (closed.ms, closed.expected) == (pytest.approx((750,)), 1)
 
 
 def test_a_symbol_that_did_not_come_is_missing_from_the_expected():
     got = [heard(0.3, 2.2), heard(1.4, 3.1, 1), heard(4.2, 5.0)]
-    assert point(THREE, got) == (Pointing((), 1), Pointing((), 1))
+    assert point(THREE, got) == (Pointing((), 1),) * 3
     assert pointing_json({"m": Pointing((), 1)}, FEW) is None
     summary = pointing_json({"m": Pointing((5.0,), 1), "n": Pointing((), 1)}, FEW)
     assert (summary["count"], summary["expected"]) == (1, 2)
@@ -45,12 +46,12 @@ def test_a_symbol_that_did_not_come_is_missing_from_the_expected():
 
 def test_groups_counted_wrong_have_none():
     got = [heard(0.3, 2.2, eot_time=2.25), heard(1.4, 3.1, 1)]
-    assert point(THREE, got) == (Pointing(), Pointing())
+    assert point(THREE, got) == (Pointing(),) * 3
 
 
 def test_an_early_symbol_counts_below_zero():
     said, got = [true(1, 2), true(3, 4)], [heard(1, 2, eot_time=1.5), heard(3, 4, sot_time=2.9)]
-    starts, ends = point(said, got)
+    starts, ends, _ = point(said, got)
     assert starts.ms == pytest.approx((-100,))
     assert ends.ms == pytest.approx((-500,))
 
@@ -77,6 +78,16 @@ def test_the_interval_holds_medians_of_the_values(values):
     low, high = summary["p50_interval"]
     assert min(everything) <= low <= high <= max(everything)
     assert summary["p50"] == pytest.approx(np.median(everything))
+
+
+def test_the_interval_of_an_even_number_is_about_its_median():
+    """Of two middle values the median is the mean, in the replicates too."""
+    values = {f"m{i}": Pointing((500.0 if i % 2 else 3300.0,), 1) for i in range(40)}
+    low, high = pointing_json(values, FEW)["p50_interval"]
+    assert (low, high) == (500, 3300)
+    two = {"a": (500.0, 3300.0), "b": (500.0, 3300.0)}
+    ends = compare_medians({"a": (0.0,), "b": (0.0,)}, two, FEW)
+    assert (ends.low, ends.high) == (1900, 1900)
 
 
 def test_a_later_system_is_found_later():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.streaming.endpoint import EndpointConfig
 from asrlib.streaming.meeting_bench import measure_meeting
+from asrlib.streaming.modified_beam import Emission, ModifiedBeamConfig, ModifiedBeamSearch
 from asrlib.streaming.result import StreamClock
 from asrlib.streaming.search import Hypothesis
 from asrlib.streaming.talkers import ChannelTurns, TurnMaker
@@ -68,13 +70,15 @@ def test_turns_are_the_same_however_tokens_settle(tokenizer, style, data):
     while start < len(tokens) and not data.draw(st.booleans(), label="stop"):
         size = data.draw(st.integers(1, 6))
         piece = slice(start, start + size)
-        make.settle(said, 1, Hypothesis(tuple(tokens[piece]), tuple(frames[piece])))
+        make.settle(said, 1, Hypothesis(tuple(tokens[piece]), tuple(frames[piece])), now=start)
+        assert all(turn.closed_time <= start for turn in said.closed)
         start += size
         assert sum(t in (SOT, EOT, COT) for t in said.tokens) <= 1 + said.tokens.count(
             SOT if style == "cot" else COT
         ) + said.tokens.count(EOT if style == "cot" else COT)
     rest = Hypothesis(tuple(tokens[start:]), tuple(frames[start:]))
-    assert make.all_turns(said, 1, rest) == whole
+    turns = [replace(turn, closed_time=None) for turn in make.all_turns(said, 1, rest)]
+    assert turns == whole
 
 
 @pytest.mark.parametrize("search", SEARCHES)
@@ -156,3 +160,44 @@ def test_no_audio_gives_no_turn(model, tokenizer):
     stream.finish()
     recognizer.step([stream])
     assert recognizer.turns(stream) == recognizer.take_turns(stream) == []
+
+
+@pytest.mark.parametrize(("share", "age", "handed_out"), [(0.6, 5, 1), (0.6, 13, 2), (0.96, 5, 2)])
+def test_the_end_of_a_turn_is_settled_when_it_is_sure_or_old(model, share, age, handed_out):
+    """Two hypotheses after a shared word: that the turn was closed then, and that it goes on."""
+    search = ModifiedBeamSearch(model, ModifiedBeamConfig())
+    state = search.initial_state()
+    (start,) = state.beam
+    word = state.extend(start.history, 5)
+    spoken = Emission(1, -0.1, None)
+    closed = replace(
+        start,
+        history=state.extend(word, EOT),
+        emission=Emission(3, -0.5, spoken),
+        score=math.log(share),
+    )
+    goes_on = replace(start, history=word, emission=spoken, score=math.log(1 - share))
+    state.beam, state.frame = [closed, goes_on], 3 + age
+    settled = search.settle(state, {EOT})
+    assert settled.tokens == (5, EOT)[:handed_out]
+    assert settled.frames == (1, 3)[:handed_out]
+    assert len(state.beam) == (2 if handed_out == 1 else 1)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_turns_know_when_they_were_handed_out(model, tokenizer, search):
+    recognizer = recognizer_of(model, tokenizer, search)
+    stream = recognizer.create_stream()
+    for i in range(4):
+        stream.accept(babble(3.0, seed=i), RATE)
+        before = recognizer.clock.heard(stream.channels[0].frames)
+        recognizer.step([stream])
+        now = recognizer.clock.heard(stream.channels[0].frames)
+        for turn in recognizer.take_turns(stream):
+            assert before < turn.closed_time <= now
+            assert turn.end <= turn.closed_time
+        assert all(turn.closed_time is None for turn in recognizer.turns(stream))
+    stream.finish()
+    recognizer.step([stream])
+    end = recognizer.clock.heard(stream.channels[0].frames)
+    assert all(turn.closed_time <= end for turn in recognizer.turns(stream))

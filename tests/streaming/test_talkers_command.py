@@ -86,12 +86,12 @@ def test_live_ends_with_the_same_turns_and_shows_open_ones_before(recipe):
 def test_what_is_shown_of_an_open_turn_does_not_grow_with_it(tokenizer):
     maker = TurnMaker(tokenizer, StreamClock(0.01, 0.025, 4, 0), "sot_eot")
     said, word = ChannelTurns(), tokenizer.encode("SEVEN NINE")
-    maker.settle(said, 0, Hypothesis((*word, EOT, SOT), tuple(range(len(word) + 2))))
+    maker.settle(said, 0, Hypothesis((*word, EOT, SOT), tuple(range(len(word) + 2))), 1.0)
     assert maker.open_text(said, Hypothesis()) == ""
     shown = []
     for start in range(0, 4000, len(word)):
         frames = tuple(range(start, start + len(word)))
-        maker.settle(said, 0, Hypothesis(tuple(word), frames))
+        maker.settle(said, 0, Hypothesis(tuple(word), frames), 1.0)
         shown.append(maker.open_text(said, Hypothesis()))
     assert shown[0] == "SEVEN NINE"
     assert len(said.tokens) > 3000
