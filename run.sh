@@ -29,7 +29,8 @@
 #                       conf/train.yaml, as MODEL)
 #   --tag TAG           name the models MODEL_TAG, for example to try a --set beside the usual value
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
-#   --test-sets "A B"   sets to decode and score (default: every data/test*)
+#   --test-sets "A B"   sets to decode and score; those of stage 7 are called mix_* (default: every
+#                       data/test*, and mix_test)
 #   --corpus-dir DIR    an existing copy of the corpus (default: the recipe's own way)
 #   --nj N              jobs at a time (default: the number of cores): parts of a stage's data, or
 #                       trainings and decodings, of which each takes train.num_threads and
@@ -110,10 +111,15 @@ names() {
   done
 }
 
-# sets: the test sets, as asked or as found.
+plain_sets="" mix_sets=""
+for set in $test_sets; do
+  if [[ $set == mix_* ]]; then mix_sets+=" $set"; else plain_sets+=" $set"; fi
+done
+
+# sets: the test sets of one talker, as asked or as found.
 sets() {
-  if [[ -n $test_sets ]]; then
-    echo "$test_sets"
+  if [[ -n $plain_sets ]]; then
+    echo "$plain_sets"
   elif compgen -G "$recipe_dir/data/test*" >/dev/null; then
     (cd "$recipe_dir/data" && echo test*)
   else
@@ -176,6 +182,8 @@ fi
 
 if [[ -n $talker_models ]] && begin 7 talkers; then
   run steps/make_mixtures.sh "${common[@]}"
+  read -ra talking <<<"$talker_models"
+  run python -m asrlib sizes --recipe-dir "$recipe_dir" "${overrides[@]}" --talkers 2 "${talking[@]}"
   # What one talker says is learned first, once for all.
   read -r model single seed < <(names sts/single)
   options=(--model "$model" --name "$single" "${common[@]}")
@@ -189,12 +197,15 @@ if [[ -n $talker_models ]] && begin 7 talkers; then
   drain
   # The model of one talker too, for contrast: it knows no second channel and no turns.
   while read -r _ name _ <&3; do
-    for search in $searches; do
-      options=(--name "$name" --test-set mix_test --search "$search" "${common[@]}")
-      run steps/decode.sh "${options[@]}"
-      run steps/score_meetings.sh "${options[@]}"
+    for set in ${mix_sets:-mix_test}; do
+      for search in $searches; do
+        options=(--name "$name" --test-set "$set" --search "$search" "${common[@]}")
+        run steps/decode.sh "${options[@]}"
+        run steps/score_meetings.sh "${options[@]}"
+      done
     done
   done 3< <(echo "- $single -" && names "$talker_models")
+  ((stop_stage == 13)) || run steps/report.sh "${common[@]}"
 fi
 
 if begin 13 report; then

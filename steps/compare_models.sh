@@ -42,9 +42,17 @@ searches="greedy"
 nj=$(nproc)
 dry_run=false
 . steps/parse_options.sh
+. steps/queue.sh
 
 all="$models $ablations"
+[[ -n ${models// /} ]] || die "no --models" "give two or more"
 [[ -n ${seeds// /} && -n ${rates// /} ]] || die "no --seeds or no --rates" "give at least one of each"
+for seed in $seeds; do
+  [[ $seed =~ ^[0-9]+$ ]] || die "--seeds: '$seed' is no seed" "give whole numbers"
+done
+for rate in $rates; do
+  [[ $rate =~ ^[0-9]*\.?[0-9]+$ ]] || die "--rates: '$rate' is no rate" "give numbers, such as 0.002"
+done
 [[ $tuning_epochs =~ ^[1-9][0-9]*$ ]] ||
   die "--tuning-epochs '$tuning_epochs' is no number of epochs" "give 1 or more"
 [[ $tuning_warmup =~ ^[0-9]+$ ]] ||
@@ -56,7 +64,7 @@ pipeline() {
   shift 2
   if [[ $dry_run == true ]]; then options+=(--dry-run); fi
   if [[ $force == true ]]; then options+=(--force); fi
-  ./run.sh "${options[@]}" "${overrides[@]}" "$@"
+  stoppable ./run.sh "${options[@]}" --searches "$searches" "${overrides[@]}" "$@"
 }
 
 try_rates() {
@@ -88,9 +96,13 @@ chosen=$(python -m asrlib rates "${common[@]}" "${tried[@]}" "${everything[@]}")
 echo "$chosen"
 
 while read -r model rate <&3; do
-  pipeline 4 6 --models "$model" --tag cmp --seeds "$seeds" --searches "$searches" \
-    --set "train.peak_lr=$rate"
-  python -m asrlib bench streaming "${common[@]}" --test-set "$(basename "${test_sets[0]}")" \
-    --name "${model//\//_}_cmp_seed${seeds%% *}"
+  pipeline 4 6 --models "$model" --tag cmp --seeds "$seeds" --set "train.peak_lr=$rate"
+  for set in "${test_sets[@]}"; do
+    for search in $searches; do
+      python -m asrlib bench streaming "${common[@]}" --test-set "$(basename "$set")" \
+        --search "$search" --name "${model//\//_}_cmp_seed${seeds%% *}"
+    done
+  done
 done 3<<<"$chosen"
+leave_command "egs/$recipe/exp/commands"
 exec python -m asrlib results "${common[@]}"

@@ -1,18 +1,29 @@
 # shellcheck shell=bash
 # Commands side by side: source it after steps/parse_options.sh, of which it takes nj and dry_run.
 #
-# Those that are queued are stopped with the script: trainings save on SIGTERM, so that the same
-# command goes on.
+# They are stopped with the script: trainings save on SIGTERM, so that the same command goes on.
 
 : "${nj=1}" "${dry_run=false}"
 [[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj '$nj' is no number of jobs" "give 1 or more"
+
+# stoppable COMMAND...: run it; in the background, where a signal to this script need not wait for
+# its end.
+running=""
+stoppable() {
+  local status=0
+  "$@" &
+  running=$!
+  wait "$running" || status=$?
+  running=""
+  return "$status"
+}
 
 # run COMMAND...: run it, or with --dry-run print it.
 run() {
   if [[ $dry_run == true ]]; then
     printf '%q ' "$@" && echo
   else
-    "$@"
+    stoppable "$@"
   fi
 }
 
@@ -38,4 +49,4 @@ drain() {
   ((failed == 0)) || exit "$failed"
 }
 
-trap 'kill "${queued[@]}" 2>/dev/null; wait; exit 143' TERM INT
+trap 'kill "${queued[@]}" $running 2>/dev/null || true; wait; exit 143' TERM INT

@@ -14,7 +14,7 @@
 #   --model MODEL       the variant (default: amortized, the paper's best; others: amortized/*)
 #   --weights "A B"     of the cost at the end of training, nats a frame of full work; a fifth of it
 #                       at the start of phase 2, as in the paper (default: "0.03 0.1 0.3")
-#   --baselines "A B"   amortized/full, and others
+#   --baselines "A B"   amortized/full, and others, such as amortized/window_5 and amortized/window_20
 #                       (default: "amortized/full amortized/window amortized/random")
 #   --seeds "1 2 3"     seeds of the trainings (default: "1")
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
@@ -35,11 +35,20 @@ searches="greedy"
 nj=$(nproc)
 dry_run=false
 . steps/parse_options.sh
+. steps/queue.sh
 
 [[ $model =~ ^amortized(/(single|dual)_.*)?$ ]] ||
   die "--model '$model' has no trade-off" "choose amortized, amortized/single_* or amortized/dual_*"
 [[ " $baselines " == *" amortized/full "* ]] ||
   die "--baselines '$baselines' lack amortized/full, which all is compared with" "add it"
+for baseline in $baselines; do
+  [[ $baseline == amortized/* ]] ||
+    die "--baselines: '$baseline' has no toggles" "choose amortized/full, window, random, ..."
+done
+for override in "${overrides[@]}"; do
+  [[ ! $override =~ ^model\.encoder\.(arbitrator|schedule|left_context) ]] ||
+    die "--set $override: would change the baselines too" "write a variant: conf/model/amortized/"
+done
 [[ -n ${seeds// /} ]] || die "no --seeds" "give at least one"
 for weight in $weights; do
   [[ $weight =~ ^[0-9]*\.?[0-9]+$ ]] ||
@@ -52,7 +61,7 @@ pipeline() {
     --seeds "$seeds")
   if [[ $dry_run == true ]]; then options+=(--dry-run); fi
   if [[ $force == true ]]; then options+=(--force); fi
-  ./run.sh "${options[@]}" "${overrides[@]}" "$@"
+  stoppable ./run.sh "${options[@]}" "${overrides[@]}" "$@"
 }
 
 if [[ $dry_run == false ]]; then
@@ -73,10 +82,15 @@ if [[ $dry_run == true ]]; then exit; fi
 for baseline in $baselines; do names+=("${baseline//\//_}_sweep"); done
 common=(--recipe-dir "egs/$recipe" "${overrides[@]}")
 test_sets=("egs/$recipe"/data/test*)
-test_set=$(basename "${test_sets[0]}")
 for family in "${names[@]}"; do
-  name=${family}_seed${seeds%% *}
-  python -m asrlib bench streaming "${common[@]}" --test-set "$test_set" --name "$name"
-  python -m asrlib toggles "${common[@]}" --test-set "$test_set" --name "$name"
+  options=("${common[@]}" --name "${family}_seed${seeds%% *}")
+  for set in "${test_sets[@]}"; do
+    for search in $searches; do
+      python -m asrlib bench streaming "${options[@]}" --test-set "$(basename "$set")" \
+        --search "$search"
+    done
+  done
+  python -m asrlib toggles "${options[@]}" --test-set "$(basename "${test_sets[0]}")"
 done
+leave_command "egs/$recipe/exp/commands"
 exec python -m asrlib results "${common[@]}"

@@ -47,12 +47,22 @@ for penalty in $penalties; do
     die "--penalties: '$penalty' is none" "leave it out: 0 is always there"
 done
 [[ $steps =~ ^[1-9][0-9]*$ ]] || die "--steps '$steps' is no number of steps" "give 1 or more"
+[[ $rate =~ ^[0-9]*\.?[0-9]+$ ]] || die "--rate '$rate' is no rate" "give a number, such as 0.0005"
+for search in $searches; do
+  [[ " greedy modified_beam " == *" $search "* ]] ||
+    die "--searches $search: closes no turns of two talkers" "choose among greedy, modified_beam"
+done
+for set in $test_sets; do
+  [[ $dry_run == true || -d egs/$recipe/data/$set ]] ||
+    die "egs/$recipe/data/$set: missing" "choose a mixture set, or run stage 7"
+done
 
+common=(--recipe-dir "egs/$recipe" "${overrides[@]}")
 if [[ $dry_run == false ]]; then
   tools/install.sh
   . ./path.sh
+  python -m asrlib sizes "${common[@]}" --talkers 2 --set model.loss.eot_penalty=1 "$model"
 fi
-common=(--recipe-dir "egs/$recipe" "${overrides[@]}")
 if [[ $force == true ]]; then common+=(--force); fi
 
 names=()
@@ -61,7 +71,7 @@ for penalty in 0 $penalties; do
   options=(--model "$model" --name "$name" --init "$start" "${common[@]}"
     --set "model.loss.eot_penalty=${penalty%%:*}")
   if [[ $penalty == *:* ]]; then options+=(--set "model.loss.eot_grace=${penalty#*:}"); fi
-  options+=(--set "train.max_steps=$steps" --set "train.peak_lr=$rate"
+  options+=(--set train.epochs=1000 --set "train.max_steps=$steps" --set "train.peak_lr=$rate"
     --set "train.warmup_steps=$((steps / 10))" --set model.loss.warmup_steps=0 --set "train.valid_interval=$(((steps + 2) / 3))")
   queue "$name" steps/train.sh "${options[@]}"
   names+=("$name")
@@ -77,4 +87,5 @@ for name in "${names[@]}"; do
     done
   done
 done
+[[ $dry_run == true ]] || leave_command "egs/$recipe/exp/commands"
 run python -m asrlib results --recipe-dir "egs/$recipe" "${overrides[@]}"

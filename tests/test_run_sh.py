@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,47 @@ def test_wrong_arguments_name_the_fault_and_the_mend(repo: Path, args: list[str]
     assert "mend: " in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("script", "args", "named"),
+    [
+        ("sweep_eot", ["--searches", "fast_beam"], "closes no turns of two talkers"),
+        ("sweep_eot", ["--rate", "x"], "--rate 'x' is no rate"),
+        ("sweep_eot", ["--penalties", "0.1 0"], "--penalties: '0' is none"),
+        ("compare_models", ["--searches", "beam"], "no search 'beam'"),
+        ("compare_models", ["--seeds", "x"], "--seeds: 'x' is no seed"),
+        ("compare_models", ["--rates", "fast"], "--rates: 'fast' is no rate"),
+        ("compare_models", ["--models", ""], "no --models"),
+        ("sweep_compute", ["--baselines", "amortized/full lstm"], "'lstm' has no toggles"),
+        ("sweep_compute", ["--set", "model.encoder.left_context=9"], "change the baselines too"),
+    ],
+)
+def test_experiments_refuse_before_they_train(repo: Path, script: str, args: list[str], named: str):
+    done = call(repo, f"steps/{script}.sh", "--dry-run", *args)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "mend: " in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["run", "queue"])
+def test_what_runs_is_stopped_with_the_script(repo: Path, tmp_path: Path, kind: str):
+    script = tmp_path / "long.sh"
+    script.write_text(
+        f"#!/usr/bin/env bash\nset -euo pipefail\ncd {repo}\n. steps/parse_options.sh\nnj=2\n"
+        f". steps/queue.sh\n{kind}{' x' * (kind == 'queue')} sleep 300\ndrain\n"
+    )
+    process = subprocess.Popen(["bash", script], stdout=subprocess.PIPE)
+    children: list[str] = []
+    while "sleep" not in " ".join(children):
+        time.sleep(0.1)
+        listed = ["ps", "-o", "pid=,comm=", "--ppid", str(process.pid)]
+        children = subprocess.run(listed, capture_output=True, text=True).stdout.splitlines()
+    process.terminate()
+    assert process.wait(20) == 143
+    sleeping = next(int(line.split()[0]) for line in children if "sleep" in line)
+    with pytest.raises(ProcessLookupError):
+        os.kill(sleeping, 0)
+
+
 def announced(output: str) -> list[str]:
     return [line.split()[2].rstrip(":") for line in output.splitlines() if "==" in line]
 
@@ -57,6 +99,11 @@ def test_two_talkers_are_trained_only_when_asked_for(repo: Path):
     assert len(scored) == 1 + 2 * 2
     assert "--name sts_single_seed1 --test-set mix_test" in scored[0]
     assert "--model sts " in call(repo, "./run.sh", *args).stdout
+    sets = call(repo, "./run.sh", *args, "--test-sets", "mix_dev test mix_test").stdout
+    scored = [line for line in sets.splitlines() if line.startswith("steps/score_meetings.sh")]
+    assert len(scored) == 2 * 3
+    assert sum("--test-set mix_dev" in line for line in scored) == 3
+    assert "steps/report.sh" in sets
 
 
 def test_help_lists_every_stage_that_runs(repo: Path):

@@ -14,7 +14,7 @@ from asrlib.cli.common import Recipe, command_line, log_to, recipe_options
 from asrlib.files import atomic_write
 
 # Options that say what was measured; each command has some of them.
-_OWN = ("model", "name", "steps", "test_set", "utterances", "minutes")
+_OWN = ("model", "name", "steps", "test_set", "search", "utterances", "minutes")
 
 
 @click.group(name="bench")
@@ -85,20 +85,25 @@ def training(recipe: Recipe, model: str, steps: int) -> None:
 @command.command()
 @click.option("--name", default="conv_rnnt", show_default=True, help="A directory under exp/.")
 @click.option("--test-set", default="test", show_default=True, help="A set under data/.")
+@click.option("--search", help="greedy, modified_beam or fast_beam, in place of decode.search.")
 @click.option("--utterances", default=64, show_default=True, help="How many to take of it.")
 @recipe_options
-def streaming(recipe: Recipe, name: str, test_set: str, utterances: int) -> None:
+def streaming(
+    recipe: Recipe, name: str, test_set: str, search: str | None, utterances: int
+) -> None:
     """Real-time factor on one core, of one stream and of 32 at a time."""
     import torch
 
+    from asrlib.scoring.records import streaming_file
     from asrlib.streaming.batch import decode_cuts, decode_turns
     from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 
     log_to(None)
     cuts = _cuts(recipe, test_set, utterances)
-    config = recipe.config(DecodeConfig, "decode")
+    chosen = (f"decode.search={search}",) if search else ()
+    config = Recipe(recipe.dir, (*recipe.overrides, *chosen)).config(DecodeConfig, "decode")
     torch.set_num_threads(1)
-    figures: dict[str, Any] = {"model": name, "search": config.search}
+    figures: dict[str, Any] = {"model": name, "set": test_set, "search": config.search}
     for streams in (1, 32):
         recognizer = StreamingRecognizer.from_checkpoint(
             recipe.exp / name / "final.pt", dataclasses.replace(config, max_streams=streams)
@@ -109,7 +114,7 @@ def streaming(recipe: Recipe, name: str, test_set: str, utterances: int) -> None
         list(decoded)
         figures[f"real_time_factor_{streams}"] = cost.real_time
         figures[f"cpu_seconds_{streams}"] = cost.cpu_seconds / cost.audio_seconds
-    _report(recipe, f"streaming_{name}", figures)
+    _report(recipe, streaming_file(name, test_set, config.search).stem, figures)
 
 
 @command.command()

@@ -57,7 +57,8 @@ def command(
     config = recipe.config(DecodeConfig, "decode")
     cuts_path = recipe.data / test_set / "cuts.jsonl.gz"
     if not cuts_path.exists():
-        raise DataError(f"{cuts_path}: missing", "run stage 1, or choose another --test-set")
+        stage = 7 if test_set.startswith("mix_") else 1
+        raise DataError(f"{cuts_path}: missing", f"run stage {stage}, or choose another --test-set")
     checkpoint = checkpoint or recipe.exp / name / "final.pt"
     if not checkpoint.exists():
         raise UserError(f"{checkpoint}: missing", "train the model first (stage 4)")
@@ -94,10 +95,12 @@ def _decode(cuts_path: Path, checkpoint: Path, config: DecodeConfig, out: Path, 
     if recognizer.talkers > 1:
         decoded, cost = decode_turns(recognizer, cuts)
         results = dict(_shown(decoded, cuts, meta["set"]))
+        (out / HYP_FILE).unlink(missing_ok=True)  # of a model of one talker that was there before
         write_turns(out / TURNS_FILE, [turn for turns in results.values() for turn in turns])
     else:
         decoded, cost = decode_cuts(recognizer, cuts)
         results = dict(_shown(decoded, cuts, meta["set"]))
+        (out / TURNS_FILE).unlink(missing_ok=True)
         with atomic_write(out / HYP_FILE) as f:
             for cut in cuts:
                 f.write(json.dumps(hyp_line(cut, results[cut.id]), ensure_ascii=False) + "\n")
@@ -110,18 +113,17 @@ def _check_model(recognizer: StreamingRecognizer, checkpoint: Path, directory: P
     """See that a checkpoint is of the model whose results it is to leave.
 
     Raises:
-        CheckpointError: it is of another one.
+        CheckpointError: it is of another one, or what the directory says of its own is broken.
     """
-    import yaml
-
     from asrlib.config import from_dict
+    from asrlib.scoring.training_log import settings_of
     from asrlib.transducer import TransducerConfig
 
     path = directory / "config.yaml"
     if not path.exists():
         return
-    trained = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
-    if from_dict(TransducerConfig, trained) != recognizer.model.config:
+    trained = from_dict(TransducerConfig, settings_of(directory, "model"), str(path))
+    if trained != recognizer.model.config:
         raise CheckpointError(
             f"{checkpoint}: another model than that of {path}",
             "name the directory that the checkpoint belongs to with --name",

@@ -16,8 +16,9 @@ def command(recipe: Recipe) -> None:
     """Mix data/SET of every set of conf/mixtures.yaml into data/mix_SET: audio, cuts, truth."""
     from asrlib.data.cuts import read_cuts
     from asrlib.data.mixing import Mixer
-    from asrlib.data.mixture_sets import FILES, plan_sets, write_set
+    from asrlib.data.mixture_sets import FILES, PLAN_FILE, plan_sets, write_set
     from asrlib.data.mixtures import MixtureConfig, MixturePlanner, digest
+    from asrlib.errors import DataError
     from asrlib.scoring.truth import TRUTH_FILES, write_truth
     from asrlib.stamps import Stamp
 
@@ -33,6 +34,11 @@ def command(recipe: Recipe) -> None:
         if not recipe.force and stamp.is_current():
             logging.info("mixtures %s: up to date", name)
             continue
+        if (out / FILES[0]).exists() and not (out / PLAN_FILE).exists():
+            raise DataError(
+                f"{out}: holds recordings that were not mixed here, which this would replace",
+                "run steps/make_mixtures.sh, which knows the recipe's own; or remove the directory",
+            )
         cuts = read_cuts(source, "run stage 1 first, with --force if it was cut short")
         plans = plan_sets(MixturePlanner(cuts, config, str(source)), name)
         write_set(out, plans, Mixer(cuts, config), write_truth)

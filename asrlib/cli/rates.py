@@ -34,10 +34,11 @@ class Budget:
 def command(recipe: Recipe, models: tuple[str, ...], rates: tuple[str, ...]) -> None:
     """Choose among the trainings exp/MODEL_lrRATE; print `MODEL RATE` lines.
 
-    What was tried goes to exp/compare/rates.json.
+    What was tried goes to exp/compare/rates.json, beside other models that had the same budget.
     """
     from asrlib.errors import DataError
     from asrlib.scoring.comparison import RATES
+    from asrlib.scoring.records import read_json
 
     chosen, budgets = {}, {}
     for model in models:
@@ -54,8 +55,13 @@ def command(recipe: Recipe, models: tuple[str, ...], rates: tuple[str, ...]) -> 
                 f"{directory} and {first} had different budgets: {other} and {budget}",
                 "remove the one that is wrong and run steps/compare_models.sh again",
             )
+    models_tried = dict(chosen)
+    if (recipe.exp / RATES).exists():  # other models, tried before at the same expense, stay
+        before = read_json(recipe.exp / RATES, "remove it")
+        if before.get("budget") == vars(budget):
+            models_tried = before["models"] | chosen
     with atomic_write(recipe.exp / RATES) as f:
-        json.dump({"budget": vars(budget), "models": chosen}, f, indent=1)
+        json.dump({"budget": vars(budget), "models": models_tried}, f, indent=1)
     for model in models:
         click.echo(f"{model} {chosen[model]['chosen']:g}")
 
@@ -67,14 +73,14 @@ def _tried(directory: Path, rate: float) -> tuple[float, Budget]:
         DataError: it is not finished, or was at another rate.
     """
     from asrlib.errors import DataError
-    from asrlib.scoring.training_log import read_curves, run_facts, train_settings
+    from asrlib.scoring.training_log import read_curves, run_facts, settings_of
 
     if not (directory / "final.pt").exists():
         raise DataError(
             f"{directory}: no finished training",
             "run steps/compare_models.sh, which makes it",
         )
-    settings = train_settings(directory)
+    settings = settings_of(directory, "train")
     if settings["peak_lr"] != rate:
         raise DataError(
             f"{directory}: was trained at {settings['peak_lr']}, not {rate}",

@@ -10,8 +10,11 @@ from asrlib.cli.common import Recipe, recipe_options
 @click.command(name="sizes")
 @click.argument("models", nargs=-1, required=True)
 @click.option("--within", type=float, help="Fail when sizes differ by more, e.g. 0.05 for 5 %.")
+@click.option("--talkers", type=int, help="Fail when a model knows another number of them.")
 @recipe_options
-def command(recipe: Recipe, models: tuple[str, ...], within: float | None) -> None:
+def command(
+    recipe: Recipe, models: tuple[str, ...], within: float | None, talkers: int | None
+) -> None:
     """Parameters of MODELS with the recipe's tokens, those that only training needs apart."""
     from asrlib.errors import ConfigError
     from asrlib.features.fbank import FbankConfig
@@ -23,7 +26,13 @@ def command(recipe: Recipe, models: tuple[str, ...], within: float | None) -> No
     sizes = {}
     for name in models:
         config = recipe.config(TransducerConfig, "model", name)
-        counts = Transducer(config, bins, tokenizer.vocab_size).parameter_counts()
+        model = Transducer(config, bins, tokenizer.vocab_size)
+        if talkers not in (None, model.encoder.num_channels):
+            raise ConfigError(
+                f"{name}: a model of {model.encoder.num_channels} talker(s), not {talkers}",
+                "choose one with as many output channels, such as sts for two",
+            )
+        counts = model.parameter_counts()
         sizes[name] = sum(counts.values()) - counts["training_only"]
         parts = ", ".join(f"{part} {count:,}" for part, count in counts.items())
         click.echo(f"{name:<24} {sizes[name]:>12,}  ({parts})")

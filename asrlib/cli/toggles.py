@@ -15,14 +15,18 @@ from asrlib.files import atomic_write
 @click.option("--utterance", help="Its id; by default the first of the set.")
 @recipe_options
 def command(recipe: Recipe, name: str, test_set: str, utterance: str | None) -> None:
-    """Draw which queries, keys and feed-forwards are computed, into exp/NAME/toggles_ID.svg."""
+    """Draw which queries, keys and feed-forwards are computed, into exp/NAME/toggles_ID.svg.
+
+    Over them the spectrogram and the words: those spoken, where their times are known, else those
+    recognised, when they came out.
+    """
     import torch
 
     from asrlib.data.cuts import read_cuts
     from asrlib.encoders import AmortizedEncoder
     from asrlib.features.fbank import FbankExtractor
     from asrlib.scoring.toggle_picture import toggle_picture
-    from asrlib.streaming.batch import decode_cuts
+    from asrlib.streaming.batch import decode_cuts, spoken_words
     from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 
     log_to(None)
@@ -48,8 +52,10 @@ def command(recipe: Recipe, name: str, test_set: str, utterance: str | None) -> 
     with torch.no_grad():
         toggles = encoder.toggles(x_TF[None])
     shift = recognizer.fbank.config.frame_shift
-    title = f"{cut.id}: {result.text}"
+    spoken = spoken_words(cut)
+    words = result.words if spoken is None else spoken
+    title = f"{cut.id}, words " + ("as recognised" if spoken is None else "as spoken")
     out = recipe.exp / name / f"toggles_{cut.id}.svg"
     with atomic_write(out) as f:
-        f.write(toggle_picture(x_TF, toggles, result.words, shift, encoder.subsampling, title))
+        f.write(toggle_picture(x_TF, toggles, words, shift, encoder.subsampling, title))
     click.echo(f"written to {out}")

@@ -127,7 +127,7 @@ def _weighty(identity: dict[str, Any]) -> dict[str, Any]:
 @click.command("train")
 @recipe_options
 @click.option("--model", required=True, help="conf/model/MODEL.yaml, for example conv_rnnt.")
-@click.option("--name", help="Directory under exp/; by default the model's name.")
+@click.option("--name", help="Directory under exp/; by default the model's name, with _ for /.")
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
@@ -142,7 +142,7 @@ def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> 
 
     SIGTERM and Ctrl-C save and leave with exit code 143 or 130; the same command goes on.
     """
-    directory = recipe.exp / (name or model)
+    directory = recipe.exp / (name or model.replace("/", "_"))
     log_to(directory / "log" / "train.log")
     configs = Configs.of(recipe, model)
     final = directory / "final.pt"

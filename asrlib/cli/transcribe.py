@@ -61,7 +61,8 @@ def command(
     With a model of several talkers (conf/model/sts.yaml) each turn has a line: start and end in
     seconds, output channel, words; with --live as soon as it closes.
 
-    A file of silence gives an empty line. One that cannot be read is named on the standard error;
+    A file of silence gives an empty line; of several files with turns, each is named in a line that
+    begins with #. One that cannot be read is named on the standard error;
     the others are still transcribed, and the exit code is 1.
     """
     if speakers:
@@ -78,6 +79,8 @@ def command(
     show = _Turns if recognizer.talkers > 1 else _Text
     failed = 0
     for path in files:
+        if recognizer.talkers > 1 and len(files) > 1 and not as_json:
+            click.echo(f"# {path}")
         screen = _Screen(sys.stderr if as_json else sys.stdout) if live else None
         try:
             _transcribe(recognizer, path, show(path, recognizer, screen, as_json), realtime)

@@ -37,7 +37,8 @@ from asrlib.files import atomic_dir
 PAUSES = {"0S": (0.1, 0.5), "0L": (2.9, 3.0)}
 _TRIES = 200
 _TOLERANCE = 0.02  # of the overlap ratio; LibriCSS's own sessions lie within as much
-FILES = ("cuts.jsonl.gz", "plan.jsonl")
+PLAN_FILE = "plan.jsonl"
+FILES = ("cuts.jsonl.gz", PLAN_FILE)
 
 
 def plan_sets(planner: MixturePlanner, name: str) -> list[Mixture]:

@@ -88,6 +88,11 @@ class MixtureConfig:
                 raise ConfigError(
                     f"mixtures.{key}: {low} to {high}", "write [fewest, most], from 1"
                 )
+        if self.turns[1] > 1 and self.talkers[1] < 2:
+            raise ConfigError(
+                f"mixtures.talkers: at most {self.talkers[1]}, but turns are taken by several",
+                "write [2, 4], or mixtures.turns as [1, 1]",
+            )
         for key in ("pause_probability", "reverb_probability"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ConfigError(f"mixtures.{key}: is not within [0, 1]", "mend the value")

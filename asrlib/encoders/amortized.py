@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -30,12 +31,14 @@ from asrlib.encoders.gated import GatedAttention, GatedAttentionState, GatedFeed
 from asrlib.encoders.kernels import kernels_work
 from asrlib.encoders.lstm import Positive, Probability
 from asrlib.encoders.toggles import (
+    PATTERN,
     Arbitrator,
     ArbitratorConfig,
     ArbitratorState,
     Relaxation,
     Toggles,
 )
+from asrlib.errors import ConfigError
 
 NonNegative = Annotated[float, Field(ge=0)]
 
@@ -86,7 +89,8 @@ class AmortizedConfig:
         dim: width of the blocks.
         heads: of the attention; must divide `dim`.
         feedforward_dim: units of each feed-forward.
-        left_context: output frames before this one that the attention sees.
+        left_context: output frames before this one that the attention sees. It goes frame by
+            frame, whatever the pieces of a stream: one frame is the least.
         dropout: probability, after each part.
         output_dim: outputs of the closing Linear.
         arbitrator: what decides which parts are computed.
@@ -142,6 +146,9 @@ class AmortizedBlock(nn.Module):
 class AmortizedEncoder(StreamingEncoder):
     """Exactly causal, without lookahead, with memory bounded by `left_context`.
 
+    Raises:
+        ConfigError: random toggles that leave nothing to attend to.
+
     Attributes:
         skip: in inference (no gradients) on a CPU, whether parts that are off are left out; else,
             or where the compiled operations are missing, they are masked.
@@ -162,6 +169,27 @@ class AmortizedEncoder(StreamingEncoder):
             spans = [(num_features, half), (config.dim, config.layers - half)]
         self.arbitrators = nn.ModuleList(
             Arbitrator(dim, blocks, config.heads, config.arbitrator) for dim, blocks in spans
+        )
+        if config.arbitrator.kind == "random":
+            self._check_pattern()
+
+    @torch.no_grad()
+    def _check_pattern(self) -> None:
+        """See that random toggles leave something to attend to.
+
+        Raises:
+            ConfigError: in none of the pattern's frames a query sees a key.
+        """
+        x_BSF = torch.zeros(1, PATTERN, self.input.in_features)
+        state, reach = self.initial_state(1), self.config.left_context
+        for toggles in self.arbitrators[0](x_BSF, state.arbitrators[0], None)[0]:
+            keys_BSH = toggles.key_BSH.cumsum(1)
+            seen_BSH = keys_BSH - F.pad(keys_BSH, (0, 0, reach + 1, 0))[:, :PATTERN]
+            if (toggles.query_BSH * seen_BSH).any():
+                return
+        raise ConfigError(
+            f"encoder.arbitrator.keep: with {self.config.arbitrator.keep:g} no query sees a key",
+            "choose a larger probability, for example 0.4",
         )
 
     def set_run_length(self, steps: int) -> None:

@@ -193,13 +193,15 @@ class CausalSelfAttention(nn.Module):
         weights stay as they are: in streams of small pieces they would cost as much as the
         queries."""
         weight = self.position.weight
+        if torch.is_grad_enabled() or weight.is_inference():  # the latter do not tell of changes
+            return self._projected()
         version = (weight.data_ptr(), weight._version)
-        if torch.is_grad_enabled() or self._kept is None or self._kept[0] != version:
-            projected = F.linear(self.codes, weight).unflatten(-1, (self.heads, self.head_dim))
-            if torch.is_grad_enabled():
-                return projected
-            self._kept = version, projected
+        if self._kept is None or self._kept[0] != version:
+            self._kept = version, self._projected()
         return self._kept[1]
+
+    def _projected(self) -> Tensor:
+        return self.position(self.codes).unflatten(-1, (self.heads, self.head_dim))
 
     def _visible(self, num_frames: int, count_B1: Tensor) -> Tensor:
         """Which keys (B, S, N) a query sees: not the future, within L, and heard."""

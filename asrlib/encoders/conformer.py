@@ -40,7 +40,8 @@ class ConformerConfig:
         heads: of the attention; must divide `dim`.
         feedforward_dim: units of each feed-forward.
         kernel: frames that the convolution sees: this one and those before it.
-        left_context: output frames before this one that the attention sees.
+        left_context: output frames before this one that the attention sees. It goes frame by
+            frame, whatever the pieces of a stream: one frame is the least.
         dropout: probability, after each part.
         output_dim: outputs of the closing Linear.
     """

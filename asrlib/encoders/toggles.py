@@ -20,7 +20,7 @@ from asrlib.config import configclass
 from asrlib.encoders.lstm import LstmStack, LstmStackConfig, LstmState, Positive
 from asrlib.errors import ConfigError
 
-_PATTERN = 997  # frames after which the random baseline repeats itself
+PATTERN = 997  # frames after which the random baseline repeats itself
 _TINY = 1e-6
 
 
@@ -97,9 +97,6 @@ class Arbitrator(nn.Module):
         input_dim: features that it reads.
         blocks: whose toggles it sets.
         heads: of each block.
-
-    Raises:
-        ConfigError: a random pattern that leaves nothing on.
     """
 
     def __init__(self, input_dim: int, blocks: int, heads: int, config: ArbitratorConfig) -> None:
@@ -118,13 +115,8 @@ class Arbitrator(nn.Module):
             output = self.net.output if isinstance(self.net, LstmStack) else self.net[-1]
             nn.init.constant_(output.bias, float(torch.logit(torch.tensor(config.keep))))
         generator = torch.Generator().manual_seed(0)
-        pattern_PN = torch.rand(_PATTERN, outputs, generator=generator)
+        pattern_PN = torch.rand(PATTERN, outputs, generator=generator)
         self.register_buffer("pattern_PN", pattern_PN, persistent=False)
-        if config.kind == "random" and not (pattern_PN < config.keep).any():
-            raise ConfigError(
-                f"encoder.arbitrator.keep: {config.keep:g} switches everything off",
-                "choose a larger probability, for example 0.4",
-            )
 
     def _build(self, input_dim: int, outputs: int) -> nn.Module:
         dim = self.config.dim
@@ -154,10 +146,10 @@ class Arbitrator(nn.Module):
             frames_S = torch.arange(x_BSF.shape[1], device=x_BSF.device)
             start_B1 = state.count_B1.long()
             if how is not None:  # or a model could learn when what is missing
-                start_B1 = torch.randint_like(start_B1, _PATTERN)
-            index_BS = (start_B1 + frames_S) % _PATTERN
+                start_B1 = torch.randint_like(start_B1, PATTERN)
+            index_BS = (start_B1 + frames_S) % PATTERN
             toggles_BSN = (self.pattern_PN[index_BS] < self.config.keep).to(x_BSF.dtype)
-        count_B1 = (state.count_B1 + x_BSF.shape[1]) % _PATTERN
+        count_B1 = (state.count_B1 + x_BSF.shape[1]) % PATTERN
         return self._split(toggles_BSN, x_BSF), ArbitratorState(lstm, count_B1)
 
     def _split(self, toggles_BSN: Tensor | None, x_BSF: Tensor) -> list[Toggles]:

@@ -17,8 +17,8 @@ from asrlib.scoring.cells import DASH, comparison_cells, number, params, quantil
 from asrlib.scoring.collect import Run, of_set, systems
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.document import Section, Table, Text
-from asrlib.scoring.records import read_json
-from asrlib.scoring.training_log import train_settings
+from asrlib.scoring.records import read_json, streaming_file
+from asrlib.scoring.training_log import settings_of
 
 RATES = Path("compare") / "rates.json"
 TAG = "cmp"  # of the models compared, in their directories' names
@@ -64,7 +64,7 @@ def comparison_sections(
 
 def _check_rates(exp: Path, group: Sequence[Run], rate: float) -> None:
     for run in group:
-        trained = train_settings(exp / run.name)["peak_lr"]
+        trained = settings_of(exp / run.name, "train")["peak_lr"]
         if trained != rate:
             raise DataError(
                 f"exp/{run.name}: was trained at {trained:g}, the rate chosen is {rate:g}",
@@ -90,7 +90,7 @@ def _row(
         )
         points, ends, *_, p_value = comparison_cells(result)
         difference = (points, ends, p_value)
-    bench = exp / "bench" / f"streaming_{group[0].name}.json"
+    bench = exp / streaming_file(group[0].name, group[0].test_set, group[0].search)
     speed = read_json(bench, "run the benchmark again") if bench.exists() else {}
     flops = cost["flops_per_second"]
     return (

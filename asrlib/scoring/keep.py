@@ -5,28 +5,61 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from asrlib.scoring.document import Document, Section, Text, Verbatim
+from asrlib.scoring.document import Document, Section, Table, Text, Verbatim
 
 REMARK = "Kept from an earlier page: exp/ holds nothing of this any more."
+SOME = "Kept from an earlier page: exp/ does not hold all of these systems any more."
+EARLIER = " (earlier)"
 _NOTES = "Notes"
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 
 
 def keep(document: Document, page: str) -> Document:
-    """The document with the sections of an earlier page that it lacks, in front of the notes.
+    """The document with what an earlier page has and it lacks, in front of the notes: sections, and
+    under another title those of systems that the section of now lacks.
 
-    Sections of the same title are the new ones whole: rows are not mixed, for they may have been
-    measured otherwise.
+    Rows are not mixed, for they may have been measured otherwise.
     """
-    own = {section.title for section in document.sections}
-    kept = tuple(
-        Section(title, (Text(REMARK), Verbatim(body)))
-        for title, body in _sections(page)
-        if title not in own
-    )
+    own = _systems(document)
+    kept: dict[str, Section] = {}
+    for title, body in _sections(page):
+        if title not in own:
+            kept.setdefault(title, Section(title, (Text(_remark(title)), Verbatim(body))))
+        elif _systems_of(body) - own[title]:
+            kept[title + EARLIER] = Section(title + EARLIER, (Text(SOME), Verbatim(body)))
     notes = [s for s in document.sections if s.title == _NOTES]
     others = [s for s in document.sections if s.title != _NOTES]
-    return replace(document, sections=(*others, *kept, *notes))
+    return replace(document, sections=(*others, *kept.values(), *notes))
+
+
+def _remark(title: str) -> str:
+    return SOME if title.endswith(EARLIER) else REMARK
+
+
+def _systems(document: Document) -> dict[str, set[str]]:
+    """Names in the columns "model" of each section of the second level and of those below it."""
+    systems: dict[str, set[str]] = {}
+    names: set[str] = set()
+    for section in document.sections:
+        if section.level == 2:
+            names = systems.setdefault(section.title, set())
+        tables = [b for b in section.blocks if isinstance(b, Table) and b.header[0] == "model"]
+        names |= {row[0] for table in tables for row in table.rows}
+    return systems
+
+
+def _systems_of(body: str) -> set[str]:
+    """The same, of a section that is Markdown."""
+    names, inside = set(), False
+    for line in body.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.startswith("|"):
+            inside = False
+        elif cells[0] == "model":
+            inside = True
+        elif inside and not set(cells[0]) <= set(":-"):
+            names.add(cells[0].strip("*"))
+    return names
 
 
 def _sections(page: str) -> list[tuple[str, str]]:
@@ -36,5 +69,6 @@ def _sections(page: str) -> list[tuple[str, str]]:
     for title, body in zip(pieces[::2], pieces[1::2], strict=True):
         if title == _NOTES:
             break
-        found.append((title, body.strip().removeprefix(REMARK).strip()))
+        body = body.strip().removeprefix(_remark(title)).strip()
+        found.append((title, body))
     return found

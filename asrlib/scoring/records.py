@@ -12,6 +12,11 @@ from typing import Any, NamedTuple
 from asrlib.errors import DataError
 
 
+def streaming_file(name: str, test_set: str, search: str) -> Path:
+    """Where `python -m asrlib bench streaming` leaves its figures, below exp/."""
+    return Path("bench") / f"streaming_{name}_{test_set}_{search}.json"
+
+
 class TimedWord(NamedTuple):
     """A word and where it lies, in seconds from the start of the utterance."""
 

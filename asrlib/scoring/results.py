@@ -6,6 +6,7 @@ that writes: only of the one that decoded, as scores.json tells it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -33,6 +34,9 @@ from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.sweep import sweep_sections
 from asrlib.scoring.talkers_results import collect_meetings, talkers_sections
 from asrlib.scoring.training_log import Curve, read_curves, run_facts, training_commands
+
+# Families that steps/compare_models.sh and steps/sweep_compute.sh train.
+_OF_SCRIPTS = re.compile(r"_(cmp|sweep(-w[0-9.]+)?)$")
 
 
 def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
@@ -284,17 +288,18 @@ _SPEEDS = {
 
 def _speed(bench: Path) -> list[Section]:
     """What `python -m asrlib bench` left."""
-    rows = []
+    rows, commands = [], []
     for path in sorted(bench.glob("*.json")):
         measured = read_json(path, "run the benchmark again")
-        model = str(measured.get("model", ""))
+        commands += [measured["command"]] if "command" in measured else []
+        model = ", ".join(str(measured[k]) for k in ("model", "set", "search") if k in measured)
         rows.extend(
             (text, model, f"{measured[key]:.4g}")
             for key, text in _SPEEDS.items()
             if key in measured
         )
     table = Table(("what", "model", "measured"), tuple(rows), 2)
-    return [Section("Speed", (table,))] if rows else []
+    return [Section("Speed", (table, Code("\n".join(commands), "sh")))] if rows else []
 
 
 def _made_on(runs: Sequence[Run]) -> Section:
@@ -315,19 +320,28 @@ def _made_on(runs: Sequence[Run]) -> Section:
     return Section("Made on", (Text(f"{text} Scored by version {', '.join(versions)}."),))
 
 
-def _commands(recipe: str, runs: Sequence[Run]) -> Section:
-    names = sorted({(r.family, r.seed) for r in runs}, key=lambda x: (x[0], x[1] or 0))
-    models = " ".join(sorted({family for family, _ in names}))
-    seeds = " ".join(sorted({str(s) for _, s in names if s is not None}))
+def _whole(recipe: str, runs: Sequence[Run]) -> str:
+    """The call of run.sh that makes these runs."""
+    models = " ".join(sorted({r.family for r in runs}))
+    seeds = " ".join(sorted({str(r.seed) for r in runs if r.seed is not None}))
     searches = " ".join(sorted({r.search for r in runs}))
     options = f'--models "{models}" --searches "{searches}"'
     options += f' --seeds "{seeds}"' if seeds else ""
-    whole = f"./run.sh --recipe {recipe.partition('/')[2]} {options}"
-    lines = [
-        "# everything above; what was set otherwise, each training's own line or the notes say"
-    ]
-    lines += [whole, ""]
+    return f"./run.sh --recipe {recipe.partition('/')[2]} {options}"
+
+
+def _commands(recipe: str, runs: Sequence[Run]) -> Section:
     exp = runs[0].directory.parents[1]
+    lines = []
+    if own := [r for r in runs if not _OF_SCRIPTS.search(r.family)]:
+        lines += [
+            "# everything above; what was set otherwise, each training's own line or the notes say",
+            _whole(recipe, own),
+            "",
+        ]
+    if scripts := sorted((exp / "commands").glob("*.txt")):
+        lines += ["# comparisons and sweeps"]
+        lines += [path.read_text(encoding="utf-8").strip() for path in scripts] + [""]
     trained = training_commands(exp, sorted({r.name for r in runs}))
     lines += ["# trainings", *trained, ""] if trained else []
     lines += ["# one row of a table: decode, then score"]
@@ -335,10 +349,5 @@ def _commands(recipe: str, runs: Sequence[Run]) -> Section:
         where = f"--recipe-dir {recipe} --name {run.name}"
         where += f" --test-set {run.test_set} --search {run.search}"
         lines += [f"python -m asrlib decode {where}", f"python -m asrlib score {where}"]
-    benches = sorted((exp / "bench").glob("*.json"))
-    if benches:
-        lines += ["", "# speed"]
-        measured = [read_json(path, "run the benchmark again") for path in benches]
-        lines += [figures["command"] for figures in measured if "command" in figures]
     lines += ["", "# this page", f"python -m asrlib results --recipe-dir {recipe}"]
     return Section("Commands", (Code("\n".join(lines), "sh"),))

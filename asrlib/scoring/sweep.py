@@ -19,7 +19,7 @@ from asrlib.scoring.cells import COMPARISON, DASH, comparison_cells, number
 from asrlib.scoring.collect import Run, of_set, systems
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.document import Block, Figure, Section, Table, Text
-from asrlib.scoring.records import read_json
+from asrlib.scoring.records import read_json, streaming_file
 
 _MEMBER = re.compile(r"amortized\w*_sweep(-w[0-9.]+)?")
 FULL = "amortized_full_sweep"
@@ -64,7 +64,7 @@ def sweep_sections(exp: Path, runs: Sequence[Run], resampling: Resampling) -> It
 
 
 def _point(exp: Path, family: str, runs: Sequence[Run]) -> Point:
-    bench = exp / "bench" / f"streaming_{runs[0].name}.json"
+    bench = exp / streaming_file(runs[0].name, runs[0].test_set, runs[0].search)
     speed = read_json(bench, "run the benchmark again") if bench.exists() else {}
     cpu = speed.get("cpu_seconds_1")
     return Point(

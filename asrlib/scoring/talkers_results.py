@@ -80,16 +80,15 @@ def talkers_sections(runs: Sequence[MeetingRun], recipe: str, config: ScoreConfi
         blocks += [*_sweep_figure(own), *_pictures(own[0])]
         sections.append(Section(f"Two talkers: {test_set}", tuple(blocks)))
     if sections:
-        commands = ["# mixtures", f"python -m asrlib mixtures --recipe-dir {recipe}"]
+        commands = ["# mixtures", f"steps/make_mixtures.sh --recipe-dir {recipe}"]
         names = list(dict.fromkeys(r.name for r in runs))
         trained = training_commands(runs[0].directory.parents[1], names)
         commands += ["# trainings", *trained] if trained else []
-        commands += ["# scores"]
-        commands += [
-            f"python -m asrlib score-meetings --recipe-dir {recipe} --name {r.name} "
-            f"--test-set {r.test_set} --search {r.search}"
-            for r in runs
-        ]
+        commands += ["# one row of a table: decode, then score"]
+        for run in runs:
+            where = f"--recipe-dir {recipe} --name {run.name}"
+            where += f" --test-set {run.test_set} --search {run.search}"
+            commands += [f"python -m asrlib {c} {where}" for c in ("decode", "score-meetings")]
         explained = Table(("column", "meaning"), MEANINGS, 2)
         code = Code("\n".join(commands), "sh")
         sections.append(Section("Two talkers: columns and commands", (explained, code), 3))
@@ -185,7 +184,7 @@ def _sweep_figure(runs: Sequence[MeetingRun]) -> list[Figure]:
     for run in runs:
         total = run.scores["all"]
         ends, orc = total["end_pointing_ms"], total["orcwer"]
-        if SWEEP.fullmatch(run.name) and ends is not None and orc["percent"] is not None:
+        if SWEEP.fullmatch(run.family) and ends is not None and orc["percent"] is not None:
             panel = panels.setdefault(f"end of a turn, p50, ms ({run.search})", {})
             panel[run.name] = (ends["p50"], orc["percent"], orc["interval"])
     if not panels:

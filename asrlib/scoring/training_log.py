@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from asrlib.errors import DataError
+
 Curve = Sequence[tuple[float, float]]  # (step, value)
 COMMAND_FILE = "command.txt"  # in exp/NAME: what repeats the training, overrides included
 
@@ -45,12 +47,21 @@ def run_facts(curves: Mapping[str, Curve]) -> dict[str, float]:
     return facts
 
 
-def train_settings(model_dir: Path) -> dict[str, Any]:
-    """The section `train` of exp/NAME/config.yaml."""
+def settings_of(model_dir: Path, section: str) -> dict[str, Any]:
+    """A section of exp/NAME/config.yaml, which a training leaves.
+
+    Raises:
+        DataError: the file is missing, broken, or without it.
+    """
     import yaml
 
-    config = yaml.safe_load((model_dir / "config.yaml").read_text(encoding="utf-8"))
-    return dict(config["train"])
+    path = model_dir / "config.yaml"
+    try:
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8"))[section])
+    except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError) as e:
+        raise DataError(
+            f"{path}: tells of no {section} ({type(e).__name__})", "train the model again"
+        ) from e
 
 
 def training_commands(exp: Path, names: Iterable[str]) -> list[str]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from lhotse import SupervisionSegment
 from lhotse.cut import Cut
 from torch import Tensor
 
@@ -178,7 +177,7 @@ def hyp_line(cut: Cut, result: Result) -> dict[str, Any]:
         "tokens": list(result.pieces),
         "token_times": [round(t, 4) for t in result.token_times],
         "hyp_words": [[w, round(start, 4), round(end, 4)] for w, start, end in result.words],
-        "ref_words": _ref_words(supervisions),
+        "ref_words": spoken_words(cut),
         "final_time": None if result.final_time is None else round(result.final_time, 4),
     }
     if any((s.custom or {}).get("private") for s in supervisions):
@@ -186,10 +185,10 @@ def hyp_line(cut: Cut, result: Result) -> dict[str, Any]:
     return line
 
 
-def _ref_words(supervisions: Iterable[SupervisionSegment]) -> list[list[Any]] | None:
-    """The words' times from the cut's start, None unless known of every supervision."""
+def spoken_words(cut: Cut) -> list[list[Any]] | None:
+    """Words with start and end from the cut's start, s; None unless known of every supervision."""
     words = []
-    for supervision in supervisions:
+    for supervision in cut.supervisions:
         alignment = (supervision.alignment or {}).get("word")
         if alignment is None:
             return None

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders import EncoderConfig, build_encoder
+from asrlib.encoders import EncoderConfig, SeparatorConfig, build_encoder
 from asrlib.encoders.lstm import Positive
 from asrlib.errors import ConfigError
 from asrlib.transducer.joiner import Joiner
@@ -45,6 +45,15 @@ class TransducerConfig:
     joiner_dim: Positive = 256
     joiner_project: bool = True
     loss: LossConfig = LossConfig()
+
+    def __post_init__(self) -> None:
+        encoder = self.encoder
+        turns = isinstance(encoder, SeparatorConfig) and encoder.channels > 1
+        if self.loss.eot_penalty > 0 and not (turns and encoder.turn_style != "cot"):
+            raise ConfigError(
+                f"loss.eot_penalty: {self.loss.eot_penalty:g}, but the model puts out no <eot>",
+                "set it to 0, or choose a model that does, such as sts",
+            )
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,17 @@ def test_a_current_set_is_left_alone_and_a_new_seed_makes_another(made, recipe, 
     assert (made / "plan.jsonl").read_text() != plan
 
 
+def test_recordings_of_another_kind_are_not_replaced(made, recipe, tmp_path):
+    """LibriCSS's own groups lie in data/mix_test too, without a plan."""
+    away = tmp_path / "plan.jsonl"
+    (made / "plan.jsonl").rename(away)
+    try:
+        with pytest.raises(DataError, match=r"mix_test: holds recordings that were not mixed here"):
+            run(recipe, "--force")
+    finally:
+        away.rename(made / "plan.jsonl")
+
+
 def test_bad_conditions(recipe):
     cuts = CutSet.from_file(recipe / "data" / "test" / "cuts.jsonl.gz")
     for condition in ("OV0", "OV99", "loud"):

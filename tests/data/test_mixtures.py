@@ -252,6 +252,7 @@ def test_a_lost_file_is_named(tmp_path):
     [
         {"turns": (0, 3)},
         {"talkers": (3, 2)},
+        {"talkers": (1, 1)},
         {"pause_probability": 1.5},
         {"level_db": -1.0},
         {"max_t60": 0.0},

@@ -63,6 +63,8 @@ def test_models_are_compared(house):
             assert (config["train"]["peak_lr"], config["train"]["seed"]) == (rate, seed)
         assert f"| {model} | 0." in page[page.index("## Encoders compared on test") :]
     assert "Learning rates, chosen on dev" in page
+    assert 'steps/compare_models.sh --recipe small --nj 2 --models "tiny twin"' in page
+    assert "_cmp --" not in page  # a family of trainings is no model of run.sh
 
 
 def test_error_is_set_against_compute(house):
@@ -76,4 +78,5 @@ def test_error_is_set_against_compute(house):
     for family in ("amortized_full_sweep", "amortized_sweep-w0.2"):
         assert f"| {family} | 1 |" in table
         assert list((exp / f"{family}_seed1").glob("toggles_*.svg"))
+    assert "steps/sweep_compute.sh --recipe small --nj 2 --weights 0.2" in page
     assert "Error against compute" in (exp / "report.html").read_text()

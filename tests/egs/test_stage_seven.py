@@ -199,6 +199,8 @@ def test_penalties_on_late_ends_are_swept(recipe, repo):
     done = subprocess.run(command, cwd=house, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| sts_eot-a0.5-g4 against sts_eot-a0 | greedy |" in (recipe / "RESULTS.md").read_text()
+    page = (recipe / "RESULTS.md").read_text()
+    assert 'steps/sweep_eot.sh --recipe small --penalties "0.5:4" --steps 3' in page
     without, late = (
         load(recipe / f"exp/sts_eot-a{name}/final.pt", KIND) for name in ("0", "0.5-g4")
     )

@@ -331,6 +331,6 @@ def test_a_wrong_value_is_named(values, match):
 
 def test_a_pattern_that_leaves_nothing_on_is_named():
     with pytest.raises(
-        ConfigError, match=r"encoder\.arbitrator\.keep: 1e-07 switches everything off"
+        ConfigError, match=r"encoder\.arbitrator\.keep: with 1e-07 no query sees a key"
     ):
         make(kind="random", keep=1e-7)

@@ -63,16 +63,18 @@ def test_features_measures_stage_and_bare_kernel_in_one_run(recipe, asrlib):
 def test_streaming_measures_one_and_many_streams(recipe, asrlib):
     threads = torch.get_num_threads()
     try:
-        result = asrlib("bench", "streaming", "--recipe-dir", recipe, "--name", "m")
+        result = asrlib(
+            "bench", "streaming", "--recipe-dir", recipe, "--name", "m", "--search", "greedy"
+        )
     finally:
         torch.set_num_threads(threads)
     assert result.exit_code == 0
-    figures = json.loads((recipe / "exp" / "bench" / "streaming_m.json").read_text())
+    figures = json.loads((recipe / "exp" / "bench" / "streaming_m_test_greedy.json").read_text())
     assert figures["real_time_factor_1"] > 0
     assert figures["real_time_factor_32"] > 0
     assert figures["search"] == "greedy"
     directory = f"{recipe.parent.name}/{recipe.name}"
-    options = "--name m --test-set test --utterances 64"
+    options = "--name m --test-set test --search greedy --utterances 64"
     assert (
         figures["command"] == f"python -m asrlib bench streaming --recipe-dir {directory} {options}"
     )

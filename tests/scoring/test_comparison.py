@@ -12,6 +12,7 @@ from scoring_fakes import planted_entries, planted_speakers, write_decode
 
 from asrlib.errors import DataError
 from asrlib.scoring.document import to_html, to_markdown
+from asrlib.scoring.records import streaming_file
 from asrlib.scoring.results import build_document
 from asrlib.scoring.score import ScoreConfig, score_decode
 
@@ -63,6 +64,10 @@ def test_the_rate_with_the_lowest_dev_loss_is_chosen(recipe, asrlib):
     written = json.loads((recipe / "exp" / "compare" / "rates.json").read_text())
     assert written["models"]["lstm"]["dev_loss"] == pytest.approx({"0.002": 0.2, "0.004": 0.3})
     assert written["budget"] == {"steps": 300, "warmup_steps": 10, "seed": 1}
+    tried(recipe, "contextnet", {"0.002": 0.5, "0.004": 0.3})
+    asrlib("rates", "--recipe-dir", recipe, *RATES, "contextnet")
+    written = json.loads((recipe / "exp" / "compare" / "rates.json").read_text())
+    assert set(written["models"]) == {"lstm", "conv_rnnt/local", "contextnet"}  # the same budget
 
 
 @pytest.mark.parametrize("unequal", [{"steps": 2}, {"seed": 2}, {"warmup_steps": 5}])
@@ -102,7 +107,7 @@ def compared(recipe: Path, rate: float = 0.004) -> str:
     (exp / "bench").mkdir()
     for name, factor in (("lstm", 0.9), ("lstm_cmp_seed1", 0.0213)):
         bench = {"model": name, "real_time_factor_1": factor, "real_time_factor_32": 0.0034}
-        (exp / "bench" / f"streaming_{name}.json").write_text(json.dumps(bench))
+        (exp / streaming_file(name, "test", "greedy")).write_text(json.dumps(bench))
     text = to_markdown(build_document(recipe, CONFIG))
     assert "lstm, 2 seeds" not in text  # lstm, and lstm_seed9: who knows what else differs
     return text[text.index("Encoders compared on test") :]
@@ -142,7 +147,7 @@ def test_the_sweep_sets_error_against_compute(recipe):
         entries = planted_entries(errors, seed)
         write_decode(directory, entries, flops_per_second=flops, compute_share=share)
         score_decode(directory, recipe / "data" / "speakers.tsv", CONFIG)
-        bench = recipe / "exp" / "bench" / f"streaming_amortized_{name}.json"
+        bench = recipe / "exp" / streaming_file(f"amortized_{name}", "test", "greedy")
         bench.parent.mkdir(exist_ok=True)
         bench.write_text(json.dumps({"model": name, "cpu_seconds_1": 0.03 * share}))
     document = build_document(recipe, CONFIG)

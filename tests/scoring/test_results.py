@@ -7,7 +7,7 @@ import pytest
 from asrlib.errors import DataError
 from asrlib.scoring.collect import collect_runs, representatives, split_seed, systems
 from asrlib.scoring.document import Document, Section, Table, Text, to_html, to_markdown
-from asrlib.scoring.keep import REMARK
+from asrlib.scoring.keep import EARLIER, REMARK, SOME
 from asrlib.scoring.results import build_document
 from asrlib.scoring.score import ScoreConfig
 
@@ -106,6 +106,27 @@ def test_sections_that_exp_cannot_make_again_are_kept(scored_recipe, tmp_path, a
         remarked = earlier.replace("mix_old\n\n", f"mix_old\n\n{REMARK}\n\n")
         assert page.read_text() == made.replace("## Notes", f"{remarked}## Notes")
     assert "mix_old" in (recipe / "exp" / "report.html").read_text()
+
+
+def test_tables_of_systems_that_are_gone_stay_under_another_title(scored_recipe, tmp_path, asrlib):
+    """A table made anew of other systems must not take the place of what cannot be made again."""
+    recipe = tmp_path / "demo"
+    shutil.copytree(scored_recipe, recipe)
+    page, again = recipe / "RESULTS.md", ("results", "--recipe-dir", recipe)
+    again = (*again, "--set", "score.replicates=200")
+    assert asrlib(*again).exit_code == 0
+    made = page.read_text()
+    lines = made.split("## Test set ")[1].splitlines()
+    title, row = lines[0], next(line for line in lines if line.startswith("| lstm "))
+    page.write_text(made.replace(row, f"{row}\n{row.replace('| lstm ', '| old ', 1)}", 1))
+    for _ in range(2):
+        assert asrlib(*again).exit_code == 0
+        kept = page.read_text()
+        assert f"## Test set {title}{EARLIER}\n\n{SOME}\n" in kept
+        earlier = kept.split(f"## Test set {title}{EARLIER}")[1].split("\n## ")[0]
+        assert "| old " in earlier
+        assert "| old " not in kept.replace(earlier, "")
+        assert kept.count(SOME) == 1
 
 
 def test_learning_curves_come_from_tensorboard(scored_recipe, tmp_path):

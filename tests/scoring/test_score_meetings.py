@@ -205,6 +205,20 @@ def test_pairs_are_compared_on_the_same_mixtures(asrlib, tmp_path):
     assert asrlib("results", "--recipe-dir", recipe, *pair).exit_code == 0
     page = (recipe / "RESULTS.md").read_text()
     assert "| sts_eot-a0.3-g5 against sts_eot-a0 | greedy | -14.29 | [" in page
+    # Seeds that both have are taken together: as many mixtures right, twice.
+    for name in ("sts", "perfect"):
+        for seed in (1, 2):
+            shutil.copytree(recipe / "exp" / name, recipe / "exp" / f"{name}_seed{seed}")
+        shutil.copytree(recipe / "exp" / name, tmp_path / "away" / name)
+        shutil.rmtree(recipe / "exp" / name)
+    shutil.copytree(recipe / "exp" / "sts_seed1", recipe / "exp" / "sts_seed3")
+    assert asrlib("results", "--recipe-dir", recipe, *pair).exit_code == 0
+    page = (recipe / "RESULTS.md").read_text()
+    assert "| perfect against sts | greedy | -14.29 | [" in page
+    assert "| perfect against sts | greedy | +0.0 | [+0.00, +0.00] | 1.0000 | 8 | – | – |" in page
+    shutil.copytree(tmp_path / "away", recipe / "exp", dirs_exist_ok=True)
+    for run in (recipe / "exp").glob("*_seed?"):
+        shutil.rmtree(run)
     report = (recipe / "exp" / "report.html").read_text()
     assert report.count("Errors against when turns end.") == 1
     scores = json.loads((perfect / "meetings.json").read_text())

@@ -13,7 +13,7 @@ from lhotse import CutSet, Recording, SupervisionSegment
 from streaming_fakes import RATE, babble
 
 from asrlib.config import to_dict
-from asrlib.errors import CheckpointError, DataError, UserError
+from asrlib.errors import CheckpointError, ConfigError, DataError, UserError
 from asrlib.features.fbank import FbankConfig
 from asrlib.scoring.compute import flops_per_second
 from asrlib.training.checkpoint import save
@@ -62,6 +62,26 @@ def test_a_checkpoint_of_another_model_is_refused(recipe, random_models):
     assert not (recipe / "exp/amortized/decode_test_greedy/hyp.jsonl").exists()
     given = ("--name", "amortized", "--checkpoint", recipe / "exp/amortized/final.pt")
     assert invoke("decode", "--recipe-dir", recipe, *given).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("", DataError),
+        ("train: {}", DataError),
+        ("model: 3", DataError),
+        ("model: [", DataError),
+        ("model: {encoder: {name: foo}}", ConfigError),
+    ],
+)
+def test_a_broken_config_beside_a_model_is_named(recipe, content, error):
+    path = recipe / "exp/amortized/config.yaml"
+    path.write_text(content)
+    try:
+        with pytest.raises(error, match=r"exp/amortized/config\.yaml: "):
+            invoke("decode", "--recipe-dir", recipe, "--name", "amortized", "--force")
+    finally:
+        path.unlink()
 
 
 def test_a_picture_of_an_utterance(recipe):

@@ -75,6 +75,16 @@ def test_each_turn_is_a_line_and_json_says_the_same(recipe):
         assert " ".join(w["word"] for w in turn["words"]).split() == turn["text"].split()
 
 
+def test_turns_of_several_files_say_whose_they_are(recipe, tmp_path):
+    silence = tmp_path / "silence.wav"
+    soundfile.write(silence, torch.zeros(RATE).numpy(), RATE)
+    files = (recipe / "long.wav", silence, recipe / "short.wav")
+    lines = run(transcribe, "--model", recipe / "exp/sts", *files).stdout.splitlines()
+    assert [line for line in lines if line.startswith("#")] == [f"# {path}" for path in files]
+    alone = run(transcribe, "--model", recipe / "exp/sts", files[2]).stdout.splitlines()
+    assert lines[lines.index(f"# {files[2]}") + 1 :] == alone
+
+
 def test_live_ends_with_the_same_turns_and_shows_open_ones_before(recipe):
     args = ("--model", recipe / "exp/sts", recipe / "long.wav")
     plain = run(transcribe, *args).stdout.splitlines()

@@ -13,7 +13,7 @@ from talker_fakes import MixtureBatch
 
 from asrlib.encoders import LstmStackConfig, SeparatorConfig
 from asrlib.errors import CheckpointError, ConfigError
-from asrlib.text.turns import channel_labels
+from asrlib.text.turns import EOT, channel_labels
 from asrlib.training.checkpoint import save
 from asrlib.training.config import TrainConfig
 from asrlib.training.model_io import (
@@ -33,7 +33,8 @@ LOSS = replace(CONFIG.loss, masking=0.1, fast_emit=0.01, eot_penalty=1.0)
 def separator(channels: int, seed: int = 0, hidden: int = 16) -> Transducer:
     stack = LstmStackConfig(layers=1, hidden_dim=hidden)
     encoder = SeparatorConfig(channels=channels, lstm=stack, module_dim=16, output_dim=16)
-    return transducer(replace(CONFIG, encoder=encoder, loss=LOSS), seed)
+    loss = LOSS if channels > 1 else replace(LOSS, eot_penalty=0.0)
+    return transducer(replace(CONFIG, encoder=encoder, loss=loss), seed)
 
 
 class Mixtures:
@@ -87,6 +88,44 @@ def test_losses_and_figures_are_per_mixture():
     assert set(sums.stats) == parts
     assert sums.stats["eot_delay_s"][1] == 1
     assert sums.stats["eot_late"][0] > 0
+
+
+@torch.no_grad()
+def test_an_end_in_seconds_is_the_penaltys_frame():
+    """One <eot> in a lattice whose paths are equally likely: it is late as a softmax says."""
+    one, end = task(), 0.5
+    for weight in one.model.joiner.output_linear.parameters():
+        weight.zero_()
+    batch = Mixtures().batch(1)
+    tokens_BNU = torch.full((3, 2, 1), EOT)
+    ends_BNU = torch.full(tokens_BNU.shape, end)
+    lengths_BN = torch.tensor([[1, 0], [0, 0], [0, 0]])
+    batch = replace(
+        batch, tokens_BNU=tokens_BNU, token_lengths_BN=lengths_BN, turn_ends_BNU=ends_BNU
+    )
+    output_frames = torch.arange(1, 30 + 1)  # the first mixture has 120 of 10 ms, stacked by 4
+    late_S = (output_frames - end / 0.04 - LOSS.eot_grace).clamp(min=0.0)
+    expected = ((-late_S).softmax(0) * late_S).sum()
+    late_B = one._loss(batch, 3).late_B
+    torch.testing.assert_close(late_B, torch.tensor([expected, 0.0, 0.0]), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_what_is_put_out_without_speech_is_masked():
+    """A frame of output has speech where any of its inputs has."""
+    one, batch = task(), Mixtures().batch(1)
+    one.model.eval()
+    speech_BNT = batch.speech_BNT.clone()
+    speech_BNT[1, 1, 61] = True  # beside 20 to 59: part of output frame 15
+    batch = replace(batch, speech_BNT=speech_BNT)
+    h_RSD, lengths_R = one.model.encoder(batch.x_BTF, batch.x_lengths_B)
+    silent_RS = torch.arange(30) < lengths_R.unsqueeze(1)
+    silent_RS[0] = False  # rows: the two channels of each mixture in turn
+    silent_RS[1, 5:15] = False
+    silent_RS[3, 5:16] = False
+    wanted_R = (h_RSD.square().mean(dim=2) * silent_RS).sum(dim=1)
+    masking_B = one._loss(batch, 3).masking_B
+    torch.testing.assert_close(masking_B, wanted_R.view(3, 2).sum(dim=1), atol=1e-5, rtol=1e-5)
 
 
 def test_dropping_equals_never_having_been_there():

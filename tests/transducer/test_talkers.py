@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from asrlib.config import from_dict
+from asrlib.errors import ConfigError
 from asrlib.text.turns import EOT, SOT
 from asrlib.transducer import Transducer, TransducerConfig, TurnTargets
 
@@ -59,6 +60,13 @@ def cut(batch: dict, b: int) -> dict:
         "token_lengths_R": batch["token_lengths_R"][rows],
         "turns": TurnTargets(turns.label_ends_RU[rows, :tokens], turns.speech_RT[rows, :frames]),
     }
+
+
+@pytest.mark.parametrize("encoder", [{"channels": 1}, {"turn_style": "cot"}])
+def test_a_penalty_on_ends_wants_a_model_that_has_ends(encoder):
+    values = {"encoder": {"name": "separator"} | encoder, "predictor": {"name": "stateless"}}
+    with pytest.raises(ConfigError, match=r"eot_penalty: 0\.5, but the model puts out no <eot>"):
+        from_dict(TransducerConfig, values | {"loss": {"eot_penalty": 0.5}})
 
 
 LOSS = {
