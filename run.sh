@@ -11,10 +11,10 @@
 #    3  tokens     the sentencepiece model
 #    4  train      every model of --models, for every seed of --seeds
 #    5  decode     streaming decoding of every test set, with every search of --searches
-#    6  score      WER with intervals, alignments, latency, cost; RESULTS.md
+#    6  score      WER with intervals, alignments, latency, cost
 #    7  talkers    mixtures of two talkers; train, decode, score the models of --talker-models; runs
 #                  only when asked for, by --stage 7 or --talker-models
-#   13  report     one self-contained page, exp/report.html
+#   13  report     RESULTS.md and one self-contained page, exp/report.html
 #
 # A stage that is complete and unchanged is skipped; a killed one continues.
 #

@@ -10,22 +10,25 @@ from asrlib.scoring.document import Document, Section, Table, Text, Verbatim
 REMARK = "Kept from an earlier page: exp/ holds nothing of this any more."
 SOME = "Kept from an earlier page: exp/ does not hold all of these systems any more."
 EARLIER = " (earlier)"
-_NOTES = "Notes"
+_NOTES, _COMMANDS = "Notes", "Commands"
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 
 
 def keep(document: Document, page: str) -> Document:
     """The document with what an earlier page has and it lacks, in front of the notes: sections, and
-    under another title those of systems that the section of now lacks.
+    under another title those of systems that the section of now lacks, with the commands.
 
     Rows are not mixed, for they may have been measured otherwise.
     """
-    own = _systems(document)
+    own, earlier = _systems(document), dict(_sections(page))
+    gone = [t for t, body in earlier.items() if _systems_of(body) - own.get(t, _systems_of(body))]
+    if gone and _COMMANDS in earlier:
+        gone.append(_COMMANDS)
     kept: dict[str, Section] = {}
-    for title, body in _sections(page):
+    for title, body in earlier.items():
         if title not in own:
             kept.setdefault(title, Section(title, (Text(_remark(title)), Verbatim(body))))
-        elif _systems_of(body) - own[title]:
+        elif title in gone:
             kept[title + EARLIER] = Section(title + EARLIER, (Text(SOME), Verbatim(body)))
     notes = [s for s in document.sections if s.title == _NOTES]
     others = [s for s in document.sections if s.title != _NOTES]

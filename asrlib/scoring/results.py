@@ -65,7 +65,8 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
     sections.extend(_speed(recipe_dir / "exp" / "bench"))
     if runs:
         sections.append(_made_on(runs))
-        sections.append(_commands(name, runs))
+    sections.append(_commands(name, recipe_dir / "exp", runs))
+    if runs:
         sections.append(
             Section("How to read the columns", (Table(("column", "meaning"), MEANINGS, 2),))
         )
@@ -330,12 +331,11 @@ def _whole(recipe: str, runs: Sequence[Run]) -> str:
     return f"./run.sh --recipe {recipe.partition('/')[2]} {options}"
 
 
-def _commands(recipe: str, runs: Sequence[Run]) -> Section:
-    exp = runs[0].directory.parents[1]
+def _commands(recipe: str, exp: Path, runs: Sequence[Run]) -> Section:
     lines = []
     if own := [r for r in runs if not _OF_SCRIPTS.search(r.family)]:
         lines += [
-            "# everything above; what was set otherwise, each training's own line or the notes say",
+            "# one talker; what was set otherwise, each training's own line or the notes say",
             _whole(recipe, own),
             "",
         ]
@@ -344,10 +344,12 @@ def _commands(recipe: str, runs: Sequence[Run]) -> Section:
         lines += [path.read_text(encoding="utf-8").strip() for path in scripts] + [""]
     trained = training_commands(exp, sorted({r.name for r in runs}))
     lines += ["# trainings", *trained, ""] if trained else []
-    lines += ["# one row of a table: decode, then score"]
+    if runs:
+        lines += ["# one row of a table: decode, then score"]
     for run in representatives(runs).values():
         where = f"--recipe-dir {recipe} --name {run.name}"
         where += f" --test-set {run.test_set} --search {run.search}"
         lines += [f"python -m asrlib decode {where}", f"python -m asrlib score {where}"]
-    lines += ["", "# this page", f"python -m asrlib results --recipe-dir {recipe}"]
+    lines += [""] if runs else []
+    lines += ["# this page", f"python -m asrlib results --recipe-dir {recipe}"]
     return Section("Commands", (Code("\n".join(lines), "sh"),))

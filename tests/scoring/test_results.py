@@ -126,7 +126,8 @@ def test_tables_of_systems_that_are_gone_stay_under_another_title(scored_recipe,
         earlier = kept.split(f"## Test set {title}{EARLIER}")[1].split("\n## ")[0]
         assert "| old " in earlier
         assert "| old " not in kept.replace(earlier, "")
-        assert kept.count(SOME) == 1
+        assert kept.count(SOME) == 2
+        assert f"## Commands{EARLIER}\n\n{SOME}\n" in kept
 
 
 def test_learning_curves_come_from_tensorboard(scored_recipe, tmp_path):
