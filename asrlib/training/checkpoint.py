@@ -35,6 +35,8 @@ FORMAT = 1
 # What zipfile raises on damaged bytes, by where the damage lies.
 _ZIP_FAULTS = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, struct.error)
 _ZIP_FAULTS += (zlib.error,)
+# What torch raises on a pickle that is none: its machine runs on whatever stands there.
+_UNREADABLE = (*_ZIP_FAULTS, pickle.UnpicklingError, LookupError, TypeError, AttributeError)
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ def load(path: Path, kind: str) -> dict[str, Any]:
     _verify(path)
     try:
         box = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError):
+    except _UNREADABLE:
         box = None
     if not isinstance(box, dict) or "format" not in box or "tree" not in box:
         raise CheckpointError(
