@@ -72,7 +72,8 @@ for penalty in 0 $penalties; do
     --set "model.loss.eot_penalty=${penalty%%:*}")
   if [[ $penalty == *:* ]]; then options+=(--set "model.loss.eot_grace=${penalty#*:}"); fi
   options+=(--set train.epochs=1000 --set "train.max_steps=$steps" --set "train.peak_lr=$rate"
-    --set "train.warmup_steps=$((steps / 10))" --set model.loss.warmup_steps=0 --set "train.valid_interval=$(((steps + 2) / 3))")
+    --set "train.warmup_steps=$((steps / 10))" --set model.loss.warmup_steps=0
+    --set "train.valid_interval=$(((steps + 2) / 3))")
   queue "$name" steps/train.sh "${options[@]}"
   names+=("$name")
 done

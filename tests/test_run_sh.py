@@ -67,19 +67,16 @@ def test_what_runs_is_stopped_with_the_script(repo: Path, tmp_path: Path, kind: 
     script = tmp_path / "long.sh"
     script.write_text(
         f"#!/usr/bin/env bash\nset -euo pipefail\ncd {repo}\n. steps/parse_options.sh\nnj=2\n"
-        f". steps/queue.sh\n{kind}{' x' * (kind == 'queue')} sleep 300\ndrain\n"
+        f". steps/queue.sh\n{kind}{' x' * (kind == 'queue')} bash -c 'echo $$ >{tmp_path}/part; "
+        f"mv {tmp_path}/part {tmp_path}/pid; exec sleep 300'\ndrain\n"
     )
     process = subprocess.Popen(["bash", script], stdout=subprocess.PIPE)
-    children: list[str] = []
-    while "sleep" not in " ".join(children):
+    while not (tmp_path / "pid").exists():
         time.sleep(0.1)
-        listed = ["ps", "-o", "pid=,comm=", "--ppid", str(process.pid)]
-        children = subprocess.run(listed, capture_output=True, text=True).stdout.splitlines()
     process.terminate()
     assert process.wait(20) == 143
-    sleeping = next(int(line.split()[0]) for line in children if "sleep" in line)
     with pytest.raises(ProcessLookupError):
-        os.kill(sleeping, 0)
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def announced(output: str) -> list[str]:

@@ -21,9 +21,9 @@ def keep(document: Document, page: str) -> Document:
     Rows are not mixed, for they may have been measured otherwise.
     """
     own, earlier = _systems(document), dict(_sections(page))
-    gone = [t for t, body in earlier.items() if _systems_of(body) - own.get(t, _systems_of(body))]
-    if gone and _COMMANDS in earlier:
-        gone.append(_COMMANDS)
+    gone = {t for t, body in earlier.items() if t in own and _systems_of(body) - own[t]}
+    if gone:
+        gone.add(_COMMANDS)
     kept: dict[str, Section] = {}
     for title, body in earlier.items():
         if title not in own:

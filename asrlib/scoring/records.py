@@ -17,6 +17,12 @@ def streaming_file(name: str, test_set: str, search: str) -> Path:
     return Path("bench") / f"streaming_{name}_{test_set}_{search}.json"
 
 
+def row_commands(recipe: str, name: str, test_set: str, search: str, score: str) -> list[str]:
+    """What makes one row of a table: decoding, then the command that scores."""
+    where = f"--recipe-dir {recipe} --name {name} --test-set {test_set} --search {search}"
+    return [f"python -m asrlib {command} {where}" for command in ("decode", score)]
+
+
 class TimedWord(NamedTuple):
     """A word and where it lies, in seconds from the start of the utterance."""
 

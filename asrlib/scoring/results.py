@@ -29,7 +29,7 @@ from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.comparison import comparison_sections
 from asrlib.scoring.document import Block, Code, Document, Figure, Section, Table, Text, Verbatim
 from asrlib.scoring.meanings import MEANINGS
-from asrlib.scoring.records import read_json
+from asrlib.scoring.records import read_json, row_commands
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.sweep import sweep_sections
 from asrlib.scoring.talkers_results import collect_meetings, talkers_sections
@@ -347,9 +347,7 @@ def _commands(recipe: str, exp: Path, runs: Sequence[Run]) -> Section:
     if runs:
         lines += ["# one row of a table: decode, then score"]
     for run in representatives(runs).values():
-        where = f"--recipe-dir {recipe} --name {run.name}"
-        where += f" --test-set {run.test_set} --search {run.search}"
-        lines += [f"python -m asrlib decode {where}", f"python -m asrlib score {where}"]
+        lines += row_commands(recipe, run.name, run.test_set, run.search, "score")
     lines += [""] if runs else []
     lines += ["# this page", f"python -m asrlib results --recipe-dir {recipe}"]
     return Section("Commands", (Code("\n".join(lines), "sh"),))

@@ -9,6 +9,7 @@ from typing import Any
 from asrlib.scoring import figures
 from asrlib.scoring.cells import DASH, interval, number
 from asrlib.scoring.document import Block, Code, Figure, Section, Table, Text
+from asrlib.scoring.records import row_commands
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.score_meetings import SCORES_FILE, read_scores
 from asrlib.scoring.talkers_pairs import SWEEP, MeetingRun, pair_tables
@@ -86,9 +87,7 @@ def talkers_sections(runs: Sequence[MeetingRun], recipe: str, config: ScoreConfi
         commands += ["# trainings", *trained] if trained else []
         commands += ["# one row of a table: decode, then score"]
         for run in runs:
-            where = f"--recipe-dir {recipe} --name {run.name}"
-            where += f" --test-set {run.test_set} --search {run.search}"
-            commands += [f"python -m asrlib {c} {where}" for c in ("decode", "score-meetings")]
+            commands += row_commands(recipe, run.name, run.test_set, run.search, "score-meetings")
         explained = Table(("column", "meaning"), MEANINGS, 2)
         code = Code("\n".join(commands), "sh")
         sections.append(Section("Two talkers: columns and commands", (explained, code), 3))

@@ -84,6 +84,13 @@ def test_baselines_beside_the_paper(repo, name, paper, ours):
     assert deployed / 1e6 == pytest.approx(paper, rel=0.08)
 
 
+def test_the_amortized_model(repo):
+    """arXiv 2207.02393 gives no total: ours, with its 64 bins and 4,097 symbols."""
+    counts = build(repo, "paper/amortized", 64, 4097).parameter_counts()
+    deployed = sum(counts.values()) - counts["training_only"]
+    assert deployed / 1e6 == pytest.approx(46.1, abs=0.05)
+
+
 def test_separator_modules_are_two_layers_of_1024(repo):
     """The paper gives no totals; by arithmetic a layer of LSTM has 4 H (D + H + 2) weights."""
     model = build(repo, "paper/sts", PAPER_BINS, 2503)
