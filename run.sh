@@ -28,6 +28,8 @@
 #   --seeds "1 2 3"     train each model once per seed, as MODEL_seedN (default: the seed of
 #                       conf/train.yaml, as MODEL)
 #   --tag TAG           name the models MODEL_TAG, for example to try a --set beside the usual value
+#   --init NAME         directory under exp/ of a finished model that the trainings of stage 4 start from
+#                       (default: none)
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
 #   --test-sets "A B"   sets to decode and score; those of stage 7 are called mix_* (default: every
 #                       data/test*, and mix_test)
@@ -50,6 +52,7 @@ models="lstm conv_rnnt"
 talker_models=""
 seeds=""
 tag=""
+init=""
 searches="greedy"
 test_sets=""
 corpus_dir=""
@@ -147,7 +150,7 @@ fi
 
 if begin 4 train; then
   while read -r model name seed <&3; do
-    options=(--model "$model" --name "$name" "${common[@]}")
+    options=(--model "$model" --name "$name" ${init:+--init "$init"} "${common[@]}")
     [[ $seed == - ]] || options+=(--set "train.seed=$seed")
     if (($(names | wc -l) == 1)); then
       run steps/train.sh "${options[@]}" # alone, with its progress bar

@@ -16,6 +16,9 @@
 #                       at the start of phase 2, as in the paper (default: "0.03 0.1 0.3")
 #   --baselines "A B"   amortized/full, and others, such as amortized/window_5 and amortized/window_20
 #                       (default: "amortized/full amortized/window amortized/random")
+#   --start NAME        directory under exp/ of a finished model, such as amortized_full, that every
+#                       training goes on from, the baselines' too (default: from nothing)
+#   --cost-start SHARE  of each training's steps, before the cost begins (default: the model's)
 #   --seeds "1 2 3"     seeds of the trainings (default: "1")
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
 #   --nj N              trainings and decodings at a time (default: the number of cores)
@@ -30,6 +33,8 @@ recipe=mini
 model=amortized
 weights="0.03 0.1 0.3"
 baselines="amortized/full amortized/window amortized/random"
+start=""
+cost_start=""
 seeds="1"
 searches="greedy"
 nj=$(nproc)
@@ -49,6 +54,10 @@ for override in "${overrides[@]}"; do
   [[ ! $override =~ ^model\.encoder\.(arbitrator|schedule|left_context) ]] ||
     die "--set $override: would change the baselines too" "write a variant: conf/model/amortized/"
 done
+[[ -z $start || $dry_run == true || -f egs/$recipe/exp/$start/final.pt ]] ||
+  die "egs/$recipe/exp/$start: holds no final.pt" "train it, or leave out --start"
+[[ -z $cost_start || $cost_start =~ ^0?\.[0-9]+$|^0$ ]] ||
+  die "--cost-start '$cost_start' is no share" "give 0 or more and less than 1, for example 0.1"
 [[ -n ${seeds// /} ]] || die "no --seeds" "give at least one"
 for weight in $weights; do
   [[ $weight =~ ^[0-9]*\.?[0-9]+$ ]] ||
@@ -58,7 +67,7 @@ done
 # pipeline OPTIONS...: training, decoding and scores by run.sh.
 pipeline() {
   local options=(--recipe "$recipe" --stage 4 --stop-stage 6 --nj "$nj" --searches "$searches"
-    --seeds "$seeds")
+    --seeds "$seeds" --init "$start")
   if [[ $dry_run == true ]]; then options+=(--dry-run); fi
   if [[ $force == true ]]; then options+=(--force); fi
   stoppable ./run.sh "${options[@]}" "${overrides[@]}" "$@"
@@ -73,7 +82,8 @@ names=()
 for weight in $weights; do
   pipeline --models "$model" --tag "sweep-w$weight" \
     --set "model.encoder.schedule.weight=$(awk "BEGIN { print $weight / 5 }")" \
-    --set "model.encoder.schedule.final_weight=$weight"
+    --set "model.encoder.schedule.final_weight=$weight" \
+    ${cost_start:+--set "model.encoder.schedule.cost_start=$cost_start"}
   names+=("${model//\//_}_sweep-w$weight")
 done
 pipeline --models "$baselines" --tag sweep

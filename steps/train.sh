@@ -4,8 +4,9 @@
 # Options:
 #   --model MODEL       a name of conf/model/*.yaml
 #   --name NAME         the directory under exp/ (default: the model's name)
-#   --init NAME         for a model of two talkers: the directory under exp/ of a model to start from,
-#                       its single-channel path or one like it
+#   --init NAME         the directory under exp/ of a finished model to start from: of the same model;
+#                       of two talkers also its single-channel path; of an amortized Transformer also
+#                       amortized_full
 set -euo pipefail
 
 model=""

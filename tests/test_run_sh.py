@@ -52,6 +52,7 @@ def test_wrong_arguments_name_the_fault_and_the_mend(repo: Path, args: list[str]
         ("compare_models", ["--rates", "fast"], "--rates: 'fast' is no rate"),
         ("compare_models", ["--models", ""], "no --models"),
         ("sweep_compute", ["--baselines", "amortized/full lstm"], "'lstm' has no toggles"),
+        ("sweep_compute", ["--cost-start", "1.5"], "--cost-start '1.5' is no share"),
         ("sweep_compute", ["--set", "model.encoder.left_context=9"], "change the baselines too"),
     ],
 )
@@ -123,6 +124,15 @@ def test_dry_run_names_models_seeds_searches_and_overrides(repo: Path):
     tagged = call(repo, "./run.sh", "--dry-run", "--stage", "4", "--stop-stage", "4", *variant)
     assert "--model amortized/full --name amortized_full_lr0.1_seed3" in tagged.stdout
     assert "--set train.seed=2" in lines[1]
+
+
+def test_a_sweep_goes_on_from_one_model(repo: Path):
+    args = ["--dry-run", "--weights", "0.1", "--start", "amortized_full", "--cost-start", "0.1"]
+    lines = call(repo, "steps/sweep_compute.sh", *args).stdout.splitlines()
+    trained = [line for line in lines if line.startswith("steps/train.sh")]
+    assert len(trained) == 4
+    assert all("--init amortized_full" in line for line in trained)
+    assert ["schedule.cost_start=0.1" in line for line in trained] == [True, False, False, False]
 
 
 def test_models_side_by_side_say_who_they_are_and_fail_together(repo: Path):

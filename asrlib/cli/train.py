@@ -131,8 +131,9 @@ def _weighty(identity: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
-    help="For a model of several talkers: a final.pt, or its directory, to start from; of the same"
-    " model, or of the same trained on single talkers with --set model.encoder.channels=1.",
+    help="A final.pt, or its directory, to start from: of the same model; for several talkers also"
+    " of that trained on single talkers with --set model.encoder.channels=1; for an amortized"
+    " Transformer also of amortized/full.",
 )
 def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> None:
     """Stage 4: train a model into exp/NAME, or go on where an earlier run stopped.
@@ -146,11 +147,6 @@ def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> 
     log_to(directory / "log" / "train.log")
     configs = Configs.of(recipe, model)
     final = directory / "final.pt"
-    if init is not None and configs.mixtures is None:
-        raise UserError(
-            f"--init {init}: {model} is a model of one talker, which starts from nothing",
-            "leave out --init, or choose a model of several talkers, such as sts",
-        )
     init = init / "final.pt" if init is not None and init.is_dir() else init
     files = input_files(recipe.data) + ((init,) if init else ())
     if configs.mixtures is not None:
@@ -181,7 +177,7 @@ def build_trainer(
     """The trainer of a fresh model; its weights are drawn from the configured seed.
 
     Args:
-        init: a model to start one of several talkers from.
+        init: a model to start this one from.
     """
     torch.manual_seed(configs.train.seed)
     model = Transducer(configs.model, configs.features.num_bins, inputs.tokenizer.vocab_size)

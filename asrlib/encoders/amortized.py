@@ -15,7 +15,7 @@ Shapes: B batch, S output frames, F stacked features, D width, H heads, L left c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -191,6 +191,18 @@ class AmortizedEncoder(StreamingEncoder):
             f"encoder.arbitrator.keep: with {self.config.arbitrator.keep:g} no query sees a key",
             "choose a larger probability, for example 0.4",
         )
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A model without arbitrators gets this one's; one with a longer left context loses what
+        it has for the distances beyond this one's.
+        """
+        taken = dict(weights)
+        for name, own in self.state_dict().items():
+            if name.startswith("arbitrators."):
+                taken.setdefault(name, own)
+            elif name.endswith("distance_bias_HL") and name in taken:
+                taken[name] = taken[name][:, : own.shape[1]]
+        return taken
 
     def set_run_length(self, steps: int) -> None:
         self._run_length = steps

@@ -8,6 +8,7 @@ and so have the lengths that go with it; inputs and states have B.
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -76,6 +77,10 @@ class StreamingEncoder(nn.Module, abc.ABC):
         None for encoders that always do all of it.
         """
         return None
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What this encoder makes of another one's `state_dict`, to start its training from."""
+        return dict(weights)
 
     def set_run_length(self, steps: int) -> None:
         """Hear how many steps the training has, for encoders whose training has phases."""

@@ -6,6 +6,7 @@ units. Outputs have B * N rows, the channels of a stream side by side.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,6 +92,17 @@ class SeparatorEncoder(StreamingEncoder):
             tuple(stack.initial_state(batch_size, device) for stack in self.separators),
             map_state(self._by_stream, rows),
         )
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each channel's own module starts from the single-channel path's, where that is given
+        (the paper trains it first): the labels, which differ from channel to channel, part them.
+        """
+        taken = dict(weights)
+        if not any(name.startswith("separators.1.") for name in weights):
+            single = {k: v for k, v in weights.items() if k.startswith("separators.0.")}
+            for channel in range(1, self.num_channels):
+                taken |= {f"separators.{channel}.{k[13:]}": v for k, v in single.items()}
+        return taken
 
     def _by_stream(self, x_RLH: Tensor) -> Tensor:
         return x_RLH.unflatten(0, (-1, self.num_channels))

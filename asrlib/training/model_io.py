@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from asrlib.training.checkpoint import load
 from asrlib.transducer.model import Transducer, TransducerConfig
 
 KIND = "transducer"
+_ENCODER = "encoder."
 
 
 class LoadedTransducer(NamedTuple):
@@ -54,45 +54,38 @@ def _check_tokens(tokenizer: Tokenizer, model: Transducer) -> None:
 
 
 def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
-    """Start a model of several output channels from one that was trained before.
-
-    That is a model of as many channels, or of single talkers: the paper trains the single-channel
-    path on single-speaker speech first (arXiv 2205.05199). Then each channel's own module starts
-    from the one that was trained: the labels, which differ from channel to channel, part them.
+    """Start a model from one that was trained before.
 
     Args:
-        path: of the same model, or of the same with `encoder.channels: 1`; its statistics come
-            with it.
+        path: of the same model, or of one that its encoder knows to start from
+            (`StreamingEncoder.start_from`); its statistics come with it.
 
     Raises:
         CheckpointError: no such model, other tokens, or other sizes; names the first that differs.
     """
     start = load_transducer(path)
-    mend = "train it with the same configuration, or that and --set model.encoder.channels=1"
+    mend = "train it with the same configuration"
     channels = start.model.encoder.num_channels
+    if model.encoder.num_channels > 1:
+        mend += ", or that and --set model.encoder.channels=1"
     if channels not in (1, model.encoder.num_channels):
-        raise CheckpointError(
-            f"{path}: has {channels} channels, neither one nor {model.encoder.num_channels}", mend
-        )
+        wanted = " or ".join(map(str, sorted({1, model.encoder.num_channels})))
+        raise CheckpointError(f"{path}: has {channels} channels, where {wanted} would do", mend)
     if start.tokenizer.model_bytes != tokenizer.model_bytes:
         raise CheckpointError(
             f"{path}: was trained with other tokens than data/lang holds",
             "train it again in this recipe, or give one that was",
         )
-    source, weights = start.model.state_dict(), {}
-    for name, weight in model.state_dict().items():
-        known = source.get(_of_first_channel(name) if channels == 1 else name)
-        if known is None or known.shape != weight.shape:
-            size = "nothing" if known is None else str(list(known.shape))
-            raise CheckpointError(
-                f"{path}: has {size} for {name}, which is {list(weight.shape)} here", mend
-            )
-        weights[name] = known
+    weights = start.model.state_dict()
+    encoder = model.encoder.start_from(start.model.encoder.state_dict())
+    weights = {k: v for k, v in weights.items() if not k.startswith(_ENCODER)}
+    weights |= {_ENCODER + name: weight for name, weight in encoder.items()}
+    own = model.state_dict()
+    for name in [*own, *(n for n in weights if n not in own)]:
+        there, here = (str(list(w[name].shape)) if name in w else "nothing" for w in (weights, own))
+        if there != here:
+            raise CheckpointError(f"{path}: has {there} for {name}, which is {here} here", mend)
     model.load_state_dict(weights)
-
-
-def _of_first_channel(name: str) -> str:
-    return re.sub(r"^encoder\.separators\.\d+\.", "encoder.separators.0.", name)
 
 
 def load_transducer(path: Path) -> LoadedTransducer:

@@ -164,16 +164,9 @@ def test_another_start_is_another_training(recipe, alone):
     assert explained(outcome, "was trained otherwise", "input.init")
 
 
-@pytest.mark.parametrize(
-    ("model", "start", "named"),
-    [
-        ("sts/single", "exp/sts_single", "is a model of one talker"),
-        ("sts", "exp/nothing", "exp/nothing"),
-    ],
-)
-def test_what_training_cannot_start_from_is_named(recipe, model, start, named):
-    options = ("--model", model, "--name", "new", "--init", recipe / start)
-    assert explained(call("train", "--recipe-dir", recipe, *options), named)
+def test_what_training_cannot_start_from_is_named(recipe):
+    options = ("--model", "sts", "--name", "new", "--init", recipe / "exp/nothing")
+    assert explained(call("train", "--recipe-dir", recipe, *options), "exp/nothing")
 
 
 def test_mixtures_come_before_training(recipe, tmp_path):
