@@ -138,9 +138,9 @@ class AmortizedBlock(nn.Module):
 
     def forward(
         self, x_BSD: Tensor, toggles: Toggles, state: GatedAttentionState, skip: bool
-    ) -> tuple[Tensor, GatedAttentionState]:
-        x_BSD, state = self.attention(x_BSD, toggles, state, skip)
-        return self.feedforward(x_BSD, toggles.feedforward_BS, skip), state
+    ) -> tuple[Tensor, GatedAttentionState, Tensor | None]:
+        x_BSD, state, spent_BS = self.attention(x_BSD, toggles, state, skip)
+        return self.feedforward(x_BSD, toggles.feedforward_BS, skip), state, spent_BS
 
 
 class AmortizedEncoder(StreamingEncoder):
@@ -254,7 +254,7 @@ class AmortizedEncoder(StreamingEncoder):
         inference = not self.training and not torch.is_grad_enabled()
         skip = self.skip and inference and x_BSF.device.type == "cpu" and kernels_work()
         x_BSD = self.dropout(self.input(x_BSF))
-        arbitrators, memories, traced = [], [], []
+        arbitrators, memories, traced, counted = [], [], [], []
         remaining = iter(zip(self.blocks, state.blocks, strict=True))
         for arbitrator, arbitrator_state in zip(self.arbitrators, state.arbitrators, strict=True):
             heard = x_BSF if not arbitrators else x_BSD
@@ -263,10 +263,13 @@ class AmortizedEncoder(StreamingEncoder):
             traced += toggles
             for block_toggles in toggles:
                 block, memory = next(remaining)
-                x_BSD, memory = block(x_BSD, block_toggles, memory, skip)
+                x_BSD, memory, spent_BS = block(x_BSD, block_toggles, memory, skip)
                 memories.append(memory)
+                counted.append(spent_BS)
         h_BSD = self.output(self.final_norm(x_BSD))
-        spent_BS, full_BS = self._costs(traced, state)
+        spent_BS = self._attentions_cost(traced, state) if not skip else sum(counted)
+        spent_BS = spent_BS + self._feedforwards_cost(traced)
+        full_BS = self.full_multiplications(x_BSF.shape[1], state.heard_B1)
         state = AmortizedState(
             tuple(memories),
             tuple(arbitrators),
@@ -276,19 +279,16 @@ class AmortizedEncoder(StreamingEncoder):
         )
         return h_BSD, state, spent_BS / full_BS, traced
 
-    def _costs(self, traced: Sequence[Toggles], before: AmortizedState) -> tuple[Tensor, Tensor]:
-        """Multiplications (B, S) of each frame in all blocks: expected, and of full work.
-
-        All blocks at once: in a stream of small pieces the counting must not cost what it saves.
-        """
-        attention, feedforward = self.blocks[0].attention, self.blocks[0].feedforward
+    def _attentions_cost(self, traced: Sequence[Toggles], before: AmortizedState) -> Tensor:
+        """Expected multiplications (B, S) of each frame in the attention of all blocks at once."""
         query_ZBHS = torch.stack([t.query_BSH for t in traced]).transpose(2, 3)
         key_ZBHS = torch.stack([t.key_BSH for t in traced]).transpose(2, 3)
         keep_ZBHN = torch.cat([torch.stack([m.keep_BHL for m in before.blocks]), key_ZBHS], dim=3)
-        spent_BS = attention.cost(query_ZBHS, keep_ZBHN)
-        feedforwards_BS = torch.stack([t.feedforward_BS for t in traced]).sum(dim=0)
-        spent_BS = spent_BS + feedforward.multiplications * feedforwards_BS
-        return spent_BS, self.full_multiplications(query_ZBHS.shape[3], before.heard_B1)
+        return self.blocks[0].attention.cost(query_ZBHS, keep_ZBHN)
+
+    def _feedforwards_cost(self, traced: Sequence[Toggles]) -> Tensor:
+        """The same (B, S) of the feed-forwards of all blocks."""
+        return self.blocks[0].feedforward.multiplications * sum(t.feedforward_BS for t in traced)
 
     def full_multiplications(self, num_frames: int, heard_B1: Tensor) -> Tensor:
         """Multiplications (B, S) of each frame in all blocks with everything on.

@@ -85,13 +85,15 @@ class GatedAttention(nn.Module):
 
     def forward(
         self, x_BSD: Tensor, toggles: Toggles, state: GatedAttentionState, skip: bool
-    ) -> tuple[Tensor, GatedAttentionState]:
+    ) -> tuple[Tensor, GatedAttentionState, Tensor | None]:
+        """Output, the memory after it and, where it skips, what `cost` would give (B, S): what is
+        not made is known best there, and in small pieces another count would take its time."""
         if skip:
-            y_BSD, cache_BHLC, keep_BHL = kernels().gated_attention(
+            y_BSD, cache_BHLC, keep_BHL, spent_BS = kernels().gated_attention(
                 *(x_BSD, toggles.query_BSH, toggles.key_BSH, state.cache_BHLC, state.keep_BHL),
                 self._weights,
             )
-            return y_BSD, GatedAttentionState(cache_BHLC, keep_BHL)
+            return y_BSD, GatedAttentionState(cache_BHLC, keep_BHL), spent_BS
         query_BHS, key_BHS = (t.transpose(1, 2) for t in (toggles.query_BSH, toggles.key_BSH))
         normed_BSD = self.norm(x_BSD)
         new_BHSC = self._by_head(self.key_value(normed_BSD))
@@ -100,7 +102,7 @@ class GatedAttention(nn.Module):
         y_BSD = self._attend(normed_BSD, cache_BHNC, keep_BHN, query_BHS)
         first = cache_BHNC.shape[2] - self.left_context
         state = GatedAttentionState(cache_BHNC[:, :, first:], keep_BHN[:, :, first:])
-        return x_BSD + self.dropout(y_BSD), state
+        return x_BSD + self.dropout(y_BSD), state, None
 
     def _by_head(self, y_BSX: Tensor) -> Tensor:
         return y_BSX.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -1,7 +1,7 @@
 // A block of the compute-cost-amortized Transformer (arXiv 2207.02393) in inference on a CPU: of
 // the products, those of queries, keys and feed-forwards that are on are made, and no others, but
 // for scores of keys that a query of the same piece is too early or too late to see. It gives what
-// asrlib/encoders/gated.py gives by masking. In a stream of small pieces the calls of an
+// asrlib/encoders/gated.py gives by masking, and counts what that counts. In a stream of small pieces the calls of an
 // interpreter cost more than such products, hence C++.
 //
 // Letters: B streams, S frames, R = B S rows, D width, H heads, K features of a head, C = 2 K (key
@@ -97,13 +97,15 @@ Buffer project(const float* x, int count, int dim, const std::vector<Rows>& rows
 
 // Weights of the attention in place of scores: softmax over the keys within reach; a row without
 // such a key gives zeros. queries: frames, 0 .. S - 1; keys: 0 .. N - 1, query s stands at L + s.
+// seen (S) grows by the keys that each query sees.
 void attention_weights(float* scores, const Rows& queries, const Rows& keys, int left_context,
-                       float scale, const float* bias_by_distance) {
+                       float scale, const float* bias_by_distance, float* seen) {
   for (size_t m = 0; m < queries.size(); ++m, scores += keys.size()) {
     const int now = queries[m] + left_context;
     const auto first = std::lower_bound(keys.begin(), keys.end(), now - left_context);
     const auto last = std::upper_bound(first, keys.end(), now);
     const size_t begin = first - keys.begin(), end = last - keys.begin();
+    seen[queries[m]] += end - begin;
     float highest = -std::numeric_limits<float>::infinity(), sum = 0;
     for (size_t p = begin; p < end; ++p) {
       scores[p] = scores[p] * scale + bias_by_distance[now - keys[p]];
@@ -123,7 +125,8 @@ struct Sizes {
 // One head of one stream: y (rows of D) gets the weighted sums of the values, at queries alone.
 // cache (L, C) are earlier keys with values, fresh (rows of H C) this piece's.
 void attend(const Sizes& z, const float* cache, const float* fresh, const Rows& keys,
-            const float* query, const Rows& queries, const float* bias_by_distance, float* y) {
+            const float* query, const Rows& queries, const float* bias_by_distance, float* y,
+            float* seen) {
   const int width = z.head_dim, pair = 2 * width, count = keys.size();
   Buffer key(count * width), value(count * width), inputs, scores(queries.size() * count);
   for (int p = 0; p < count; ++p) {
@@ -137,7 +140,7 @@ void attend(const Sizes& z, const float* cache, const float* fresh, const Rows& 
   product_transposed(queries.size(), count, width, query_MK, width, key.data(), width,
                      scores.data());
   attention_weights(scores.data(), queries, keys, z.left_context,
-                    1 / std::sqrt(static_cast<float>(width)), bias_by_distance);
+                    1 / std::sqrt(static_cast<float>(width)), bias_by_distance, seen);
   Buffer sums(queries.size() * width);
   product(queries.size(), width, count, scores.data(), value.data(), sums.data());
   for (size_t m = 0; m < queries.size(); ++m) {
@@ -192,9 +195,9 @@ void keep_last(const Sizes& z, const float* cache_BHLX, const float* fresh_RHX, 
   }
 }
 
-// x + attention over what is on.
+// x + attention over what is on; the memory after it; the products (B, S) of each frame.
 // weights: LayerNorm's two; query's two; key_value; output's two; bias by head and distance.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> attention(
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attention(
     const at::Tensor& input, const at::Tensor& query_toggles, const at::Tensor& key_toggles,
     const at::Tensor& cache_before, const at::Tensor& keep_before,
     const std::vector<at::Tensor>& weights) {
@@ -220,6 +223,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> attention(
   const Buffer query = project(data_of(normed), count, z.dim, query_rows, data_of(weights[2]),
                                data_of(weights[3]), z.head_dim);
   Buffer sums(static_cast<size_t>(count) * z.dim);
+  at::Tensor spent_BS = at::zeros({z.batch, z.frames});
+  float* spent = spent_BS.data_ptr<float>();  // keys seen, until all are
   const float* bias_HL = data_of(weights[7]);
   for (int b = 0; b < z.batch; ++b) {
     for (int h = 0; h < z.heads; ++h) {
@@ -232,8 +237,16 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> attention(
       if (queries.empty() || keys.empty()) continue;
       attend(z, cache + at * z.left_context * pair, fresh.data() + (row * z.heads + h) * pair,
              keys, query.data() + row * z.dim + h * z.head_dim, queries,
-             bias_HL + h * (z.left_context + 1), sums.data() + row * z.dim + h * z.head_dim);
+             bias_HL + h * (z.left_context + 1), sums.data() + row * z.dim + h * z.head_dim,
+             spent + row);
     }
+  }
+  for (int r = 0; r < count; ++r) {
+    float on = 0;
+    for (int h = 0; h < z.heads; ++h) {
+      on += (query_on[r * z.heads + h] > 0) + (key_on[r * z.heads + h] > 0);
+    }
+    spent[r] = pair * (spent[r] + on * z.dim);
   }
   at::Tensor y_BSD = x_BSD.clone();
   at::Tensor cache_next = at::empty_like(cache_BHLC), keep_next = at::empty_like(keep_BHL);
@@ -241,7 +254,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> attention(
              y_BSD.data_ptr<float>());
   keep_last(z, cache, fresh.data(), pair, cache_next.data_ptr<float>());
   keep_last(z, keep, key_on, 1, keep_next.data_ptr<float>());
-  return {y_BSD, cache_next, keep_next};
+  return {y_BSD, cache_next, keep_next, spent_BS};
 }
 
 // x + the feed-forward, at rows that are on.
@@ -278,7 +291,7 @@ at::Tensor feed_forward(const at::Tensor& input, const at::Tensor& toggle_BS,
 TORCH_LIBRARY(fairstream, library) {
   library.def(
       "gated_attention(Tensor x, Tensor query, Tensor key, Tensor cache, Tensor keep, "
-      "Tensor[] weights) -> (Tensor, Tensor, Tensor)");
+      "Tensor[] weights) -> (Tensor, Tensor, Tensor, Tensor)");
   library.def("gated_feed_forward(Tensor x, Tensor toggle, Tensor[] weights) -> Tensor");
 }
 

@@ -39,10 +39,19 @@ def stack_states(states: Sequence[State]) -> State:
 
 def unstack_state(state: State) -> list[State]:
     """Split a state into states of one stream each: the inverse of `stack_states`."""
-    batch_size = flatten_state(state)[0].shape[0]
+    batch_size = _first_tensor(state).shape[0]
     if batch_size == 1:
         return [state]
     return [map_state(lambda x, i=i: x[i : i + 1], state) for i in range(batch_size)]
+
+
+def _first_tensor(state: Any) -> Tensor | None:
+    """The first tensor of a state, None of an empty one; in small pieces it is asked for often."""
+    if isinstance(state, Tensor):
+        return state
+    if not isinstance(state, tuple):
+        state = tuple(getattr(state, field.name) for field in dataclasses.fields(state))
+    return next((x for x in map(_first_tensor, state) if x is not None), None)
 
 
 def flatten_state(state: Any) -> list[Tensor]:

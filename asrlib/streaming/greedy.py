@@ -20,6 +20,7 @@ from asrlib.streaming.search import Hypothesis
 from asrlib.transducer.model import Transducer
 
 BLANK = 0
+WINDOW = 8  # frames that one call of the joiner looks at
 
 
 @configclass
@@ -46,6 +47,14 @@ class GreedyState:
     frames: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
     score: float = 0.0
+
+
+@dataclass
+class Place:
+    """Where a stream is in a window: its frame, and the symbols that it emitted there."""
+
+    frame: int = 0
+    symbols: int = 0
 
 
 def start_predictor(model: Transducer) -> tuple[Any, Tensor]:
@@ -86,39 +95,68 @@ class GreedySearch:
         """Consume S frames of each stream; updates `states` in place."""
         am_BSJ = self.model.joiner.encoder_proj(h_BSD)
         lm_BJ = torch.stack([state.decoder_J for state in states])
-        for s in range(am_BSJ.shape[1]):
-            self._frame(am_BSJ[:, s], lm_BJ, states)
+        for am_BWJ in am_BSJ.split(WINDOW, dim=1):
+            self._window(am_BWJ, lm_BJ, states)
         for b, state in enumerate(states):
             state.decoder_J = lm_BJ[b].clone()
 
-    def _frame(self, am_BJ: Tensor, lm_BJ: Tensor, states: Sequence[GreedyState]) -> None:
-        """One frame of all streams; rows of `lm_BJ` change where a token is emitted."""
-        active, am_NJ, lm_NJ = list(range(len(states))), am_BJ, lm_BJ
-        for _ in range(self.max_symbols):
-            logits_NV = self.model.joiner(am_NJ, lm_NJ, project_input=False)
-            log_prob_N, token_N = logits_NV.float().log_softmax(-1).max(-1)
-            emitted = []
-            scored = zip(active, token_N.tolist(), log_prob_N.tolist(), strict=True)
-            for b, token, log_prob in scored:
-                state = states[b]
-                state.score += log_prob
-                if token != BLANK:
-                    state.tokens.append(token)
-                    state.frames.append(state.frame)
-                    state.log_probs.append(log_prob)
-                    emitted.append(b)
-            if not emitted:
-                break
-            new, lm_BJ[emitted] = advance_predictor(
-                self.model,
-                [states[b].tokens[-1] for b in emitted],
-                [states[b].predictor_state for b in emitted],
+    def _window(self, am_BWJ: Tensor, lm_BJ: Tensor, states: Sequence[GreedyState]) -> None:
+        """Some frames of all streams; rows of `lm_BJ` change where a token is emitted.
+
+        The joiner sees all frames that are left as if they were blank, which most are; a stream
+        that emits looks again from there.
+        """
+        active, places = list(range(len(states))), [Place() for _ in states]
+        while active:
+            first = min(places[b].frame for b in active)
+            logits_NWV = self.model.joiner(
+                am_BWJ[active, first:], lm_BJ[active].unsqueeze(1), project_input=False
             )
-            for b, predictor_state in zip(emitted, new, strict=True):
-                states[b].predictor_state = predictor_state
-            active, am_NJ, lm_NJ = emitted, am_BJ[emitted], lm_BJ[emitted]
+            log_prob_NW, token_NW = logits_NWV.float().log_softmax(-1).max(-1)
+            rows = zip(active, token_NW.tolist(), log_prob_NW.tolist(), strict=True)
+            emitted = [
+                b
+                for b, token_W, log_prob_W in rows
+                if self._follow(places[b], first, token_W, log_prob_W, states[b])
+            ]
+            if emitted:
+                new, lm_BJ[emitted] = advance_predictor(
+                    self.model,
+                    [states[b].tokens[-1] for b in emitted],
+                    [states[b].predictor_state for b in emitted],
+                )
+                for b, predictor_state in zip(emitted, new, strict=True):
+                    states[b].predictor_state = predictor_state
+            active = [b for b in emitted if places[b].frame < am_BWJ.shape[1]]
         for state in states:
-            state.frame += 1
+            state.frame += am_BWJ.shape[1]
+
+    def _follow(
+        self,
+        place: Place,
+        first: int,
+        token_W: Sequence[int],
+        log_prob_W: Sequence[float],
+        state: GreedyState,
+    ) -> bool:
+        """Go behind the next token, or to the end of the window; whether there was a token.
+
+        Args:
+            first: frame of the window that `token_W` and `log_prob_W` begin with.
+        """
+        for w in range(place.frame - first, len(token_W)):
+            state.score += log_prob_W[w]
+            if token_W[w] == BLANK:
+                place.frame, place.symbols = place.frame + 1, 0
+                continue
+            state.tokens.append(token_W[w])
+            state.frames.append(state.frame + place.frame)
+            state.log_probs.append(log_prob_W[w])
+            place.symbols += 1
+            if place.symbols == self.max_symbols:
+                place.frame, place.symbols = place.frame + 1, 0
+            return True
+        return False
 
     def best(self, state: GreedyState) -> Hypothesis:
         """All that was emitted."""

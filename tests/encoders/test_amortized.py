@@ -57,10 +57,14 @@ def test_skipping_equals_masking(frames, share, left, seed):
     for _ in range(2):  # the second time with a memory
         outputs = []
         for i, skip in enumerate((False, True)):
-            y_BSD, states[i] = attention(x_BSD, toggles, states[i], skip)
+            before = states[i].keep_BHL
+            y_BSD, states[i], spent_BS = attention(x_BSD, toggles, states[i], skip)
             outputs.append((y_BSD, feedforward(x_BSD, toggles.feedforward_BS, skip)))
         for masked, skipped in zip(*outputs, strict=True):
             torch.testing.assert_close(masked, skipped, atol=1e-5, rtol=0)
+        query_BHS, key_BHS = (t.transpose(1, 2) for t in (toggles.query_BSH, toggles.key_BSH))
+        keep_BHN = torch.cat([before, key_BHS], dim=2)
+        assert torch.equal(attention.cost(query_BHS[None], keep_BHN[None]), spent_BS)
 
 
 @pytest.mark.parametrize("kind", ["random", "single", "dual"])
@@ -70,7 +74,9 @@ def test_a_whole_encoder_skips_to_the_same_output(kind):
     x_BTF, lengths_B = torch.randn(3, 40, NUM_BINS), torch.tensor([40, 30, 20])
     skipped, _, cost_BS = encoder(x_BTF, lengths_B, with_cost=True)
     encoder.skip = False
-    torch.testing.assert_close(encoder(x_BTF, lengths_B)[0], skipped, atol=1e-5, rtol=0)
+    masked, _, expected_BS = encoder(x_BTF, lengths_B, with_cost=True)
+    torch.testing.assert_close(masked, skipped, atol=1e-5, rtol=0)
+    torch.testing.assert_close(expected_BS, cost_BS)
     assert 0.05 < cost_BS.mean() < 0.95
 
 
@@ -140,7 +146,7 @@ def test_soft_keys_count_as_their_logarithm_says(lead):
     keep_BSH = torch.tensor([1e-12, 0.7, 1.0], dtype=torch.float64).view(1, 3, 1)
     toggles = Toggles(torch.ones(1, 3), torch.ones(1, 3, 1).double(), keep_BSH)
     x_BSD = torch.randn(1, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    y_BSD, _ = attention(x_BSD, toggles, attention.initial_state(1, torch.device("cpu")), False)
+    y_BSD, *_ = attention(x_BSD, toggles, attention.initial_state(1, torch.device("cpu")), False)
     value_SK = attention.key_value(attention.norm(x_BSD))[0, :, 4:]
     scores_N = torch.tensor([lead, 0.0, 0.0], dtype=torch.float64) + keep_BSH.flatten().log()
     wanted_D = attention.output(scores_N.softmax(0) @ value_SK)
@@ -169,7 +175,7 @@ def test_a_query_without_a_key_gives_nothing_but_the_bias():
     x_BSD = torch.randn(1, 5, 8)
     for skip in (False, True):
         state = attention.initial_state(1, x_BSD.device)
-        y_BSD, _ = attention(x_BSD, Toggles(on[..., 0], on, off), state, skip)
+        y_BSD, *_ = attention(x_BSD, Toggles(on[..., 0], on, off), state, skip)
         torch.testing.assert_close(y_BSD, x_BSD + attention.output.bias)
 
 
@@ -226,7 +232,7 @@ def test_the_full_cost_is_what_the_profiler_counts():
     toggles = Toggles(torch.ones(1, 1), torch.ones(1, 1, 2), torch.ones(1, 1, 2))
     x_BSD, state = torch.randn(1, 1, 8), block.attention.initial_state(1, torch.device("cpu"))
     for _ in range(4):
-        _, state = block(x_BSD, toggles, state, False)
+        _, state, _ = block(x_BSD, toggles, state, False)
     with torch.profiler.profile(with_flops=True) as profile:
         block(x_BSD, toggles, state, False)
     kinds = ("aten::addmm", "aten::mm", "aten::bmm")
