@@ -196,7 +196,7 @@ class AmortizedEncoder(StreamingEncoder):
         """A model without arbitrators gets this one's; one with a longer left context loses what
         it has for the distances beyond this one's.
         """
-        taken = dict(weights)
+        taken = super().start_from(weights)
         for name, own in self.state_dict().items():
             if name.startswith("arbitrators."):
                 taken.setdefault(name, own)
@@ -205,6 +205,7 @@ class AmortizedEncoder(StreamingEncoder):
         return taken
 
     def set_run_length(self, steps: int) -> None:
+        super().set_run_length(steps)
         self._run_length = steps
 
     def set_step(self, step: int) -> None:

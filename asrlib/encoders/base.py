@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asrlib.encoders.norm import GlobalNorm
+from asrlib.encoders.norm import GlobalNorm, MaskedBatchNorm, is_count
 
 
 class StreamingEncoder(nn.Module, abc.ABC):
@@ -79,11 +79,18 @@ class StreamingEncoder(nn.Module, abc.ABC):
         return None
 
     def start_from(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What this encoder makes of another one's `state_dict`, to start its training from."""
-        return dict(weights)
+        """What this encoder makes of another one's `state_dict`, to start its training from.
+
+        Batch renormalisation goes on whole, however long the new training is.
+        """
+        batches = {k: torch.full_like(v, torch.inf) for k, v in weights.items() if is_count(k)}
+        return {**weights, **batches}
 
     def set_run_length(self, steps: int) -> None:
-        """Hear how many steps the training has, for encoders whose training has phases."""
+        """Hear how many steps the training has, for what has phases in it."""
+        for module in self.modules():
+            if isinstance(module, MaskedBatchNorm):
+                module.run_length = steps
 
     def set_step(self, step: int) -> None:
         """Hear the number of the optimiser step, for the same."""

@@ -48,9 +48,15 @@ class GlobalNorm(nn.Module):
         return (x_BTF - self.mean_F) * self.istd_F
 
 
-# Batch renormalisation: batches at which its corrections begin and are whole, and their bounds.
-_FIRST, _LAST = 500.0, 1500.0
+# Batch renormalisation: shares of the training at which its corrections begin and are whole, and
+# their bounds.
+_FIRST, _LAST = 0.125, 0.375
 _MOST_SCALE, _MOST_SHIFT = 3.0, 5.0
+
+
+def is_count(name: str) -> bool:
+    """Whether a weight of this name is the number of batches that a `MaskedBatchNorm` has seen."""
+    return name.endswith(".batches")
 
 
 class MaskedBatchNorm(nn.Module):
@@ -63,15 +69,20 @@ class MaskedBatchNorm(nn.Module):
     Why not plain batch normalisation (arXiv 1502.03167), which the papers have: batches hold
     utterances of one length, whose statistics say how long they are and how much of them is
     silence. A model leans on that, and cannot when it runs on one stream. So training's output is
-    corrected to what the running statistics would give, by ever more: from none at batch `_FIRST`
-    to all but a factor of `_MOST_SCALE` and an offset of `_MOST_SHIFT` deviations at batch `_LAST`
-    (the paper's bounds; our schedule, for runs of a few thousand steps).
+    corrected to what the running statistics would give, by ever more: from none when `_FIRST` of
+    the batches are over to all but a factor of `_MOST_SCALE` and an offset of `_MOST_SHIFT`
+    deviations at `_LAST` (the paper's bounds; our schedule, in shares, since a short training needs
+    its correction too).
+
+    Attributes:
+        run_length: batches of the whole training.
     """
 
     def __init__(self, dim: int, momentum: float = 0.02, eps: float = 1e-5) -> None:
         super().__init__()
         self.momentum = momentum
         self.eps = eps
+        self.run_length = 4000
         self.weight = nn.Parameter(torch.ones(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.register_buffer("running_mean_D", torch.zeros(dim))
@@ -92,7 +103,8 @@ class MaskedBatchNorm(nn.Module):
     @torch.no_grad()
     def _correction(self, mean_D: Tensor, var_D: Tensor) -> tuple[Tensor, Tensor]:
         """From the batch's statistics to the running ones: a factor and an offset, bounded."""
-        ramp = ((self.batches - _FIRST) / (_LAST - _FIRST)).clamp(0.0, 1.0)
+        done = self.batches / self.run_length
+        ramp = ((done - _FIRST) / (_LAST - _FIRST)).clamp(0.0, 1.0)
         most, far = 1.0 + (_MOST_SCALE - 1.0) * ramp, _MOST_SHIFT * ramp
         istd_D = torch.rsqrt(self.running_var_D + self.eps)
         stretch_D = (var_D + self.eps).sqrt() * istd_D

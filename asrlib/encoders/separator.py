@@ -97,7 +97,7 @@ class SeparatorEncoder(StreamingEncoder):
         """Each channel's own module starts from the single-channel path's, where that is given
         (the paper trains it first): the labels, which differ from channel to channel, part them.
         """
-        taken = dict(weights)
+        taken = super().start_from(weights)
         if not any(name.startswith("separators.1.") for name in weights):
             single = {k: v for k, v in weights.items() if k.startswith("separators.0.")}
             for channel in range(1, self.num_channels):

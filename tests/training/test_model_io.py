@@ -12,7 +12,8 @@ import pytest
 import torch
 from small_transducer import CONFIG, FBANK, NUM_BINS, TEXTS, tokenizer, transducer
 
-from asrlib.encoders import AmortizedConfig
+from asrlib.encoders import AmortizedConfig, ContextNetConfig
+from asrlib.encoders.norm import MaskedBatchNorm
 from asrlib.encoders.toggles import ArbitratorConfig
 from asrlib.errors import CheckpointError
 from asrlib.training.checkpoint import save
@@ -89,6 +90,19 @@ def test_a_training_goes_on_from_any_model_of_its_configuration(tmp_path):
     start(tmp_path, model, before)
     for name, weight in before.state_dict().items():
         assert torch.equal(model.state_dict()[name], weight), name
+
+
+def test_a_start_has_its_batch_renormalisation_whole(tmp_path):
+    encoder = ContextNetConfig(channels=(8, 8), layers=1, output_dim=16)
+    before, model = (transducer(replace(CONFIG, encoder=encoder), seed) for seed in (1, 2))
+    start(tmp_path, model, before)
+    model.encoder.set_run_length(10**6)
+    norms = [m for m in model.modules() if isinstance(m, MaskedBatchNorm)]
+    assert norms
+    x_BSD = torch.randn(1, 50, 8) + 1
+    for norm in norms:
+        expected_BSD = norm.eval()(x_BSD, None)
+        torch.testing.assert_close(norm.train()(x_BSD, None), expected_BSD)
 
 
 @torch.no_grad()
