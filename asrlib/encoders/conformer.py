@@ -42,6 +42,8 @@ class ConformerConfig:
         kernel: frames that the convolution sees: this one and those before it.
         left_context: output frames before this one that the attention sees. It goes frame by
             frame, whatever the pieces of a stream: one frame is the least.
+        block_norm: whether every block ends with a LayerNorm, as in the paper; else the last one
+            alone does, which short trainings learn sooner with.
         dropout: probability, after each part.
         output_dim: outputs of the closing Linear.
     """
@@ -55,6 +57,7 @@ class ConformerConfig:
     feedforward_dim: Positive = 576
     kernel: Annotated[int, Field(ge=2)] = 9
     left_context: Positive = 64
+    block_norm: bool = True
     dropout: Probability = 0.1
     output_dim: Positive = 256
 
@@ -115,7 +118,7 @@ class ConvModule(nn.Module):
 class ConformerBlock(nn.Module):
     """One block."""
 
-    def __init__(self, config: ConformerConfig) -> None:
+    def __init__(self, config: ConformerConfig, normed: bool) -> None:
         super().__init__()
         dim = config.dim
         self.first = FeedForward(dim, config.feedforward_dim, config.dropout)
@@ -124,7 +127,7 @@ class ConformerBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.conv = ConvModule(dim, config.kernel, config.dropout)
         self.second = FeedForward(dim, config.feedforward_dim, config.dropout)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim) if normed else nn.Identity()
 
     def initial_state(self, batch_size: int, device: torch.device) -> ConformerBlockState:
         return ConformerBlockState(
@@ -151,7 +154,10 @@ class ConformerEncoder(StreamingEncoder):
         super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
         self.input = nn.Linear(config.subsampling * num_bins, config.dim)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.layers))
+        last = config.layers - 1
+        self.blocks = nn.ModuleList(
+            ConformerBlock(config, normed=config.block_norm or i == last) for i in range(last + 1)
+        )
         self.output = nn.Linear(config.dim, config.output_dim)
 
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> ConformerState:

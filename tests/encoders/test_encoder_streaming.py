@@ -63,6 +63,7 @@ CONFIGS = {
         subsampling=2, channels=(6, 6, 8, 4), layers=2, kernel=3, dropout=0.5, output_dim=5
     ),
     "conformer": ConformerConfig(subsampling=3, left_context=4, **CONFORMER),
+    "conformer-one-norm": ConformerConfig(left_context=4, block_norm=False, **CONFORMER),
     "conformer-one-frame": ConformerConfig(subsampling=2, left_context=1, **CONFORMER),
     "separator": SeparatorConfig(subsampling=2, lstm=NORMED, module_dim=6, output_dim=5),
     "separator-three": SeparatorConfig(
