@@ -268,7 +268,7 @@ class AmortizedEncoder(StreamingEncoder):
                 memories.append(memory)
                 counted.append(spent_BS)
         h_BSD = self.output(self.final_norm(x_BSD))
-        spent_BS = self._attentions_cost(traced, state) if not skip else sum(counted)
+        spent_BS = sum(counted) if skip else self._attentions_cost(traced, state)
         spent_BS = spent_BS + self._feedforwards_cost(traced)
         full_BS = self.full_multiplications(x_BSF.shape[1], state.heard_B1)
         state = AmortizedState(

@@ -71,10 +71,8 @@ def test_loading_needs_no_k2(tmp_path, content, repo):
 
 def amortized(left_context: int, kind: str, seed: int) -> Transducer:
     arbitrator = ArbitratorConfig(kind=kind, dim=6)
-    encoder = AmortizedConfig(
-        layers=2, dim=8, heads=2, feedforward_dim=12, output_dim=16, left_context=left_context,
-        arbitrator=arbitrator,
-    )  # fmt: skip
+    sizes = {"layers": 2, "dim": 8, "heads": 2, "feedforward_dim": 12, "output_dim": 16}
+    encoder = AmortizedConfig(left_context=left_context, arbitrator=arbitrator, **sizes)
     return transducer(replace(CONFIG, encoder=encoder), seed)
 
 
