@@ -3,7 +3,7 @@
 #
 # 1. sizes must agree within 5 % (of --models; --ablations are as large as they come)
 # 2. one training of each model at each rate of --rates, --tuning-epochs long, seed 1; the rate with
-#    the lowest dev loss is the model's (exp/compare/rates.json)
+#    the lowest CTC loss on dev is the model's (exp/compare/rates.json)
 # 3. a training of each model at its rate for every seed (exp/MODEL_cmp_seedN, apart from what was
 #    trained otherwise); streaming decoding, scores
 # 4. real-time factor of one and of 32 streams, one core, of each model's first seed
@@ -95,14 +95,18 @@ for rate in $rates; do tried+=(--rate "$rate"); done
 chosen=$(python -m asrlib rates "${common[@]}" "${tried[@]}" "${everything[@]}")
 echo "$chosen"
 
-while read -r model rate <&3; do
-  pipeline 4 6 --models "$model" --tag cmp --seeds "$seeds" --set "train.peak_lr=$rate"
+# The models of one rate together: their trainings fill the jobs that there are.
+while read -r rate <&3; do
+  mapfile -t same < <(awk -v rate="$rate" '$2 == rate { print $1 }' <<<"$chosen")
+  pipeline 4 6 --models "${same[*]}" --tag cmp --seeds "$seeds" --set "train.peak_lr=$rate"
+done 3< <(cut -d " " -f 2 <<<"$chosen" | sort -u)
+for model in "${everything[@]}"; do
   for set in "${test_sets[@]}"; do
     for search in $searches; do
       python -m asrlib bench streaming "${common[@]}" --test-set "$(basename "$set")" \
         --search "$search" --name "${model//\//_}_cmp_seed${seeds%% *}"
     done
   done
-done 3<<<"$chosen"
+done
 leave_command "egs/$recipe/exp/commands"
 exec python -m asrlib results "${common[@]}"

@@ -64,13 +64,19 @@ for weight in $weights; do
     die "--weights: '$weight' is no weight" "give numbers of 0 or more, for example 0.1"
 done
 
-# pipeline OPTIONS...: training, decoding and scores by run.sh.
+# pipeline MODEL TAG OPTIONS...: training, decoding and scores by run.sh, beside those of others.
+names=()
 pipeline() {
-  local options=(--recipe "$recipe" --stage 4 --stop-stage 6 --nj "$nj" --searches "$searches"
-    --seeds "$seeds" --init "$start")
-  if [[ $dry_run == true ]]; then options+=(--dry-run); fi
-  if [[ $force == true ]]; then options+=(--force); fi
-  stoppable ./run.sh "${options[@]}" "${overrides[@]}" "$@"
+  local name=${1//\//_}_$2
+  local command=(./run.sh --recipe "$recipe" --stage 4 --stop-stage 6 --nj 1 --models "$1" --tag "$2"
+    --searches "$searches" --seeds "$seeds" --init "$start" "${overrides[@]}" "${@:3}")
+  if [[ $force == true ]]; then command+=(--force); fi
+  if [[ $dry_run == true ]]; then
+    "${command[@]}" --dry-run
+  else
+    queue "$name" "${command[@]}"
+  fi
+  names+=("$name")
 }
 
 if [[ $dry_run == false ]]; then
@@ -78,18 +84,16 @@ if [[ $dry_run == false ]]; then
   . ./path.sh
 fi
 
-names=()
 for weight in $weights; do
-  pipeline --models "$model" --tag "sweep-w$weight" \
+  pipeline "$model" "sweep-w$weight" \
     --set "model.encoder.schedule.weight=$(awk "BEGIN { print $weight / 5 }")" \
     --set "model.encoder.schedule.final_weight=$weight" \
     ${cost_start:+--set "model.encoder.schedule.cost_start=$cost_start"}
-  names+=("${model//\//_}_sweep-w$weight")
 done
-pipeline --models "$baselines" --tag sweep
+for baseline in $baselines; do pipeline "$baseline" sweep; done
 if [[ $dry_run == true ]]; then exit; fi
+drain
 
-for baseline in $baselines; do names+=("${baseline//\//_}_sweep"); done
 common=(--recipe-dir "egs/$recipe" "${overrides[@]}")
 test_sets=("egs/$recipe"/data/test*)
 for family in "${names[@]}"; do

@@ -1,4 +1,9 @@
-"""Which learning rate each model is given: the one with the lowest loss on dev."""
+"""Which learning rate each model is given: the one whose encoder has learned most, on dev.
+
+How much that is the CTC loss at the end of a trial tells. The transducer's loss tells less of so
+short a training: it falls most by what the predictor learns of the texts, which is the same in all
+models and favours high rates. Both the budget and this choice are ours.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +19,12 @@ from asrlib.files import atomic_write
 
 @dataclass(frozen=True)
 class Budget:
-    """What a trial was given."""
+    """What a trial was given, and the loss on dev that it is judged by."""
 
     steps: int
     warmup_steps: int
     seed: int
+    judged_by: str  # "ctc" at the end, or "loss" at its best where models have no CTC output
 
 
 @click.command(name="rates")
@@ -47,7 +53,7 @@ def command(recipe: Recipe, models: tuple[str, ...], rates: tuple[str, ...]) -> 
             directory = recipe.exp / f"{model.replace('/', '_')}_lr{rate}"
             losses[rate], budgets[directory] = _tried(directory, float(rate))
         best = min(rates, key=losses.__getitem__)
-        chosen[model] = {"dev_loss": losses, "chosen": float(best)}
+        chosen[model] = {"dev": losses, "chosen": float(best)}
     first, budget = next(iter(budgets.items()))
     for directory, other in budgets.items():
         if other != budget:
@@ -67,7 +73,7 @@ def command(recipe: Recipe, models: tuple[str, ...], rates: tuple[str, ...]) -> 
 
 
 def _tried(directory: Path, rate: float) -> tuple[float, Budget]:
-    """Lowest dev loss and budget of a finished training.
+    """What a finished training is judged by, and its budget.
 
     Raises:
         DataError: it is not finished, or was at another rate.
@@ -87,5 +93,6 @@ def _tried(directory: Path, rate: float) -> tuple[float, Budget]:
             "remove it and run steps/compare_models.sh again",
         )
     facts = run_facts(read_curves(directory))
-    budget = Budget(int(facts["steps"]), settings["warmup_steps"], settings["seed"])
-    return facts["dev_loss"], budget
+    judged_by = "ctc" if "dev_ctc" in facts else "loss"
+    budget = Budget(int(facts["steps"]), settings["warmup_steps"], settings["seed"], judged_by)
+    return facts[f"dev_{judged_by}"], budget

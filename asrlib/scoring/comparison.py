@@ -23,6 +23,7 @@ from asrlib.scoring.training_log import settings_of
 RATES = Path("compare") / "rates.json"
 TAG = "cmp"  # of the models compared, in their directories' names
 _REFERENCE = "conv_rnnt"
+_JUDGED_BY = {"ctc": "CTC loss at the end, nats a frame,", "loss": "Lowest loss"}
 _HEADER = (
     *("encoder", "params M", "learning rate", "seeds", "WER %", "against it", "interval", "p"),
     *("delay p50 / p90 ms", "GFLOP/s", "RTF, 1 stream", "RTF, 32 streams", "memory MB"),
@@ -110,19 +111,20 @@ def _row(
 
 def _rates_section(rates: Mapping[str, Any]) -> Section:
     models: Mapping[str, Mapping[str, Any]] = rates["models"]
-    columns = sorted({rate for tried in models.values() for rate in tried["dev_loss"]}, key=float)
+    columns = sorted({rate for tried in models.values() for rate in tried["dev"]}, key=float)
     edges = {float(columns[0]), float(columns[-1])}
     rows = tuple(
         (
             model,
-            *(number(tried["dev_loss"].get(rate), 4) for rate in columns),
+            *(number(tried["dev"].get(rate), 4) for rate in columns),
             f"{tried['chosen']:g}" + (" *" if tried["chosen"] in edges else ""),
         )
         for model, tried in models.items()
     )
     budget = rates["budget"]
+    loss = _JUDGED_BY[budget["judged_by"]]
     text = Text(
-        f"Lowest dev loss of one training of {budget['steps']:,} steps at each rate, "
+        f"{loss} on dev of one training of {budget['steps']:,} steps at each rate, "
         f"{budget['warmup_steps']:,} of them warm-up, seed {budget['seed']}; the same budget for "
         "every model. With an asterisk: at an end of what was tried, so that a better rate may "
         "lie beyond."

@@ -28,8 +28,8 @@ def read_curves(model_dir: Path) -> dict[str, Curve]:
 
 
 def run_facts(curves: Mapping[str, Curve]) -> dict[str, float]:
-    """Steps, the medians of a run's throughput and shares, the best loss on dev,
-    the last mean symbol delay on dev (s, of the model's own alignment)."""
+    """Steps, the medians of a run's throughput and shares, the best loss on dev, and
+    on dev at the end: CTC loss (nats a frame), mean symbol delay (s, of its own alignment)."""
     facts: dict[str, float] = {}
     if curves:
         facts["steps"] = max(step for curve in curves.values() for step, _ in curve)
@@ -38,9 +38,10 @@ def run_facts(curves: Mapping[str, Curve]) -> dict[str, float]:
         if values:
             # The median: an interval in which the machine did something else does not count.
             facts[name] = median(values)
-    delays = [v for _, v in curves.get("dev/symbol_delay_s", ())]
-    if delays:
-        facts["dev_delay"] = delays[-1]
+    for name, tag in (("dev_delay", "dev/symbol_delay_s"), ("dev_ctc", "dev/ctc")):
+        values = [v for _, v in curves.get(tag, ())]
+        if values:
+            facts[name] = values[-1]
     losses = [v for _, v in curves.get("dev/loss", ())]
     if losses:
         facts["dev_loss"] = min(losses)
