@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from asrlib.config import configclass
 from asrlib.encoders.attention import check_heads
 from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.depth import GrowingDepth
 from asrlib.encoders.gated import GatedAttention, GatedAttentionState, GatedFeedForward
 from asrlib.encoders.kernels import kernels_work
 from asrlib.encoders.lstm import Positive, Probability
@@ -91,6 +92,7 @@ class AmortizedConfig:
         feedforward_dim: units of each feed-forward.
         left_context: output frames before this one that the attention sees. It goes frame by
             frame, whatever the pieces of a stream: one frame is the least.
+        grow: share of the training's steps over which the blocks join; 0: all are there at once.
         dropout: probability, after each part.
         output_dim: outputs of the closing Linear.
         arbitrator: what decides which parts are computed.
@@ -105,6 +107,7 @@ class AmortizedConfig:
     heads: Positive = 4
     feedforward_dim: Positive = 768
     left_context: Positive = 64
+    grow: Probability = 0.0
     dropout: Probability = 0.1
     output_dim: Positive = 256
     arbitrator: ArbitratorConfig = ArbitratorConfig()
@@ -162,6 +165,8 @@ class AmortizedEncoder(StreamingEncoder):
         self.input = nn.Linear(num_features, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(AmortizedBlock(config) for _ in range(config.layers))
+        last = config.layers - 1
+        self.depth = GrowingDepth([i < last for i in range(last + 1)], config.grow)
         self.final_norm = nn.LayerNorm(config.dim)
         self.output = nn.Linear(config.dim, config.output_dim)
         spans = [(num_features, config.layers)]
@@ -209,6 +214,7 @@ class AmortizedEncoder(StreamingEncoder):
         self._run_length = steps
 
     def set_step(self, step: int) -> None:
+        super().set_step(step)
         self._trained = step / self._run_length
 
     def cost_weight(self) -> float:
@@ -254,19 +260,22 @@ class AmortizedEncoder(StreamingEncoder):
         how = self.config.schedule.relaxation_at(self._trained) if self.training else None
         inference = not self.training and not torch.is_grad_enabled()
         skip = self.skip and inference and x_BSF.device.type == "cpu" and kernels_work()
+        skip = skip and self.depth.whole
         x_BSD = self.dropout(self.input(x_BSF))
         arbitrators, memories, traced, counted = [], [], [], []
-        remaining = iter(zip(self.blocks, state.blocks, strict=True))
+        remaining = enumerate(zip(self.blocks, state.blocks, strict=True))
         for arbitrator, arbitrator_state in zip(self.arbitrators, state.arbitrators, strict=True):
             heard = x_BSF if not arbitrators else x_BSD
             toggles, arbitrator_state = arbitrator(heard, arbitrator_state, how)
             arbitrators.append(arbitrator_state)
             traced += toggles
             for block_toggles in toggles:
-                block, memory = next(remaining)
-                x_BSD, memory, spent_BS = block(x_BSD, block_toggles, memory, skip)
+                i, (block, memory) = next(remaining)
+                if self.depth.counts(i):
+                    y_BSD, memory, spent_BS = block(x_BSD, block_toggles, memory, skip)
+                    x_BSD = self.depth.mix(i, x_BSD, y_BSD)
+                    counted.append(spent_BS)
                 memories.append(memory)
-                counted.append(spent_BS)
         h_BSD = self.output(self.final_norm(x_BSD))
         spent_BS = sum(counted) if skip else self._attentions_cost(traced, state)
         spent_BS = spent_BS + self._feedforwards_cost(traced)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from asrlib.encoders.depth import GrowingDepth, is_depth
 from asrlib.encoders.norm import GlobalNorm, MaskedBatchNorm, is_count
 
 
@@ -81,19 +82,23 @@ class StreamingEncoder(nn.Module, abc.ABC):
     def start_from(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What this encoder makes of another one's `state_dict`, to start its training from.
 
-        Batch renormalisation goes on whole, however long the new training is.
+        Batch renormalisation goes on whole, however long the new training is, and so does the
+        depth.
         """
-        batches = {k: torch.full_like(v, torch.inf) for k, v in weights.items() if is_count(k)}
-        return {**weights, **batches}
+        whole = [name for name in weights if is_count(name) or is_depth(name)]
+        return {**weights, **{k: torch.full_like(weights[k], torch.inf) for k in whole}}
 
     def set_run_length(self, steps: int) -> None:
         """Hear how many steps the training has, for what has phases in it."""
         for module in self.modules():
-            if isinstance(module, MaskedBatchNorm):
+            if isinstance(module, MaskedBatchNorm | GrowingDepth):
                 module.run_length = steps
 
     def set_step(self, step: int) -> None:
         """Hear the number of the optimiser step, for the same."""
+        for module in self.children():
+            if isinstance(module, GrowingDepth):
+                module.set_step(step)
 
     def cost_weight(self) -> float:
         """Of the cost in the loss at this step, nats per frame of full work."""

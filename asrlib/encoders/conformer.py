@@ -24,6 +24,7 @@ from asrlib.config import configclass
 from asrlib.encoders.attention import AttentionState, CausalSelfAttention, check_heads
 from asrlib.encoders.base import StreamingEncoder
 from asrlib.encoders.contextnet import CausalConv
+from asrlib.encoders.depth import GrowingDepth
 from asrlib.encoders.lstm import Positive, Probability
 from asrlib.encoders.norm import MaskedBatchNorm
 
@@ -44,6 +45,7 @@ class ConformerConfig:
             frame, whatever the pieces of a stream: one frame is the least.
         block_norm: whether every block ends with a LayerNorm, as in the paper; else the last one
             alone does, which short trainings learn sooner with.
+        grow: share of the training's steps over which the blocks join; 0: all are there at once.
         dropout: probability, after each part.
         output_dim: outputs of the closing Linear.
     """
@@ -58,6 +60,7 @@ class ConformerConfig:
     kernel: Annotated[int, Field(ge=2)] = 9
     left_context: Positive = 64
     block_norm: bool = True
+    grow: Probability = 0.0
     dropout: Probability = 0.1
     output_dim: Positive = 256
 
@@ -158,6 +161,7 @@ class ConformerEncoder(StreamingEncoder):
         self.blocks = nn.ModuleList(
             ConformerBlock(config, normed=config.block_norm or i == last) for i in range(last + 1)
         )
+        self.depth = GrowingDepth([i < last for i in range(last + 1)], config.grow)
         self.output = nn.Linear(config.dim, config.output_dim)
 
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> ConformerState:
@@ -168,7 +172,9 @@ class ConformerEncoder(StreamingEncoder):
         self, x_BSF: Tensor, state: ConformerState, mask_BS: Tensor | None
     ) -> tuple[Tensor, ConformerState]:
         x_BSD, states = self.dropout(self.input(x_BSF)), []
-        for block, block_state in zip(self.blocks, state.blocks, strict=True):
-            x_BSD, block_state = block(x_BSD, block_state, mask_BS)
+        for i, (block, block_state) in enumerate(zip(self.blocks, state.blocks, strict=True)):
+            if self.depth.counts(i):
+                y_BSD, block_state = block(x_BSD, block_state, mask_BS)
+                x_BSD = self.depth.mix(i, x_BSD, y_BSD)
             states.append(block_state)
         return self.output(x_BSD), ConformerState(tuple(states))

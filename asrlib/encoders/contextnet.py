@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.depth import GrowingDepth
 from asrlib.encoders.lstm import Positive, Probability
 from asrlib.encoders.norm import MaskedBatchNorm
 from asrlib.encoders.squeeze_excite import CausalSqueezeExcite, SqueezeState
@@ -39,6 +40,8 @@ class ContextNetConfig:
         channels: of each block; the number of blocks is the length of this list.
         layers: convolutions of every block but the first and the last, which have one.
         kernel: frames that a convolution sees: this one and those before it.
+        grow: share of the training's steps over which blocks join that are as wide as the one
+            before; 0: all are there at once.
         dropout: probability, at the end of each block.
         output_dim: outputs of the closing Linear.
     """
@@ -49,6 +52,7 @@ class ContextNetConfig:
     channels: Annotated[tuple[Positive, ...], Field(min_length=2)] = (192,) * 8
     layers: Positive = 3
     kernel: Annotated[int, Field(ge=2)] = 5
+    grow: Probability = 0.0
     dropout: Probability = 0.1
     output_dim: Positive = 256
 
@@ -142,13 +146,15 @@ class ContextNetEncoder(StreamingEncoder):
 
     def __init__(self, config: ContextNetConfig, num_bins: int) -> None:
         super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
-        self.blocks = nn.ModuleList()
+        self.blocks, joining = nn.ModuleList(), []
         dim, last = config.subsampling * num_bins, len(config.channels) - 1
         for i, channels in enumerate(config.channels):
             inner = 0 < i < last
             layers = config.layers if inner else 1
             self.blocks.append(ContextNetBlock(dim, channels, layers, inner, config))
+            joining.append(inner and channels == dim)
             dim = channels
+        self.depth = GrowingDepth(joining, config.grow)
         self.output = nn.Linear(dim, config.output_dim)
 
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> ContextNetState:
@@ -158,8 +164,10 @@ class ContextNetEncoder(StreamingEncoder):
     def advance(
         self, x_BSF: Tensor, state: ContextNetState, mask_BS: Tensor | None
     ) -> tuple[Tensor, ContextNetState]:
-        states = []
-        for block, block_state in zip(self.blocks, state.blocks, strict=True):
-            x_BSF, block_state = block(x_BSF, block_state, mask_BS)
+        x_BSC, states = x_BSF, []
+        for i, (block, block_state) in enumerate(zip(self.blocks, state.blocks, strict=True)):
+            if self.depth.counts(i):
+                y_BSC, block_state = block(x_BSC, block_state, mask_BS)
+                x_BSC = self.depth.mix(i, x_BSC, y_BSC)
             states.append(block_state)
-        return self.output(x_BSF), ContextNetState(tuple(states))
+        return self.output(x_BSC), ContextNetState(tuple(states))

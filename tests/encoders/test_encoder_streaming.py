@@ -82,6 +82,11 @@ for kind in ("none", "random", "single", "dual"):
                 arbitrator=ArbitratorConfig(kind=kind, cell=cell, dim=6, keep=0.5, **toggled),
                 **AMORTIZED,
             )
+CONFIGS |= {  # at a depth that `make` gives them
+    "contextnet-growing": ContextNetConfig(channels=(6,) * 5, kernel=3, grow=0.5, output_dim=5),
+    "conformer-growing": ConformerConfig(grow=0.5, **{**CONFORMER, "layers": 4}),
+    "amortized-growing": AmortizedConfig(grow=0.5, **{**AMORTIZED, "layers": 4}),
+}
 encoders = pytest.mark.parametrize("name", CONFIGS)
 quick = settings(deadline=None, max_examples=12)
 
@@ -97,6 +102,8 @@ def make(name: str) -> StreamingEncoder:
             torch.nn.init.normal_(module.bias)
             module.running_mean_D.normal_()
             module.running_var_D.uniform_(0.5, 2.0)
+    encoder.set_run_length(20)
+    encoder.set_step(4)  # of three blocks that join, one and 0.6 of another count
     return encoder
 
 
@@ -236,6 +243,7 @@ def test_training_ignores_padding(name):
 @encoders
 def test_every_parameter_learns(name):
     encoder = make(name).train()
+    encoder.set_step(20)  # its depth is whole
     h_BSD, _ = encoder(torch.randn(3, 30, NUM_BINS), torch.tensor([30, 30, 20]))
     h_BSD.square().sum().backward()
     assert [n for n, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []

@@ -1,0 +1,78 @@
+"""Depth that grows in training: the blocks of a residual stack join one after another.
+
+Shapes: Z blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+_SHARES = "shares_Z"
+
+
+def is_depth(name: str) -> bool:
+    """Whether a weight of this name says how much the blocks of a `GrowingDepth` count."""
+    return name.endswith(f".{_SHARES}")
+
+
+class GrowingDepth(nn.Module):
+    """How much each block counts: `x + share * (block(x) - x)`.
+
+    Why: under CTC and transducer losses a deep stack stays for some hundred steps at what the
+    lengths of the texts tell, where a shallow one finds the alignment at once, and the blocks that
+    join later begin from that. It also takes less time. Progressive stacking (Gong et al., ICML
+    2019) and the layer warm-up of icefall's Conformers have the idea; that the blocks join in
+    order, before the last one, each faded in over an equal share of `grow`, is our choice.
+
+    The shares are weights, so that a checkpoint is decoded as deep as it was trained. All are
+    whole until a training begins, and from its first step on where it started from another model
+    (infinite shares).
+
+    Args:
+        joining: of each block, whether it may be left out: its input is as wide as its output.
+        grow: share of the training's steps after which all blocks count; 0: from the start on.
+
+    Attributes:
+        run_length: steps of the whole training; None before one begins.
+    """
+
+    def __init__(self, joining: Sequence[bool], grow: float) -> None:
+        super().__init__()
+        self._order = [i for i, joins in enumerate(joining) if joins]
+        self._grow = grow
+        self.run_length: int | None = None
+        self.register_buffer(_SHARES, torch.ones(len(joining)))
+        self._read()
+        self.register_load_state_dict_post_hook(lambda module, _: module._read())
+
+    def _read(self) -> None:
+        # As numbers: to read a buffer for every block and step would take its time.
+        self._counts = [min(1.0, share) for share in self.shares_Z.tolist()]
+
+    def set_step(self, step: int) -> None:
+        """Hear the number of the optimiser step."""
+        if self.run_length is None or not self._grow or not self._order:
+            return
+        if self.shares_Z.isinf().any():
+            return
+        done = step / (self.run_length * self._grow) * (len(self._order) + 1)
+        for place, block in enumerate(self._order, start=1):
+            self.shares_Z[block] = min(1.0, max(0.0, done - place))
+        self._read()
+
+    @property
+    def whole(self) -> bool:
+        """Whether every block counts fully."""
+        return all(count == 1.0 for count in self._counts)
+
+    def counts(self, block: int) -> bool:
+        """Whether a block is to be computed at all."""
+        return self._counts[block] > 0.0
+
+    def mix(self, block: int, x_BSD: Tensor, y_BSD: Tensor) -> Tensor:
+        """Input and output of a block by its share."""
+        share = self._counts[block]
+        return y_BSD if share == 1.0 else torch.lerp(x_BSD, y_BSD, share)
