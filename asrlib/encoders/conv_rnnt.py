@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.depth import GrowingDepth
 from asrlib.encoders.lstm import LstmStack, LstmStackConfig, LstmState, Positive, Probability
 from asrlib.encoders.norm import MaskedBatchNorm
 from asrlib.encoders.squeeze_excite import CausalSqueezeExcite, SqueezeState
@@ -53,6 +54,8 @@ class ConvRnntConfig:
         use_global: the global CNN.
         global_blocks: residual blocks; the i-th dilates by 2**i.
         grouped: depth-wise dilated convolutions.
+        grow: share of the training's steps over which the global blocks join; 0: all are there at
+            once.
         merge_dim: outputs of the Linear before the LSTMs; 0: D.
         dropout: probability, at the end of each global block.
         output_dim: outputs of the closing Linear.
@@ -70,6 +73,7 @@ class ConvRnntConfig:
     use_global: bool = True
     global_blocks: Annotated[int, Field(gt=0, le=12)] = 6
     grouped: bool = False
+    grow: Probability = 0.0
     merge_dim: Annotated[int, Field(ge=0)] = 0
     dropout: Probability = 0.1
     lstm: LstmStackConfig = LstmStackConfig()
@@ -199,6 +203,7 @@ class ConvRnntEncoder(StreamingEncoder):
             self.input = nn.Linear(num_features, config.dim)
         num_blocks = config.global_blocks if config.use_global else 0
         self.blocks = nn.ModuleList(GlobalBlock(config, 2**i) for i in range(num_blocks))
+        self.depth = GrowingDepth([True] * num_blocks, config.grow)
         merged = config.dim * (config.use_local + config.use_global)
         width = config.merge_dim or config.dim
         both = config.use_local and config.use_global
@@ -223,8 +228,10 @@ class ConvRnntEncoder(StreamingEncoder):
             local_BSD, local_state = self.local(x_BSF, state.local, mask_BS)
         x_BSD = local_BSD
         block_states = []
-        for block, block_state in zip(self.blocks, state.blocks, strict=True):
-            x_BSD, block_state = block(x_BSD, block_state, mask_BS)
+        for i, (block, block_state) in enumerate(zip(self.blocks, state.blocks, strict=True)):
+            if self.depth.counts(i):
+                y_BSD, block_state = block(x_BSD, block_state, mask_BS)
+                x_BSD = self.depth.mix(i, x_BSD, y_BSD)
             block_states.append(block_state)
         if self.local is not None and self.blocks:
             x_BSD = torch.cat([local_BSD, x_BSD], dim=-1)

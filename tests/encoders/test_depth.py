@@ -11,6 +11,8 @@ from asrlib.encoders import (
     AmortizedConfig,
     ConformerConfig,
     ContextNetConfig,
+    ConvRnntConfig,
+    LstmStackConfig,
     StreamingEncoder,
     build_encoder,
 )
@@ -22,7 +24,16 @@ CONFIGS = {
     "conformer": ConformerConfig(grow=0.5, left_context=5, block_norm=False, **SMALL),
     "contextnet": ContextNetConfig(grow=0.5, channels=(6,) * LAYERS, output_dim=5),
     "amortized": AmortizedConfig(grow=0.5, left_context=5, **SMALL),
+    "conv_rnnt": ConvRnntConfig(
+        grow=0.5,
+        dim=8,
+        local_channels=(2,),
+        global_blocks=LAYERS,
+        lstm=LstmStackConfig(layers=1, hidden_dim=6),
+        output_dim=5,
+    ),
 }
+JOINING = {"contextnet": [1, 2], "conv_rnnt": [0, 1, 2, 3]}
 encoders = pytest.mark.parametrize("name", CONFIGS)
 
 
@@ -72,12 +83,12 @@ def test_what_has_not_joined_is_not_computed_and_does_not_learn(name):
     encoder = make(name)
     encoder.set_run_length(STEPS)
     encoder.set_step(0)
-    inner = range(1, LAYERS - 1) if name == "contextnet" else range(LAYERS - 1)
+    joining = JOINING.get(name, [0, 1, 2])
     h_BSD, _ = encoder(torch.randn(2, 40, NUM_BINS), torch.tensor([40, 40]))
     h_BSD.sum().backward()
     for i, block in enumerate(encoder.blocks):
         learned = [p.grad is not None for p in block.parameters()]
-        assert not any(learned) if i in inner else all(learned)
+        assert not any(learned) if i in joining else all(learned)
 
 
 @encoders

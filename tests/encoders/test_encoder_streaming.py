@@ -84,6 +84,9 @@ for kind in ("none", "random", "single", "dual"):
             )
 CONFIGS |= {  # at a depth that `make` gives them
     "contextnet-growing": ContextNetConfig(channels=(6,) * 5, kernel=3, grow=0.5, output_dim=5),
+    "conv-growing": ConvRnntConfig(
+        subsampling=2, lstm=PLAIN, grow=0.5, **{**CONV, "global_blocks": 3}
+    ),
     "conformer-growing": ConformerConfig(grow=0.5, **{**CONFORMER, "layers": 4}),
     "amortized-growing": AmortizedConfig(grow=0.5, **{**AMORTIZED, "layers": 4}),
 }
