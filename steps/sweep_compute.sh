@@ -69,7 +69,8 @@ names=()
 pipeline() {
   local name=${1//\//_}_$2
   local command=(./run.sh --recipe "$recipe" --stage 4 --stop-stage 6 --nj 1 --models "$1" --tag "$2"
-    --searches "$searches" --seeds "$seeds" --init "$start" "${overrides[@]}" "${@:3}")
+    --searches "$searches" --seeds "$seeds" --init "$start" "${overrides[@]}"
+    ${start:+--set model.encoder.grow=0} "${@:3}") # a start has its depth
   if [[ $force == true ]]; then command+=(--force); fi
   if [[ $dry_run == true ]]; then
     "${command[@]}" --dry-run

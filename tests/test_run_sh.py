@@ -131,7 +131,7 @@ def test_a_sweep_goes_on_from_one_model(repo: Path):
     lines = call(repo, "steps/sweep_compute.sh", *args).stdout.splitlines()
     trained = [line for line in lines if line.startswith("steps/train.sh")]
     assert len(trained) == 4
-    assert all("--init amortized_full" in line for line in trained)
+    assert all("--init amortized_full" in line and "grow=0" in line for line in trained)
     assert ["schedule.cost_start=0.1" in line for line in trained] == [True, False, False, False]
 
 

@@ -92,7 +92,8 @@ class AmortizedConfig:
         feedforward_dim: units of each feed-forward.
         left_context: output frames before this one that the attention sees. It goes frame by
             frame, whatever the pieces of a stream: one frame is the least.
-        grow: share of the training's steps over which the blocks join; 0: all are there at once.
+        grow: share of the training's steps over which the blocks join, at most the schedule's
+            `cost_start`; 0: all are there at once.
         dropout: probability, after each part.
         output_dim: outputs of the closing Linear.
         arbitrator: what decides which parts are computed.
@@ -115,6 +116,13 @@ class AmortizedConfig:
 
     def __post_init__(self) -> None:
         check_heads(self.dim, self.heads)
+        learned = self.arbitrator.kind in ("single", "dual")
+        if learned and self.grow > self.schedule.cost_start:
+            raise ConfigError(
+                f"encoder.grow: {self.grow:g} is beyond encoder.schedule.cost_start ="
+                f" {self.schedule.cost_start:g}: blocks would be switched off before they join",
+                "let the cost begin later, or the blocks join sooner",
+            )
 
 
 @dataclass(frozen=True)

@@ -324,6 +324,7 @@ def test_toggles_harden_as_the_temperature_falls():
         ({"schedule": {"final_weight": -0.1}}, "final_weight"),
         ({"arbitrator": {"kind": "triple"}}, "arbitrator.kind"),
         ({"left_context": 0}, "left_context"),
+        ({"grow": 0.5}, r"encoder.grow: 0.5 is beyond encoder.schedule.cost_start = 0.4"),
         (
             {"arbitrator": {"feedforward": False, "query": False, "key": False}},
             "encoder.arbitrator",

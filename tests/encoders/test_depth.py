@@ -16,6 +16,7 @@ from asrlib.encoders import (
     StreamingEncoder,
     build_encoder,
 )
+from asrlib.encoders.amortized import AmortizedSchedule
 from asrlib.encoders.depth import GrowingDepth
 
 NUM_BINS, LAYERS, STEPS = 6, 4, 100
@@ -23,7 +24,9 @@ SMALL = {"dim": 8, "heads": 2, "feedforward_dim": 12, "output_dim": 5, "layers":
 CONFIGS = {
     "conformer": ConformerConfig(grow=0.5, left_context=5, block_norm=False, **SMALL),
     "contextnet": ContextNetConfig(grow=0.5, channels=(6,) * LAYERS, output_dim=5),
-    "amortized": AmortizedConfig(grow=0.5, left_context=5, **SMALL),
+    "amortized": AmortizedConfig(
+        grow=0.5, schedule=AmortizedSchedule(cost_start=0.5), left_context=5, **SMALL
+    ),
     "conv_rnnt": ConvRnntConfig(
         grow=0.5,
         dim=8,

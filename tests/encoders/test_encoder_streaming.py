@@ -23,6 +23,7 @@ from asrlib.encoders import (
     unflatten_state,
     unstack_state,
 )
+from asrlib.encoders.amortized import AmortizedSchedule
 from asrlib.encoders.norm import GlobalNorm, MaskedBatchNorm
 from asrlib.encoders.toggles import ArbitratorConfig
 
@@ -88,7 +89,9 @@ CONFIGS |= {  # at a depth that `make` gives them
         subsampling=2, lstm=PLAIN, grow=0.5, **{**CONV, "global_blocks": 3}
     ),
     "conformer-growing": ConformerConfig(grow=0.5, **{**CONFORMER, "layers": 4}),
-    "amortized-growing": AmortizedConfig(grow=0.5, **{**AMORTIZED, "layers": 4}),
+    "amortized-growing": AmortizedConfig(
+        grow=0.5, schedule=AmortizedSchedule(cost_start=0.5), **{**AMORTIZED, "layers": 4}
+    ),
 }
 encoders = pytest.mark.parametrize("name", CONFIGS)
 quick = settings(deadline=None, max_examples=12)
