@@ -5,6 +5,7 @@ Shapes: Z blocks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -25,7 +26,7 @@ class GrowingDepth(nn.Module):
     lengths of the texts tell, where a shallow one finds the alignment at once, and the blocks that
     join later begin from that. It also takes less time. Progressive stacking (Gong et al., ICML
     2019) and the layer warm-up of icefall's Conformers have the idea; that the blocks join in
-    order, before the last one, each faded in over an equal share of `grow`, is our choice.
+    order, each faded in over an equal share of `grow`, is our choice.
 
     The shares are weights, so that a checkpoint is decoded as deep as it was trained. All are
     whole until a training begins, and from its first step on where it started from another model
@@ -50,18 +51,21 @@ class GrowingDepth(nn.Module):
 
     def _read(self) -> None:
         # As numbers: to read a buffer for every block and step would take its time.
-        self._counts = [min(1.0, share) for share in self.shares_Z.tolist()]
+        shares = self.shares_Z.tolist()
+        self._started = math.inf in shares
+        self._counts = [min(1.0, share) for share in shares]
 
     def set_step(self, step: int) -> None:
         """Hear the number of the optimiser step."""
-        if self.run_length is None or not self._grow or not self._order:
-            return
-        if self.shares_Z.isinf().any():
+        if self.run_length is None or not self._grow or self._started:
             return
         done = step / (self.run_length * self._grow) * (len(self._order) + 1)
+        counts = [1.0] * len(self._counts)
         for place, block in enumerate(self._order, start=1):
-            self.shares_Z[block] = min(1.0, max(0.0, done - place))
-        self._read()
+            counts[block] = min(1.0, max(0.0, done - place))
+        if counts != self._counts:
+            self.shares_Z.copy_(torch.tensor(counts))
+            self._counts = counts
 
     @property
     def whole(self) -> bool:
