@@ -173,8 +173,7 @@ class AmortizedEncoder(StreamingEncoder):
         self.input = nn.Linear(num_features, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(AmortizedBlock(config) for _ in range(config.layers))
-        last = config.layers - 1
-        self.depth = GrowingDepth([i < last for i in range(last + 1)], config.grow)
+        self.depth = GrowingDepth([True] * (config.layers - 1) + [False], config.grow)
         self.final_norm = nn.LayerNorm(config.dim)
         self.output = nn.Linear(config.dim, config.output_dim)
         spans = [(num_features, config.layers)]
@@ -267,8 +266,8 @@ class AmortizedEncoder(StreamingEncoder):
         """As `advance_with_cost`, and the toggles of each block."""
         how = self.config.schedule.relaxation_at(self._trained) if self.training else None
         inference = not self.training and not torch.is_grad_enabled()
-        skip = self.skip and inference and x_BSF.device.type == "cpu" and kernels_work()
-        skip = skip and self.depth.whole
+        skip = self.skip and inference and self.depth.whole
+        skip = skip and x_BSF.device.type == "cpu" and kernels_work()
         x_BSD = self.dropout(self.input(x_BSF))
         arbitrators, memories, traced, counted = [], [], [], []
         remaining = enumerate(zip(self.blocks, state.blocks, strict=True))

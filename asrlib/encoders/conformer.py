@@ -161,7 +161,7 @@ class ConformerEncoder(StreamingEncoder):
         self.blocks = nn.ModuleList(
             ConformerBlock(config, normed=config.block_norm or i == last) for i in range(last + 1)
         )
-        self.depth = GrowingDepth([i < last for i in range(last + 1)], config.grow)
+        self.depth = GrowingDepth([True] * last + [False], config.grow)
         self.output = nn.Linear(config.dim, config.output_dim)
 
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> ConformerState:

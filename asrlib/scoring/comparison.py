@@ -37,6 +37,11 @@ def comparison_sections(
     if not (exp / RATES).exists():
         return
     rates = read_json(exp / RATES, "run steps/compare_models.sh again")
+    if "judged_by" not in rates["budget"]:
+        raise DataError(
+            f"{exp / RATES}: was left by an earlier version, which chose rates otherwise",
+            "run steps/compare_models.sh again",
+        )
     models = {name.replace("/", "_"): tried["chosen"] for name, tried in rates["models"].items()}
     for test_set in sorted({r.test_set for r in runs}):
         grouped = systems(of_set(runs, test_set))

@@ -186,3 +186,12 @@ def test_the_sweep_sets_error_against_compute(recipe):
     assert "| amortized |" not in section
     assert "| amortized_seed1" not in section
     assert "Error against compute" in to_html(document)
+
+
+def test_rates_of_an_earlier_version_are_refused(recipe):
+    path = recipe / "exp" / "compare" / "rates.json"
+    path.parent.mkdir()
+    budget = {"steps": 300, "warmup_steps": 10, "seed": 1}
+    path.write_text(json.dumps({"budget": budget, "models": {}}))
+    with pytest.raises(DataError, match=r"rates\.json: was left by an earlier version"):
+        build_document(recipe, CONFIG)
