@@ -3,7 +3,8 @@
 #
 # 1. sizes must agree within 5 % (of --models; --ablations are as large as they come)
 # 2. one training of each model at each rate of --rates, --tuning-epochs long, seed 1; the rate with
-#    the lowest CTC loss on dev is the model's (exp/compare/rates.json)
+#    the lowest CTC loss on dev is the model's (exp/compare/rates.json); of amortized models the
+#    trials are those of amortized/full: in so few steps the cost would end what it should save
 # 3. a training of each model at its rate for every seed (exp/MODEL_cmp_seedN, apart from what was
 #    trained otherwise); streaming decoding, scores
 # 4. real-time factor of one and of 32 streams, one core, of each model's first seed
@@ -67,10 +68,19 @@ pipeline() {
   stoppable ./run.sh "${options[@]}" --searches "$searches" "${overrides[@]}" "$@"
 }
 
+# trial_of MODEL: the model whose trials tell its rate.
+trial_of() {
+  case $1 in
+  amortized | amortized/single_* | amortized/dual_*) echo amortized/full ;;
+  *) echo "$1" ;;
+  esac
+}
+
 try_rates() {
-  local rate
+  local rate model trials
+  mapfile -t trials < <(for model in $all; do trial_of "$model"; done | awk '!seen[$1]++')
   for rate in $rates; do
-    pipeline 4 4 --models "$all" --tag "lr$rate" --seeds "" --set "train.epochs=$tuning_epochs" \
+    pipeline 4 4 --models "${trials[*]}" --tag "lr$rate" --seeds "" --set "train.epochs=$tuning_epochs" \
       --set "train.warmup_steps=$tuning_warmup" --set "train.peak_lr=$rate"
   done
 }
@@ -92,7 +102,9 @@ python -m asrlib sizes "${common[@]}" --within 0.05 "${compared[@]}"
 try_rates
 tried=()
 for rate in $rates; do tried+=(--rate "$rate"); done
-chosen=$(python -m asrlib rates "${common[@]}" "${tried[@]}" "${everything[@]}")
+judged=()
+for model in "${everything[@]}"; do judged+=("$model=$(trial_of "$model")"); done
+chosen=$(python -m asrlib rates "${common[@]}" "${tried[@]}" "${judged[@]}")
 echo "$chosen"
 
 # The models of one rate together: their trainings fill the jobs that there are.

@@ -3,6 +3,9 @@
 How much that is the CTC loss at the end of a trial tells. The transducer's loss tells less of so
 short a training: it falls most by what the predictor learns of the texts, which is the same in all
 models and favours high rates. Both the budget and this choice are ours.
+
+An amortized model takes the rate of its full model's trials: its cost comes so early in so short a
+training that work is given up before it is worth anything, and trials compare little else.
 """
 
 from __future__ import annotations
@@ -40,20 +43,23 @@ class Budget:
 def command(recipe: Recipe, models: tuple[str, ...], rates: tuple[str, ...]) -> None:
     """Choose among the trainings exp/MODEL_lrRATE; print `MODEL RATE` lines.
 
-    What was tried goes to exp/compare/rates.json, beside other models that had the same budget.
+    MODEL=OTHER: a model that is given the rate of another one's trials. What was tried goes to
+    exp/compare/rates.json, beside other models that had the same budget.
     """
     from asrlib.errors import DataError
     from asrlib.scoring.comparison import RATES
     from asrlib.scoring.records import read_json
 
     chosen, budgets = {}, {}
-    for model in models:
+    for argument in models:
+        model, _, trial = argument.partition("=")
+        trial = trial or model
         losses = {}
         for rate in rates:
-            directory = recipe.exp / f"{model.replace('/', '_')}_lr{rate}"
+            directory = recipe.exp / f"{trial.replace('/', '_')}_lr{rate}"
             losses[rate], budgets[directory] = _tried(directory, float(rate))
         best = min(rates, key=losses.__getitem__)
-        chosen[model] = {"dev": losses, "chosen": float(best)}
+        chosen[model] = {"trial": trial, "dev": losses, "chosen": float(best)}
     first, budget = next(iter(budgets.items()))
     for directory, other in budgets.items():
         if other != budget:
@@ -68,8 +74,8 @@ def command(recipe: Recipe, models: tuple[str, ...], rates: tuple[str, ...]) -> 
             models_tried = before["models"] | chosen
     with atomic_write(recipe.exp / RATES) as f:
         json.dump({"budget": vars(budget), "models": models_tried}, f, indent=1)
-    for model in models:
-        click.echo(f"{model} {chosen[model]['chosen']:g}")
+    for model, tried in chosen.items():
+        click.echo(f"{model} {tried['chosen']:g}")
 
 
 def _tried(directory: Path, rate: float) -> tuple[float, Budget]:

@@ -18,6 +18,11 @@ from asrlib.encoders.depth import GrowingDepth, is_depth
 from asrlib.encoders.norm import GlobalNorm, MaskedBatchNorm, is_count
 
 
+def is_progress(name: str) -> bool:
+    """Whether a buffer of this name tells how far a training is, so that no mean of it is one."""
+    return is_count(name) or is_depth(name)
+
+
 class StreamingEncoder(nn.Module, abc.ABC):
     """Raw filter-bank frames to encoder frames, with a law.
 
@@ -85,8 +90,8 @@ class StreamingEncoder(nn.Module, abc.ABC):
         Batch renormalisation goes on whole, however long the new training is, and so does the
         depth.
         """
-        whole = [name for name in weights if is_count(name) or is_depth(name)]
-        return {**weights, **{k: torch.full_like(weights[k], torch.inf) for k in whole}}
+        done = [name for name in weights if is_progress(name)]
+        return {**weights, **{k: torch.full_like(weights[k], torch.inf) for k in done}}
 
     def set_run_length(self, steps: int) -> None:
         """Hear how many steps the training has, for what has phases in it."""

@@ -6,7 +6,7 @@ Shapes: Z blocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,11 @@ _SHARES = "shares_Z"
 def is_depth(name: str) -> bool:
     """Whether a weight of this name says how much the blocks of a `GrowingDepth` count."""
     return name.endswith(f".{_SHARES}")
+
+
+def depth_of(state: Mapping[str, Tensor]) -> dict[str, list[float]]:
+    """How much the blocks of a `state_dict` count, at most 1 each, by the names of such weights."""
+    return {k: v.clamp(max=1.0).tolist() for k, v in state.items() if is_depth(k)}
 
 
 class GrowingDepth(nn.Module):

@@ -37,7 +37,7 @@ def comparison_sections(
     if not (exp / RATES).exists():
         return
     rates = read_json(exp / RATES, "run steps/compare_models.sh again")
-    if "judged_by" not in rates["budget"]:
+    if not all("trial" in tried for tried in rates["models"].values()):
         raise DataError(
             f"{exp / RATES}: was left by an earlier version, which chose rates otherwise",
             "run steps/compare_models.sh again",
@@ -120,7 +120,7 @@ def _rates_section(rates: Mapping[str, Any]) -> Section:
     edges = {float(columns[0]), float(columns[-1])}
     rows = tuple(
         (
-            model,
+            model if tried["trial"] == model else f"{model}, by {tried['trial']}",
             *(number(tried["dev"].get(rate), 4) for rate in columns),
             f"{tried['chosen']:g}" + (" *" if tried["chosen"] in edges else ""),
         )

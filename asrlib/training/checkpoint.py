@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from asrlib import __version__
+from asrlib.encoders.depth import depth_of
 from asrlib.errors import CheckpointError
 from asrlib.files import atomic_path
 from asrlib.training.optim import average_states
@@ -109,13 +110,22 @@ def load(path: Path, kind: str) -> dict[str, Any]:
     return unflatten(box["tree"].numpy().tobytes().decode(), box["tensors"])
 
 
-def average(paths: Collection[Path], kind: str) -> dict[str, Tensor]:
-    """Mean of the `model` weights of several checkpoints, summed in float64.
+def average(paths: Mapping[int, Path], kind: str) -> tuple[dict[str, Tensor], list[int]]:
+    """Mean of the `model` weights of a run's checkpoints, by step, summed in float64.
+
+    Only of those that are as deep as the latest (`GrowingDepth`): before all blocks have joined,
+    the weights stand for another model.
+
+    Returns:
+        The mean, and the steps that are in it, as ordered in `paths`.
 
     Raises:
         CheckpointError: as `load`.
     """
-    return average_states(load(path, kind)["model"] for path in paths)
+    states = {step: load(path, kind)["model"] for step, path in paths.items()}
+    latest = depth_of(states[max(states)])
+    steps = [step for step, state in states.items() if depth_of(state) == latest]
+    return average_states(states[step] for step in steps), steps
 
 
 @dataclass(frozen=True)

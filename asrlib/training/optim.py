@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from asrlib.encoders.base import is_progress
 from asrlib.training.config import TrainConfig
 
 
@@ -45,7 +46,8 @@ class Ema:
     """Exponential moving average of all floating-point state, normalisation statistics included.
 
     The decay grows as (1 + n) / (10 + n) with the number of updates n until it reaches `decay`,
-    so that the random start is forgotten early; our choice, after common practice.
+    so that the random start is forgotten early; our choice, after common practice. What tells how
+    far the training is, such as the depth, is taken over as it is.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -59,7 +61,7 @@ class Ema:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for name, value in model.state_dict().items():
-            if value.is_floating_point():
+            if value.is_floating_point() and not is_progress(name):
                 self.state[name].lerp_(value, 1.0 - decay)
             else:
                 self.state[name].copy_(value)

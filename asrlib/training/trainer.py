@@ -243,10 +243,11 @@ class Trainer:
         """Average the chosen checkpoints into final.pt, and say how it does on dev."""
         if self.config.average_of == "best":
             steps = self._best_steps()[: self.config.average]
-            mean = average([self.store.best_path(s) for s in steps], self.store.kind)
+            mean, steps = average({s: self.store.best_path(s) for s in steps}, self.store.kind)
         else:
             steps = [step for step, _ in self.at.history[-self.config.average :]]
-            mean = average([self.store.step_path(s) for s in steps], self.store.step_kind)
+            paths = {s: self.store.step_path(s) for s in steps}
+            mean, steps = average(paths, self.store.step_kind)
         self.task.model.load_state_dict(mean)
         figures = self.task.evaluate()
         logger.info("mean of steps %s: dev: %s", " ".join(map(str, steps)), line(figures))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def test_models_are_compared(house):
     assert "Learning rates, chosen on dev" in page
     assert 'steps/compare_models.sh --recipe small --nj 2 --models "tiny twin"' in page
     assert "_cmp --" not in page  # a family of trainings is no model of run.sh
+
+
+def test_amortized_models_take_the_rate_of_the_full_one(house):
+    command = ["steps/compare_models.sh", "--recipe", "small", "--dry-run", "--rates", "0.002"]
+    models = ["--models", "lstm amortized amortized/dual_ff_key", "--ablations", "amortized/random"]
+    done = subprocess.run([*command, *models], cwd=house, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    names = ["lstm", "amortized_full", "amortized_random"]
+    assert re.findall(r"--name (\S+)_lr0\.002", done.stdout) == names
 
 
 def test_error_is_set_against_compute(house):

@@ -80,6 +80,15 @@ def test_the_rate_whose_encoder_learned_most_in_the_end_is_chosen(recipe, asrlib
     assert set(written["models"]) == {"lstm", "conv_rnnt/local", "contextnet"}  # the same budget
 
 
+def test_a_model_may_take_the_rate_of_anothers_trials(recipe, asrlib):
+    tried(recipe, "amortized_full", {"0.002": 0.3, "0.004": 0.2})
+    tried(recipe, "amortized", {"0.002": 0.1, "0.004": 0.4})
+    done = asrlib("rates", "--recipe-dir", recipe, *RATES, "amortized=amortized/full")
+    assert done.output.split() == ["amortized", "0.004"]
+    written = json.loads((recipe / "exp" / "compare" / "rates.json").read_text())
+    assert written["models"]["amortized"]["trial"] == "amortized/full"
+
+
 def test_without_ctc_the_lowest_loss_decides(recipe, asrlib):
     train_run(recipe / "exp" / "lstm_lr0.002", 0.002, [0.9, 0.2, 0.4], curve="loss")
     train_run(recipe / "exp" / "lstm_lr0.004", 0.004, [0.9, 0.3, 0.3], curve="loss")
@@ -118,7 +127,7 @@ def compared(recipe: Path, rate: float = 0.004) -> str:
     planted, _ = planted_speakers()
     write_decode(exp / "lstm_seed9/decode_test_greedy", planted_entries(planted, 9))
     score_decode(exp / "lstm_seed9/decode_test_greedy", recipe / "data/speakers.tsv", CONFIG)
-    tried = {"dev": {"0.002": 0.3, "0.004": 0.2}, "chosen": 0.004}
+    tried = {"trial": "lstm", "dev": {"0.002": 0.3, "0.004": 0.2}, "chosen": 0.004}
     budget = {"steps": 300, "warmup_steps": 10, "seed": 1, "judged_by": "ctc"}
     rates = {"budget": budget, "models": {"lstm": tried, "conv_rnnt": tried}}
     (exp / "compare").mkdir()
@@ -191,7 +200,7 @@ def test_the_sweep_sets_error_against_compute(recipe):
 def test_rates_of_an_earlier_version_are_refused(recipe):
     path = recipe / "exp" / "compare" / "rates.json"
     path.parent.mkdir()
-    budget = {"steps": 300, "warmup_steps": 10, "seed": 1}
-    path.write_text(json.dumps({"budget": budget, "models": {}}))
+    models = {"lstm": {"dev": {"0.002": 0.3}, "chosen": 0.002}}
+    path.write_text(json.dumps({"budget": {}, "models": models}))
     with pytest.raises(DataError, match=r"rates\.json: was left by an earlier version"):
         build_document(recipe, CONFIG)

@@ -98,11 +98,37 @@ def test_files_of_others_are_refused_and_run_nothing(tmp_path, content):
         load(tmp_path / "a.pt", "tiny")
 
 
+def deep(tmp_path, depths):
+    """Checkpoints of steps 1, 2, ...: weights as large as their step, blocks that count so much."""
+    paths = {step: tmp_path / f"{step}.pt" for step in range(1, len(depths) + 1)}
+    for (step, path), shares in zip(paths.items(), depths, strict=True):
+        model = weights(float(step))["model"] | {"encoder.depth.shares_Z": torch.tensor(shares)}
+        save(path, "tiny", {"model": model})
+    return paths
+
+
 def test_average_of_files(tmp_path):
-    for value in (1.0, 2.0, 6.0):
-        save(tmp_path / f"{value}.pt", "tiny", weights(value))
-    mean = average(list(tmp_path.glob("*.pt")), "tiny")
+    paths = {step: tmp_path / f"{step}.pt" for step in (6, 1, 2)}
+    for step, path in paths.items():
+        save(path, "tiny", weights(float(step)))
+    mean, steps = average(paths, "tiny")
     assert torch.equal(mean["w"], torch.full((3,), 3.0))
+    assert steps == [6, 1, 2]
+
+
+def test_average_is_of_those_as_deep_as_the_latest(tmp_path):
+    paths = deep(tmp_path, [[0.5, 0.0], [1.0, 0.5], [1.0, 1.0], [1.0, 1.0]])
+    best_first = {step: paths[step] for step in (2, 4, 1, 3)}
+    mean, steps = average(best_first, "tiny")
+    assert steps == [4, 3]
+    assert torch.equal(mean["w"], torch.full((3,), 3.5))
+    assert mean["encoder.depth.shares_Z"].tolist() == [1.0, 1.0]
+
+
+def test_average_of_a_training_that_never_came_to_its_depth_is_its_latest(tmp_path):
+    mean, steps = average(deep(tmp_path, [[0.0], [0.25], [0.5]]), "tiny")
+    assert steps == [3]
+    assert mean["encoder.depth.shares_Z"].tolist() == [0.5]
 
 
 def test_latest_is_the_newest(store):

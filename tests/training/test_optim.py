@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from asrlib.encoders.base import is_progress
+from asrlib.encoders.depth import GrowingDepth
+from asrlib.encoders.norm import MaskedBatchNorm
 from asrlib.training.config import TrainConfig
 from asrlib.training.optim import Ema, average_states, build_optimizer, lr_at
 
@@ -74,3 +79,20 @@ def test_ema_follows_its_recursion():
     assert torch.allclose(ema.state["running_mean"], expected)
     assert ema.state["num_batches_tracked"] == 5
     assert model.running_mean[0] == 5.0  # the model itself is left alone
+
+
+@pytest.mark.parametrize("start", [0.0, math.inf])
+def test_ema_takes_over_how_far_the_training_is(start):
+    """A mean of depths belongs to no weights, and infinite counts, which go on, have none."""
+    model = nn.ModuleDict({"depth": GrowingDepth([True], 0.5), "norm": MaskedBatchNorm(2)})
+    progress = [name for name in model.state_dict() if is_progress(name)]
+    assert len(progress) == 2
+    for name in progress:
+        model.state_dict()[name].fill_(start)
+    ema = Ema(model, decay=0.9)
+    for value in (start, 1.0 if start == 0.0 else start):
+        for name in progress:
+            model.state_dict()[name].fill_(value)
+        ema.update(model)
+    for name in progress:
+        assert torch.equal(ema.state[name], model.state_dict()[name])

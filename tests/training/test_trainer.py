@@ -80,9 +80,9 @@ def test_keeps_last_and_best_and_averages_them(tmp_path, average_of, ema_decay):
     assert set(store.paths()) == expected
     assert set(facts["averaged"]) == set(best if average_of == "best" else last[-2:])
     if average_of == "best":
-        mean = average([store.best_path(s) for s in best], "tiny")
+        mean, _ = average({s: store.best_path(s) for s in best}, "tiny")
     else:
-        mean = average([store.step_path(s) for s in last[-2:]], store.step_kind)
+        mean, _ = average({s: store.step_path(s) for s in last[-2:]}, store.step_kind)
     for name, value in final_weights(tmp_path).items():
         assert torch.equal(value, mean[name]), name
 
