@@ -7,7 +7,7 @@
 #    trials are those of amortized/full: in so few steps the cost would end what it should save
 # 3. a training of each model at its rate for every seed (exp/MODEL_cmp_seedN, apart from what was
 #    trained otherwise); streaming decoding, scores
-# 4. real-time factor of one and of 32 streams, one core, of each model's first seed
+# 4. real-time factor of one and of 32 streams, one core, of each model's first seed, in turn
 # 5. RESULTS.md: tables "Encoders compared on SET" and "Learning rates, chosen on dev"
 #
 # Trainings, decodings and scores that are complete are not made again; a killed run goes on.
@@ -112,12 +112,12 @@ while read -r rate <&3; do
   mapfile -t same < <(awk -v rate="$rate" '$2 == rate { print $1 }' <<<"$chosen")
   pipeline 4 6 --models "${same[*]}" --tag cmp --seeds "$seeds" --set "train.peak_lr=$rate"
 done 3< <(cut -d " " -f 2 <<<"$chosen" | sort -u)
-for model in "${everything[@]}"; do
-  for set in "${test_sets[@]}"; do
-    for search in $searches; do
-      python -m asrlib bench streaming "${common[@]}" --test-set "$(basename "$set")" \
-        --search "$search" --name "${model//\//_}_cmp_seed${seeds%% *}"
-    done
+timed=()
+for model in "${everything[@]}"; do timed+=(--name "${model//\//_}_cmp_seed${seeds%% *}"); done
+for set in "${test_sets[@]}"; do
+  for search in $searches; do
+    python -m asrlib bench streaming "${common[@]}" --test-set "$(basename "$set")" \
+      --search "$search" "${timed[@]}"
   done
 done
 leave_command "egs/$recipe/exp/commands"

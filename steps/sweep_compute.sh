@@ -97,15 +97,17 @@ drain
 
 common=(--recipe-dir "egs/$recipe" "${overrides[@]}")
 test_sets=("egs/$recipe"/data/test*)
-for family in "${names[@]}"; do
-  options=("${common[@]}" --name "${family}_seed${seeds%% *}")
-  for set in "${test_sets[@]}"; do
-    for search in $searches; do
-      python -m asrlib bench streaming "${options[@]}" --test-set "$(basename "$set")" \
-        --search "$search"
-    done
+timed=()
+for family in "${names[@]}"; do timed+=(--name "${family}_seed${seeds%% *}"); done
+for set in "${test_sets[@]}"; do
+  for search in $searches; do
+    python -m asrlib bench streaming "${common[@]}" --test-set "$(basename "$set")" \
+      --search "$search" "${timed[@]}"
   done
-  python -m asrlib toggles "${options[@]}" --test-set "$(basename "${test_sets[0]}")"
+done
+for family in "${names[@]}"; do
+  python -m asrlib toggles "${common[@]}" --name "${family}_seed${seeds%% *}" \
+    --test-set "$(basename "${test_sets[0]}")"
 done
 leave_command "egs/$recipe/exp/commands"
 exec python -m asrlib results "${common[@]}"

@@ -6,15 +6,21 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from asrlib.cli.common import Recipe, command_line, log_to, recipe_options
 from asrlib.files import atomic_write
 
+if TYPE_CHECKING:
+    from lhotse import CutSet
+
+    from asrlib.streaming.batch import Cost
+    from asrlib.streaming.recognizer import StreamingRecognizer
+
 # Options that say what was measured; each command has some of them.
-_OWN = ("model", "name", "steps", "test_set", "search", "utterances", "minutes")
+_OWN = ("model", "name", "steps", "test_set", "search", "utterances", "rounds", "minutes")
 
 
 @click.group(name="bench")
@@ -83,19 +89,36 @@ def training(recipe: Recipe, model: str, steps: int) -> None:
 
 
 @command.command()
-@click.option("--name", default="conv_rnnt", show_default=True, help="A directory under exp/.")
+@click.option(
+    "--name",
+    multiple=True,
+    default=("conv_rnnt",),
+    show_default=True,
+    help="A directory under exp/; may be given again: then in turn, so that ratios hold.",
+)
 @click.option("--test-set", default="test", show_default=True, help="A set under data/.")
 @click.option("--search", help="greedy, modified_beam or fast_beam, in place of decode.search.")
 @click.option("--utterances", default=64, show_default=True, help="How many to take of it.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="How often each is measured; the fastest counts: what else runs only slows down.",
+)
 @recipe_options
 def streaming(
-    recipe: Recipe, name: str, test_set: str, search: str | None, utterances: int
+    recipe: Recipe,
+    name: tuple[str, ...],
+    test_set: str,
+    search: str | None,
+    utterances: int,
+    rounds: int,
 ) -> None:
     """Real-time factor on one core, of one stream and of 32 at a time."""
     import torch
 
     from asrlib.scoring.records import streaming_file
-    from asrlib.streaming.batch import decode_cuts, decode_turns
     from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 
     log_to(None)
@@ -103,18 +126,34 @@ def streaming(
     chosen = (f"decode.search={search}",) if search else ()
     config = Recipe(recipe.dir, (*recipe.overrides, *chosen)).config(DecodeConfig, "decode")
     torch.set_num_threads(1)
-    figures: dict[str, Any] = {"model": name, "set": test_set, "search": config.search}
-    for streams in (1, 32):
-        recognizer = StreamingRecognizer.from_checkpoint(
-            recipe.exp / name / "final.pt", dataclasses.replace(config, max_streams=streams)
+    recognizers = {
+        (model, streams): StreamingRecognizer.from_checkpoint(
+            recipe.exp / model / "final.pt", dataclasses.replace(config, max_streams=streams)
         )
-        decode = decode_turns if recognizer.talkers > 1 else decode_cuts
-        list(decode(recognizer, cuts.subset(first=2))[0])  # warm up
-        decoded, cost = decode(recognizer, cuts)
-        list(decoded)
-        figures[f"real_time_factor_{streams}"] = cost.real_time
-        figures[f"cpu_seconds_{streams}"] = cost.cpu_seconds / cost.audio_seconds
-    _report(recipe, streaming_file(name, test_set, config.search).stem, figures)
+        for model in name
+        for streams in (1, 32)
+    }
+    for recognizer in recognizers.values():
+        _decode(recognizer, cuts.subset(first=2))  # warm up
+    costs = [{key: _decode(r, cuts) for key, r in recognizers.items()} for _ in range(rounds)]
+    for model in name:
+        figures: dict[str, Any] = {"model": model, "set": test_set, "search": config.search}
+        for streams in (1, 32):
+            taken = [cost[model, streams] for cost in costs]
+            figures[f"real_time_factor_{streams}"] = min(cost.real_time for cost in taken)
+            cpu_seconds = min(cost.cpu_seconds for cost in taken)
+            figures[f"cpu_seconds_{streams}"] = cpu_seconds / taken[0].audio_seconds
+        _report(recipe, streaming_file(model, test_set, config.search).stem, figures)
+
+
+def _decode(recognizer: StreamingRecognizer, cuts: CutSet) -> Cost:
+    """What it takes."""
+    from asrlib.streaming.batch import decode_cuts, decode_turns
+
+    decode = decode_turns if recognizer.talkers > 1 else decode_cuts
+    decoded, cost = decode(recognizer, cuts)
+    list(decoded)
+    return cost
 
 
 @command.command()

@@ -115,8 +115,10 @@ def command_line(recipe: Recipe, *own: str) -> str:
     context, words = click.get_current_context(), []
     for name in own:
         value = context.params.get(name)
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
+        values = value if isinstance(value, tuple) else (value,)
+        for given in values:
+            if given is not None:
+                words += [f"--{name.replace('_', '-')}", shlex.quote(str(given))]
     words += [f"--set {shlex.quote(override)}" for override in recipe.overrides]
     what = [context.info_name or ""]
     while context.parent is not None and context.parent.parent is not None:

@@ -83,7 +83,8 @@ def _blocks(points: Mapping[str, Point], search: str, resampling: Resampling) ->
     text = Text(
         f"Search {search}. Differences and savings are over {FULL}; the same speakers are "
         "resampled for both, seeds taken together. `Work done` is the share of a model's own "
-        "blocks that its toggles left on. CPU time is of the first seed."
+        "blocks that its toggles left on. CPU time is of the first seed, "
+        "the models measured in turn."
     )
     panels = {"GFLOP a second of audio": {}, "CPU ms a second of audio, one stream": {}}
     for point in ranked:

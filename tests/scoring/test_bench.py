@@ -60,24 +60,25 @@ def test_features_measures_stage_and_bare_kernel_in_one_run(recipe, asrlib):
     assert figures["machine"]["cores"] >= 1
 
 
-def test_streaming_measures_one_and_many_streams(recipe, asrlib):
-    threads = torch.get_num_threads()
+def test_streaming_measures_one_and_many_streams_of_each_model(recipe, asrlib):
+    (recipe / "exp" / "n").symlink_to("m")
+    threads, names = torch.get_num_threads(), ("--name", "m", "--name", "n")
     try:
-        result = asrlib(
-            "bench", "streaming", "--recipe-dir", recipe, "--name", "m", "--search", "greedy"
-        )
+        result = asrlib("bench", "streaming", "--recipe-dir", recipe, *names, "--search", "greedy")
     finally:
         torch.set_num_threads(threads)
     assert result.exit_code == 0
-    figures = json.loads((recipe / "exp" / "bench" / "streaming_m_test_greedy.json").read_text())
-    assert figures["real_time_factor_1"] > 0
-    assert figures["real_time_factor_32"] > 0
-    assert figures["search"] == "greedy"
     directory = f"{recipe.parent.name}/{recipe.name}"
-    options = "--name m --test-set test --search greedy --utterances 64"
-    assert (
-        figures["command"] == f"python -m asrlib bench streaming --recipe-dir {directory} {options}"
-    )
+    options = "--name m --name n --test-set test --search greedy --utterances 64 --rounds 3"
+    for name in ("m", "n"):
+        path = recipe / "exp" / "bench" / f"streaming_{name}_test_greedy.json"
+        figures = json.loads(path.read_text())
+        for streams in (1, 32):
+            factor, cpu = (figures[f"{w}_{streams}"] for w in ("real_time_factor", "cpu_seconds"))
+            assert 0 < cpu <= 1.5 * factor  # one thread
+        assert figures["search"] == "greedy"
+        command = f"python -m asrlib bench streaming --recipe-dir {directory} {options}"
+        assert figures["command"] == command
 
 
 def test_missing_set_names_the_stage(recipe, asrlib):
