@@ -61,8 +61,9 @@ class GrowingDepth(nn.Module):
         self._counts = [min(1.0, share) for share in shares]
 
     def set_step(self, step: int) -> None:
-        """Hear the number of the optimiser step."""
-        if self.run_length is None or not self._grow or self._started:
+        """Hear the number of the optimiser step; in evaluation, where dev losses are weighed as at
+        a late one, the depth stays as the training has left it."""
+        if self.run_length is None or not self._grow or self._started or not self.training:
             return
         done = step / (self.run_length * self._grow) * (len(self._order) + 1)
         counts = [1.0] * len(self._counts)

@@ -45,6 +45,13 @@ def make(name: str, seed: int = 1) -> StreamingEncoder:
     return build_encoder(CONFIGS[name], NUM_BINS)
 
 
+def trained_to(encoder: StreamingEncoder, step: int) -> None:
+    """Let a training be at this step, and evaluate."""
+    encoder.train()
+    encoder.set_step(step)
+    encoder.eval()
+
+
 def shares(depth: GrowingDepth) -> list[float]:
     """Which part of a block's effect each block has."""
     zero, one = torch.zeros(()), torch.ones(())
@@ -101,9 +108,9 @@ def test_a_run_ends_as_deep_as_a_model_that_does_not_grow(name):
     x_BTF, lengths_B = torch.randn(2, 40, NUM_BINS), torch.tensor([40, 40])
     whole_BSD = encoder(x_BTF, lengths_B)[0]
     encoder.set_run_length(STEPS)
-    encoder.set_step(STEPS // 4)
+    trained_to(encoder, STEPS // 4)
     assert not torch.allclose(encoder(x_BTF, lengths_B)[0], whole_BSD)
-    encoder.set_step(STEPS // 2)
+    trained_to(encoder, STEPS // 2)
     assert torch.equal(encoder(x_BTF, lengths_B)[0], whole_BSD)
 
 
@@ -112,7 +119,7 @@ def test_a_run_ends_as_deep_as_a_model_that_does_not_grow(name):
 def test_a_checkpoint_is_as_deep_as_it_was_trained(name):
     encoder, loaded = make(name).eval(), make(name, seed=2).eval()
     encoder.set_run_length(STEPS)
-    encoder.set_step(STEPS // 4)
+    trained_to(encoder, STEPS // 4)
     loaded.load_state_dict(encoder.state_dict())
     assert shares(loaded.depth) == shares(encoder.depth)
     x_BTF, lengths_B = torch.randn(2, 40, NUM_BINS), torch.tensor([40, 40])

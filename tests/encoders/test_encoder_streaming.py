@@ -100,7 +100,7 @@ quick = settings(deadline=None, max_examples=12)
 def make(name: str) -> StreamingEncoder:
     """An encoder in evaluation, its statistics far from trivial."""
     torch.manual_seed(1)
-    encoder = build_encoder(CONFIGS[name], NUM_BINS).eval()
+    encoder = build_encoder(CONFIGS[name], NUM_BINS)
     for module in encoder.modules():
         if isinstance(module, GlobalNorm):
             module.set_stats(torch.randn(NUM_BINS), torch.rand(NUM_BINS) + 0.5)
@@ -110,6 +110,7 @@ def make(name: str) -> StreamingEncoder:
             module.running_var_D.uniform_(0.5, 2.0)
     encoder.set_run_length(20)
     encoder.set_step(4)  # of three blocks that join, one and 0.6 of another count
+    encoder.eval()
     return encoder
 
 

@@ -74,6 +74,21 @@ def test_loss_share_is_timed_over_the_backward_pass(source):
     assert sums.loss_seconds() > 0.0
 
 
+def test_evaluation_is_as_deep_as_the_training_so_far(source):
+    encoder = dataclasses.replace(CONV.encoder, grow=0.5)
+    one = task(source, model=dataclasses.replace(CONV, encoder=encoder))
+    one.begin(80)
+    one.loss(next(iter(one.train_batches(0, 0))), 20)  # of two blocks, half of the first counts
+    depth_Z = one.model.encoder.depth.shares_Z.clone()
+    assert depth_Z.tolist() == [0.5, 0.0]
+    figures = one.evaluate()
+    assert torch.equal(one.model.encoder.depth.shares_Z, depth_Z)
+    one.model.train()
+    one.loss(next(iter(one.train_batches(0, 0))), 40)
+    assert one.model.encoder.depth.whole
+    assert one.evaluate() != figures
+
+
 def test_dropping_equals_never_having_been_there(source):
     one = task(source)
     one.model.eval()
