@@ -70,8 +70,8 @@ class Trainer:
         upgrade: brings the identity in a checkpoint of an older version up to this one's.
 
     Raises:
-        CheckpointError: from `resume`, when the checkpoints here are of another identity or all
-            corrupt; from `run`, when one cannot be written.
+        CheckpointError: from `resume`, when the checkpoints here are of another identity or model,
+            or all corrupt; from `run`, when one cannot be written.
         DataError: from `run`: an epoch without batches, or too many non-finite losses.
     """
 
@@ -235,7 +235,14 @@ class Trainer:
                 "give the same configuration to continue, another --name for a new run, "
                 "or --force to start over",
             )
-        self.stepper.load_state(content)
+        try:
+            self.stepper.load_state(content)
+        except (RuntimeError, ValueError) as e:
+            reason = " ".join(str(e).split())
+            raise CheckpointError(
+                f"{path}: does not fit the model that this version builds: {reason}",
+                "continue with the version that wrote it, or start over with --force",
+            ) from e
         self.at = Position(**content["position"])
         logger.info("continuing from %s (epoch %d)", path, self.at.epoch)
 

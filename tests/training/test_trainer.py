@@ -158,6 +158,14 @@ def test_other_configuration_is_not_continued(tmp_path):
     assert "--force" in e.value.mend
 
 
+def test_a_checkpoint_of_another_build_of_the_model_is_not_continued(tmp_path):
+    train(tmp_path, config(epochs=1))
+    other = trainer(tmp_path, config(epochs=1))
+    other.task.model.add_module("more", torch.nn.Linear(1, 1))
+    with pytest.raises(CheckpointError, match=r"step-\d+\.pt: does not fit the model .*more"):
+        other.resume()
+
+
 def test_a_finished_run_continued_changes_nothing(tmp_path):
     train(tmp_path, config())
     before = (tmp_path / "final.pt").read_bytes()
