@@ -54,8 +54,11 @@ class GatedAttention(nn.Module):
     added to its input.
 
     A query that is off gives a zero for its head; a key that is off is seen by no later frame:
-    `softmax(P + ln s) V`, where a row without a key gives 0. Positions are a learned bias for each
-    head and distance (our choice: it costs no product).
+    `A V` with `A = softmax(P + ln s)`, where a row without a key gives 0. While toggles are soft,
+    it is `(A s) A V`, our choice: the softmax alone gives the same whether all keys count 1 or
+    0.001, so that they would all go off at no cost, before the model could know what they are
+    worth; so counted, they are worth what queries and feed-forwards are. Hard toggles leave the
+    paper's. Positions are a learned bias for each head and distance (ours: it costs no product).
 
     Raises:
         ConfigError: `heads` does not divide `dim`.
@@ -124,7 +127,10 @@ class GatedAttention(nn.Module):
         cache_PHNC = pieces.cut(cache_BHNC, 2, self.left_context)[:, :, first:]
         key_PHNK, value_PHNK = cache_PHNC.chunk(2, dim=3)
         scores_PHWN = query_PHWK @ key_PHNK.transpose(2, 3) + bias_HWN + log_keep_PHN.unsqueeze(2)
-        y_PHWK = scores_PHWN.softmax(dim=-1) @ value_PHNK
+        weights_PHWN = scores_PHWN.softmax(dim=-1)
+        y_PHWK = weights_PHWN @ value_PHNK
+        if self.training:  # else toggles are hard, and this is 1
+            y_PHWK = y_PHWK * (weights_PHWN @ keep_PHN.unsqueeze(3))
         # The softmax of a row without a key is of no meaning.
         any_PHW1 = (usable_PHN.unsqueeze(2) & within_WN).any(3, keepdim=True)
         y_BHSK = pieces.join(y_PHWK * any_PHW1, 2)

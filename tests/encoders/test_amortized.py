@@ -137,8 +137,9 @@ def test_without_operations_all_is_computed_to_the_same_output(monkeypatch, capl
 
 @pytest.mark.parametrize("lead", [0.0, 20.0, 60.0])
 def test_soft_keys_count_as_their_logarithm_says(lead):
-    """softmax(P + ln s), however far the best score is ahead and however little its key counts."""
-    attention = GatedAttention(4, 1, 2).double().eval()
+    """(A s) A V with A = softmax(P + ln s), however far the best score is ahead and however little
+    its key counts."""
+    attention = GatedAttention(4, 1, 2).double()
     with torch.no_grad():
         for weight in (attention.query.weight, attention.query.bias, attention.distance_bias_HL):
             weight.zero_()
@@ -149,8 +150,22 @@ def test_soft_keys_count_as_their_logarithm_says(lead):
     y_BSD, *_ = attention(x_BSD, toggles, attention.initial_state(1, torch.device("cpu")), False)
     value_SK = attention.key_value(attention.norm(x_BSD))[0, :, 4:]
     scores_N = torch.tensor([lead, 0.0, 0.0], dtype=torch.float64) + keep_BSH.flatten().log()
-    wanted_D = attention.output(scores_N.softmax(0) @ value_SK)
+    weights_N = scores_N.softmax(0)
+    wanted_D = attention.output(weights_N @ keep_BSH.flatten() * (weights_N @ value_SK))
     torch.testing.assert_close((y_BSD - x_BSD)[0, 2], wanted_D)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("keep", [1.0, 0.5, 0.01])
+def test_a_head_whose_keys_all_count_less_counts_less(keep):
+    """As one whose queries do: a softmax alone would not tell."""
+    attention = GatedAttention(8, 2, 3)
+    x_BSD, on = torch.randn(2, 9, 8), torch.ones(2, 9, 2)
+    outputs = []
+    for query_BSH, key_BSH in ((keep * on, on), (on, keep * on)):
+        state = attention.initial_state(2, x_BSD.device)
+        outputs.append(attention(x_BSD, Toggles(on[..., 0], query_BSH, key_BSH), state, False)[0])
+    torch.testing.assert_close(*outputs)
 
 
 def test_random_toggles_differ_in_training_and_not_in_inference():
