@@ -44,6 +44,7 @@ nj=$(nproc)
 dry_run=false
 . steps/parse_options.sh
 . steps/queue.sh
+. steps/time_streams.sh
 
 all="$models $ablations"
 [[ -n ${models// /} ]] || die "no --models" "give two or more"
@@ -112,13 +113,7 @@ while read -r rate <&3; do
   mapfile -t same < <(awk -v rate="$rate" '$2 == rate { print $1 }' <<<"$chosen")
   pipeline 4 6 --models "${same[*]}" --tag cmp --seeds "$seeds" --set "train.peak_lr=$rate"
 done 3< <(cut -d " " -f 2 <<<"$chosen" | sort -u)
-timed=()
-for model in "${everything[@]}"; do timed+=(--name "${model//\//_}_cmp_seed${seeds%% *}"); done
-for set in "${test_sets[@]}"; do
-  for search in $searches; do
-    python -m asrlib bench streaming "${common[@]}" --test-set "$(basename "$set")" \
-      --search "$search" "${timed[@]}"
-  done
-done
+families=("${everything[@]//\//_}")
+time_streams "${families[@]/%/_cmp}"
 leave_command "egs/$recipe/exp/commands"
 exec python -m asrlib results "${common[@]}"

@@ -43,8 +43,8 @@ print_help() {
   printf '  --help              this text\n'
 }
 
-# leave_command DIR: DIR/SCRIPT.txt, for RESULTS.md.
-_invoked=("$0" "$@")
+# leave_command DIR: DIR/SCRIPT.txt, for RESULTS.md, as called from the top, wherever that lies.
+_invoked=("steps/$(basename "$0")" "$@")
 leave_command() {
   local word line=""
   for word in "${_invoked[@]}"; do

@@ -41,6 +41,7 @@ nj=$(nproc)
 dry_run=false
 . steps/parse_options.sh
 . steps/queue.sh
+. steps/time_streams.sh
 
 [[ $model =~ ^amortized(/(single|dual)_.*)?$ ]] ||
   die "--model '$model' has no trade-off" "choose amortized, amortized/single_* or amortized/dual_*"
@@ -97,14 +98,7 @@ drain
 
 common=(--recipe-dir "egs/$recipe" "${overrides[@]}")
 test_sets=("egs/$recipe"/data/test*)
-timed=()
-for family in "${names[@]}"; do timed+=(--name "${family}_seed${seeds%% *}"); done
-for set in "${test_sets[@]}"; do
-  for search in $searches; do
-    python -m asrlib bench streaming "${common[@]}" --test-set "$(basename "$set")" \
-      --search "$search" "${timed[@]}"
-  done
-done
+time_streams "${names[@]}"
 for family in "${names[@]}"; do
   python -m asrlib toggles "${common[@]}" --name "${family}_seed${seeds%% *}" \
     --test-set "$(basename "${test_sets[0]}")"

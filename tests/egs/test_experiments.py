@@ -45,7 +45,7 @@ def house(repo, tmp_path_factory) -> Path:
 
 def run(house: Path, script: str, *options: str) -> str:
     """The results that it leaves."""
-    command = [f"steps/{script}", "--recipe", "small", "--nj", "2", *options]
+    command = [house / "steps" / script, "--recipe", "small", "--nj", "2", *options]
     done = subprocess.run(command, cwd=house, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return (house / "egs/small/RESULTS.md").read_text()
@@ -64,7 +64,7 @@ def test_models_are_compared(house):
             assert (config["train"]["peak_lr"], config["train"]["seed"]) == (rate, seed)
         assert f"| {model} | 0." in page[page.index("## Encoders compared on test") :]
     assert "Learning rates, chosen on dev" in page
-    assert 'steps/compare_models.sh --recipe small --nj 2 --models "tiny twin"' in page
+    assert '\nsteps/compare_models.sh --recipe small --nj 2 --models "tiny twin"' in page
     assert "_cmp --" not in page  # a family of trainings is no model of run.sh
 
 
@@ -88,5 +88,5 @@ def test_error_is_set_against_compute(house):
     for family in ("amortized_full_sweep", "amortized_sweep-w0.2"):
         assert f"| {family} | 1 |" in table
         assert list((exp / f"{family}_seed1").glob("toggles_*.svg"))
-    assert "steps/sweep_compute.sh --recipe small --nj 2 --weights 0.2" in page
+    assert "\nsteps/sweep_compute.sh --recipe small --nj 2 --weights 0.2" in page
     assert "Error against compute" in (exp / "report.html").read_text()

@@ -141,6 +141,18 @@ def test_a_training_that_starts_from_a_model_has_all_its_depth(name):
     assert loaded.depth.whole
 
 
+def test_the_depth_is_set_again_after_a_bad_step():
+    """Which puts the buffers back, behind the module's back."""
+    depth = GrowingDepth([True, True], 0.5)
+    depth.run_length = STEPS
+    depth.set_step(STEPS // 4)
+    before = depth.shares_Z.clone()
+    depth.set_step(STEPS // 2)
+    depth.shares_Z.copy_(before)
+    depth.set_step(STEPS // 2 + 1)
+    assert depth.shares_Z.tolist() == shares(depth) == [1.0, 1.0]
+
+
 def test_a_block_that_changes_the_width_is_there_from_the_start():
     config = ContextNetConfig(grow=0.5, channels=(6, 6, 8, 8, 8), output_dim=5)
     encoder = build_encoder(config, NUM_BINS)
