@@ -44,7 +44,7 @@ print_help() {
 }
 
 # leave_command DIR: DIR/SCRIPT.txt, for RESULTS.md, as called from the top, wherever that lies.
-_invoked=("steps/$(basename "$0")" "$@")
+_invoked=("steps/${0##*/}" "$@")
 leave_command() {
   local word line=""
   for word in "${_invoked[@]}"; do
