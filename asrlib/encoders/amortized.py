@@ -48,20 +48,29 @@ NonNegative = Annotated[float, Field(ge=0)]
 class AmortizedSchedule:
     """The two phases of training (section 3 of the paper, in epochs there).
 
+    In the paper toggles are soft, noise grows and the temperature falls. By default they are hard
+    (`straight_through`) and noise falls, our choice: noise tries out what nobody would miss, and at
+    the end training is what inference is.
+
     Attributes:
         cost_start: share of the run's steps without a cost and without Gumbel noise (phase 1).
-        span: share of them over which, after that, the weight grows, the noise comes and the
-            temperature falls, linearly; what is left goes on with the last values.
-        weight: of the cost at the start of phase 2, per frame and share of full compute.
-        final_weight: at its end; the trade-off of the sweep.
-        final_temperature: of the Gumbel-sigmoid at its end; 1 at its start.
+        span: share of them over which, after that, weight, noise and temperature go from their
+            first to their final values, linearly; what is left goes on with these.
+        weight, final_weight: of the cost, per frame and share of full compute; the latter is the
+            trade-off of the sweep.
+        noise, final_noise: scales of the Gumbel noise.
+        final_temperature: of the Gumbel-sigmoid; 1 at first.
+        straight_through: toggles are 0 or 1 in training, with the gradient of soft ones.
     """
 
     cost_start: Annotated[float, Field(ge=0, lt=1)] = 0.4
     span: Annotated[float, Field(gt=0, le=1)] = 0.45
     weight: NonNegative = 0.02
     final_weight: NonNegative = 0.1
-    final_temperature: Annotated[float, Field(gt=0, le=1)] = 1e-2
+    noise: NonNegative = 1.0
+    final_noise: NonNegative = 0.0
+    final_temperature: Annotated[float, Field(gt=0, le=1)] = 1.0
+    straight_through: bool = True
 
     def progress(self, trained: float) -> float:
         """Of phase 2, 0 to 1, when this share of the run's steps is done."""
@@ -69,14 +78,23 @@ class AmortizedSchedule:
 
     def weight_at(self, trained: float) -> float:
         """Of the cost: 0 in phase 1."""
-        if trained < self.cost_start:
-            return 0.0
-        return self.weight + self.progress(trained) * (self.final_weight - self.weight)
+        return (
+            self._between(self.weight, self.final_weight, trained) if self._is_on(trained) else 0.0
+        )
 
     def relaxation_at(self, trained: float) -> Relaxation:
         """Of the toggles."""
-        done = self.progress(trained)
-        return Relaxation(done, 1.0 + done * (self.final_temperature - 1.0))
+        return Relaxation(
+            self._between(self.noise, self.final_noise, trained) if self._is_on(trained) else 0.0,
+            self._between(1.0, self.final_temperature, trained),
+            self.straight_through,
+        )
+
+    def _is_on(self, trained: float) -> bool:
+        return trained >= self.cost_start
+
+    def _between(self, first: float, last: float, trained: float) -> float:
+        return first + self.progress(trained) * (last - first)
 
 
 @configclass

@@ -22,8 +22,25 @@ from asrlib.encoders.conformer import FeedForward
 from asrlib.encoders.kernels import kernels
 from asrlib.encoders.toggles import Toggles
 
-_TINY = 1e-30
 _NEVER = -1e9
+
+
+def weights_of_keys(scores_XN: Tensor, keep_XN: Tensor) -> Tensor:
+    """`softmax(scores + ln keep)` over the last axis; zeros where no key is on and within reach.
+
+    The logarithm is not taken, and a key that is off has a gradient: it would be on as one whose
+    score is that of the best that is on, at most, so that it is no larger than anything there.
+
+    Args:
+        scores_XN: about -1e9 where a key is out of reach.
+    """
+    ahead_XN = scores_XN.detach()
+    top_X1 = ahead_XN.masked_fill(keep_XN == 0, _NEVER).amax(-1, keepdim=True)
+    nearest_X1 = ahead_XN.amax(-1, keepdim=True)  # where none is on: for the gradient
+    top_X1 = torch.where(top_X1 > 0.5 * _NEVER, top_X1, nearest_X1).clamp(min=0.5 * _NEVER)
+    parts_XN = keep_XN * (scores_XN - top_X1).clamp(max=0.0).exp()
+    sum_X1 = parts_XN.sum(-1, keepdim=True)
+    return parts_XN / sum_X1.masked_fill(sum_X1 == 0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -54,11 +71,8 @@ class GatedAttention(nn.Module):
     added to its input.
 
     A query that is off gives a zero for its head; a key that is off is seen by no later frame:
-    `A V` with `A = softmax(P + ln s)`, where a row without a key gives 0. While toggles are soft,
-    it is `(A s) A V`, our choice: the softmax alone gives the same whether all keys count 1 or
-    0.001, so that they would all go off at no cost, before the model could know what they are
-    worth; so counted, they are worth what queries and feed-forwards are. Hard toggles leave the
-    paper's. Positions are a learned bias for each head and distance (ours: it costs no product).
+    `A V` with `A = softmax(P + ln s)`, where a row without a key gives 0. Positions are a learned
+    bias for each head and distance (ours: it costs no product).
 
     Raises:
         ConfigError: `heads` does not divide `dim`.
@@ -115,10 +129,8 @@ class GatedAttention(nn.Module):
     ) -> Tensor:
         pieces = Pieces(x_BSD.shape[1], self.left_context)
         keep_PHN = pieces.cut(keep_BHN, 2, self.left_context)
-        usable_PHN = keep_PHN > 0
-        first = int(usable_PHN.flatten(0, 1).any(0).int().argmax())  # usable in any piece
-        keep_PHN, usable_PHN = keep_PHN[..., first:], usable_PHN[..., first:]
-        log_keep_PHN = keep_PHN.clamp(min=_TINY).log().masked_fill(~usable_PHN, _NEVER)
+        first = int((keep_PHN > 0).flatten(0, 1).any(0).int().argmax())  # usable in any piece
+        keep_PHN = keep_PHN[..., first:]
         within_WN = within_reach(distances(pieces.length, self.left_context), self.left_context)
         within_WN = within_WN[:, first:].to(x_BSD.device)
         bias_HWL = self.distance_bias_HL.flip(1).unsqueeze(1).expand(-1, pieces.length, -1)
@@ -126,14 +138,9 @@ class GatedAttention(nn.Module):
         query_PHWK = pieces.cut(self._by_head(self.query(x_BSD)) / math.sqrt(self.head_dim), 2)
         cache_PHNC = pieces.cut(cache_BHNC, 2, self.left_context)[:, :, first:]
         key_PHNK, value_PHNK = cache_PHNC.chunk(2, dim=3)
-        scores_PHWN = query_PHWK @ key_PHNK.transpose(2, 3) + bias_HWN + log_keep_PHN.unsqueeze(2)
-        weights_PHWN = scores_PHWN.softmax(dim=-1)
-        y_PHWK = weights_PHWN @ value_PHNK
-        if self.training:  # else toggles are hard, and this is 1
-            y_PHWK = y_PHWK * (weights_PHWN @ keep_PHN.unsqueeze(3))
-        # The softmax of a row without a key is of no meaning.
-        any_PHW1 = (usable_PHN.unsqueeze(2) & within_WN).any(3, keepdim=True)
-        y_BHSK = pieces.join(y_PHWK * any_PHW1, 2)
+        scores_PHWN = query_PHWK @ key_PHNK.transpose(2, 3) + bias_HWN
+        y_PHWK = weights_of_keys(scores_PHWN, keep_PHN.unsqueeze(2)) @ value_PHNK
+        y_BHSK = pieces.join(y_PHWK, 2)
         return self.output((y_BHSK * query_BHS.unsqueeze(3)).transpose(1, 2).flatten(2))
 
     def cost(self, query_ZBHS: Tensor, keep_ZBHN: Tensor) -> Tensor:

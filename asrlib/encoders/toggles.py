@@ -3,6 +3,9 @@
 arXiv 2207.02393, section 2: an arbitrator gives, for every frame, the probability to keep each
 feed-forward module, and the query and the key of each attention head. In training these are
 relaxed by a Gumbel-sigmoid; at inference a toggle is on where its probability is above a half.
+Our choice is the straight-through one (arXiv 1611.01144, section 2.2): hard in the forward pass of
+training too. Of soft toggles the weights make up for any that all frames share, so that whole parts
+go off before any frame has told what it is worth; then there is nothing left to choose.
 
 Shapes: B batch, S output frames, F input features, H heads, N toggles of a frame.
 """
@@ -66,20 +69,25 @@ class Toggles:
 
 @dataclass(frozen=True)
 class Relaxation:
-    """How hard toggles are in training: Gumbel noise's scale, and the temperature."""
+    """Of toggles in training: Gumbel noise's scale, the temperature, whether they are 0 or 1 with
+    the gradient of soft ones."""
 
     noise_scale: float = 0.0
     temperature: float = 1.0
+    straight_through: bool = False
 
 
 def relax(logits: Tensor, how: Relaxation | None) -> Tensor:
-    """Toggles of logits: Gumbel-sigmoid (arXiv 1611.01144), or with None hard 0 and 1."""
+    """Toggles of logits: Gumbel-sigmoid (arXiv 1611.01144), or with None those of inference."""
     if how is None:
         return (logits > 0).to(logits.dtype)
     if how.noise_scale > 0:
         uniform = torch.rand_like(logits).clamp(_TINY, 1 - _TINY)
         logits = logits + how.noise_scale * torch.logit(uniform)
-    return torch.sigmoid(logits / how.temperature)
+    soft = torch.sigmoid(logits / how.temperature)
+    if how.straight_through:
+        return (logits > 0).to(soft.dtype) + (soft - soft.detach())
+    return soft
 
 
 @dataclass(frozen=True)

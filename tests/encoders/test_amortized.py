@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from asrlib.config import from_dict
 from asrlib.encoders import AmortizedConfig, amortized, build_encoder, kernels
 from asrlib.encoders.amortized import AmortizedSchedule
-from asrlib.encoders.gated import GatedAttention, GatedFeedForward
+from asrlib.encoders.gated import GatedAttention, GatedFeedForward, weights_of_keys
 from asrlib.encoders.toggles import ArbitratorConfig, Relaxation, Toggles, relax
 from asrlib.errors import ConfigError, UserError
 
@@ -137,8 +137,8 @@ def test_without_operations_all_is_computed_to_the_same_output(monkeypatch, capl
 
 @pytest.mark.parametrize("lead", [0.0, 20.0, 60.0])
 def test_soft_keys_count_as_their_logarithm_says(lead):
-    """(A s) A V with A = softmax(P + ln s), however far the best score is ahead and however little
-    its key counts."""
+    """A V with A = softmax(P + ln s), however far the best score is ahead and however little its
+    key counts."""
     attention = GatedAttention(4, 1, 2).double()
     with torch.no_grad():
         for weight in (attention.query.weight, attention.query.bias, attention.distance_bias_HL):
@@ -150,22 +150,36 @@ def test_soft_keys_count_as_their_logarithm_says(lead):
     y_BSD, *_ = attention(x_BSD, toggles, attention.initial_state(1, torch.device("cpu")), False)
     value_SK = attention.key_value(attention.norm(x_BSD))[0, :, 4:]
     scores_N = torch.tensor([lead, 0.0, 0.0], dtype=torch.float64) + keep_BSH.flatten().log()
-    weights_N = scores_N.softmax(0)
-    wanted_D = attention.output(weights_N @ keep_BSH.flatten() * (weights_N @ value_SK))
+    wanted_D = attention.output(scores_N.softmax(0) @ value_SK)
     torch.testing.assert_close((y_BSD - x_BSD)[0, 2], wanted_D)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("keep", [1.0, 0.5, 0.01])
-def test_a_head_whose_keys_all_count_less_counts_less(keep):
-    """As one whose queries do: a softmax alone would not tell."""
-    attention = GatedAttention(8, 2, 3)
-    x_BSD, on = torch.randn(2, 9, 8), torch.ones(2, 9, 2)
-    outputs = []
-    for query_BSH, key_BSH in ((keep * on, on), (on, keep * on)):
-        state = attention.initial_state(2, x_BSD.device)
-        outputs.append(attention(x_BSD, Toggles(on[..., 0], query_BSH, key_BSH), state, False)[0])
-    torch.testing.assert_close(*outputs)
+@pytest.mark.parametrize("keep_N", [[0.0, 1.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.3, 0.0]])
+def test_a_key_that_is_off_has_the_gradient_of_coming_on(keep_N):
+    """Else none would ever come back; `softmax(P + ln s)` has it, but not by a logarithm."""
+    scores_N = torch.tensor([-0.7, 0.2, -0.1], dtype=torch.float64)
+    value_N = torch.tensor([2.0, -1.0, 0.5], dtype=torch.float64)
+    keep_N = torch.tensor(keep_N, dtype=torch.float64, requires_grad=True)
+    output = weights_of_keys(scores_N, keep_N) @ value_N
+    output.backward()
+    bit = torch.tensor([1e-6, 0.0, 0.0], dtype=torch.float64)
+    more = weights_of_keys(scores_N, keep_N.detach() + bit) @ value_N
+    assert keep_N.grad[0] != 0
+    torch.testing.assert_close(keep_N.grad[0], (more - output.detach()) / 1e-6, rtol=1e-4, atol=0)
+
+
+@given(
+    lead=st.floats(-200, 200),
+    keep=st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=6),
+)
+def test_the_gradient_of_keys_is_bounded(lead, keep):
+    """However far the best score of those that are off is ahead, and where all are."""
+    scores_N = torch.tensor([lead] + [0.0] * (len(keep) - 1))
+    keep_N = torch.tensor(keep, requires_grad=True)
+    weights_N = weights_of_keys(scores_N, keep_N)
+    weights_N[-1].backward()
+    assert float(weights_N.sum()) == pytest.approx(float(any(keep)))
+    assert float(keep_N.grad.abs().max()) <= 1.0
 
 
 def test_random_toggles_differ_in_training_and_not_in_inference():
@@ -297,15 +311,26 @@ def test_less_is_kept_when_only_the_cost_counts():
 
 def test_the_phases_of_training():
     schedule = AmortizedSchedule(
-        cost_start=0.1, span=0.2, weight=0.1, final_weight=0.5, final_temperature=0.01
+        cost_start=0.1,
+        span=0.2,
+        weight=0.1,
+        final_weight=0.5,
+        noise=0.8,
+        final_noise=0.2,
+        final_temperature=0.01,
+        straight_through=False,
     )
     assert schedule.weight_at(0.09) == 0.0
     assert schedule.weight_at(0.1) == pytest.approx(0.1)
     assert schedule.weight_at(0.2) == pytest.approx(0.3)
     assert schedule.weight_at(0.99) == pytest.approx(0.5)
     assert schedule.relaxation_at(0.0) == Relaxation(0.0, 1.0)
-    assert schedule.relaxation_at(0.3).noise_scale == pytest.approx(1.0)
-    assert schedule.relaxation_at(0.3).temperature == pytest.approx(0.01)
+    assert schedule.relaxation_at(0.09) == Relaxation(0.0, 1.0)
+    assert schedule.relaxation_at(0.1) == Relaxation(0.8, 1.0)
+    assert schedule.relaxation_at(0.2).noise_scale == pytest.approx(0.5)
+    assert schedule.relaxation_at(0.2).temperature == pytest.approx(0.505)
+    assert schedule.relaxation_at(0.9).noise_scale == pytest.approx(0.2)
+    assert schedule.relaxation_at(0.9).temperature == pytest.approx(0.01)
 
 
 def test_the_phases_are_as_long_as_the_training_makes_them():
@@ -330,6 +355,17 @@ def test_toggles_harden_as_the_temperature_falls():
     torch.manual_seed(0)
     noisy = torch.stack([relax(logits, Relaxation(1.0, 1e-3)) for _ in range(4000)]).mean(0)
     torch.testing.assert_close(noisy, logits.sigmoid(), atol=0.03, rtol=0)
+
+
+def test_straight_through_toggles_are_hard_with_the_gradient_of_soft_ones():
+    logits = [torch.linspace(-3, 3, 8).requires_grad_() for _ in range(2)]
+    toggles = []
+    for logits_N, straight_through in zip(logits, (True, False), strict=True):
+        torch.manual_seed(0)
+        toggles.append(relax(logits_N, Relaxation(1.0, 0.5, straight_through)))
+        toggles[-1].sum().backward()
+    torch.testing.assert_close(toggles[0], (toggles[1] > 0.5).float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(logits[0].grad, logits[1].grad)
 
 
 @pytest.mark.parametrize(
