@@ -78,22 +78,19 @@ class AmortizedSchedule:
 
     def weight_at(self, trained: float) -> float:
         """Of the cost: 0 in phase 1."""
-        return (
-            self._between(self.weight, self.final_weight, trained) if self._is_on(trained) else 0.0
-        )
+        return self._in_phase_2(self.weight, self.final_weight, trained)
 
     def relaxation_at(self, trained: float) -> Relaxation:
         """Of the toggles."""
         return Relaxation(
-            self._between(self.noise, self.final_noise, trained) if self._is_on(trained) else 0.0,
-            self._between(1.0, self.final_temperature, trained),
+            self._in_phase_2(self.noise, self.final_noise, trained),
+            1.0 + self.progress(trained) * (self.final_temperature - 1.0),
             self.straight_through,
         )
 
-    def _is_on(self, trained: float) -> bool:
-        return trained >= self.cost_start
-
-    def _between(self, first: float, last: float, trained: float) -> float:
+    def _in_phase_2(self, first: float, last: float, trained: float) -> float:
+        if trained < self.cost_start:
+            return 0.0
         return first + self.progress(trained) * (last - first)
 
 
