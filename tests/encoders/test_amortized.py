@@ -318,15 +318,15 @@ def test_the_phases_of_training():
         noise=0.8,
         final_noise=0.2,
         final_temperature=0.01,
-        straight_through=False,
     )
     assert schedule.weight_at(0.09) == 0.0
     assert schedule.weight_at(0.1) == pytest.approx(0.1)
     assert schedule.weight_at(0.2) == pytest.approx(0.3)
     assert schedule.weight_at(0.99) == pytest.approx(0.5)
-    assert schedule.relaxation_at(0.0) == Relaxation(0.0, 1.0)
-    assert schedule.relaxation_at(0.09) == Relaxation(0.0, 1.0)
-    assert schedule.relaxation_at(0.1) == Relaxation(0.8, 1.0)
+    assert schedule.relaxation_at(0.09) == Relaxation(0.0, 1.0, straight_through=True)
+    assert schedule.relaxation_at(0.1) == Relaxation(0.8, 1.0, straight_through=True)
+    soft = replace(schedule, straight_through=False)
+    assert soft.relaxation_at(0.1) == Relaxation(0.8, 1.0, straight_through=False)
     assert schedule.relaxation_at(0.2).noise_scale == pytest.approx(0.5)
     assert schedule.relaxation_at(0.2).temperature == pytest.approx(0.505)
     assert schedule.relaxation_at(0.9).noise_scale == pytest.approx(0.2)
