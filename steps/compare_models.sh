@@ -2,7 +2,7 @@
 # Compare encoders fairly: equal size, data, updates, augmentation and search; several seeds.
 #
 # 1. sizes must agree within 5 % (of --models; --ablations are as large as they come)
-# 2. one training of each model at each rate of --rates, --tuning-epochs long, seed 1; the rate with
+# 2. one short training of each model at each rate of --rates, seed 1; the rate with
 #    the lowest CTC loss on dev is the model's (exp/compare/rates.json); of amortized models the
 #    trials are those of amortized/full: in so few steps the cost would end what it should save
 # 3. a training of each model at its rate for every seed (exp/MODEL_cmp_seedN, apart from what was
@@ -21,6 +21,8 @@
 #   --seeds "1 2 3"     seeds of the trainings (default: "1 2 3")
 #   --rates "A B"       values of train.peak_lr to try (default: "0.001 0.002 0.004")
 #   --tuning-epochs N   epochs of each trial (default: 2)
+#   --tuning-steps N    steps of each trial at most, for corpora of which an epoch is long; 0: no such
+#                       bound (default: 0)
 #   --tuning-warmup N   steps of warm-up of each trial: that of a whole training may last longer than a
 #                       trial, which would then never be at its rate (default: 100)
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
@@ -38,6 +40,7 @@ ablations="conv_rnnt/local_only conv_rnnt/global_only"
 seeds="1 2 3"
 rates="0.001 0.002 0.004"
 tuning_epochs=2
+tuning_steps=0
 tuning_warmup=100
 searches="greedy"
 nj=$(nproc)
@@ -57,6 +60,8 @@ for rate in $rates; do
 done
 [[ $tuning_epochs =~ ^[1-9][0-9]*$ ]] ||
   die "--tuning-epochs '$tuning_epochs' is no number of epochs" "give 1 or more"
+[[ $tuning_steps =~ ^[0-9]+$ ]] ||
+  die "--tuning-steps '$tuning_steps' is no number of steps" "give 0 or more"
 [[ $tuning_warmup =~ ^[0-9]+$ ]] ||
   die "--tuning-warmup '$tuning_warmup' is no number of steps" "give 0 or more"
 
@@ -78,11 +83,12 @@ trial_of() {
 }
 
 try_rates() {
-  local rate model trials
+  local rate model trials bound=()
+  if ((tuning_steps > 0)); then bound=(--set "train.max_steps=$tuning_steps"); fi
   mapfile -t trials < <(for model in $all; do trial_of "$model"; done | awk '!seen[$1]++')
   for rate in $rates; do
     pipeline 4 4 --models "${trials[*]}" --tag "lr$rate" --seeds "" --set "train.epochs=$tuning_epochs" \
-      --set "train.warmup_steps=$tuning_warmup" --set "train.peak_lr=$rate"
+      --set "train.warmup_steps=$tuning_warmup" --set "train.peak_lr=$rate" "${bound[@]}"
   done
 }
 

@@ -51,6 +51,7 @@ def test_wrong_arguments_name_the_fault_and_the_mend(repo: Path, args: list[str]
         ("compare_models", ["--seeds", "x"], "--seeds: 'x' is no seed"),
         ("compare_models", ["--rates", "fast"], "--rates: 'fast' is no rate"),
         ("compare_models", ["--models", ""], "no --models"),
+        ("compare_models", ["--tuning-steps", "-1"], "--tuning-steps '-1' is no number of steps"),
         ("sweep_compute", ["--baselines", "amortized/full lstm"], "'lstm' has no toggles"),
         ("sweep_compute", ["--cost-start", "1.5"], "--cost-start '1.5' is no share"),
         ("sweep_compute", ["--set", "model.encoder.left_context=9"], "change the baselines too"),

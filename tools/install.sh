@@ -162,7 +162,7 @@ check_machine() {
   local free_mb
   free_mb=$(df -Pm "$root" | awk 'NR == 2 {print $4}')
   if [[ ! -d "$libraries/torch" ]] && ((free_mb < 7000)); then
-    die "$root: $free_mb MB free, the installation takes about 6,000 MB" "free some space there"
+    die "$root: $free_mb MB free, the installation needs 7,000 MB" "free some space there"
   fi
 }
 

@@ -70,11 +70,13 @@ def test_models_are_compared(house):
 
 def test_amortized_models_take_the_rate_of_the_full_one(house):
     command = ["steps/compare_models.sh", "--recipe", "small", "--dry-run", "--rates", "0.002"]
+    command += ["--tuning-steps", "30"]
     models = ["--models", "lstm amortized amortized/dual_ff_key", "--ablations", "amortized/random"]
     done = subprocess.run([*command, *models], cwd=house, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     names = ["lstm", "amortized_full", "amortized_random"]
     assert re.findall(r"--name (\S+)_lr0\.002", done.stdout) == names
+    assert done.stdout.count("--set train.max_steps=30") == len(names)
 
 
 def test_error_is_set_against_compute(house):
