@@ -21,9 +21,9 @@ def interval(ends: Sequence[float] | None, digits: int = 2, sign: str = "") -> s
     return f"[{ends[0]:{sign}.{digits}f}, {ends[1]:{sign}.{digits}f}]" if ends else DASH
 
 
-def quantiles(summary: Mapping[str, Any] | None) -> str:
+def quantiles(summary: Mapping[str, Any] | None, sign: str = "") -> str:
     """Median and 90th percentile of `latency.summarise`, or a dash where there is none."""
-    return f"{summary['p50']:.0f} / {summary['p90']:.0f}" if summary else DASH
+    return f"{summary['p50']:{sign}.0f} / {summary['p90']:{sign}.0f}" if summary else DASH
 
 
 def params(run: Run) -> str:

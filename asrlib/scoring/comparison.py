@@ -7,6 +7,7 @@ dev, and which rate it was given. Their trainings are exp/MODEL_cmp_seedN; other
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -17,8 +18,10 @@ from asrlib.scoring.cells import DASH, comparison_cells, number, params, quantil
 from asrlib.scoring.collect import Run, of_set, systems
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.document import Section, Table, Text
-from asrlib.scoring.records import read_json, streaming_file
+from asrlib.scoring.latency import correct_words, lags_ms, summarise
+from asrlib.scoring.records import read_json, read_utterances, streaming_file
 from asrlib.scoring.training_log import settings_of
+from asrlib.scoring.wer import align
 
 RATES = Path("compare") / "rates.json"
 TAG = "cmp"  # of the models compared, in their directories' names
@@ -26,7 +29,14 @@ _REFERENCE = "conv_rnnt"
 _JUDGED_BY = {"ctc": "CTC loss at the end, nats a frame,", "loss": "Lowest loss"}
 _HEADER = (
     *("encoder", "params M", "learning rate", "seeds", "WER %", "against it", "interval", "p"),
-    *("delay p50 / p90 ms", "GFLOP/s", "RTF, 1 stream", "RTF, 32 streams", "memory MB"),
+    *(
+        "delay p50 / p90 ms",
+        "later than it p50 / p90 ms",
+        "GFLOP/s",
+        "RTF, 1 stream",
+        "RTF, 32 streams",
+        "memory MB",
+    ),
 )
 
 
@@ -59,10 +69,12 @@ def comparison_sections(
             ]
             text = Text(
                 f"Search {search}. `against it`: difference to {reference}, the same speakers "
-                "resampled for both, seeds taken together. Rates were chosen on dev. Delay, "
-                "operations, real-time factors and memory are of the first seed. Real-time "
-                "factors are those of the implementations: LSTM layers and the blocks of the "
-                "amortized Transformer are compiled, all else calls torch's operations."
+                "resampled for both, seeds taken together. `later than it`: how much later than "
+                f"{reference} a word that both have right came out, over every pair of their "
+                "seeds; below zero is sooner. Rates were chosen on dev. Delay, operations, "
+                "real-time factors and memory are of the first seed. Real-time factors are those "
+                "of the implementations: LSTM layers and the blocks of the amortized Transformer "
+                "are compiled, all else calls torch's operations."
             )
             yield Section(f"Encoders compared on {test_set}", (text, Table(_HEADER, tuple(rows))))
     yield _rates_section(rates)
@@ -89,13 +101,14 @@ def _row(
     percents = [r.scores["wer"]["percent"] for r in group]
     spread = f" ± {stdev(percents):.2f}" if len(percents) > 1 else ""
     first, cost = group[0].scores, group[0].scores["cost"]
-    difference = (DASH, DASH, DASH)
+    difference, lag = (DASH, DASH, DASH), DASH
     if group is not reference:
         result = compare_systems(
             [r.directory for r in reference], [r.directory for r in group], resampling
         )
         points, ends, *_, p_value = comparison_cells(result)
         difference = (points, ends, p_value)
+        lag = quantiles(summarise(_lags(reference, group)), sign="+")
     bench = exp / streaming_file(group[0].name, group[0].test_set, group[0].search)
     speed = read_json(bench, "run the benchmark again") if bench.exists() else {}
     flops = cost["flops_per_second"]
@@ -107,11 +120,20 @@ def _row(
         f"{mean(percents):.2f}{spread}",
         *difference,
         quantiles((first["latency"] or {}).get("symbol_delay_ms")),
+        lag,
         number(flops and flops / 1e9, 2),
         number(speed.get("real_time_factor_1"), 3),
         number(speed.get("real_time_factor_32"), 3),
         number(cost.get("peak_memory_mb"), 0),
     )
+
+
+def _lags(reference: Sequence[Run], group: Sequence[Run]) -> list[float]:
+    words = [
+        [correct_words(align(read_utterances(r.directory / "hyp.jsonl"))) for r in runs]
+        for runs in (reference, group)
+    ]
+    return [lag for a, b in product(*words) for lag in lags_ms(a, b)]
 
 
 def _rates_section(rates: Mapping[str, Any]) -> Section:

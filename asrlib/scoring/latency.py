@@ -3,12 +3,13 @@
 Symbol delay of a correctly recognised word: the time at which its last token came out minus the
 time at which the word ended in the audio. Finalisation latency of an utterance: the time at which
 its result was final minus the end of its last word. Both are ours to define; the second includes
-trailing silence up to the endpoint.
+trailing silence up to the endpoint. Where it is not known when words were spoken, two systems can
+still be told apart by the words that both have right: how much later one wrote them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,17 +58,32 @@ def measure_latency(aligned: Iterable[Aligned]) -> Latency | None:
             continue
         if utterance.final_time is not None and ref_words:
             finalisations.append(1000 * (utterance.final_time - max(w.end for w in ref_words)))
-        if utterance.hyp == tuple(w.word for w in utterance.hyp_words):
-            delays.extend(_symbol_delays(a))
+        if _timed(a):
+            delays.extend(1000 * (end - ref_words[i].end) for i, end in _correct(a))
         else:
             skipped += 1
     return Latency(tuple(delays), tuple(finalisations), skipped)
 
 
-def _symbol_delays(a: Aligned) -> list[float]:
-    hyp_words, ref_words = a.utterance.hyp_words, a.utterance.ref_words or ()
+def correct_words(aligned: Iterable[Aligned]) -> dict[tuple[str, int], float]:
+    """Stream time (s) at which each correctly recognised word came out, by utterance and place in
+    the reference. Utterances whose word times do not agree with their words are left out."""
+    return {(a.utterance.id, i): end for a in aligned if _timed(a) for i, end in _correct(a)}
+
+
+def lags_ms(a: Mapping[tuple[str, int], float], b: Mapping[tuple[str, int], float]) -> list[float]:
+    """How much later than `a` (`correct_words`) `b` wrote each word that both have right, ms."""
+    return [1000 * (end - a[word]) for word, end in b.items() if word in a]
+
+
+def _timed(a: Aligned) -> bool:
+    return a.utterance.hyp == tuple(w.word for w in a.utterance.hyp_words)
+
+
+def _correct(a: Aligned) -> list[tuple[int, float]]:
+    hyp_words = a.utterance.hyp_words
     return [
-        1000 * (hyp_words[op.hyp].end - ref_words[op.ref].end)
+        (op.ref, hyp_words[op.hyp].end)
         for op in a.ops
         if op.kind == "C" and op.hyp is not None and op.ref is not None
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -150,7 +151,9 @@ def test_the_comparison_has_a_row_for_each_model_of_its_own_trainings(recipe):
     difference, (low, high) = float(lstm[5]), json.loads(lstm[6].replace("+", ""))
     assert low < difference < high
     assert low > 0  # planted: the LSTM errs twice as often
-    assert lstm[10:12] == ["0.021", "0.003"]
+    assert conv[9] == "–"
+    assert re.fullmatch(r"[+-]\d+ / [+-]\d+", lstm[9])  # later than conv_rnnt, ms
+    assert lstm[11:13] == ["0.021", "0.003"]
     assert "training of 300 steps at each rate, 10 of them warm-up, seed 1" in text
     tuned = next(line for line in text.splitlines() if line.startswith("| lstm | 0.3"))
     assert tuned.endswith("| 0.004 * |")  # the highest that was tried

@@ -1,7 +1,7 @@
 import pytest
 from scoring_fakes import entry, timed
 
-from asrlib.scoring.latency import measure_latency, summarise
+from asrlib.scoring.latency import correct_words, lags_ms, measure_latency, summarise
 from asrlib.scoring.records import parse_utterance
 from asrlib.scoring.wer import align
 
@@ -27,6 +27,26 @@ def test_words_are_matched_through_the_alignment_not_by_position():
 
 def test_sets_without_word_times_have_no_latency():
     assert latency(entry("u", "s", "A", "A", ref_words=None)) is None
+
+
+def test_two_systems_are_told_apart_by_the_words_that_both_have_right():
+    """No word times are needed, and with them the lag is the difference of the delays."""
+    a = entry("u", "s", "A B C D", "A B X D", ref_words=None, hyp_words=timed("A B X D"))
+    b = entry("u", "s", "A B C D", "B C D", ref_words=None)
+    b["hyp_words"] = [["B", 0.9, 1.1], ["C", 1.4, 1.5], ["D", 1.6, 1.8]]
+    lost = entry("v", "s", "A", "A", ref_words=None, hyp_words=timed("B"))
+    a_words, b_words = (
+        correct_words(align([parse_utterance(e) for e in (x, lost)])) for x in (a, b)
+    )
+    assert set(a_words) == {("u", 0), ("u", 1), ("u", 3)}
+    truth = {word: end for word, (_, _, end) in enumerate(timed("A B X D"))}
+    assert lags_ms(a_words, b_words) == pytest.approx(
+        [1000 * (1.1 - truth[1]), 1000 * (1.8 - truth[3])]
+    )
+    assert sorted(lags_ms(b_words, a_words)) == pytest.approx(
+        sorted(-lag for lag in lags_ms(a_words, b_words))
+    )
+    assert lags_ms(a_words, a_words) == [0, 0, 0]
 
 
 def test_disagreeing_word_times_are_left_out_and_counted():
