@@ -148,6 +148,7 @@ def _meta(recognizer: StreamingRecognizer, cost: Cost) -> dict:
     from asrlib.scoring.compute import flops_per_second
     from asrlib.scoring.score import machine
 
+    peak_memory_mb = cost.peak_memory_mb  # of decoding: before operations are counted
     model, fbank = recognizer.model, recognizer.fbank.config
     counted = flops_per_second(model, fbank.num_bins, frame_shift=fbank.frame_shift)
     flops = counted["total"]
@@ -160,7 +161,7 @@ def _meta(recognizer: StreamingRecognizer, cost: Cost) -> dict:
         "cpu_seconds": cost.cpu_seconds,
         "wall_seconds": cost.wall_seconds,
         "real_time_factor": cost.real_time,
-        "peak_memory_mb": cost.peak_memory_mb,
+        "peak_memory_mb": peak_memory_mb,
         "parameters": model.parameter_counts(),
         "flops_per_second": flops,
         "compute_share": cost.compute_share,

@@ -6,9 +6,10 @@ Arbitrators (`toggles`) say for each frame which feed-forwards, queries and keys
 (`gated`) are computed. What a stream does not need is not computed (`skip`). With arbitrator
 `none` it is a plain causal Transformer, whose `left_context` of 10 is the paper's sliding window.
 
-The cost of a frame is the share of the multiplications that the blocks would make for it with
-everything on; the paper adds FLOPs themselves, so that its weights fit one size only. The
-arbitrators' own work and the two Linears, which are never off, are not part of it.
+The cost is the share of the multiplications that the blocks would make with everything on, summed
+over frames before it is divided; the paper adds FLOPs themselves, so that its weights fit one size
+only. The arbitrators' own work and the two Linears, which are never off, are not part of it: they
+are of the operations a second of audio that scores and reports give.
 
 Shapes: B batch, S output frames, F stacked features, D width, H heads, L left context.
 """
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders.attention import check_heads
-from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.base import StreamingEncoder, Work
 from asrlib.encoders.depth import GrowingDepth
 from asrlib.encoders.gated import GatedAttention, GatedAttentionState, GatedFeedForward
 from asrlib.encoders.kernels import kernels_work
@@ -131,8 +132,7 @@ class AmortizedConfig:
 
     def __post_init__(self) -> None:
         check_heads(self.dim, self.heads)
-        learned = self.arbitrator.kind in ("single", "dual")
-        if learned and self.grow > self.schedule.cost_start:
+        if self.arbitrator.learned and self.grow > self.schedule.cost_start:
             raise ConfigError(
                 f"encoder.grow: {self.grow:g} is beyond encoder.schedule.cost_start ="
                 f" {self.schedule.cost_start:g}: blocks would be switched off before they join",
@@ -240,7 +240,8 @@ class AmortizedEncoder(StreamingEncoder):
         self._trained = step / self._run_length
 
     def cost_weight(self) -> float:
-        return self.config.schedule.weight_at(self._trained)
+        learned = self.config.arbitrator.learned
+        return self.config.schedule.weight_at(self._trained) if learned else 0.0
 
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> AmortizedState:
         device = device or self.norm.mean_F.device
@@ -264,10 +265,10 @@ class AmortizedEncoder(StreamingEncoder):
 
     def advance_with_cost(
         self, x_BSF: Tensor, state: AmortizedState, mask_BS: Tensor | None
-    ) -> tuple[Tensor, AmortizedState, Tensor]:
-        """As `advance`, and the share (B, S) of the full multiplications of each frame."""
-        h_BSD, state, cost_BS, _ = self.trace(x_BSF, state)
-        return h_BSD, state, cost_BS
+    ) -> tuple[Tensor, AmortizedState, Work]:
+        """As `advance`, and the multiplications of each frame."""
+        h_BSD, state, work, _ = self.trace(x_BSF, state)
+        return h_BSD, state, work
 
     def toggles(self, x_BTF: Tensor) -> list[Toggles]:
         """Of each block, for whole utterances of raw filter banks."""
@@ -277,12 +278,13 @@ class AmortizedEncoder(StreamingEncoder):
 
     def trace(
         self, x_BSF: Tensor, state: AmortizedState
-    ) -> tuple[Tensor, AmortizedState, Tensor, list[Toggles]]:
+    ) -> tuple[Tensor, AmortizedState, Work, list[Toggles]]:
         """As `advance_with_cost`, and the toggles of each block."""
         how = self.config.schedule.relaxation_at(self._trained) if self.training else None
         inference = not self.training and not torch.is_grad_enabled()
         skip = self.skip and inference and self.depth.whole
-        skip = skip and x_BSF.device.type == "cpu" and kernels_work()
+        skip = skip and x_BSF.device.type == "cpu" and x_BSF.dtype == torch.float32
+        skip = skip and kernels_work()
         x_BSD = self.dropout(self.input(x_BSF))
         arbitrators, memories, traced, counted = [], [], [], []
         remaining = enumerate(zip(self.blocks, state.blocks, strict=True))
@@ -309,7 +311,7 @@ class AmortizedEncoder(StreamingEncoder):
             state.spent_B1 + spent_BS.detach().double().sum(1, keepdim=True),
             state.full_B1 + full_BS.double().sum(1, keepdim=True),
         )
-        return h_BSD, state, spent_BS / full_BS, traced
+        return h_BSD, state, Work(spent_BS, full_BS), traced
 
     def _attentions_cost(self, traced: Sequence[Toggles], before: AmortizedState) -> Tensor:
         """Expected multiplications (B, S) of each frame in the attention of all blocks at once."""

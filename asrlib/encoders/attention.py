@@ -64,6 +64,13 @@ def within_reach(distance: Tensor, left_context: int) -> Tensor:
     return (distance >= 0) & (distance <= left_context)
 
 
+def keys_within_reach(num_frames: int, heard_B1: Tensor, left_context: int) -> Tensor:
+    """How many keys (B, S) each frame sees, its own included, after `heard_B1` frames; more than L
+    are as L."""
+    frames_S = torch.arange(1, num_frames + 1, device=heard_B1.device)
+    return (heard_B1 + frames_S).clamp(max=left_context + 1)
+
+
 def by_key(scores_XSL: Tensor) -> Tensor:
     """Scores of every query for the distances L .. 0 as scores (..., S, N) for keys, the first key
     L frames before query 0; 0 where a key is not within reach.
@@ -138,14 +145,15 @@ class CausalSelfAttention(nn.Module):
         self.register_buffer("codes", sinusoids(left_context + 1, dim).flip(0), persistent=False)
         self._kept: tuple[tuple[int, int], Tensor] | None = None
 
-    def product_multiplications(self, num_frames: int) -> float:
-        """Multiplications of scores and weighted sums for `num_frames` frames, Linears left out.
+    def product_multiplications(self, num_frames: int, state: AttentionState) -> float:
+        """Multiplications of scores and weighted sums for frames after `state`, Linears left out.
 
-        Every frame against itself and the whole left context, in three products: content,
-        position, values. What masking throws away is not counted, since a stream need not compute
-        it; nor are the projected codes, which are constants.
+        Every frame against itself and what of the left context was heard, in three products:
+        content, position, values. What masking throws away is not counted, since a stream need not
+        compute it; nor are the projected codes, which are constants.
         """
-        return 3.0 * num_frames * (self.left_context + 1) * self.heads * self.head_dim
+        seen_BS = keys_within_reach(num_frames, state.count_B1, self.left_context)
+        return 3.0 * float(seen_BS.sum()) * self.heads * self.head_dim
 
     def initial_state(self, batch_size: int, device: torch.device) -> AttentionState:
         shape = (batch_size, self.left_context, self.heads, self.head_dim)

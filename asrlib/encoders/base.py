@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,21 @@ from asrlib.encoders.norm import GlobalNorm, MaskedBatchNorm, is_count
 def is_progress(name: str) -> bool:
     """Whether a buffer of this name tells how far a training is, so that no mean of it is one."""
     return is_count(name) or is_depth(name)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Multiplications of each frame (B, S) that an encoder made, or expects to make, and those of
+    all its work."""
+
+    spent_BS: Tensor
+    full_BS: Tensor
+
+    def of_utterances(self, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Both summed over the valid frames (B)."""
+        frames_S = torch.arange(self.full_BS.shape[1], device=self.full_BS.device)
+        valid_BS = frames_S < lengths_B.unsqueeze(1)
+        return (self.spent_BS * valid_BS).sum(dim=1), (self.full_BS * valid_BS).sum(dim=1)
 
 
 class StreamingEncoder(nn.Module, abc.ABC):
@@ -70,11 +86,8 @@ class StreamingEncoder(nn.Module, abc.ABC):
 
     def advance_with_cost(
         self, x_BSF: Tensor, state: Any, mask_BS: Tensor | None
-    ) -> tuple[Tensor, Any, Tensor | None]:
-        """As `advance`, and the share (B, S) of its full work that each frame took.
-
-        None for encoders that always do all of it.
-        """
+    ) -> tuple[Tensor, Any, Work | None]:
+        """As `advance`, and the work of each frame; None for encoders that always do all of it."""
         return *self.advance(x_BSF, state, mask_BS), None
 
     def work(self, state: Any) -> tuple[float, float] | None:
@@ -134,8 +147,8 @@ class StreamingEncoder(nn.Module, abc.ABC):
             mask_BS = torch.arange(num_outputs, device=x_BTF.device) < lengths_B.unsqueeze(1)
         state = self.initial_state(x_BTF.shape[0], x_BTF.device)
         if with_cost:
-            h_BSD, _, cost_BS = self.advance_with_cost(x_BSF, state, mask_BS)
-            return h_BSD, out_lengths_B, cost_BS
+            h_BSD, _, work = self.advance_with_cost(x_BSF, state, mask_BS)
+            return h_BSD, out_lengths_B, work
         return self.advance(x_BSF, state, mask_BS)[0], out_lengths_B
 
     def step(self, x_BTF: Tensor, state: Any) -> tuple[Tensor, Any]:

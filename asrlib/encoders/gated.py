@@ -15,9 +15,17 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asrlib.encoders.attention import Pieces, by_key, check_heads, distances, within_reach
+from asrlib.encoders.attention import (
+    Pieces,
+    by_key,
+    check_heads,
+    distances,
+    keys_within_reach,
+    within_reach,
+)
 from asrlib.encoders.conformer import FeedForward
 from asrlib.encoders.kernels import kernels
 from asrlib.encoders.toggles import Toggles
@@ -151,8 +159,8 @@ class GatedAttention(nn.Module):
             keep_ZBHN: toggles of the keys, those of the L frames before included.
         """
         num_frames = query_ZBHS.shape[3]
-        distance_SN = distances(num_frames, self.left_context).to(keep_ZBHN.device)
-        seen_ZBHS = keep_ZBHN @ within_reach(distance_SN, self.left_context).to(keep_ZBHN.dtype).T
+        heard_ZBHN = F.pad(keep_ZBHN, (1, 0)).cumsum(-1)
+        seen_ZBHS = heard_ZBHN[..., self.left_context + 1 :] - heard_ZBHN[..., :num_frames]
         per_query_ZBHS = self.query_multiplications + self.pair_multiplications * seen_ZBHS
         key_ZBHS = keep_ZBHN[..., self.left_context :]
         cost_ZBHS = query_ZBHS * per_query_ZBHS + key_ZBHS * self.key_multiplications
@@ -164,7 +172,6 @@ class GatedAttention(nn.Module):
         Args:
             heard_B1: frames heard before; more than L are as L.
         """
-        frames_S = torch.arange(1, num_frames + 1, device=heard_B1.device)
-        seen_BS = (heard_B1 + frames_S).clamp(max=self.left_context + 1)
+        seen_BS = keys_within_reach(num_frames, heard_B1, self.left_context)
         projections = self.query_multiplications + self.key_multiplications
         return self.heads * (projections + self.pair_multiplications * seen_BS)

@@ -1,8 +1,9 @@
 // A block of the compute-cost-amortized Transformer (arXiv 2207.02393) in inference on a CPU: of
 // the products, those of queries, keys and feed-forwards that are on are made, and no others, but
-// for scores of keys that a query of the same piece is too early or too late to see. It gives what
-// asrlib/encoders/gated.py gives by masking, and counts what that counts. In a stream of small pieces the calls of an
-// interpreter cost more than such products, hence C++.
+// for scores and values of keys that a query is too early or too late to see and one of the 31
+// frames beside it is not (a few per cent). It gives what asrlib/encoders/gated.py gives by masking,
+// and counts what that counts. In a stream of small pieces the calls of an interpreter cost more
+// than such products, hence C++.
 //
 // Letters: B streams, S frames, R = B S rows, D width, H heads, K features of a head, C = 2 K (key
 // and value), L frames of left context, N = L + S keys, U units of the feed-forward.
@@ -22,6 +23,8 @@ extern "C" void sgemm_(const char* transpose_a, const char* transpose_b, const i
                        const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
 
 namespace {
+
+constexpr int kFramesAtOnce = 32;  // whose queries are set against all keys that one of them sees
 
 using Rows = std::vector<int>;
 using Buffer = std::vector<float>;
@@ -95,26 +98,37 @@ Buffer project(const float* x, int count, int dim, const std::vector<Rows>& rows
   return y;
 }
 
+// Some of the rows: [first, last).
+struct Part {
+  const int *first, *last;
+  int count() const { return last - first; }
+};
+
+// Those of keys that query `from` or `to`, or one between them, sees; query s stands at L + s.
+Part within_reach(const Part& keys, int from, int to, int left_context) {
+  const int* first = std::lower_bound(keys.first, keys.last, from);
+  return {first, std::upper_bound(first, keys.last, to + left_context)};
+}
+
 // Weights of the attention in place of scores: softmax over the keys within reach; a row without
-// such a key gives zeros. queries: frames, 0 .. S - 1; keys: 0 .. N - 1, query s stands at L + s.
+// such a key gives zeros. queries: frames, 0 .. S - 1; keys: 0 .. N - 1.
 // seen (S) grows by the keys that each query sees.
-void attention_weights(float* scores, const Rows& queries, const Rows& keys, int left_context,
+void attention_weights(float* scores, const Part& queries, const Part& keys, int left_context,
                        float scale, const float* bias_by_distance, float* seen) {
-  for (size_t m = 0; m < queries.size(); ++m, scores += keys.size()) {
-    const int now = queries[m] + left_context;
-    const auto first = std::lower_bound(keys.begin(), keys.end(), now - left_context);
-    const auto last = std::upper_bound(first, keys.end(), now);
-    const size_t begin = first - keys.begin(), end = last - keys.begin();
-    seen[queries[m]] += end - begin;
+  for (const int* query = queries.first; query < queries.last; ++query, scores += keys.count()) {
+    const Part near = within_reach(keys, *query, *query, left_context);
+    const int now = *query + left_context;
+    const int begin = near.first - keys.first, end = near.last - keys.first;
+    seen[*query] += near.count();
     float highest = -std::numeric_limits<float>::infinity(), sum = 0;
-    for (size_t p = begin; p < end; ++p) {
-      scores[p] = scores[p] * scale + bias_by_distance[now - keys[p]];
+    for (int p = begin; p < end; ++p) {
+      scores[p] = scores[p] * scale + bias_by_distance[now - keys.first[p]];
       highest = std::max(highest, scores[p]);
     }
-    for (size_t p = begin; p < end; ++p) sum += scores[p] = std::exp(scores[p] - highest);
+    for (int p = begin; p < end; ++p) sum += scores[p] = std::exp(scores[p] - highest);
     std::fill(scores, scores + begin, 0.0f);
-    std::fill(scores + end, scores + keys.size(), 0.0f);
-    for (size_t p = begin; p < end; ++p) scores[p] /= sum;
+    std::fill(scores + end, scores + keys.count(), 0.0f);
+    for (int p = begin; p < end; ++p) scores[p] /= sum;
   }
 }
 
@@ -128,7 +142,8 @@ void attend(const Sizes& z, const float* cache, const float* fresh, const Rows& 
             const float* query, const Rows& queries, const float* bias_by_distance, float* y,
             float* seen) {
   const int width = z.head_dim, pair = 2 * width, count = keys.size();
-  Buffer key(count * width), value(count * width), inputs, scores(queries.size() * count);
+  const Part all_keys{keys.data(), keys.data() + count};
+  Buffer key(count * width), value(count * width), inputs, scores, sums(queries.size() * width);
   for (int p = 0; p < count; ++p) {
     const int age = keys[p] - z.left_context;
     const float* source =
@@ -137,12 +152,20 @@ void attend(const Sizes& z, const float* cache, const float* fresh, const Rows& 
     std::copy_n(source + width, width, value.data() + p * width);
   }
   const float* query_MK = gathered(query, z.dim, width, queries, z.frames, inputs);
-  product_transposed(queries.size(), count, width, query_MK, width, key.data(), width,
-                     scores.data());
-  attention_weights(scores.data(), queries, keys, z.left_context,
-                    1 / std::sqrt(static_cast<float>(width)), bias_by_distance, seen);
-  Buffer sums(queries.size() * width);
-  product(queries.size(), width, count, scores.data(), value.data(), sums.data());
+  const int* end = queries.data() + queries.size();
+  for (Part some{queries.data(), nullptr}; some.first < end; some.first = some.last) {
+    some.last = std::lower_bound(some.first, end, *some.first + kFramesAtOnce);
+    const Part near = within_reach(all_keys, *some.first, *(some.last - 1), z.left_context);
+    if (near.count() == 0) continue;
+    const int64_t row = some.first - queries.data(), from = near.first - all_keys.first;
+    scores.resize(static_cast<size_t>(some.count()) * near.count());
+    product_transposed(some.count(), near.count(), width, query_MK + row * width, width,
+                       key.data() + from * width, width, scores.data());
+    attention_weights(scores.data(), some, near, z.left_context,
+                      1 / std::sqrt(static_cast<float>(width)), bias_by_distance, seen);
+    product(some.count(), width, near.count(), scores.data(), value.data() + from * width,
+            sums.data() + row * width);
+  }
   for (size_t m = 0; m < queries.size(); ++m) {
     std::copy_n(sums.data() + m * width, width, y + queries[m] * z.dim);
   }

@@ -39,7 +39,8 @@ class ArbitratorConfig:
         cell: of the learned arbitrators, two layers of it.
         dim: units of a layer.
         feedforward, query, key: what may be switched off.
-        keep: probability at the start of training, or of the random baseline.
+        keep: probability at the start of training, at least a half for learned arbitrators
+            (below, everything would be off); or of the random baseline.
     """
 
     kind: Literal["none", "random", "single", "dual"] = "dual"
@@ -56,6 +57,16 @@ class ArbitratorConfig:
                 f"encoder.arbitrator: {self.kind}, but neither feedforward, query nor key is on",
                 "switch one of them on, or write kind: none",
             )
+        if self.learned and self.keep < 0.5:
+            raise ConfigError(
+                f"encoder.arbitrator.keep: {self.keep:g} begins with everything off",
+                "choose a probability of 0.5 or more, for example 0.9",
+            )
+
+    @property
+    def learned(self) -> bool:
+        """Whether training changes what is on."""
+        return self.kind in ("single", "dual")
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ class Arbitrator(nn.Module):
         free = sum(size for size, toggled in self.groups if toggled)
         self.net: nn.Module | None = None
         outputs = blocks * free
-        if config.kind in ("single", "dual") and outputs:
+        if config.learned and outputs:
             self.net = self._build(input_dim, outputs)
             output = self.net.output if isinstance(self.net, LstmStack) else self.net[-1]
             nn.init.constant_(output.bias, float(torch.logit(torch.tensor(config.keep))))

@@ -44,18 +44,31 @@ def compare_systems(a: Sequence[Path], b: Sequence[Path], resampling: Resampling
     Raises:
         DataError: the utterances differ; names the first that are missing.
     """
-    reference: list[Aligned] | None = None
-    sums: list[dict[str, ErrorRate]] = []
-    for directories in (a, b):
-        total: dict[str, ErrorRate] = {}
-        for directory in directories:
-            aligned = align(read_utterances(directory / "hyp.jsonl"))
-            reference = reference or aligned
-            check_same_utterances(reference, aligned, str(a[0]), str(directory))
-            for speaker, errors in sum_by_speaker(aligned).items():
-                total[speaker] = total.get(speaker, ErrorRate()) + errors
-        sums.append(total)
-    return compare_speakers(sums[0], sums[1], resampling)
+    (first_a, sums_a), (first_b, sums_b) = _summed(a), _summed(b)
+    check_same_utterances(first_a, first_b, str(a[0]), str(b[0]))
+    return compare_speakers(sums_a, sums_b, resampling)
+
+
+def sum_over_seeds(directories: Sequence[Path]) -> dict[str, ErrorRate]:
+    """Counts of each speaker, added over the decode directories of one system, one a seed.
+
+    Raises:
+        DataError: the utterances differ; names the first that are missing.
+    """
+    return _summed(directories)[1]
+
+
+def _summed(directories: Sequence[Path]) -> tuple[list[Aligned], dict[str, ErrorRate]]:
+    """The first directory's utterances, and all directories' counts by speaker."""
+    total: dict[str, ErrorRate] = {}
+    first: list[Aligned] = []
+    for directory in directories:
+        aligned = align(read_utterances(directory / "hyp.jsonl"))
+        first = first or aligned
+        check_same_utterances(first, aligned, str(directories[0]), str(directory))
+        for speaker, errors in sum_by_speaker(aligned).items():
+            total[speaker] = total.get(speaker, ErrorRate()) + errors
+    return first, total
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from asrlib.scoring.cells import DASH, comparison_cells, number, params, quantil
 from asrlib.scoring.collect import Run, of_set, systems
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.document import Section, Table, Text
+from asrlib.scoring.fairness import check_equal_settings
 from asrlib.scoring.latency import correct_words, lags_ms, summarise
 from asrlib.scoring.records import read_json, read_utterances, streaming_file
 from asrlib.scoring.training_log import settings_of
@@ -62,6 +63,8 @@ def comparison_sections(
                 continue
             for model, group in members.items():
                 _check_rates(exp, group, models[model])
+            names = [run.name for group in members.values() for run in group]
+            check_equal_settings(exp, names, frozenset({"train.peak_lr"}))
             reference = _REFERENCE if _REFERENCE in members else next(iter(members))
             rows = [
                 _row(exp, model, group, members[reference], models[model], resampling)
@@ -74,7 +77,8 @@ def comparison_sections(
                 "seeds; below zero is sooner. Rates were chosen on dev. Delay, operations, "
                 "real-time factors and memory are of the first seed. Real-time factors are those "
                 "of the implementations: LSTM layers and the blocks of the amortized Transformer "
-                "are compiled, all else calls torch's operations."
+                "are compiled, all else calls torch's operations. Parts of one model, such as "
+                "local_only, are as large as they come."
             )
             yield Section(f"Encoders compared on {test_set}", (text, Table(_HEADER, tuple(rows))))
     yield _rates_section(rates)
@@ -121,7 +125,7 @@ def _row(
         *difference,
         quantiles((first["latency"] or {}).get("symbol_delay_ms")),
         lag,
-        number(flops and flops / 1e9, 2),
+        number(flops and flops / 1e9, 3),
         number(speed.get("real_time_factor_1"), 3),
         number(speed.get("real_time_factor_32"), 3),
         number(cost.get("peak_memory_mb"), 0),
@@ -154,7 +158,8 @@ def _rates_section(rates: Mapping[str, Any]) -> Section:
         f"{loss} on dev of one training of {budget['steps']:,} steps at each rate, "
         f"{budget['warmup_steps']:,} of them warm-up, seed {budget['seed']}; the same budget for "
         "every model. With an asterisk: at an end of what was tried, so that a better rate may "
-        "lie beyond."
+        "lie beyond. Nothing else was tuned for the comparison: dropout and whatever else "
+        "differs are those of each model's file in conf/model."
     )
     table = Table(("model", *columns, "chosen"), rows)
     return Section("Learning rates, chosen on dev", (text, table), 3)

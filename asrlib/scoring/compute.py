@@ -36,7 +36,7 @@ def count_flops(
 
     def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal spent
-        spent += 2.0 * _multiplications(layer, inputs[0], output)
+        spent += 2.0 * _multiplications(layer, inputs, output)
 
     kinds = (nn.Linear, *_CONVOLUTIONS, *_RECURRENT, CausalSelfAttention)
     uncounted = {below for part in without for below in part.modules()}
@@ -54,15 +54,15 @@ def count_flops(
     return spent
 
 
-def _multiplications(layer: nn.Module, x: Any, output: Any) -> float:
+def _multiplications(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> float:
     if isinstance(layer, nn.Linear):
         return output.numel() * layer.in_features
     if isinstance(layer, CausalSelfAttention):
-        return layer.product_multiplications(x.shape[0] * x.shape[1])
+        return layer.product_multiplications(inputs[0].shape[1], inputs[1])
     if isinstance(layer, _CONVOLUTIONS):
         taps = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
         return output.numel() * taps
-    return _recurrent(layer, x)
+    return _recurrent(layer, inputs[0])
 
 
 def _recurrent(layer: nn.Module, x: Any) -> float:

@@ -51,6 +51,11 @@ MEANINGS: tuple[tuple[str, str], ...] = (
         "of no difference. Both systems are judged on the same resampled speakers.",
     ),
     (
+        "best dev loss",
+        "All that the training minimises, nats an encoder frame; of an amortized model its cost "
+        "too, so that this ranks one model's checkpoints, not models.",
+    ),
+    (
         "dev delay ms",
         "Mean symbol delay on the dev set at the end of training, by the alignment that the loss "
         "sums over; no decoding in it.",

@@ -14,11 +14,12 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from asrlib.scoring import figures
-from asrlib.scoring.bootstrap import Resampling
+from asrlib.scoring.bootstrap import Resampling, speaker_interval
 from asrlib.scoring.cells import COMPARISON, DASH, comparison_cells, number
 from asrlib.scoring.collect import Run, of_set, systems
-from asrlib.scoring.compare import compare_systems
+from asrlib.scoring.compare import compare_systems, sum_over_seeds
 from asrlib.scoring.document import Block, Figure, Section, Table, Text
+from asrlib.scoring.fairness import check_equal_settings
 from asrlib.scoring.records import read_json, streaming_file
 
 _MEMBER = re.compile(r"amortized\w*_sweep(-w[0-9.]+)?")
@@ -36,6 +37,7 @@ class Point:
     Attributes:
         runs: a training each, which differ in their seed.
         wer: per cent, the mean.
+        ends: of its interval, speakers resampled, seeds taken together; None of one speaker.
         gflops: 1e9 operations a second of audio, as spent; the mean.
         cpu: milliseconds of one core a second of audio, or None where that was not measured.
     """
@@ -43,6 +45,7 @@ class Point:
     name: str
     runs: Sequence[Run]
     wer: float
+    ends: Sequence[float] | None
     gflops: float
     cpu: float | None
 
@@ -53,24 +56,28 @@ def sweep_sections(exp: Path, runs: Sequence[Run], resampling: Resampling) -> It
         found = systems([r for r in of_set(runs, test_set) if _MEMBER.fullmatch(r.family)])
         for search in sorted({search for _, search in found}):
             points = {
-                family: _point(exp, family, members)
+                family: _point(exp, family, members, resampling)
                 for (family, of), members in found.items()
                 if of == search
             }
             if FULL not in points or len(points) < 2:
                 continue
+            names = [run.name for point in points.values() for run in point.runs]
+            check_equal_settings(exp, names, frozenset())
             blocks = _blocks(points, search, resampling)
             yield Section(f"Compute against error on {test_set}", blocks)
 
 
-def _point(exp: Path, family: str, runs: Sequence[Run]) -> Point:
+def _point(exp: Path, family: str, runs: Sequence[Run], resampling: Resampling) -> Point:
     bench = exp / streaming_file(runs[0].name, runs[0].test_set, runs[0].search)
     speed = read_json(bench, "run the benchmark again") if bench.exists() else {}
     cpu = speed.get("cpu_seconds_1")
+    interval = speaker_interval(sum_over_seeds([r.directory for r in runs]), resampling)
     return Point(
         family,
         runs,
         mean(r.scores["wer"]["percent"] for r in runs),
+        interval and interval.percent(),
         mean(r.scores["cost"]["flops_per_second"] for r in runs) / 1e9,
         cpu and 1000 * cpu,
     )
@@ -82,16 +89,18 @@ def _blocks(points: Mapping[str, Point], search: str, resampling: Resampling) ->
     rows = tuple(_row(point, full, resampling) for point in ranked)
     text = Text(
         f"Search {search}. Differences and savings are over {FULL}; the same speakers are "
-        "resampled for both, seeds taken together. `Work done` is the share of a model's own "
-        "blocks that its toggles left on. CPU time is of the first seed, "
-        "the models measured in turn."
+        "resampled for both, seeds taken together. `Work done` is the share of the blocks' "
+        "multiplications that toggles left on, the cost in the loss; operations a second are "
+        "everything's, arbitrators included. Both are counted from the toggles: on a GPU, or "
+        "without the compiled operations, all is computed. CPU time is of the first seed, the "
+        "models measured in turn."
     )
     panels = {"GFLOP a second of audio": {}, "CPU ms a second of audio, one stream": {}}
     for point in ranked:
         values = (point.gflops, point.cpu)
         for lines, value in zip(panels.values(), values, strict=True):
             if value is not None:
-                lines[point.name] = (value, point.wer, point.runs[0].scores["interval"])
+                lines[point.name] = (value, point.wer, point.ends)
     panels = {title: lines for title, lines in panels.items() if lines}
     drawing = Figure(figures.scatter(panels, "WER, %"), "Error against compute and CPU time.")
     return text, Table(_HEADER, rows, 1), drawing

@@ -148,8 +148,11 @@ class TransducerTask:
     def _parts(self, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
         frames = float(loss.frames_B.sum())
         parts = {"simple": loss.simple_B, "pruned": loss.pruned_B, "ctc": loss.ctc_B}
-        parts |= {"compute": loss.cost_B, "masking": loss.masking_B, "eot_late": loss.late_B}
-        return {k: (float(v.detach().sum()), frames) for k, v in parts.items() if v is not None}
+        parts |= {"masking": loss.masking_B, "eot_late": loss.late_B}
+        sums = {k: (float(v.detach().sum()), frames) for k, v in parts.items() if v is not None}
+        if loss.spent_B is not None and loss.full_B is not None:
+            sums["compute"] = float(loss.spent_B.detach().sum()), float(loss.full_B.sum())
+        return sums
 
     def _delays(self, batch: Batch, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
         """Emission times in seconds: `symbol_offset_s` from the middle of the utterance (what

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders import EncoderConfig, SeparatorConfig, build_encoder
+from asrlib.encoders.base import Work
 from asrlib.encoders.lstm import Positive
 from asrlib.errors import ConfigError
 from asrlib.transducer.joiner import Joiner
@@ -69,8 +70,8 @@ class TransducerLoss:
         frames_B: encoder output frames of one channel.
         emission_frames_RU: expected output frame of each token, 0 at padding; times the
             encoder's `subsampling` and the frame shift these are seconds.
-        cost_B: full-work frames that the encoder spent (its share of work, summed over frames);
-            None where it always does all of it.
+        spent_B, full_B: multiplications that the encoder spent, or expects to, and those of all
+            its work; None where it always does all of it.
         late_B: expected penalty on late ends of turns, nats, without gradient; part of the losses.
         masking_B: what channels without speech put out, unweighted; None where that is not known.
     """
@@ -81,7 +82,8 @@ class TransducerLoss:
     ctc_B: Tensor | None
     frames_B: Tensor
     emission_frames_RU: Tensor
-    cost_B: Tensor | None = None
+    spent_B: Tensor | None = None
+    full_B: Tensor | None = None
     late_B: Tensor | None = None
     masking_B: Tensor | None = None
 
@@ -148,7 +150,7 @@ class Transducer(nn.Module):
         positions_U = torch.arange(tokens_RU.shape[1], device=tokens_RU.device)
         tokens_RU = tokens_RU.masked_fill(positions_U >= token_lengths_R.unsqueeze(1), BLANK)
         self.encoder.set_step(step)
-        h_RSD, lengths_R, cost_BS = self.encoder(x_BTF, x_lengths_B, with_cost=True)
+        h_RSD, lengths_R, work = self.encoder(x_BTF, x_lengths_B, with_cost=True)
         d_RUD = self.predictor(F.pad(tokens_RU, (1, 0), value=BLANK))
         inputs = LossInputs(
             h_BSD=h_RSD,
@@ -165,7 +167,7 @@ class Transducer(nn.Module):
         if self.ctc_output is not None:
             log_probs_RSV = self.ctc_output(h_RSD).float().log_softmax(dim=-1)
             ctc_R = ctc_loss(log_probs_RSV, lengths_R, tokens_RU, token_lengths_R)
-        return self._summed(parts, ctc_R, cost_BS, self._masking(h_RSD, lengths_R, turns), step)
+        return self._summed(parts, ctc_R, work, self._masking(h_RSD, lengths_R, turns), step)
 
     def _masking(
         self, h_RSD: Tensor, lengths_R: Tensor, turns: TurnTargets | None
@@ -181,7 +183,7 @@ class Transducer(nn.Module):
         self,
         parts: PrunedLoss,
         ctc_R: Tensor | None,
-        cost_BS: Tensor | None,
+        work: Work | None,
         masking_R: Tensor | None,
         step: int,
     ) -> TransducerLoss:
@@ -207,12 +209,13 @@ class Transducer(nn.Module):
             total_B = total_B + config.ctc_scale * loss.ctc_B
         if loss.masking_B is not None:
             total_B = total_B + config.masking * loss.masking_B
-        cost_B = None
-        if cost_BS is not None:
-            frames_S = torch.arange(cost_BS.shape[1], device=cost_BS.device)
-            cost_B = (cost_BS * (frames_S < loss.frames_B.unsqueeze(1))).sum(dim=1)
-            total_B = total_B + self.encoder.cost_weight() * cost_B
-        return replace(loss, total_B=total_B, cost_B=cost_B)
+        if work is None:
+            return replace(loss, total_B=total_B)
+        spent_B, full_B = work.of_utterances(loss.frames_B)
+        # The share of the whole batch, a frame; every utterance adds what it spent of it.
+        share_B = spent_B / full_B.sum().clamp(min=1.0) * loss.frames_B.sum()
+        total_B = total_B + self.encoder.cost_weight() * share_B
+        return replace(loss, total_B=total_B, spent_B=spent_B, full_B=full_B)
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters per module; `training_only` are those that no decoding uses."""

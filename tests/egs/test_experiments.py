@@ -51,9 +51,15 @@ def run(house: Path, script: str, *options: str) -> str:
     return (house / "egs/small/RESULTS.md").read_text()
 
 
+def row(text: str, start: str) -> list[str]:
+    """Cells of the first line of a table that begins so."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {start} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def test_models_are_compared(house):
     chosen = ("--models", "tiny twin", "--ablations", "", "--rates", "0.001 0.002")
-    page = run(house, "compare_models.sh", *chosen, "--seeds", "1 2", "--tuning-epochs", "1")
+    page = run(house, "compare_models.sh", *chosen, "--seeds", "2 1", "--tuning-epochs", "1")
     exp = house / "egs/small/exp"
     rates = json.loads((exp / "compare/rates.json").read_text())
     assert rates["budget"]["warmup_steps"] == 100
@@ -62,7 +68,9 @@ def test_models_are_compared(house):
         for seed in (1, 2):
             config = yaml.safe_load((exp / f"{model}_cmp_seed{seed}/config.yaml").read_text())
             assert (config["train"]["peak_lr"], config["train"]["seed"]) == (rate, seed)
-        assert f"| {model} | 0." in page[page.index("## Encoders compared on test") :]
+        cells = row(page[page.index("## Encoders compared on test") :], model)
+        assert cells[3] == "2"
+        assert all(re.fullmatch(r"\d+\.\d+", cell) for cell in cells[10:13])  # work and its time
     assert "Learning rates, chosen on dev" in page
     assert '\nsteps/compare_models.sh --recipe small --nj 2 --models "tiny twin"' in page
     assert "_cmp --" not in page  # a family of trainings is no model of run.sh
@@ -80,15 +88,17 @@ def test_amortized_models_take_the_rate_of_the_full_one(house):
 
 
 def test_error_is_set_against_compute(house):
-    options = ("--weights", "0.2", "--baselines", "amortized/full")
+    options = ("--weights", "0.2", "--baselines", "amortized/full amortized/random")
     page = run(house, "sweep_compute.sh", *options)
     exp = house / "egs/small/exp"
     config = yaml.safe_load((exp / "amortized_sweep-w0.2_seed1/config.yaml").read_text())
     schedule = config["model"]["encoder"]["schedule"]
     assert (schedule["weight"], schedule["final_weight"]) == (0.04, 0.2)
     table = page[page.index("## Compute against error on test") :]
-    for family in ("amortized_full_sweep", "amortized_sweep-w0.2"):
-        assert f"| {family} | 1 |" in table
+    for family in ("amortized_full_sweep", "amortized_random_sweep", "amortized_sweep-w0.2"):
+        work, _, _, cpu, saved_cpu = (float(cell) for cell in row(table, family)[8:])
+        assert (work, saved_cpu) == (100, 0) if "full" in family else 0 < work < 100
+        assert cpu > 0
         assert list((exp / f"{family}_seed1").glob("toggles_*.svg"))
     assert "\nsteps/sweep_compute.sh --recipe small --nj 2 --weights 0.2" in page
     assert "Error against compute" in (exp / "report.html").read_text()

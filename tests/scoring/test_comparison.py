@@ -50,6 +50,31 @@ def train_run(
     (directory / "final.pt").write_bytes(b"")
 
 
+def leave_config(directory: Path, **changed: object) -> None:
+    """The settings that a training leaves: `train_epochs=2` changes train.epochs."""
+    config = {
+        "model": {"encoder": {"name": directory.name}, "loss": {"ctc_scale": 0.3}},
+        "train": {"seed": len(directory.name), "peak_lr": 0.004, "epochs": 4, "device": "cpu"},
+        "data": {"max_frames": 4000},
+        "augment": {"speeds": [0.9, 1.0, 1.1]},
+        "features": {"num_bins": 80},
+    }
+    for key, value in changed.items():
+        section, _, name = key.partition("_")
+        known = config["model"]["loss"] if section == "loss" else config[section]
+        known[name] = value
+    (directory / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+UNEQUAL = [
+    ({"train_epochs": 1}, r"train\.epochs"),
+    ({"data_max_frames": 8000}, r"data\.max_frames"),
+    ({"augment_speeds": [1.0]}, r"augment\.speeds"),
+    ({"features_num_bins": 64}, r"features\.num_bins"),
+    ({"loss_ctc_scale": 0.0}, r"loss\.ctc_scale"),
+]
+
+
 @pytest.fixture
 def recipe(scored_recipe, tmp_path) -> Path:
     return Path(shutil.copytree(scored_recipe, tmp_path / "demo"))
@@ -116,15 +141,19 @@ def test_a_trial_at_another_rate_than_its_name_says_is_refused(recipe, asrlib):
         asrlib("rates", "--recipe-dir", recipe, "--rate", "0.002", "lstm")
 
 
-def compared(recipe: Path, rate: float = 0.004) -> str:
-    """Results in which `lstm` (one seed) and `conv_rnnt` (two) are compared, beside older runs."""
+def compared(recipe: Path, rate: float = 0.004, **changed: object) -> str:
+    """Results in which `lstm` (one seed) and `conv_rnnt` (two) are compared, beside older runs.
+
+    Args:
+        changed: what was another in the training of `lstm`.
+    """
     exp = recipe / "exp"
     older = sorted(path.parent.name for path in exp.glob("*/decode_test_greedy"))
     for name in older:
         family, _, seed = name.partition("_seed")
         shutil.copytree(exp / name, exp / f"{family}_cmp_seed{seed or 1}")
-        config = {"train": {"peak_lr": rate}}
-        (exp / f"{family}_cmp_seed{seed or 1}/config.yaml").write_text(yaml.safe_dump(config))
+        leave_config(exp / f"{family}_cmp_seed{seed or 1}", train_peak_lr=rate)
+    leave_config(exp / "lstm_cmp_seed1", train_peak_lr=rate, **changed)
     planted, _ = planted_speakers()
     write_decode(exp / "lstm_seed9/decode_test_greedy", planted_entries(planted, 9))
     score_decode(exp / "lstm_seed9/decode_test_greedy", recipe / "data/speakers.tsv", CONFIG)
@@ -164,6 +193,16 @@ def test_a_training_at_another_rate_is_no_part_of_the_comparison(recipe):
         compared(recipe, rate=0.1)
 
 
+@pytest.mark.parametrize(("changed", "named"), UNEQUAL)
+def test_trainings_that_were_not_alike_are_not_compared(recipe, changed, named):
+    with pytest.raises(DataError, match=named):
+        compared(recipe, **changed)
+
+
+def test_how_a_machine_works_may_differ(recipe):
+    assert compared(recipe, train_device="cuda", train_num_workers=4)
+
+
 def test_the_sweep_sets_error_against_compute(recipe):
     rates, _ = planted_speakers()
     worse = {speaker: 1.5 * rate for speaker, rate in rates.items()}
@@ -177,6 +216,7 @@ def test_the_sweep_sets_error_against_compute(recipe):
         directory = recipe / "exp" / f"amortized_{name}" / "decode_test_greedy"
         entries = planted_entries(errors, seed)
         write_decode(directory, entries, flops_per_second=flops, compute_share=share)
+        leave_config(directory.parent, train_peak_lr=0.1 if name == "seed1" else 0.002)
         score_decode(directory, recipe / "data" / "speakers.tsv", CONFIG)
         bench = recipe / "exp" / streaming_file(f"amortized_{name}", "test", "greedy")
         bench.parent.mkdir(exist_ok=True)
@@ -198,6 +238,9 @@ def test_the_sweep_sets_error_against_compute(recipe):
     assert "| amortized |" not in section
     assert "| amortized_seed1" not in section
     assert "Error against compute" in to_html(document)
+    leave_config(recipe / "exp" / "amortized_sweep-w0.1_seed1", train_peak_lr=0.004)
+    with pytest.raises(DataError, match=r"amortized_sweep-w0\.1_seed1 had train\.peak_lr: 0\.004"):
+        build_document(recipe, CONFIG)
 
 
 def test_rates_of_an_earlier_version_are_refused(recipe):

@@ -152,6 +152,37 @@ def test_nothing_that_multiplies_in_a_streaming_encoder_escapes_the_count(name, 
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["conformer", "amortized"])
+def test_attention_is_counted_for_what_was_heard(name):
+    """In pieces or whole, the keys that each frame sees are the same, so is the count."""
+    encoder = build_encoder(CONFIGS[name], 80).eval()
+    x_BTF, state = torch.randn(2, 60, 80), [encoder.initial_state(2)]
+    whole = count_flops(encoder, lambda: encoder(x_BTF, torch.tensor([60, 60])))
+    for piece_BTF in x_BTF.split([4, 12, 44], dim=1):
+        whole -= count_flops(
+            encoder, lambda x=piece_BTF: state.append(encoder.step(x, state.pop())[1])
+        )
+    assert whole == 0
+
+
+@torch.no_grad()
+def test_the_loss_and_decoding_count_the_same_share_of_work():
+    """Multiplications are summed before they are divided, over utterances of any lengths."""
+    config = replace(CONFIGS["amortized"], arbitrator=ArbitratorConfig(kind="random", keep=0.5))
+    encoder = build_encoder(config, 80).eval()
+    x_BTF, lengths_B = torch.randn(3, 120, 80), torch.tensor([120, 60, 9])
+    _, frames_B, work = encoder(x_BTF, lengths_B, with_cost=True)
+    spent_B, full_B = work.of_utterances(frames_B)
+    made = [0.0, 0.0]
+    for x_TF, length in zip(x_BTF, lengths_B, strict=True):
+        _, state = encoder.step(x_TF[None, : length // 4 * 4], encoder.initial_state(1))
+        made = [a + b for a, b in zip(made, encoder.work(state), strict=True)]
+    assert float(full_B.sum()) == made[1]
+    assert float(spent_B.sum() / full_B.sum()) == pytest.approx(made[0] / made[1], rel=1e-6)
+    assert 0.2 < made[0] / made[1] < 0.8
+
+
+@torch.no_grad()
 def test_per_second_of_an_amortized_encoder_is_of_everything_on():
     config = replace(CONFIGS["amortized"], arbitrator=ArbitratorConfig(kind="random", keep=0.1))
     encoder = build_encoder(config, 80).eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 import torch
 
 from asrlib.encoders.toggles import Toggles
@@ -35,3 +36,17 @@ def test_a_picture_shows_words_and_is_the_same_every_time():
     picture = pictures.pop()
     assert picture.startswith("<svg")
     assert all(re.search(rf">{word}<", picture) for word, _, _ in words)
+
+
+def test_spectrogram_words_and_toggles_share_their_time():
+    """82 frames and 20 toggles of 4 frames each: the last two frames have none."""
+    words = [("HELLO", 0.1, 0.3), ("WORLD", 0.4, 0.7)]
+    picture = toggle_picture(torch.randn(82, 40), some(2, 20, 2), words, 0.01, 4, "cut-1")
+    spectrogram, toggled = re.findall(r"<image[^>]*>", picture)
+    left, width = (float(re.search(rf' {k}="([\d.]+)"', spectrogram)[1]) for k in ("x", "width"))
+    scale, *_, begin, _ = (float(v) for v in re.search(r"matrix\((.*?)\)", toggled)[1].split())
+    assert begin == pytest.approx(left, abs=1)
+    assert scale * 20 == pytest.approx(width * 0.80 / 0.82, abs=1)
+    for word, start, end in words:
+        place = float(re.search(rf'x="([\d.]+)"[^>]*>{word}<', picture)[1])
+        assert place == pytest.approx(left + width * (start + end) / 2 / 0.82, abs=1)
