@@ -72,7 +72,8 @@ def comparison_sections(
             ]
             text = Text(
                 f"Search {search}. `against it`: difference to {reference}, the same speakers "
-                "resampled for both, seeds taken together. `later than it`: how much later than "
+                "resampled for both, seeds taken together: interval and p are of other speakers "
+                "and these trainings, and ± is what other trainings change. `later than it`: how much later than "
                 f"{reference} a word that both have right came out, over every pair of their "
                 "seeds; below zero is sooner. Rates were chosen on dev. Delay, operations, "
                 "real-time factors and memory are of the first seed. Real-time factors are those "

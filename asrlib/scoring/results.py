@@ -289,10 +289,12 @@ _SPEEDS = {
 
 def _speed(bench: Path) -> list[Section]:
     """What `python -m asrlib bench` left."""
-    rows, commands = [], []
+    rows: list[tuple[str, ...]] = []
+    commands: dict[str, None] = {}  # once each: one may have measured several models
     for path in sorted(bench.glob("*.json")):
         measured = read_json(path, "run the benchmark again")
-        commands += [measured["command"]] if "command" in measured else []
+        if "command" in measured:
+            commands[measured["command"]] = None
         model = ", ".join(str(measured[k]) for k in ("model", "set", "search") if k in measured)
         rows.extend(
             (text, model, f"{measured[key]:.4g}")
