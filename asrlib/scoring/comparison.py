@@ -73,13 +73,13 @@ def comparison_sections(
             text = Text(
                 f"Search {search}. `against it`: difference to {reference}, the same speakers "
                 "resampled for both, seeds taken together: interval and p are of other speakers "
-                "and these trainings, and ± is what other trainings change. `later than it`: how much later than "
-                f"{reference} a word that both have right came out, over every pair of their "
-                "seeds; below zero is sooner. Rates were chosen on dev. Delay, operations, "
-                "real-time factors and memory are of the first seed. Real-time factors are those "
-                "of the implementations: LSTM layers and the blocks of the amortized Transformer "
-                "are compiled, all else calls torch's operations. Parts of one model, such as "
-                "local_only, are as large as they come."
+                "and these trainings, and ± is what other trainings change. `later than it`: how "
+                f"much later than {reference} a word that both have right came out, over every "
+                "pair of their seeds; below zero is sooner. Rates were chosen on dev. Delay, "
+                "operations, real-time factors and memory are of the first seed. Real-time "
+                "factors are those of the implementations: LSTM layers and the blocks of the "
+                "amortized Transformer are compiled, all else calls torch's operations. Parts of "
+                "one model, such as local_only, are as large as they come."
             )
             yield Section(f"Encoders compared on {test_set}", (text, Table(_HEADER, tuple(rows))))
     yield _rates_section(rates)
