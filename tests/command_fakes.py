@@ -143,3 +143,9 @@ def write_recipe(directory: Path) -> None:
     (directory / "conf" / "model").mkdir(parents=True)
     for name, values in sections.items():
         (directory / "conf" / f"{name}.yaml").write_text(yaml.safe_dump(values))
+
+
+def row(text: str, start: str) -> list[str]:
+    """Cells of the first line of a table that begins so."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {start} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]

@@ -26,7 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.attention import check_heads
+from asrlib.encoders.attention import check_heads, sum_within_reach
 from asrlib.encoders.base import StreamingEncoder, Work
 from asrlib.encoders.depth import GrowingDepth
 from asrlib.encoders.gated import GatedAttention, GatedAttentionState, GatedFeedForward
@@ -210,8 +210,8 @@ class AmortizedEncoder(StreamingEncoder):
         x_BSF = torch.zeros(1, PATTERN, self.input.in_features)
         state, reach = self.initial_state(1), self.config.left_context
         for toggles in self.arbitrators[0](x_BSF, state.arbitrators[0], None)[0]:
-            keys_BSH = toggles.key_BSH.cumsum(1)
-            seen_BSH = keys_BSH - F.pad(keys_BSH, (0, 0, reach + 1, 0))[:, :PATTERN]
+            keys_BHN = F.pad(toggles.key_BSH.transpose(1, 2), (reach, 0))
+            seen_BSH = sum_within_reach(keys_BHN, reach).transpose(1, 2)
             if (toggles.query_BSH * seen_BSH).any():
                 return
         raise ConfigError(

@@ -64,6 +64,13 @@ def within_reach(distance: Tensor, left_context: int) -> Tensor:
     return (distance >= 0) & (distance <= left_context)
 
 
+def sum_within_reach(x_XN: Tensor, left_context: int) -> Tensor:
+    """Sums (..., S) over every frame and the L before it, of values (..., L + S) whose first L are
+    of frames before."""
+    sums_XN = F.pad(x_XN, (1, 0)).cumsum(-1)
+    return sums_XN[..., left_context + 1 :] - sums_XN[..., : x_XN.shape[-1] - left_context]
+
+
 def keys_within_reach(num_frames: int, heard_B1: Tensor, left_context: int) -> Tensor:
     """How many keys (B, S) each frame sees, its own included, after `heard_B1` frames; more than L
     are as L."""

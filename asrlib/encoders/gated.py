@@ -15,7 +15,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asrlib.encoders.attention import (
@@ -24,6 +23,7 @@ from asrlib.encoders.attention import (
     check_heads,
     distances,
     keys_within_reach,
+    sum_within_reach,
     within_reach,
 )
 from asrlib.encoders.conformer import FeedForward
@@ -158,9 +158,7 @@ class GatedAttention(nn.Module):
             query_ZBHS: toggles of the queries.
             keep_ZBHN: toggles of the keys, those of the L frames before included.
         """
-        num_frames = query_ZBHS.shape[3]
-        heard_ZBHN = F.pad(keep_ZBHN, (1, 0)).cumsum(-1)
-        seen_ZBHS = heard_ZBHN[..., self.left_context + 1 :] - heard_ZBHN[..., :num_frames]
+        seen_ZBHS = sum_within_reach(keep_ZBHN, self.left_context)
         per_query_ZBHS = self.query_multiplications + self.pair_multiplications * seen_ZBHS
         key_ZBHS = keep_ZBHN[..., self.left_context :]
         cost_ZBHS = query_ZBHS * per_query_ZBHS + key_ZBHS * self.key_multiplications

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_fakes import invoke, write_recipe
+from command_fakes import invoke, row, write_recipe
 
 # Some thirty processes each, which take their time on a machine that does something else too.
 pytestmark = pytest.mark.timeout(900)
@@ -49,12 +49,6 @@ def run(house: Path, script: str, *options: str) -> str:
     done = subprocess.run(command, cwd=house, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return (house / "egs/small/RESULTS.md").read_text()
-
-
-def row(text: str, start: str) -> list[str]:
-    """Cells of the first line of a table that begins so."""
-    line = next(line for line in text.splitlines() if line.startswith(f"| {start} |"))
-    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_models_are_compared(house):

@@ -15,7 +15,7 @@ from asrlib.encoders import AmortizedConfig, amortized, build_encoder, kernels
 from asrlib.encoders.amortized import AmortizedSchedule
 from asrlib.encoders.base import Work
 from asrlib.encoders.gated import GatedAttention, GatedFeedForward, weights_of_keys
-from asrlib.encoders.toggles import ArbitratorConfig, Relaxation, Toggles, relax
+from asrlib.encoders.toggles import ArbitratorConfig, Toggles
 from asrlib.errors import ConfigError, UserError
 
 NUM_BINS = 6
@@ -335,30 +335,6 @@ def test_less_is_kept_when_only_the_cost_counts(straight_through):
     assert costs[-1] < 0.1 < 0.7 < costs[0]
 
 
-def test_the_phases_of_training():
-    schedule = AmortizedSchedule(
-        cost_start=0.1,
-        span=0.2,
-        weight=0.1,
-        final_weight=0.5,
-        noise=0.8,
-        final_noise=0.2,
-        final_temperature=0.01,
-    )
-    assert schedule.weight_at(0.09) == 0.0
-    assert schedule.weight_at(0.1) == pytest.approx(0.1)
-    assert schedule.weight_at(0.2) == pytest.approx(0.3)
-    assert schedule.weight_at(0.99) == pytest.approx(0.5)
-    assert schedule.relaxation_at(0.09) == Relaxation(0.0, 1.0, straight_through=True)
-    assert schedule.relaxation_at(0.1) == Relaxation(0.8, 1.0, straight_through=True)
-    soft = replace(schedule, straight_through=False)
-    assert soft.relaxation_at(0.1) == Relaxation(0.8, 1.0, straight_through=False)
-    assert schedule.relaxation_at(0.2).noise_scale == pytest.approx(0.5)
-    assert schedule.relaxation_at(0.2).temperature == pytest.approx(0.505)
-    assert schedule.relaxation_at(0.9).noise_scale == pytest.approx(0.2)
-    assert schedule.relaxation_at(0.9).temperature == pytest.approx(0.01)
-
-
 def test_the_phases_are_as_long_as_the_training_makes_them():
     encoder = make()
     weights = []
@@ -370,28 +346,6 @@ def test_the_phases_are_as_long_as_the_training_makes_them():
     assert weights[:5] == pytest.approx(weights[5:])
     assert weights[:2] == [0.0, 0.0]
     assert 0 < weights[2] < weights[3] == pytest.approx(weights[4])
-
-
-def test_toggles_harden_as_the_temperature_falls():
-    logits = torch.tensor([-2.0, -0.5, 0.5, 2.0])
-    torch.testing.assert_close(relax(logits, Relaxation()), logits.sigmoid())
-    hard = relax(logits, None)
-    assert hard.tolist() == [0.0, 0.0, 1.0, 1.0]
-    torch.testing.assert_close(relax(logits, Relaxation(0.0, 1e-3)), hard)
-    torch.manual_seed(0)
-    noisy = torch.stack([relax(logits, Relaxation(1.0, 1e-3)) for _ in range(4000)]).mean(0)
-    torch.testing.assert_close(noisy, logits.sigmoid(), atol=0.03, rtol=0)
-
-
-def test_straight_through_toggles_are_hard_with_the_gradient_of_soft_ones():
-    logits = [torch.linspace(-3, 3, 8).requires_grad_() for _ in range(2)]
-    toggles = []
-    for logits_N, straight_through in zip(logits, (True, False), strict=True):
-        torch.manual_seed(0)
-        toggles.append(relax(logits_N, Relaxation(1.0, 0.5, straight_through)))
-        toggles[-1].sum().backward()
-    torch.testing.assert_close(toggles[0], (toggles[1] > 0.5).float(), atol=1e-6, rtol=0)
-    torch.testing.assert_close(logits[0].grad, logits[1].grad)
 
 
 @pytest.mark.parametrize(

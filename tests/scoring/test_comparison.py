@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command_fakes import row
 from scoring_fakes import planted_entries, planted_speakers, write_decode
 
 from asrlib.errors import DataError
@@ -18,12 +19,6 @@ from asrlib.scoring.results import build_document
 from asrlib.scoring.score import ScoreConfig, score_decode
 
 CONFIG = ScoreConfig(replicates=200, pairs=())
-
-
-def row(text: str, start: str) -> list[str]:
-    """Cells of the first line of a table that begins so."""
-    line = next(line for line in text.splitlines() if line.startswith(f"| {start} |"))
-    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def train_run(

@@ -18,6 +18,8 @@ from asrlib.encoders import (
 from asrlib.encoders.toggles import ArbitratorConfig
 from asrlib.scoring.compute import count_flops, flops_per_second
 from asrlib.transducer.joiner import Joiner
+from asrlib.transducer.model import Transducer, TransducerConfig
+from asrlib.transducer.predictor import StatelessConfig
 
 
 def profiled(run) -> float:
@@ -152,17 +154,18 @@ def test_nothing_that_multiplies_in_a_streaming_encoder_escapes_the_count(name, 
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["conformer", "amortized"])
-def test_attention_is_counted_for_what_was_heard(name):
-    """In pieces or whole, the keys that each frame sees are the same, so is the count."""
-    encoder = build_encoder(CONFIGS[name], 80).eval()
-    x_BTF, state = torch.randn(2, 60, 80), [encoder.initial_state(2)]
-    whole = count_flops(encoder, lambda: encoder(x_BTF, torch.tensor([60, 60])))
-    for piece_BTF in x_BTF.split([4, 12, 44], dim=1):
-        whole -= count_flops(
-            encoder, lambda x=piece_BTF: state.append(encoder.step(x, state.pop())[1])
+def test_attention_is_counted_for_what_was_heard():
+    """In pieces or whole alike; a first frame sees itself alone, in three products."""
+    config = CONFIGS["conformer"]
+    encoder = build_encoder(config, 80).eval()
+    x_BTF, state, counts = torch.randn(2, 60, 80), [encoder.initial_state(2)], []
+    for piece_BTF in x_BTF.split([4, 12, 40, 4], dim=1):
+        counts.append(
+            count_flops(encoder, lambda x=piece_BTF: state.append(encoder.step(x, state.pop())[1]))
         )
-    assert whole == 0
+    assert sum(counts) == count_flops(encoder, lambda: encoder(x_BTF, torch.tensor([60, 60])))
+    unseen = 2 * config.left_context * config.dim * config.layers  # of two utterances
+    assert counts[-1] - counts[0] == 2 * 3 * unseen
 
 
 @torch.no_grad()
@@ -180,6 +183,27 @@ def test_the_loss_and_decoding_count_the_same_share_of_work():
     assert float(full_B.sum()) == made[1]
     assert float(spent_B.sum() / full_B.sum()) == pytest.approx(made[0] / made[1], rel=1e-6)
     assert 0.2 < made[0] / made[1] < 0.8
+
+
+@torch.no_grad()
+def test_the_cost_in_the_loss_is_the_share_of_the_whole_batch(monkeypatch):
+    arbitrator = ArbitratorConfig(dim=8, keep=0.5)
+    encoder = replace(CONFIGS["amortized"], arbitrator=arbitrator)
+    predictor = StatelessConfig(output_dim=16)
+    config = TransducerConfig(encoder=encoder, predictor=predictor, joiner_dim=16)
+    model = Transducer(config, num_bins=80, vocab_size=10).eval()
+    x_BTF, tokens_BU = torch.randn(3, 120, 80), torch.randint(1, 10, (3, 4))
+    lengths = torch.tensor([120, 60, 24]), torch.tensor([4, 3, 2])
+    total = {}
+    for weight in (0.0, 2.0):
+        monkeypatch.setattr(model.encoder, "cost_weight", lambda w=weight: w)
+        loss = model.loss(x_BTF, lengths[0], tokens_BU, lengths[1], step=0)
+        total[weight] = float(loss.total_B.sum())
+    share = float(loss.spent_B.sum() / loss.full_B.sum())
+    assert 0 < share < 1
+    assert total[2.0] - total[0.0] == pytest.approx(
+        2 * share * float(loss.frames_B.sum()), rel=1e-4
+    )
 
 
 @torch.no_grad()
