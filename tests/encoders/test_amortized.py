@@ -106,22 +106,23 @@ def test_operations_of_another_source_are_not_loaded(monkeypatch, tmp_path):
 
 @torch.no_grad()
 def test_what_is_off_takes_no_time():
-    """Of an encoder that is large beside what goes on around its blocks, in a stream's pieces; half
-    of everything, at random, takes a part of the time."""
+    """Of an encoder that is large beside what goes on around its blocks; half of everything, at
+    random, takes a part of the time, in pieces of so many frames that products are not all reading
+    of weights."""
     config = AmortizedConfig(layers=4, dim=256, feedforward_dim=1024)
-    x_BTF, seconds = torch.randn(1, 32, 80), {}
-    for share, kind, keep in ((0.0, "single", 0.9), (0.4, "random", 0.5), (1.0, "none", 0.9)):
+    x_BTF, seconds = torch.randn(1, 256, 80), {}
+    for share, kind, keep in ((0.0, "single", 0.9), (0.5, "random", 0.5), (1.0, "none", 0.9)):
         arbitrator = ArbitratorConfig(kind=kind, dim=6, keep=keep)
         encoder = build_encoder(replace(config, arbitrator=arbitrator), 80).eval()
         if kind == "single":
             encoder.arbitrators[0].net.output.bias.fill_(-9.0)
         state = encoder.initial_state(1)
-        for _ in range(8):  # its whole past is heard
+        for _ in range(2):  # its whole past is heard
             _, state = encoder.step(x_BTF, state)
         spent, full = encoder.work(state)
         assert spent / full == pytest.approx(share, abs=0.1)
         times = []
-        for _ in range(60):
+        for _ in range(20):
             start = time.process_time()
             encoder.step(x_BTF, state)
             times.append(time.process_time() - start)
