@@ -42,4 +42,6 @@ check "shellcheck" "see above" shellcheck "${scripts[@]}"
 
 # Two threads each in two processes would fight for two cores.
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
-exec python -m pytest -n 2 --dist loadfile "$@"
+# In the order of their names: xdist would begin with the files of most tests, and the longest tests
+# of all stand in files of few.
+exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

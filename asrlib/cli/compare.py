@@ -25,18 +25,19 @@ def command(recipe: Recipe, baseline: Path, other: Path, out: Path | None) -> No
 
     The same speakers are resampled for both, so that what is hard for both cancels out.
     """
-    from asrlib.scoring.compare import compare_systems, comparison_json, comparison_text
+    from asrlib.scoring import compare
     from asrlib.scoring.score import ScoreConfig
 
     log_to(None)
     config = recipe.config(ScoreConfig, "score")
     paths = [p if (p / "hyp.jsonl").exists() else recipe.exp / p for p in (baseline, other)]
     labels = [f"{p.parent.name}/{p.name}" for p in paths]
-    comparison = compare_systems(paths[:1], paths[1:], config.resampling)
+    sides = ([compare.Decoding(path)] for path in paths)
+    comparison = compare.compare_systems(*sides, config.resampling)
     file = "--".join(label.replace("/", ".") for label in labels) + ".json"
     out = out or recipe.exp / "compare" / file
     with atomic_write(out) as f:
-        content = {"baseline": labels[0], "other": labels[1], **comparison_json(comparison)}
+        content = {"baseline": labels[0], "other": labels[1], **compare.comparison_json(comparison)}
         json.dump(content, f, indent=1)
-    click.echo(comparison_text(comparison, *labels))
+    click.echo(compare.comparison_text(comparison, *labels))
     click.echo(f"written to {out}")

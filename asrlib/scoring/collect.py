@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from asrlib.errors import DataError
+from asrlib.scoring.compare import Decoding
 from asrlib.scoring.records import read_json
 
 _SEED = re.compile(r"^(?P<family>.+)_seed(?P<seed>\d+)$")
@@ -30,7 +31,7 @@ class Run:
     seed: int | None
     test_set: str
     search: str
-    directory: Path
+    decoding: Decoding
     scores: dict[str, Any]
 
 
@@ -58,7 +59,7 @@ def collect_runs(exp: Path) -> list[Run]:
         name = path.parent.parent.name
         family, seed = split_seed(name)
         test_set, search = str(scores.get("set")), str(scores.get("search"))
-        runs.append(Run(name, family, seed, test_set, search, path.parent, scores))
+        runs.append(Run(name, family, seed, test_set, search, Decoding(path.parent), scores))
     return sorted(runs, key=lambda r: (r.test_set, r.family, r.search, r.seed or 0, r.name))
 
 

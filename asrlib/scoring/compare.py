@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,17 @@ from asrlib.scoring.records import read_utterances
 from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
 
 _SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What a model made of a test set: a decode directory, read and aligned once when asked."""
+
+    directory: Path
+
+    @cached_property
+    def aligned(self) -> list[Aligned]:
+        return align(read_utterances(self.directory / "hyp.jsonl"))
 
 
 def check_same_utterances(
@@ -35,40 +48,36 @@ def check_same_utterances(
         )
 
 
-def compare_systems(a: Sequence[Path], b: Sequence[Path], resampling: Resampling) -> Comparison:
-    """Compare the decode directories `a` of one system with those `b` of another.
+def compare_systems(
+    a: Sequence[Decoding], b: Sequence[Decoding], resampling: Resampling
+) -> Comparison:
+    """Compare the decodings `a` by one system with those `b` by another.
 
-    A system may have several directories, one a seed of its training: their counts are added, so
-    that its rate is the mean over seeds. Speakers are resampled, seeds are not.
+    A system may have several, one a seed of its training: their counts are added, so that its
+    rate is the mean over seeds. Speakers are resampled, seeds are not.
 
     Raises:
         DataError: the utterances differ; names the first that are missing.
     """
-    (first_a, sums_a), (first_b, sums_b) = _summed(a), _summed(b)
-    check_same_utterances(first_a, first_b, str(a[0]), str(b[0]))
+    sums_a, sums_b = sum_over_seeds(a), sum_over_seeds(b)
+    names = str(a[0].directory), str(b[0].directory)
+    check_same_utterances(a[0].aligned, b[0].aligned, *names)
     return compare_speakers(sums_a, sums_b, resampling)
 
 
-def sum_over_seeds(directories: Sequence[Path]) -> dict[str, ErrorRate]:
-    """Counts of each speaker, added over the decode directories of one system, one a seed.
+def sum_over_seeds(decodings: Sequence[Decoding]) -> dict[str, ErrorRate]:
+    """Counts of each speaker, added over the decodings by one system, one a seed.
 
     Raises:
         DataError: the utterances differ; names the first that are missing.
     """
-    return _summed(directories)[1]
-
-
-def _summed(directories: Sequence[Path]) -> tuple[list[Aligned], dict[str, ErrorRate]]:
-    """The first directory's utterances, and all directories' counts by speaker."""
-    total: dict[str, ErrorRate] = {}
-    first: list[Aligned] = []
-    for directory in directories:
-        aligned = align(read_utterances(directory / "hyp.jsonl"))
-        first = first or aligned
-        check_same_utterances(first, aligned, str(directories[0]), str(directory))
-        for speaker, errors in sum_by_speaker(aligned).items():
+    first, total = decodings[0], dict[str, ErrorRate]()
+    for decoding in decodings:
+        names = str(first.directory), str(decoding.directory)
+        check_same_utterances(first.aligned, decoding.aligned, *names)
+        for speaker, errors in sum_by_speaker(decoding.aligned).items():
             total[speaker] = total.get(speaker, ErrorRate()) + errors
-    return first, total
+    return total
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:

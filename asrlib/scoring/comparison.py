@@ -20,9 +20,8 @@ from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.document import Section, Table, Text
 from asrlib.scoring.fairness import check_equal_settings
 from asrlib.scoring.latency import correct_words, lags_ms, summarise
-from asrlib.scoring.records import read_json, read_utterances, streaming_file
+from asrlib.scoring.records import read_json, streaming_file
 from asrlib.scoring.training_log import settings_of
-from asrlib.scoring.wer import align
 
 RATES = Path("compare") / "rates.json"
 TAG = "cmp"  # of the models compared, in their directories' names
@@ -109,7 +108,7 @@ def _row(
     difference, lag = (DASH, DASH, DASH), DASH
     if group is not reference:
         result = compare_systems(
-            [r.directory for r in reference], [r.directory for r in group], resampling
+            [r.decoding for r in reference], [r.decoding for r in group], resampling
         )
         points, ends, *_, p_value = comparison_cells(result)
         difference = (points, ends, p_value)
@@ -134,10 +133,7 @@ def _row(
 
 
 def _lags(reference: Sequence[Run], group: Sequence[Run]) -> list[float]:
-    words = [
-        [correct_words(align(read_utterances(r.directory / "hyp.jsonl"))) for r in runs]
-        for runs in (reference, group)
-    ]
+    words = [[correct_words(r.decoding.aligned) for r in runs] for runs in (reference, group)]
     return [lag for a, b in product(*words) for lag in lags_ms(a, b)]
 
 

@@ -26,14 +26,15 @@ def check_equal_settings(exp: Path, names: Sequence[str], apart: frozenset[str])
     Raises:
         DataError: two do not; names them and the setting.
     """
-    first = dict(_settings(exp / names[0]))
-    for name in names[1:]:
+    first: dict[str, tuple[str, Any]] = {}
+    for name in names:
         for key, value in _settings(exp / name):
-            if key in apart or first.get(key, value) == value:
+            other, theirs = first.setdefault(key, (name, value))
+            if key in apart or theirs == value:
                 continue
             raise DataError(
-                f"exp/{name} had {key}: {value}, but exp/{names[0]}, beside which it would stand, "
-                f"{first[key]}",
+                f"exp/{name} had {key}: {value}, but exp/{other}, beside which it would stand, "
+                f"{theirs}",
                 "run the comparison or the sweep again with one setting, or move what is of "
                 "another one out of exp/",
             )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+
+from asrlib.scoring.training_log import Curve
 
 COLOURS = ("#1f6f8b", "#e08e45", "#6a994e", "#a23e48", "#7b6ba8", "#5b6b7b")
 STYLE = {
@@ -28,6 +31,8 @@ STYLE = {
     "legend.frameon": False,
     "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
 }
+_DASHES = ("-", "--", ":", "-.")
+_FILLED = 3  # histograms: more areas over each other would hide one another
 
 
 def error_bars(
@@ -56,7 +61,8 @@ def error_bars(
                 widths.append(value)
                 low.append(max(0.0, value - ends[0]) if ends else 0.0)
                 high.append(max(0.0, ends[1] - value) if ends else 0.0)
-            axes.barh(places, widths, height=thick * 0.86, label=name)
+            colour, alpha = COLOURS[i % len(COLOURS)], 0.6 ** (i // len(COLOURS))
+            axes.barh(places, widths, thick * 0.86, label=name, color=colour, alpha=alpha)
             axes.errorbar(
                 widths, places, xerr=[low, high], fmt="none", ecolor="#1c2733", elinewidth=1
             )
@@ -70,21 +76,21 @@ def error_bars(
         return svg_text(canvas)
 
 
-def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], xlabel: str) -> str:
-    """Line charts side by side: panel title -> line name -> (x, y) points."""
+def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], xlabel: str) -> str:
+    """Line charts side by side: panel title -> name -> the curves of that name, of one colour."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"curves {list(panels)}"}):
         canvas = Canvas(figsize=(4.6 * len(panels), 3.2), layout="constrained")
-        names = sorted({name for lines in panels.values() for name in lines})
-        colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
-        for axes, (title, lines) in zip(
+        looks = _looks(name for named in panels.values() for name in named)
+        for axes, (title, named) in zip(
             canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
-            for name, points in lines.items():
-                axes.plot(*zip(*points, strict=True), label=name, color=colour[name], lw=1.6)
+            for name, lines in named.items():
+                for points in lines:
+                    axes.plot(*zip(*points, strict=True), label=name, lw=1.6, **looks[name])
             axes.set_title(title, loc="left", fontsize=10.5)
             axes.set_xlabel(xlabel)
-            _fit(axes, [y for points in lines.values() for _, y in points])
-            axes.legend(fontsize=9)
+            _fit(axes, [y for lines in named.values() for points in lines for _, y in points])
+        _legend_below(canvas)
         return svg_text(canvas)
 
 
@@ -111,6 +117,28 @@ def scatter(
         return svg_text(canvas)
 
 
+def _looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """What tells lines apart, the same in every panel: colour, then how the line is broken."""
+    return {
+        name: {"color": COLOURS[i % len(COLOURS)], "ls": _DASHES[i // len(COLOURS) % len(_DASHES)]}
+        for i, name in enumerate(dict.fromkeys(names))
+    }
+
+
+def _legend_below(canvas: Canvas) -> None:
+    """One legend for all panels, below them; the drawing grows by what it needs."""
+    shown = {}
+    for axes in canvas.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
+    width, height = canvas.get_size_inches()
+    columns = max(1, int(width / (0.6 + 0.075 * max(map(len, shown)))))
+    canvas.set_size_inches(width, height + 0.2 * math.ceil(len(shown) / columns))
+    canvas.legend(
+        shown.values(), shown, loc="outside lower left", ncols=columns, fontsize=9, borderpad=0
+    )
+
+
 def _fit(axes: Axes, values: Sequence[float]) -> None:
     """Start at zero; a first few huge values must not flatten all the rest."""
     ranked = sorted(values)
@@ -123,6 +151,7 @@ def histograms(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """Step histograms side by side: panel title -> series -> summary of `latency.summarise`."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"histograms {list(panels)}"}):
         canvas = Canvas(figsize=(4.6 * len(panels), 3.2), layout="constrained")
+        looks = _looks(name for series in panels.values() for name in series)
         for axes, (title, series) in zip(
             canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
@@ -132,16 +161,16 @@ def histograms(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
                 counts = shape["counts"]
                 edges = [shape["start"] + i * shape["bin"] for i in range(len(counts) + 1)]
                 shares = [100 * n / sum(counts) for n in counts]
-                axes.stairs(shares, edges, fill=True, alpha=0.22)
-                colour = axes.patches[-1].get_facecolor()
-                axes.stairs(shares, edges, label=name, color=colour[:3], lw=1.6)
+                if len(series) <= _FILLED:
+                    axes.stairs(shares, edges, fill=True, alpha=0.22, color=looks[name]["color"])
+                axes.stairs(shares, edges, label=name, lw=1.6, **looks[name])
                 ends.append(_tails(edges, counts))
             # A few far outliers would leave the rest a needle.
             axes.set_xlim(min(e[0] for e in ends), max(e[1] for e in ends))
             axes.set_title(title, loc="left", fontsize=10.5)
             axes.set_xlabel("milliseconds")
             axes.set_ylabel("share, %")
-            axes.legend(fontsize=9)
+        _legend_below(canvas)
         return svg_text(canvas)
 
 

@@ -24,7 +24,7 @@ from asrlib.scoring.cells import (
     params,
     quantiles,
 )
-from asrlib.scoring.collect import Run, collect_runs, of_set, representatives, systems
+from asrlib.scoring.collect import Run, collect_runs, of_set, representatives, split_seed, systems
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.comparison import comparison_sections
 from asrlib.scoring.document import Block, Code, Document, Figure, Section, Table, Text, Verbatim
@@ -158,8 +158,8 @@ def _comparisons(runs: Sequence[Run], config: ScoreConfig) -> Table | None:
             if (a, search) not in grouped or (b, search) not in grouped:
                 continue
             result = compare_systems(
-                [r.directory for r in grouped[a, search]],
-                [r.directory for r in grouped[b, search]],
+                [r.decoding for r in grouped[a, search]],
+                [r.decoding for r in grouped[b, search]],
                 config.resampling,
             )
             rows.append((f"{b} against {a}", search, *comparison_cells(result)))
@@ -259,13 +259,15 @@ def _training(curves: Mapping[str, Mapping[str, Curve]]) -> list[Section]:
     )
     blocks: list[Block] = [Table(header, tuple(rows))]
     wanted = {"train/loss": "Training loss", "dev/loss": "Dev loss", "dev/wer": "Dev WER"}
-    panels = {
-        title: {n: tags[tag] for n, tags in curves.items() if tags.get(tag)}
-        for tag, title in wanted.items()
-    }
-    panels = {title: lines for title, lines in panels.items() if lines}
+    panels: dict[str, dict[str, list[Curve]]] = {}
+    for tag, title in wanted.items():
+        for name, tags in curves.items():
+            if tags.get(tag):
+                seeds = panels.setdefault(title, {}).setdefault(split_seed(name)[0], [])
+                seeds.append(tags[tag])
     if panels:
-        blocks.append(Figure(figures.curves(panels, "step"), "Learning curves."))
+        caption = "Learning curves; those of seeds have one colour."
+        blocks.append(Figure(figures.curves(panels, "step"), caption))
     return [Section("Training", tuple(blocks))]
 
 

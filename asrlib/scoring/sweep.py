@@ -72,7 +72,7 @@ def _point(exp: Path, family: str, runs: Sequence[Run], resampling: Resampling) 
     bench = exp / streaming_file(runs[0].name, runs[0].test_set, runs[0].search)
     speed = read_json(bench, "run the benchmark again") if bench.exists() else {}
     cpu = speed.get("cpu_seconds_1")
-    interval = speaker_interval(sum_over_seeds([r.directory for r in runs]), resampling)
+    interval = speaker_interval(sum_over_seeds([r.decoding for r in runs]), resampling)
     return Point(
         family,
         runs,
@@ -130,5 +130,5 @@ def _difference(point: Point, full: Point, resampling: Resampling) -> tuple[str,
     """The cells of a paired comparison with the full model."""
     if point is full:
         return (DASH,) * (1 + len(COMPARISON))
-    sides = ([r.directory for r in side.runs] for side in (full, point))
+    sides = ([r.decoding for r in side.runs] for side in (full, point))
     return comparison_cells(compare_systems(*sides, resampling))

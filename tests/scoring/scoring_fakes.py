@@ -6,6 +6,8 @@ import json
 import random
 from pathlib import Path
 
+import yaml
+
 WORDS = ["ALARM", "SEVEN", "PLAY", "MUSIC", "KITCHEN", "LIGHTS", "OFF", "WHAT", "WEATHER"]
 
 
@@ -98,3 +100,20 @@ def planted_recipe(recipe: Path) -> Path:
     ):
         write_decode(recipe / "exp" / name / "decode_test_greedy", planted_entries(used, seed))
     return recipe
+
+
+def leave_config(directory: Path, **changed: object) -> None:
+    """The settings that a training leaves: `train_epochs=2` changes train.epochs."""
+    config = {
+        "model": {"encoder": {"name": directory.name}, "loss": {"ctc_scale": 0.3}},
+        "train": {"seed": len(directory.name), "peak_lr": 0.004, "epochs": 4, "device": "cpu"},
+        "data": {"max_frames": 4000},
+        "augment": {"speeds": [0.9, 1.0, 1.1]},
+        "features": {"num_bins": 80},
+    }
+    for key, value in changed.items():
+        section, _, name = key.partition("_")
+        known = config["model"]["loss"] if section == "loss" else config[section]
+        known[name] = value
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.yaml").write_text(yaml.safe_dump(config))

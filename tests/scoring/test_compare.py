@@ -5,7 +5,7 @@ from scoring_fakes import entry, write_decode
 
 from asrlib.errors import DataError
 from asrlib.scoring.bootstrap import Resampling
-from asrlib.scoring.compare import compare_systems
+from asrlib.scoring.compare import Decoding, compare_systems
 
 FEW = Resampling(replicates=200)
 
@@ -13,7 +13,7 @@ FEW = Resampling(replicates=200)
 def decode(path, name, **hyps):
     """Utterances a0, a1, b0, ... of speakers a, b, ...; ref is always `A B`."""
     rows = [entry(i, i[0], "A B", hyp) for i, hyp in hyps.items()]
-    return write_decode(path / name / "decode_test_greedy", rows)
+    return Decoding(write_decode(path / name / "decode_test_greedy", rows))
 
 
 def test_a_system_against_itself(tmp_path):
@@ -38,15 +38,13 @@ def test_missing_utterances_are_named_with_the_side_that_lacks_them(tmp_path):
     for pair in ((more, less), (less, more)):
         with pytest.raises(DataError, match="a1, a2, a3, a4, a5 and 3 more") as e:
             compare_systems([pair[0]], [pair[1]], FEW)
-        assert e.value.what.startswith(str(less))
+        assert e.value.what.startswith(str(less.directory))
 
 
 def test_other_references_are_refused(tmp_path):
     a = decode(tmp_path, "a", a0="A", b0="A")
-    b = write_decode(
-        tmp_path / "b" / "decode_test_greedy",
-        [entry("a0", "a", "A B", "A"), entry("b0", "b", "A C", "A")],
-    )
+    rows = [entry("a0", "a", "A B", "A"), entry("b0", "b", "A C", "A")]
+    b = Decoding(write_decode(tmp_path / "b" / "decode_test_greedy", rows))
     with pytest.raises(DataError, match="references or speakers differ, first of b0"):
         compare_systems([a], [b], FEW)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from command_fakes import row
-from scoring_fakes import planted_entries, planted_speakers, write_decode
+from scoring_fakes import leave_config, planted_entries, planted_speakers, write_decode
 
 from asrlib.errors import DataError
 from asrlib.scoring.document import to_html, to_markdown
@@ -43,22 +43,6 @@ def train_run(
     config = {"train": {"peak_lr": rate, "seed": seed, "warmup_steps": warmup_steps}}
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
     (directory / "final.pt").write_bytes(b"")
-
-
-def leave_config(directory: Path, **changed: object) -> None:
-    """The settings that a training leaves: `train_epochs=2` changes train.epochs."""
-    config = {
-        "model": {"encoder": {"name": directory.name}, "loss": {"ctc_scale": 0.3}},
-        "train": {"seed": len(directory.name), "peak_lr": 0.004, "epochs": 4, "device": "cpu"},
-        "data": {"max_frames": 4000},
-        "augment": {"speeds": [0.9, 1.0, 1.1]},
-        "features": {"num_bins": 80},
-    }
-    for key, value in changed.items():
-        section, _, name = key.partition("_")
-        known = config["model"]["loss"] if section == "loss" else config[section]
-        known[name] = value
-    (directory / "config.yaml").write_text(yaml.safe_dump(config))
 
 
 UNEQUAL = [
