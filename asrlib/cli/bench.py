@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from asrlib.streaming.recognizer import StreamingRecognizer
 
 # Options that say what was measured; each command has some of them.
-_OWN = ("model", "name", "steps", "test_set", "search", "utterances", "rounds", "minutes")
+_OWN = ("model", "name", "steps", "test_set", "search", "utterances", "piece", "rounds", "minutes")
+_ROUNDS = "How often each is measured; the fastest counts: what else runs only slows down."
+_NOISE_SECONDS = 20
 
 
 @click.group(name="bench")
@@ -99,13 +101,7 @@ def training(recipe: Recipe, model: str, steps: int) -> None:
 @click.option("--test-set", default="test", show_default=True, help="A set under data/.")
 @click.option("--search", help="greedy, modified_beam or fast_beam, in place of decode.search.")
 @click.option("--utterances", default=64, show_default=True, help="How many to take of it.")
-@click.option(
-    "--rounds",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="How often each is measured; the fastest counts: what else runs only slows down.",
-)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help=_ROUNDS)
 @recipe_options
 def streaming(
     recipe: Recipe,
@@ -144,6 +140,53 @@ def streaming(
             cpu_seconds = min(cost.cpu_seconds for cost in taken)
             figures[f"cpu_seconds_{streams}"] = cpu_seconds / taken[0].audio_seconds
         _report(recipe, streaming_file(model, test_set, config.search).stem, figures)
+
+
+@command.command()
+@click.option(
+    "--model",
+    multiple=True,
+    default=("lstm", "conv_rnnt", "conformer", "contextnet", "amortized/full"),
+    show_default=True,
+    help="conf/model/MODEL.yaml; may be given again: then in turn, so that ratios hold.",
+)
+@click.option(
+    "--piece",
+    type=click.FloatRange(min=0, min_open=True),
+    multiple=True,
+    default=(0.32, 1.28),
+    show_default=True,
+    help="Seconds of audio at a time; may be given again.",
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help=_ROUNDS)
+@recipe_options
+def encoder(recipe: Recipe, model: tuple[str, ...], piece: tuple[float, ...], rounds: int) -> None:
+    """CPU time of encoders before they are trained: one stream, one core, 20 s of noise a round.
+
+    Weights are random. Arbitrators that learn leave everything on then; those of amortized/random
+    switch off what `keep` says.
+    """
+    import torch
+
+    from asrlib.encoders import build_encoder
+    from asrlib.encoders.bench import measure_steps
+    from asrlib.features.fbank import FbankConfig
+    from asrlib.transducer.model import TransducerConfig
+
+    log_to(None)
+    torch.set_num_threads(1)
+    fbank = recipe.config(FbankConfig, "features")
+    shift = fbank.frame_shift_ms / 1000
+    configs = {name: recipe.config(TransducerConfig, "model", name) for name in model}
+    encoders = {n: build_encoder(c.encoder, fbank.num_bins) for n, c in configs.items()}
+    for seconds in piece:
+        frames, total = round(seconds / shift), round(_NOISE_SECONDS / shift)
+        for name, cost in measure_steps(encoders, frames, total, rounds, shift).items():
+            figures: dict[str, Any] = {"model": name, "piece": f"pieces of {seconds:g} s"}
+            figures["encoder_cpu_ms"] = 1000 * cost.cpu
+            if cost.work is not None:
+                figures["encoder_work_percent"] = 100 * cost.work
+            _report(recipe, f"encoder_{name.replace('/', '_')}_{seconds:g}", figures)
 
 
 def _decode(recognizer: StreamingRecognizer, cuts: CutSet) -> Cost:

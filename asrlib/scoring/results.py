@@ -281,6 +281,8 @@ _SPEEDS = {
     "real_time_factor_1": "streaming real-time factor, one core, 1 stream",
     "real_time_factor_32": "streaming real-time factor, one core, 32 streams",
     "cpu_seconds_1": "CPU seconds a second of audio, 1 stream",
+    "encoder_cpu_ms": "encoder alone, random weights, 1 stream, CPU ms / s of audio",
+    "encoder_work_percent": "its work done, %",
     "meeting_minutes": "a meeting in one stream, one core, minutes of audio",
     "meeting_turns": "turns recognised in it",
     "meeting_real_time_factor": "its real-time factor",
@@ -297,7 +299,9 @@ def _speed(bench: Path) -> list[Section]:
         measured = read_json(path, "run the benchmark again")
         if "command" in measured:
             commands[measured["command"]] = None
-        model = ", ".join(str(measured[k]) for k in ("model", "set", "search") if k in measured)
+        model = ", ".join(
+            str(measured[k]) for k in ("model", "set", "search", "piece") if k in measured
+        )
         rows.extend(
             (text, model, f"{measured[key]:.4g}")
             for key, text in _SPEEDS.items()
