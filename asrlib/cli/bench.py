@@ -182,7 +182,8 @@ def encoder(recipe: Recipe, model: tuple[str, ...], piece: tuple[float, ...], ro
     for seconds in piece:
         frames, total = round(seconds / shift), round(_NOISE_SECONDS / shift)
         for name, cost in measure_steps(encoders, frames, total, rounds, shift).items():
-            figures: dict[str, Any] = {"model": name, "piece": f"pieces of {seconds:g} s"}
+            taken = f"pieces of {cost.frames * shift:g} s"  # whole groups of the model's frames
+            figures: dict[str, Any] = {"model": name, "piece": taken}
             figures["encoder_cpu_ms"] = 1000 * cost.cpu
             if cost.work is not None:
                 figures["encoder_work_percent"] = 100 * cost.work

@@ -36,7 +36,7 @@ def measure_steps(
     frames: int,
     total_frames: int,
     rounds: int,
-    frame_shift: float = 0.01,
+    frame_shift: float,
 ) -> dict[str, StepCost]:
     """Go through noise with each encoder in turn, so that other load slows all of them alike.
 

@@ -83,17 +83,18 @@ def test_streaming_measures_one_and_many_streams_of_each_model(recipe, asrlib):
 
 def test_encoder_measures_each_model_in_each_piece(recipe, asrlib):
     threads = torch.get_num_threads()
-    options = ("--model", "lstm", "--model", "amortized/random", "--piece", "0.64", "--rounds", "1")
+    options = ("--model", "lstm", "--model", "amortized/random", "--piece", "0.65", "--rounds", "1")
     try:
         result = asrlib("bench", "encoder", "--recipe-dir", recipe, *options)
     finally:
         torch.set_num_threads(threads)
     assert result.exit_code == 0
     folder = recipe / "exp" / "bench"
-    lstm = json.loads((folder / "encoder_lstm_0.64.json").read_text())
-    random = json.loads((folder / "encoder_amortized_random_0.64.json").read_text())
+    lstm = json.loads((folder / "encoder_lstm_0.65.json").read_text())
+    random = json.loads((folder / "encoder_amortized_random_0.65.json").read_text())
     assert min(lstm["encoder_cpu_ms"], random["encoder_cpu_ms"]) > 0
     assert "encoder_work_percent" not in lstm
+    assert lstm["piece"] == "pieces of 0.64 s"  # 16 groups of four frames
     assert 30 < random["encoder_work_percent"] < 50
     assert lstm["command"].endswith(" ".join(options))
 
