@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from asrlib.scoring.document import Document, Section, Table, Text, Verbatim
@@ -11,6 +12,7 @@ REMARK = "Kept from an earlier page: exp/ holds nothing of this any more."
 SOME = "Kept from an earlier page: exp/ does not hold all of these systems any more."
 EARLIER = " (earlier)"
 _NOTES, _COMMANDS = "Notes", "Commands"
+_NAMING = ("model", "encoder")  # columns of which the first that a table has names its systems
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 
 
@@ -40,29 +42,37 @@ def _remark(title: str) -> str:
 
 
 def _systems(document: Document) -> dict[str, set[str]]:
-    """Names in the columns "model" of each section of the second level and of those below it."""
+    """Names of the systems in each section of the second level and in those below it."""
     systems: dict[str, set[str]] = {}
     names: set[str] = set()
     for section in document.sections:
         if section.level == 2:
             names = systems.setdefault(section.title, set())
-        tables = [b for b in section.blocks if isinstance(b, Table) and b.header[0] == "model"]
-        names |= {row[0] for table in tables for row in table.rows}
+        for table in (b for b in section.blocks if isinstance(b, Table)):
+            column = _naming(table.header)
+            if column is not None:
+                names |= {row[column] for row in table.rows}
     return systems
 
 
 def _systems_of(body: str) -> set[str]:
     """The same, of a section that is Markdown."""
-    names, inside = set(), False
+    names: set[str] = set()
+    column, inside = None, False
     for line in body.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if not line.startswith("|"):
             inside = False
-        elif cells[0] == "model":
-            inside = True
-        elif inside and not set(cells[0]) <= set(":-"):
-            names.add(cells[0].strip("*"))
+        elif not inside:  # the head of a table
+            column, inside = _naming(cells), True
+        elif column is not None and column < len(cells) and not set(cells[column]) <= set(":-"):
+            names.add(cells[column].strip("*"))
     return names
+
+
+def _naming(header: Sequence[str]) -> int | None:
+    """The column that names a table's systems, if one does."""
+    return next((header.index(name) for name in _NAMING if name in header), None)
 
 
 def _sections(page: str) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import pytest
 from asrlib.errors import DataError
 from asrlib.scoring.collect import collect_runs, representatives, split_seed, systems
 from asrlib.scoring.document import Document, Section, Table, Text, to_html, to_markdown
-from asrlib.scoring.keep import EARLIER, REMARK, SOME
+from asrlib.scoring.keep import EARLIER, REMARK, SOME, keep
 from asrlib.scoring.results import build_document
 from asrlib.scoring.score import ScoreConfig
 
@@ -128,6 +128,24 @@ def test_tables_of_systems_that_are_gone_stay_under_another_title(scored_recipe,
         assert "| old " not in kept.replace(earlier, "")
         assert kept.count(SOME) == 2
         assert f"## Commands{EARLIER}\n\n{SOME}\n" in kept
+
+
+@pytest.mark.parametrize(
+    "header", [("model", "WER %"), ("encoder", "WER %"), ("what", "model", "measured")]
+)
+def test_systems_are_known_by_the_column_that_names_them(header):
+    """So tables of encoders and of speed outlive their machine too."""
+
+    def page(*names):
+        rows = tuple(tuple(n if h in ("model", "encoder") else "1" for h in header) for n in names)
+        return Document("Results", (Section("Speed", (Table(header, rows),)),), "")
+
+    known = to_markdown(page("lstm", "conv_rnnt"))
+    assert keep(page("lstm", "conv_rnnt"), known) == page("lstm", "conv_rnnt")
+    assert keep(page("lstm", "conv_rnnt", "new"), known) == page("lstm", "conv_rnnt", "new")
+    kept = to_markdown(keep(page("lstm"), known))
+    assert f"## Speed{EARLIER}\n\n{SOME}\n" in kept
+    assert kept.count("conv_rnnt") == 1
 
 
 def test_learning_curves_come_from_tensorboard(scored_recipe, tmp_path):
