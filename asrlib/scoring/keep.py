@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 
-from asrlib.scoring.document import Document, Section, Table, Text, Verbatim
+from asrlib.scoring.document import Document, Section, Text, Verbatim, to_markdown
 
 REMARK = "Kept from an earlier page: exp/ holds nothing of this any more."
 SOME = "Kept from an earlier page: exp/ does not hold all of these systems any more."
 EARLIER = " (earlier)"
 _NOTES, _COMMANDS = "Notes", "Commands"
 _NAMING = ("model", "encoder")  # columns of which the first that a table has names its systems
+_TABLE = re.compile(r"(?:^\|.*\n?){2,}", re.MULTILINE)
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 
 
@@ -22,8 +22,8 @@ def keep(document: Document, page: str) -> Document:
 
     Rows are not mixed, for they may have been measured otherwise.
     """
-    own, earlier = _systems(document), dict(_sections(page))
-    gone = {t for t, body in earlier.items() if t in own and _systems_of(body) - own[t]}
+    own, earlier = dict(_sections(to_markdown(document))), dict(_sections(page))
+    gone = {t for t, body in earlier.items() if t in own and _systems(body) - _systems(own[t])}
     if gone:
         gone.add(_COMMANDS)
     kept: dict[str, Section] = {}
@@ -41,38 +41,17 @@ def _remark(title: str) -> str:
     return SOME if title.endswith(EARLIER) else REMARK
 
 
-def _systems(document: Document) -> dict[str, set[str]]:
-    """Names of the systems in each section of the second level and in those below it."""
-    systems: dict[str, set[str]] = {}
+def _systems(body: str) -> set[str]:
+    """Names of the systems in the tables of a section that is Markdown."""
     names: set[str] = set()
-    for section in document.sections:
-        if section.level == 2:
-            names = systems.setdefault(section.title, set())
-        for table in (b for b in section.blocks if isinstance(b, Table)):
-            column = _naming(table.header)
-            if column is not None:
-                names |= {row[column] for row in table.rows}
-    return systems
-
-
-def _systems_of(body: str) -> set[str]:
-    """The same, of a section that is Markdown."""
-    names: set[str] = set()
-    column, inside = None, False
-    for line in body.splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if not line.startswith("|"):
-            inside = False
-        elif not inside:  # the head of a table
-            column, inside = _naming(cells), True
-        elif column is not None and column < len(cells) and not set(cells[column]) <= set(":-"):
-            names.add(cells[column].strip("*"))
+    for table in _TABLE.findall(body):
+        header, _, *rows = (
+            [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
+        )
+        column = next((header.index(name) for name in _NAMING if name in header), None)
+        if column is not None:
+            names |= {row[column].strip("*") for row in rows}
     return names
-
-
-def _naming(header: Sequence[str]) -> int | None:
-    """The column that names a table's systems, if one does."""
-    return next((header.index(name) for name in _NAMING if name in header), None)
 
 
 def _sections(page: str) -> list[tuple[str, str]]:
