@@ -246,8 +246,8 @@ def check_kernels() -> str:
     their LSTM gives what torch's gives."""
     import torch
 
-    from asrlib.encoders.kernels import kernels, library_path
-    from asrlib.encoders.recurrence import FastLstm
+    from asrlib.layers.compiled_ops import kernels, library_path
+    from asrlib.layers.lstm_kernel import FastLstm
 
     norm, lstm = torch.nn.LayerNorm(4), FastLstm(4, 3)
     first, second = torch.nn.Linear(4, 8), torch.nn.Linear(8, 4)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import Result
+from command_fakes import invoke
+from scoring_fakes import planted_recipe
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -41,3 +44,20 @@ def _logging() -> Iterator[None]:
     root.handlers = []  # else they would be closed
     yield
     root.handlers, root.level = handlers, level
+
+
+@pytest.fixture
+def asrlib() -> Callable[..., Result]:
+    """Runs `python -m asrlib ...` in this process."""
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def scored_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """egs/demo: three systems decoded and scored; not to be changed by a test."""
+    recipe = planted_recipe(tmp_path_factory.mktemp("egs") / "demo")
+    for model in sorted(p.name for p in (recipe / "exp").iterdir()):
+        quick = ["--set", "score.replicates=300"]
+        result = invoke("score", "--recipe-dir", recipe, "--name", model, *quick)
+        assert result.exit_code == 0, result.output
+    return recipe

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from asrlib.data.mixture_dataset import MixtureBatch
 from asrlib.features.fbank import FbankExtractor
 from asrlib.text.tokenizer import Tokenizer
-from asrlib.text.turns import TurnStyle, channel_labels, turn_label_ends
+from asrlib.text.turn_labels import TurnStyle, channel_labels, turn_label_ends
 
 CHANNELS = 2
 

@@ -34,7 +34,7 @@ from command_fakes import (
 
 import asrlib.cli.fbank
 import asrlib.training.checkpoint as checkpoints
-from asrlib.training.model_io import KIND
+from asrlib.transducer.model_io import KIND
 from local.corpus import command as corpus_command
 
 

@@ -1,4 +1,4 @@
-"""Compile asrlib/encoders/*.cc against the installed torch, unless that is done already.
+"""Compile asrlib/layers/*.cc against the installed torch, unless that is done already.
 
 Usage: PYTHONPATH=. python tools/build_kernels.py
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.cpp_extension import include_paths, library_paths
 
-from asrlib.encoders.kernels import SOURCES, library_path
+from asrlib.layers.compiled_ops import SOURCES, library_path
 
 
 def command(output: Path) -> list[str]:

@@ -51,7 +51,7 @@ run() { # run COMMAND...: output goes to the log; its end is shown when the comm
 # ---- what is there already -------------------------------------------------------------------
 
 installed_key() {
-  cat "$lock" tools/build_kaldifeat.py tools/build_kernels.py asrlib/encoders/*.cc \
+  cat "$lock" tools/build_kaldifeat.py tools/build_kernels.py asrlib/layers/*.cc \
     tools/install.sh | sha256sum
 }
 
@@ -254,7 +254,7 @@ build_kaldifeat() {
 build_kernels() { # returns at once when it is built of this source and for this torch
   say "building asrlib's own operations (about ten seconds)"
   run env PYTHONPATH="$root" "$venv/bin/python" tools/build_kernels.py ||
-    die "asrlib/encoders/*.cc could not be built (.cache/install.log)" \
+    die "asrlib/layers/*.cc could not be built (.cache/install.log)" \
       "it needs g++ 7 or newer; then run again"
 }
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asrlib.cli.common import Recipe, command_line, log_to, recipe_options
+from asrlib.cli.common import command_line, log_to, recipe_options
 from asrlib.files import atomic_write
+from asrlib.recipe import Recipe
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -75,9 +76,9 @@ def training(recipe: Recipe, model: str, steps: int) -> None:
 
     Runs the trainer itself in a directory that is thrown away.
     """
-    from asrlib.cli.train import Configs, build_trainer
-    from asrlib.scoring.training_log import read_curves, run_facts
-    from asrlib.training.recipe_inputs import read_inputs
+    from asrlib.experiments.training_log import read_curves, run_facts
+    from asrlib.training.build import Configs, build_trainer
+    from asrlib.training.training_inputs import read_inputs
 
     log_to(None)
     short = (f"train.max_steps={steps}", f"train.log_interval={max(1, steps // 10)}")

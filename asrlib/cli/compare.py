@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options
 from asrlib.files import atomic_write
+from asrlib.recipe import Recipe
 
 
 @click.command(name="compare")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options
 from asrlib.errors import CheckpointError, DataError, UserError
 from asrlib.files import atomic_write
+from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def command(
     A model of several talkers leaves their turns, turns.seglst.json, in place of hyp.jsonl.
     """
     from asrlib.streaming.recognizer import DecodeConfig, SearchName
-    from asrlib.streaming.turns import TURNS_FILE
+    from asrlib.text.turns import TURNS_FILE
 
     if search is not None:
         if search not in get_args(SearchName):
@@ -86,7 +87,7 @@ def _decode(cuts_path: Path, checkpoint: Path, config: DecodeConfig, out: Path, 
     from asrlib.data.cuts import read_cuts
     from asrlib.streaming.batch import decode_cuts, decode_turns, hyp_line
     from asrlib.streaming.recognizer import StreamingRecognizer
-    from asrlib.streaming.turns import TURNS_FILE, write_turns
+    from asrlib.text.turns import TURNS_FILE, write_turns
 
     torch.set_num_threads(config.num_threads)
     cuts = read_cuts(cuts_path, "run stage 1 again with --force")
@@ -116,7 +117,7 @@ def _check_model(recognizer: StreamingRecognizer, checkpoint: Path, directory: P
         CheckpointError: it is of another one, or what the directory says of its own is broken.
     """
     from asrlib.config import from_dict
-    from asrlib.scoring.training_log import settings_of
+    from asrlib.experiments.training_log import settings_of
     from asrlib.transducer import TransducerConfig
 
     path = directory / "config.yaml"
@@ -145,8 +146,8 @@ def _shown(
 
 def _meta(recognizer: StreamingRecognizer, cost: Cost) -> dict:
     from asrlib.config import to_dict
-    from asrlib.scoring.compute import flops_per_second
     from asrlib.scoring.score import machine
+    from asrlib.transducer.flops import flops_per_second
 
     peak_memory_mb = cost.peak_memory_mb  # of decoding: before operations are counted
     model, fbank = recognizer.model, recognizer.fbank.config

@@ -16,7 +16,7 @@ from typing import Any
 import click
 from lhotse import CutSet
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.noise import NOISE_SET, import_noise, make_noise_cuts
 from asrlib.errors import ConfigError, DataError
@@ -30,6 +30,7 @@ from asrlib.features.extract import (
 from asrlib.features.fbank import FbankConfig
 from asrlib.files import atomic_path
 from asrlib.jobs import ENGINES, run_array
+from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 
 TRAIN_SET = "train"

@@ -6,10 +6,11 @@ import logging
 
 import click
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options
 from asrlib.data.manifests import audio_digest, build_manifests, write_manifests
 from asrlib.data.raw import raw_sets, read_raw
 from asrlib.data.validation import ValidationConfig
+from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 from asrlib.text.normalise import normalise
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options
+from asrlib.recipe import Recipe
 
 
 @click.command("mixtures")
@@ -18,15 +19,15 @@ def command(recipe: Recipe) -> None:
     from asrlib.data.mixing import Mixer
     from asrlib.data.mixture_sets import FILES, PLAN_FILE, plan_sets, write_set
     from asrlib.data.mixtures import MixtureConfig, MixturePlanner, digest
+    from asrlib.data.reference_turns import REFERENCE_FILES
     from asrlib.errors import DataError
-    from asrlib.scoring.truth import TRUTH_FILES, write_truth
     from asrlib.stamps import Stamp
 
     log_to(recipe.data / "log" / "mixtures.log")
     config = recipe.config(MixtureConfig, "mixtures")
     for name in config.sets:
         source, out = recipe.data / name / "cuts.jsonl.gz", recipe.data / f"mix_{name}"
-        outputs = [out / file for file in (*FILES, *TRUTH_FILES)]
+        outputs = [out / file for file in (*FILES, *REFERENCE_FILES)]
         given = [Path(config.impulse_responses)] if config.impulse_responses else []
         stamp = Stamp(
             recipe.data / f"mix_{name}.stamp", [source, *given], config.of_sets(), outputs
@@ -41,7 +42,7 @@ def command(recipe: Recipe) -> None:
             )
         cuts = read_cuts(source, "run stage 1 first, with --force if it was cut short")
         plans = plan_sets(MixturePlanner(cuts, config, str(source)), name)
-        write_set(out, plans, Mixer(cuts, config), write_truth)
+        write_set(out, plans, Mixer(cuts, config))
         stamp.write()
         logging.info(
             "mix_%s: %d mixtures, %.1f minutes, manifest %s",

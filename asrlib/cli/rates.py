@@ -16,8 +16,9 @@ from pathlib import Path
 
 import click
 
-from asrlib.cli.common import Recipe, recipe_options
+from asrlib.cli.common import recipe_options
 from asrlib.files import atomic_write
+from asrlib.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def command(recipe: Recipe, models: tuple[str, ...], rates: tuple[str, ...]) -> 
     exp/compare/rates.json, beside other models that had the same budget.
     """
     from asrlib.errors import DataError
-    from asrlib.scoring.comparison import RATES
+    from asrlib.report.encoder_comparison import RATES
     from asrlib.scoring.records import read_json
 
     chosen, budgets = {}, {}
@@ -85,7 +86,7 @@ def _tried(directory: Path, rate: float) -> tuple[float, Budget]:
         DataError: it is not finished, or was at another rate.
     """
     from asrlib.errors import DataError
-    from asrlib.scoring.training_log import read_curves, run_facts, settings_of
+    from asrlib.experiments.training_log import read_curves, run_facts, settings_of
 
     if not (directory / "final.pt").exists():
         raise DataError(

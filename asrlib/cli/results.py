@@ -6,8 +6,9 @@ import logging
 
 import click
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options
 from asrlib.files import atomic_write
+from asrlib.recipe import Recipe
 
 
 @click.command(name="results")
@@ -18,9 +19,9 @@ def command(recipe: Recipe) -> None:
     Sections of RESULTS.md of which exp/ holds nothing any more are kept, and say so; delete them
     there to be rid of them.
     """
-    from asrlib.scoring.document import to_html, to_markdown
-    from asrlib.scoring.keep import keep
-    from asrlib.scoring.results import build_document
+    from asrlib.report.document import to_html, to_markdown
+    from asrlib.report.keep import keep
+    from asrlib.report.single_talker import build_document
     from asrlib.scoring.score import ScoreConfig
 
     log_to(recipe.exp / "log" / "results.log")

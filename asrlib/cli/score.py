@@ -6,8 +6,9 @@ import logging
 
 import click
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options
 from asrlib.errors import DataError
+from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 
 log = logging.getLogger(__name__)

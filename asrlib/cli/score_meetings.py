@@ -6,8 +6,9 @@ import logging
 
 import click
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options
 from asrlib.errors import DataError
+from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 
 log = logging.getLogger(__name__)
@@ -20,10 +21,10 @@ log = logging.getLogger(__name__)
 @recipe_options
 def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
     """Score exp/NAME/decode_SET_SEARCH: ORC-WER, cpWER, tcpWER, turn counts, pointing latencies."""
+    from asrlib.data.reference_turns import REFERENCE_FILE
+    from asrlib.meetings.score import OUTPUTS, score_meetings
     from asrlib.scoring.score import ScoreConfig
-    from asrlib.scoring.score_meetings import OUTPUTS, score_meetings
-    from asrlib.scoring.truth import TRUTH_FILE
-    from asrlib.streaming.turns import TURNS_FILE
+    from asrlib.text.turns import TURNS_FILE
 
     decode_dir, set_dir = recipe.exp / name / f"decode_{test_set}_{search}", recipe.data / test_set
     found = [p for p in (decode_dir / TURNS_FILE, decode_dir / "hyp.jsonl") if p.exists()]
@@ -33,7 +34,12 @@ def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
     log_to(decode_dir / "log" / "score.log")
     stamp = Stamp(
         path=decode_dir / ".score_meetings.stamp",
-        inputs=[*found, decode_dir / "meta.json", set_dir / TRUTH_FILE, set_dir / "cuts.jsonl.gz"],
+        inputs=[
+            *found,
+            decode_dir / "meta.json",
+            set_dir / REFERENCE_FILE,
+            set_dir / "cuts.jsonl.gz",
+        ],
         config=config,
         outputs=[decode_dir / f for f in OUTPUTS],
     )

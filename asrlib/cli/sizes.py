@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from asrlib.cli.common import Recipe, recipe_options
+from asrlib.cli.common import recipe_options
+from asrlib.recipe import Recipe
 
 
 @click.command(name="sizes")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options
 from asrlib.errors import DataError, UserError
 from asrlib.files import atomic_write
+from asrlib.recipe import Recipe
 
 
 @click.command(name="toggles")
@@ -25,7 +26,7 @@ def command(recipe: Recipe, name: str, test_set: str, utterance: str | None) -> 
     from asrlib.data.cuts import read_cuts
     from asrlib.encoders import AmortizedEncoder
     from asrlib.features.fbank import FbankExtractor
-    from asrlib.scoring.toggle_picture import toggle_picture
+    from asrlib.report.toggle_plot import toggle_picture
     from asrlib.streaming.batch import decode_cuts, spoken_words
     from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 

@@ -6,9 +6,10 @@ import logging
 
 import click
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options
 from asrlib.data.cuts import iter_cuts
 from asrlib.files import atomic_write
+from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 from asrlib.text import Tokenizer, TokensConfig, train_tokenizer
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asrlib.cli.common import PROJECT_DIR
 from asrlib.errors import DataError, UserError
+from asrlib.recipe import PROJECT_DIR
 
 if TYPE_CHECKING:
     from asrlib.streaming.recognizer import StreamingRecognizer
     from asrlib.streaming.result import Result
     from asrlib.streaming.stream import Stream
-    from asrlib.streaming.turns import Turn
+    from asrlib.text.turns import Turn
 
 
 @click.command(name="transcribe")

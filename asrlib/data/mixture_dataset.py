@@ -31,7 +31,7 @@ from asrlib.errors import DataError
 from asrlib.features.extract import audio_reader, load_cut_audio
 from asrlib.features.fbank import FbankConfig, FbankExtractor
 from asrlib.text import Tokenizer
-from asrlib.text.turns import TurnStyle, channel_labels, turn_label_ends
+from asrlib.text.turn_labels import TurnStyle, channel_labels, turn_label_ends
 
 
 @dataclass(frozen=True)

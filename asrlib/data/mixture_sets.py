@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from asrlib.data.mixtures import (
     Voice,
     overlap_ratio,
 )
+from asrlib.data.reference_turns import write_reference_turns
 from asrlib.errors import ConfigError, DataError
 from asrlib.files import atomic_dir
 
@@ -124,17 +125,11 @@ def _legal(voices: Sequence[Voice], spans: Sequence[tuple[float, float]]) -> boo
     return True
 
 
-def write_set(
-    directory: Path,
-    plans: Sequence[Mixture],
-    mixer: Mixer,
-    write_truth: Callable[[Path, Sequence[MonoCut]], None],
-) -> None:
+def write_set(directory: Path, plans: Sequence[Mixture], mixer: Mixer) -> None:
     """Mix and write a set; it appears whole, in place of an older one.
 
     Args:
         mixer: of the set's utterances.
-        write_truth: writes the lists of turns (`asrlib.scoring.truth`, a floor above).
 
     Raises:
         DataError: an utterance cannot be read.
@@ -150,18 +145,14 @@ def write_set(
         with open(temp / "plan.jsonl", "w", encoding="utf-8") as f:
             f.writelines(json.dumps(asdict(plan), sort_keys=True) + "\n" for plan in plans)
         write_cuts(temp / "cuts.jsonl.gz", stored)
-        write_truth(temp, stored)
+        write_reference_turns(temp, stored)
 
 
-def write_cut_set(
-    directory: Path,
-    cuts: Sequence[MonoCut],
-    write_truth: Callable[[Path, Sequence[MonoCut]], None],
-) -> None:
+def write_cut_set(directory: Path, cuts: Sequence[MonoCut]) -> None:
     """Write a set whose audio exists already, such as recordings of real overlap."""
     with atomic_dir(directory) as temp:
         write_cuts(temp / "cuts.jsonl.gz", cuts)
-        write_truth(temp, cuts)
+        write_reference_turns(temp, cuts)
 
 
 def _stored(cut: Cut, path: Path, num_samples: int, plan: Mixture) -> MonoCut:

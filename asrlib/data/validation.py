@@ -16,6 +16,7 @@ from pydantic import Field
 from asrlib.audio.io import Audio, AudioError, read_audio
 from asrlib.config import configclass
 from asrlib.errors import DataError
+from asrlib.numbers import NonNegative, Positive, PositiveFloat, Share
 
 _LOUDNESS_WINDOW = 0.1  # seconds; long enough that one click does not make a silent file pass
 
@@ -24,13 +25,13 @@ _LOUDNESS_WINDOW = 0.1  # seconds; long enough that one click does not make a si
 class ValidationConfig:
     """Section `manifests` of the configuration."""
 
-    expected_sample_rate: int = Field(gt=0)
+    expected_sample_rate: Positive
     resample: bool
-    min_duration: float = Field(ge=0)
-    max_duration: float = Field(gt=0)
+    min_duration: NonNegative
+    max_duration: PositiveFloat
     silence_db: float = Field(le=0)
-    max_chars_per_second: float = Field(gt=0)
-    error_budget: float = Field(ge=0, le=1)
+    max_chars_per_second: PositiveFloat
+    error_budget: Share
 
 
 @dataclass(frozen=True)

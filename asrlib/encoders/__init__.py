@@ -11,7 +11,7 @@ from asrlib.encoders.base import StreamingEncoder
 from asrlib.encoders.conformer import ConformerConfig, ConformerEncoder
 from asrlib.encoders.contextnet import ContextNetConfig, ContextNetEncoder
 from asrlib.encoders.conv_rnnt import ConvRnntConfig, ConvRnntEncoder
-from asrlib.encoders.lstm import LstmConfig, LstmEncoder, LstmStackConfig
+from asrlib.encoders.lstm import LstmConfig, LstmEncoder
 from asrlib.encoders.separator import SeparatorConfig, SeparatorEncoder
 from asrlib.encoders.state import (
     flatten_state,
@@ -20,6 +20,7 @@ from asrlib.encoders.state import (
     unflatten_state,
     unstack_state,
 )
+from asrlib.layers.lstm_stack import LstmStackConfig
 
 EncoderConfig = Annotated[
     LstmConfig

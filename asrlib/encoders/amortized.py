@@ -26,12 +26,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.attention import check_heads, sum_within_reach
 from asrlib.encoders.base import StreamingEncoder, Work
-from asrlib.encoders.depth import GrowingDepth
-from asrlib.encoders.gated import GatedAttention, GatedAttentionState, GatedFeedForward
-from asrlib.encoders.kernels import kernels_work
-from asrlib.encoders.lstm import Positive, Probability
+from asrlib.encoders.skippable_blocks import GatedAttention, GatedAttentionState, GatedFeedForward
 from asrlib.encoders.toggles import (
     PATTERN,
     Arbitrator,
@@ -41,8 +37,10 @@ from asrlib.encoders.toggles import (
     Toggles,
 )
 from asrlib.errors import ConfigError
-
-NonNegative = Annotated[float, Field(ge=0)]
+from asrlib.layers.attention import check_heads, sum_within_reach
+from asrlib.layers.compiled_ops import kernels_work
+from asrlib.layers.growing_depth import GrowingDepth
+from asrlib.numbers import NonNegative, Positive, Probability
 
 
 @configclass
@@ -64,7 +62,7 @@ class AmortizedSchedule:
         straight_through: toggles are 0 or 1 in training, with the gradient of soft ones.
     """
 
-    cost_start: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    cost_start: Probability = 0.4
     span: Annotated[float, Field(gt=0, le=1)] = 0.45
     weight: NonNegative = 0.02
     final_weight: NonNegative = 0.1

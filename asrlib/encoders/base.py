@@ -15,13 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asrlib.encoders.depth import GrowingDepth, is_depth
-from asrlib.encoders.norm import GlobalNorm, MaskedBatchNorm, is_count
-
-
-def is_progress(name: str) -> bool:
-    """Whether a buffer of this name tells how far a training is, so that no mean of it is one."""
-    return is_count(name) or is_depth(name)
+from asrlib.layers.growing_depth import GrowingDepth
+from asrlib.layers.norm import GlobalNorm, MaskedBatchNorm
+from asrlib.layers.progress import is_progress
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.attention import AttentionState, CausalSelfAttention, check_heads
 from asrlib.encoders.base import StreamingEncoder
-from asrlib.encoders.contextnet import CausalConv
-from asrlib.encoders.depth import GrowingDepth
-from asrlib.encoders.lstm import Positive, Probability
-from asrlib.encoders.norm import MaskedBatchNorm
+from asrlib.layers.attention import AttentionState, CausalSelfAttention, check_heads
+from asrlib.layers.causal_conv import CausalConv
+from asrlib.layers.feed_forward import FeedForward
+from asrlib.layers.growing_depth import GrowingDepth
+from asrlib.layers.norm import MaskedBatchNorm
+from asrlib.numbers import Positive, Probability
 
 
 @configclass
@@ -81,21 +82,6 @@ class ConformerState:
     """All blocks' states."""
 
     blocks: tuple[ConformerBlockState, ...]
-
-
-class FeedForward(nn.Module):
-    """LayerNorm, Linear, Swish, Linear, with dropout after each Linear."""
-
-    def __init__(self, dim: int, hidden_dim: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.expand = nn.Linear(dim, hidden_dim)
-        self.contract = nn.Linear(hidden_dim, dim)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x_BSD: Tensor) -> Tensor:
-        hidden = self.dropout(F.silu(self.expand(self.norm(x_BSD))))
-        return self.dropout(self.contract(hidden))
 
 
 class ConvModule(nn.Module):

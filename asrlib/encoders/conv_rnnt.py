@@ -26,11 +26,12 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders.base import StreamingEncoder
-from asrlib.encoders.depth import GrowingDepth
-from asrlib.encoders.lstm import LstmStack, LstmStackConfig, LstmState, Positive, Probability
-from asrlib.encoders.norm import MaskedBatchNorm
-from asrlib.encoders.squeeze_excite import CausalSqueezeExcite, SqueezeState
 from asrlib.errors import ConfigError
+from asrlib.layers.growing_depth import GrowingDepth
+from asrlib.layers.lstm_stack import LstmStack, LstmStackConfig, LstmState
+from asrlib.layers.norm import MaskedBatchNorm
+from asrlib.layers.squeeze_excite import CausalSqueezeExcite, SqueezeState
+from asrlib.numbers import Count, Positive, Probability
 
 _GLOBAL_KERNEL = 3
 
@@ -74,7 +75,7 @@ class ConvRnntConfig:
     global_blocks: Annotated[int, Field(gt=0, le=12)] = 6
     grouped: bool = False
     grow: Probability = 0.0
-    merge_dim: Annotated[int, Field(ge=0)] = 0
+    merge_dim: Count = 0
     dropout: Probability = 0.1
     lstm: LstmStackConfig = LstmStackConfig()
     output_dim: Positive = 320

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders.base import StreamingEncoder
-from asrlib.encoders.lstm import LstmStack, LstmStackConfig, LstmState, NonNegative, Positive
 from asrlib.encoders.state import map_state
-from asrlib.text.turns import TurnStyle
+from asrlib.layers.lstm_stack import LstmStack, LstmStackConfig, LstmState
+from asrlib.numbers import Count, Positive
+from asrlib.text.turn_labels import TurnStyle
 
 
 @configclass
@@ -39,7 +40,7 @@ class SeparatorConfig:
     name: Literal["separator"] = "separator"
     subsampling: Positive = 4
     frame_norm: bool = False
-    input_dim: NonNegative = 0
+    input_dim: Count = 0
     channels: Positive = 2
     lstm: LstmStackConfig = LstmStackConfig(layers=2)
     module_dim: Positive = 320

@@ -20,8 +20,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.lstm import LstmStack, LstmStackConfig, LstmState, Positive
 from asrlib.errors import ConfigError
+from asrlib.layers.lstm_stack import LstmStack, LstmStackConfig, LstmState
+from asrlib.numbers import Positive
 
 PATTERN = 997  # frames after which the random baseline repeats itself
 _TINY = 1e-6

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from asrlib.errors import ConfigError, UserError
 from asrlib.files import no_room
-from asrlib.jobs.queue import QueueWatcher
+from asrlib.jobs.slurm import QueueWatcher
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")

@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from asrlib.errors import DataError
+from asrlib.text.words import TimedWord
 
 
 def streaming_file(name: str, test_set: str, search: str) -> Path:
@@ -21,14 +22,6 @@ def row_commands(recipe: str, name: str, test_set: str, search: str, score: str)
     """What makes one row of a table: decoding, then the command that scores."""
     where = f"--recipe-dir {recipe} --name {name} --test-set {test_set} --search {search}"
     return [f"python -m asrlib {command} {where}" for command in ("decode", score)]
-
-
-class TimedWord(NamedTuple):
-    """A word and where it lies, in seconds from the start of the utterance."""
-
-    word: str
-    start: float
-    end: float
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from pydantic import Field
 from asrlib import __version__
 from asrlib.config import configclass
 from asrlib.files import atomic_write
+from asrlib.numbers import Count, NonNegative, Positive
 from asrlib.scoring.bootstrap import Resampling, speaker_interval
-from asrlib.scoring.details import write_details
 from asrlib.scoring.groups import GroupTable, group_tables
+from asrlib.scoring.kaldi_format import write_details
 from asrlib.scoring.latency import measure_latency
 from asrlib.scoring.records import read_json, read_speakers, read_utterances
 from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
@@ -58,14 +59,14 @@ class ScoreConfig:
 
     replicates: int = Field(default=10_000, ge=100)
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    seed: int = Field(default=1, ge=0)
+    seed: Count = 1
     groups: tuple[str, ...] = ()
     bands: dict[str, tuple[float, ...]] = Field(default_factory=dict)
-    min_speakers: int = Field(default=3, ge=1)
-    min_words: int = Field(default=50, ge=1)
+    min_speakers: Positive = 3
+    min_words: Positive = 50
     pairs: tuple[tuple[str, str], ...] = ()
-    collar: float = Field(default=5.0, ge=0)
-    timelines: int = Field(default=2, ge=0)
+    collar: NonNegative = 5.0
+    timelines: Count = 2
 
     @property
     def resampling(self) -> Resampling:

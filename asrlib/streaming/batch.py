@@ -21,7 +21,7 @@ from asrlib.errors import DataError
 from asrlib.streaming.recognizer import StreamingRecognizer
 from asrlib.streaming.result import Result
 from asrlib.streaming.stream import Stream
-from asrlib.streaming.turns import Turn
+from asrlib.text.turns import Turn
 
 T = TypeVar("T")
 

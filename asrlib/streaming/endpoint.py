@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from pydantic import Field
-
 from asrlib.config import configclass
+from asrlib.numbers import NonNegative, PositiveFloat
 
 
 @configclass
@@ -20,8 +19,8 @@ class EndpointRule:
     """
 
     needs_token: bool = False
-    trailing_silence: float = Field(default=0.0, ge=0)
-    utterance_length: float = Field(default=0.0, ge=0)
+    trailing_silence: NonNegative = 0.0
+    utterance_length: NonNegative = 0.0
 
 
 @configclass
@@ -38,7 +37,7 @@ class EndpointConfig:
     """
 
     enabled: bool = False
-    interval: float = Field(default=0.1, gt=0)
+    interval: PositiveFloat = 0.1
     rule1: EndpointRule = EndpointRule(trailing_silence=2.4)
     rule2: EndpointRule = EndpointRule(needs_token=True, trailing_silence=1.2)
     rule3: EndpointRule = EndpointRule(utterance_length=20.0)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from asrlib.config import configclass
 from asrlib.errors import ConfigError
+from asrlib.numbers import Positive, PositiveFloat
 from asrlib.streaming.greedy import BLANK
 from asrlib.streaming.search import Hypothesis
 from asrlib.transducer.model import Transducer
@@ -39,10 +39,10 @@ class FastBeamConfig:
             lattice begins behind it: bounds memory and time on long streams.
     """
 
-    beam: float = Field(default=20.0, gt=0)
-    max_contexts: int = Field(default=8, ge=1)
-    max_states: int = Field(default=64, ge=1)
-    max_lattice_frames: int = Field(default=1000, ge=1)
+    beam: PositiveFloat = 20.0
+    max_contexts: Positive = 8
+    max_states: Positive = 64
+    max_lattice_frames: Positive = 1000
 
 
 class Lattices:

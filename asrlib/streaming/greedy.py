@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from asrlib.config import configclass
 from asrlib.encoders.state import stack_states, unstack_state
+from asrlib.numbers import Positive
 from asrlib.streaming.search import Hypothesis
 from asrlib.transducer.model import Transducer
 
@@ -33,7 +33,7 @@ class GreedyConfig:
             as long as it is asked), else 3.
     """
 
-    max_symbols_per_frame: Annotated[int, Field(ge=1)] | None = None
+    max_symbols_per_frame: Positive | None = None
 
 
 @dataclass

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from asrlib.config import configclass
+from asrlib.numbers import Positive
 from asrlib.streaming.greedy import BLANK, advance_predictor, start_predictor
 from asrlib.streaming.search import Hypothesis
 from asrlib.transducer.model import Transducer
@@ -39,7 +39,7 @@ class ModifiedBeamConfig:
             as one) in place of the highest score.
     """
 
-    beam: int = Field(default=4, ge=1)
+    beam: Positive = 4
     length_norm: bool = True
 
 

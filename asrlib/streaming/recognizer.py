@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from asrlib.config import configclass
 from asrlib.encoders.state import stack_states, unstack_state
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankExtractor
+from asrlib.numbers import NonNegative, Positive, PositiveFloat
 from asrlib.streaming.endpoint import EndpointConfig, endpoint_time
 from asrlib.streaming.fast_beam import FastBeamConfig, FastBeamSearch
 from asrlib.streaming.greedy import GreedyConfig, GreedySearch
@@ -27,11 +27,11 @@ from asrlib.streaming.result import Result, Segment, StreamClock
 from asrlib.streaming.search import Hypothesis, Search
 from asrlib.streaming.stream import AudioFront, Decoding, Stream
 from asrlib.streaming.talkers import TurnMaker
-from asrlib.streaming.turns import Turn
 from asrlib.text.tokenizer import Tokenizer
-from asrlib.text.turns import TURN_SYMBOLS
-from asrlib.training.model_io import load_transducer
+from asrlib.text.turn_labels import TURN_SYMBOLS
+from asrlib.text.turns import Turn
 from asrlib.transducer.model import Transducer
+from asrlib.transducer.model_io import load_transducer
 
 SearchName = Literal["greedy", "modified_beam", "fast_beam"]
 
@@ -51,11 +51,11 @@ class DecodeConfig:
     """
 
     search: SearchName = "greedy"
-    chunk_seconds: float = Field(default=0.32, gt=0)
-    max_streams: int = Field(default=32, ge=1)
-    max_chunk_frames: int = Field(default=1000, ge=1)
-    tail_padding: float = Field(default=0.0, ge=0)
-    num_threads: int = Field(default=1, ge=1)
+    chunk_seconds: PositiveFloat = 0.32
+    max_streams: Positive = 32
+    max_chunk_frames: Positive = 1000
+    tail_padding: NonNegative = 0.0
+    num_threads: Positive = 1
     greedy: GreedyConfig = GreedyConfig()
     modified_beam: ModifiedBeamConfig = ModifiedBeamConfig()
     fast_beam: FastBeamConfig = FastBeamConfig()

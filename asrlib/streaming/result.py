@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asrlib.features.fbank import FbankConfig
-
-Word = tuple[str, float, float]
+from asrlib.text.words import TimedWord
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Segment:
     pieces: tuple[str, ...]
     token_times: tuple[float, ...]
     token_log_probs: tuple[float, ...]
-    words: tuple[Word, ...]
+    words: tuple[TimedWord, ...]
     final_time: float | None = None
 
 
@@ -120,6 +119,6 @@ class Result:
         return tuple(p for s in self.segments for p in s.token_log_probs)
 
     @property
-    def words(self) -> tuple[Word, ...]:
+    def words(self) -> tuple[TimedWord, ...]:
         """(word, start, end) with stream times in seconds."""
         return tuple(w for s in self.segments for w in s.words)

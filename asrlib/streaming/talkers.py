@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from asrlib.streaming.result import StreamClock
 from asrlib.streaming.search import Hypothesis
-from asrlib.streaming.turns import Turn
 from asrlib.text.tokenizer import Tokenizer
-from asrlib.text.turns import COT, TURN_SYMBOLS, TurnSpan, TurnStyle, split_turns
+from asrlib.text.turn_labels import COT, TURN_SYMBOLS, TurnSpan, TurnStyle, split_turns
+from asrlib.text.turns import Turn
 
 _SHOWN = 64  # settled tokens of an open turn that are shown
 

@@ -13,6 +13,7 @@ import sentencepiece
 from asrlib.config import configclass
 from asrlib.errors import CheckpointError, ConfigError, DataError
 from asrlib.files import atomic_write
+from asrlib.text.words import TimedWord
 
 BLANK = "<blk>"
 UNKNOWN = "<unk>"
@@ -99,7 +100,7 @@ class Tokenizer:
         """The piece as sentencepiece writes it, with the mark of a word's start."""
         return self._processor.IdToPiece(int(token_id))
 
-    def words(self, ids: Sequence[int], times: Sequence[float]) -> list[tuple[str, float, float]]:
+    def words(self, ids: Sequence[int], times: Sequence[float]) -> list[TimedWord]:
         """Group tokens into words.
 
         Args:
@@ -118,8 +119,8 @@ class Tokenizer:
             else:
                 members, start, _ = groups[-1]
                 groups[-1] = (members + [token_id], start, time)
-        words = [(self.decode(members).strip(), start, end) for members, start, end in groups]
-        return [word for word in words if word[0]]
+        words = [TimedWord(self.decode(members).strip(), s, e) for members, s, e in groups]
+        return [word for word in words if word.word]
 
 
 def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> None:

@@ -1,99 +1,134 @@
-"""Turns of talk as labels of an output channel, and labels back to turns.
+"""Recognised turns: what a multi-talker decode leaves and scoring reads.
 
-Style `sot_eot` (separator-transducer-segmenter, arXiv 2205.05199): each turn is wrapped in
-`<sot> ... <eot>`, then the first `<sot>` and the last `<eot>` of the channel are dropped, since
-the start and the end of the audio say as much. Style `cot` (the paper's MT-RNN-T baseline): one
-`<cot>` between turns.
+A decode directory of a mixture set holds `turns.seglst.json`: a JSON list with one object a turn,
+in meeteval's SegLST (`session_id`, `speaker`, `start_time`, `end_time`, `words`, and `channel`),
+with further keys for the times of words and turn symbols, which meeteval passes over. So the
+`meeteval-wer` command reads the very file that is scored here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any
 
-from asrlib.text.tokenizer import SPECIALS
+from asrlib.errors import DataError
+from asrlib.files import atomic_write
+from asrlib.text.words import TimedWord
 
-TurnStyle = Literal["sot_eot", "cot"]
-
-# Every `Tokenizer` begins with `SPECIALS`, or cannot be made: these ids hold for all.
-SOT, EOT, COT = (SPECIALS.index(symbol) for symbol in ("<sot>", "<eot>", "<cot>"))
-TURN_SYMBOLS = frozenset((SOT, EOT, COT))
+TURNS_FILE = "turns.seglst.json"
 
 
 @dataclass(frozen=True)
-class TurnSpan:
-    """One turn among a channel's labels.
+class Turn:
+    """One turn of talk, recognised or true. Times are seconds from the start of the session.
 
     Attributes:
-        tokens: indices of its word tokens, at least one.
-        sot: index of the symbol that opened it (`<sot>`, or the `<cot>` before it), or None.
-        eot: index of the symbol that closed it (`<eot>`, or the `<cot>` after it), or None.
+        session: id of the mixture.
+        channel: output channel, from 0.
+        start: stream time of the first token; of a true turn, where its speech starts.
+        end: emission time of `<eot>`, or of the last token where none came; of a true turn,
+            where its speech ends.
+        words: separated by spaces, normalised as everywhere.
+        word_times: of each word, where known.
+        speaker: who, or None where nobody said.
+        sot_time, eot_time: stream times at which the turn's symbols came out, None where none did:
+            those of the best path, which a beam may find later only.
+        closed_time: stream time at which the recogniser handed the turn out.
     """
 
-    tokens: tuple[int, ...]
-    sot: int | None = None
-    eot: int | None = None
+    session: str
+    channel: int
+    start: float
+    end: float
+    words: str
+    word_times: tuple[TimedWord, ...] = ()
+    speaker: str | None = None
+    sot_time: float | None = None
+    eot_time: float | None = None
+    closed_time: float | None = None
+
+    def to_seglst(self) -> dict[str, Any]:
+        """A SegLST segment; who is not known is called by the channel."""
+        optional = {
+            "word_times": [[w, _ms(start), _ms(end)] for w, start, end in self.word_times],
+            "speaker_known": None if self.speaker else False,
+            "sot_time": None if self.sot_time is None else _ms(self.sot_time),
+            "eot_time": None if self.eot_time is None else _ms(self.eot_time),
+            "closed_time": None if self.closed_time is None else _ms(self.closed_time),
+        }
+        return {
+            "session_id": self.session,
+            "speaker": self.speaker or f"channel{self.channel}",
+            "channel": self.channel,
+            "start_time": _ms(self.start),
+            "end_time": _ms(max(self.start, self.end)),
+            "words": self.words,
+            **{key: value for key, value in optional.items() if value not in (None, [])},
+        }
+
+    @classmethod
+    def from_seglst(cls, segment: Mapping[str, Any]) -> Turn:
+        """The turn of a segment that `to_seglst` made, or another program.
+
+        Raises:
+            KeyError, TypeError, ValueError: a key is missing or of another kind.
+        """
+        known = segment.get("speaker_known", True)
+        return cls(
+            session=str(segment["session_id"]),
+            channel=int(segment.get("channel") or 0),
+            start=float(segment["start_time"]),
+            end=float(segment["end_time"]),
+            words=" ".join(str(segment["words"]).split()),
+            word_times=tuple(
+                (str(w), float(start), float(end))
+                for w, start, end in segment.get("word_times") or ()
+            ),
+            speaker=str(segment["speaker"]) if known else None,
+            sot_time=_time(segment.get("sot_time")),
+            eot_time=_time(segment.get("eot_time")),
+            closed_time=_time(segment.get("closed_time")),
+        )
 
 
-def channel_labels(turn_tokens: Sequence[Sequence[int]], style: TurnStyle) -> list[int]:
-    """The labels of an output channel.
+def _ms(seconds: float) -> float:
+    return round(seconds, 3)
 
-    >>> channel_labels([[7, 8], [9]], "sot_eot") == [7, 8, EOT, SOT, 9]
-    True
-    >>> channel_labels([], "sot_eot"), channel_labels([[7]], "sot_eot")
-    ([], [7])
 
-    Args:
-        turn_tokens: word tokens of each of the channel's turns, in order of start; none: the
-            channel is silent, and so are its labels.
+def _time(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def write_turns(path: Path, turns: Iterable[Turn]) -> None:
+    """Write a SegLST file, in order of session, start and channel, to the millisecond."""
+    ordered = sorted(turns, key=lambda t: (t.session, t.start, t.channel))
+    with atomic_write(path) as f:
+        f.write("[\n" + ",\n".join(json.dumps(turn.to_seglst()) for turn in ordered) + "\n]\n")
+
+
+def read_turns(path: Path, mend: str) -> list[Turn]:
+    """Read a SegLST file; a list without a turn is legal: nothing was recognised.
 
     Raises:
-        ValueError: a turn has no token (it could not be told from no turn) or holds a turn symbol.
+        DataError: missing, broken, or a segment without what it needs; names it.
     """
-    for tokens in turn_tokens:
-        if not tokens or TURN_SYMBOLS.intersection(tokens):
-            raise ValueError(f"no turn of words: {list(tokens)}")
-    between = (EOT, SOT) if style == "sot_eot" else (COT,)
-    labels: list[int] = []
-    for tokens in turn_tokens:
-        labels += [*between, *tokens] if labels else tokens
-    return labels
-
-
-def turn_label_ends(
-    turn_tokens: Sequence[Sequence[int]], turn_ends: Sequence[float], style: TurnStyle
-) -> list[float]:
-    """For each label of `channel_labels`: at `<eot>` the end (s) of its turn, elsewhere inf."""
-    inf = float("inf")
-    ends: list[float] = []
-    for i, tokens in enumerate(turn_tokens):
-        if i:
-            ends += [turn_ends[i - 1], inf] if style == "sot_eot" else [inf]
-        ends += [inf] * len(tokens)
-    return ends
-
-
-def split_turns(labels: Sequence[int], style: TurnStyle) -> list[TurnSpan]:
-    """The turns among a channel's labels: the inverse of `channel_labels`.
-
-    A recogniser may emit symbols in any order. Words after `<eot>` without `<sot>` open a turn,
-    `<sot>` inside a turn closes it, a symbol between words that is not of this style is passed
-    over, and symbols without words between them make no turn (our choice: the papers are silent).
-    """
-    return list(_spans(labels, style))
-
-
-def _spans(labels: Sequence[int], style: TurnStyle) -> Iterator[TurnSpan]:
-    tokens: list[int] = []
-    sot: int | None = None
-    for i, label in enumerate(labels):
-        if label not in TURN_SYMBOLS:
-            tokens.append(i)
-        elif (label == COT) == (style == "cot"):
-            if tokens:
-                yield TurnSpan(tuple(tokens), sot, None if label == SOT else i)
-            tokens = []
-            sot = None if label == EOT else i
-    if tokens:
-        yield TurnSpan(tuple(tokens), sot)
+    try:
+        segments = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: missing", mend) from None
+    except ValueError as e:
+        raise DataError(f"{path}: not readable as JSON ({e})", mend) from None
+    if not isinstance(segments, list):
+        raise DataError(f"{path}: holds no list of segments", mend)
+    turns = []
+    for number, segment in enumerate(segments, 1):
+        try:
+            turns.append(Turn.from_seglst(segment))
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            raise DataError(
+                f"{path}: segment {number} is no turn ({type(e).__name__}: {e})", mend
+            ) from None
+    return turns

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from asrlib.config import configclass
-
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+from asrlib.numbers import Count, NonNegative, Positive, PositiveFloat, Probability, Share
 
 # A run may be continued although these differ: they do not touch the weights.
 HARMLESS_KEYS = frozenset({"log_interval", "num_workers", "keep_last", "bad_batch_budget"})
@@ -40,16 +38,16 @@ class TrainConfig:
     device: Literal["cpu", "cuda"] = "cpu"
     num_threads: Positive = 1
     num_workers: Count = 1
-    peak_lr: Annotated[float, Field(gt=0)] = 4e-3
+    peak_lr: PositiveFloat = 4e-3
     warmup_steps: Count = 200
     schedule: Literal["cosine", "constant"] = "cosine"
-    final_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.02
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.98
-    adam_eps: Annotated[float, Field(gt=0)] = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    clip_norm: Annotated[float, Field(gt=0)] = 5.0
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    final_lr_ratio: Share = 0.02
+    beta1: Probability = 0.9
+    beta2: Probability = 0.98
+    adam_eps: PositiveFloat = 1e-8
+    weight_decay: NonNegative = 0.01
+    clip_norm: PositiveFloat = 5.0
+    ema_decay: Probability = 0.0
     average: Positive = 3
     average_of: Literal["best", "last"] = "best"
     valid_interval: Count = 0

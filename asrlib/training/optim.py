@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from asrlib.encoders.base import is_progress
+from asrlib.layers.progress import is_progress
 from asrlib.training.config import TrainConfig
 
 

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from asrlib.errors import DataError
 from asrlib.training.config import TrainConfig
-from asrlib.training.memory import halves, is_out_of_memory
 from asrlib.training.optim import Ema, build_optimizer, lr_at
+from asrlib.training.out_of_memory import halves, is_out_of_memory
 from asrlib.training.task import Batch, LossSums, Task
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from asrlib.data.mixture_dataset import MixtureBatch, MixtureTrainingSet, mixtur
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.text.tokenizer import Tokenizer
-from asrlib.text.turns import EOT
+from asrlib.text.turn_labels import EOT
 from asrlib.training.config import TrainConfig
 from asrlib.training.transducer_task import LossClock, TransducerTask
 from asrlib.transducer.model import Transducer, TransducerLoss, TurnTargets

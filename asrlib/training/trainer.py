@@ -20,8 +20,9 @@ import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from asrlib.checkpoint_file import save
 from asrlib.errors import CheckpointError, DataError, UserError
-from asrlib.training.checkpoint import CheckpointStore, average, save
+from asrlib.training.checkpoint import CheckpointStore, average
 from asrlib.training.config import TrainConfig
 from asrlib.training.meter import Board, Meter, line
 from asrlib.training.signals import StopFlag

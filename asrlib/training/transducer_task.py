@@ -22,9 +22,9 @@ from asrlib.features.fbank import FbankConfig
 from asrlib.text.tokenizer import WORD_MARK, Tokenizer
 from asrlib.training.config import TrainConfig
 from asrlib.training.meter import Sums
-from asrlib.training.model_io import transducer_payload
 from asrlib.training.task import LossSums
 from asrlib.transducer.model import Transducer, TransducerLoss
+from asrlib.transducer.model_io import transducer_payload
 
 logger = logging.getLogger(__name__)
 

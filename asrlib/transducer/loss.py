@@ -24,13 +24,12 @@ from pydantic import Field
 from torch import Tensor
 
 from asrlib.config import configclass
+from asrlib.numbers import Count, NonNegative, Share
 from asrlib.transducer.joiner import Joiner
 from asrlib.transducer.lattice import gather_ranges, smoothed_logprobs
 
 BLANK = 0
 BACKEND = "k2"
-
-Scale = Annotated[float, Field(ge=0.0)]
 
 
 @configclass
@@ -61,17 +60,17 @@ class LossConfig:
     """
 
     prune_range: Annotated[int, Field(ge=2)] = 5
-    simple_scale: Scale = 0.5
-    warmup_steps: Annotated[int, Field(ge=0)] = 500
-    lm_scale: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
-    am_scale: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    ctc_scale: Scale = 0.0
+    simple_scale: NonNegative = 0.5
+    warmup_steps: Count = 500
+    lm_scale: Share = 0.25
+    am_scale: Share = 0.0
+    ctc_scale: NonNegative = 0.0
     delay_penalty: float = 0.0
-    fast_emit: Scale = 0.0
-    masking: Scale = 0.0
-    eot_penalty: Scale = 0.0
-    eot_grace: Scale = 3.0
-    eot_penalty_max: Scale = 30.0
+    fast_emit: NonNegative = 0.0
+    masking: NonNegative = 0.0
+    eot_penalty: NonNegative = 0.0
+    eot_grace: NonNegative = 3.0
+    eot_penalty_max: NonNegative = 30.0
     rnnt_type: Literal["regular", "modified"] = "regular"
 
 

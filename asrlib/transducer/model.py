@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from asrlib.config import configclass
 from asrlib.encoders import EncoderConfig, SeparatorConfig, build_encoder
 from asrlib.encoders.base import Work
-from asrlib.encoders.lstm import Positive
 from asrlib.errors import ConfigError
+from asrlib.numbers import Positive
 from asrlib.transducer.joiner import Joiner
 from asrlib.transducer.loss import (
     BLANK,

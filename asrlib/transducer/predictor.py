@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.lstm import Positive, Probability
+from asrlib.numbers import Positive, Probability
 
 
 @configclass

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from lhotse import CutSet
 
 from asrlib.__main__ import cli
-from asrlib.cli.common import Recipe
 from asrlib.data.manifests import build_manifests, write_manifests
 from asrlib.data.raw import RawUtterance, write_raw
 from asrlib.data.validation import ValidationConfig
 from asrlib.errors import DataError
+from asrlib.recipe import Recipe
 from asrlib.text.normalise import normalise
 
 RATE = 16000

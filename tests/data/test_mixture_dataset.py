@@ -23,9 +23,8 @@ from asrlib.data.mixtures import MixtureConfig, MixturePlanner
 from asrlib.data.sampler import DataConfig
 from asrlib.errors import DataError
 from asrlib.features.fbank import FbankConfig, FbankExtractor
-from asrlib.scoring.truth import write_truth
 from asrlib.text import Tokenizer, TokensConfig, train_tokenizer
-from asrlib.text.turns import EOT, split_turns
+from asrlib.text.turn_labels import EOT, split_turns
 
 CONFIG = MixtureConfig(per_epoch=12, reverb_probability=0.2, per_condition=1)
 DATA = DataConfig(max_frames=3000, max_tokens=300)
@@ -165,7 +164,7 @@ def test_too_dense_mixtures_are_left_out(cuts, format):
 
 def test_dev_batches_hold_every_stored_mixture(cuts, format, tmp_path):
     plans = plan_sets(MixturePlanner(cuts.values(), CONFIG), "dev")
-    write_set(tmp_path / "mix_dev", plans, Mixer(cuts.values(), CONFIG), write_truth)
+    write_set(tmp_path / "mix_dev", plans, Mixer(cuts.values(), CONFIG))
     stored = CutSet.from_file(tmp_path / "mix_dev" / "cuts.jsonl.gz").to_eager()
     batches = list(mixture_eval_batches(stored, format, 3000))
     assert sorted(i for b in batches for i in b.ids) == sorted(p.id for p in plans)

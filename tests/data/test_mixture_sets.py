@@ -16,7 +16,7 @@ from asrlib.data.manifests import write_cuts
 from asrlib.data.mixture_sets import plan_sets
 from asrlib.data.mixtures import MixtureConfig, MixturePlanner
 from asrlib.errors import ConfigError, DataError
-from asrlib.streaming.turns import read_turns
+from asrlib.text.turns import read_turns
 
 SMALL = MixtureConfig(per_condition=2, sets=("test",))
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asrlib.audio.io import Audio
-from asrlib.cli.common import PROJECT_DIR, Recipe
 from asrlib.config import from_dict, to_dict
 from asrlib.data.validation import (
     Quarantined,
@@ -22,6 +21,7 @@ from asrlib.data.validation import (
     validate_utterance,
 )
 from asrlib.errors import ConfigError, DataError
+from asrlib.recipe import PROJECT_DIR, Recipe
 
 RATE = 16000
 CONFIG = ValidationConfig(

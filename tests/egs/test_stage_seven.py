@@ -14,9 +14,9 @@ import torch
 import yaml
 from command_fakes import call, explained, invoke
 
+from asrlib.checkpoint_file import load
 from asrlib.data.raw import RawUtterance, write_raw
-from asrlib.training.checkpoint import load
-from asrlib.training.model_io import KIND
+from asrlib.transducer.model_io import KIND
 
 pytestmark = pytest.mark.realdata
 

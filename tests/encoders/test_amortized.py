@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrlib.config import from_dict
-from asrlib.encoders import AmortizedConfig, amortized, build_encoder, kernels
+from asrlib.encoders import AmortizedConfig, amortized, build_encoder
 from asrlib.encoders.amortized import AmortizedSchedule
 from asrlib.encoders.base import Work
-from asrlib.encoders.gated import GatedAttention, GatedFeedForward, weights_of_keys
+from asrlib.encoders.skippable_blocks import GatedAttention, GatedFeedForward, weights_of_keys
 from asrlib.encoders.toggles import ArbitratorConfig, Toggles
 from asrlib.errors import ConfigError, UserError
+from asrlib.layers import compiled_ops
 
 NUM_BINS = 6
 SMALL = {"subsampling": 2, "layers": 3, "dim": 8, "heads": 2, "feedforward_dim": 12}
@@ -88,19 +89,19 @@ def test_a_whole_encoder_skips_to_the_same_output(kind):
 
 def test_operations_of_another_source_are_not_loaded(monkeypatch, tmp_path):
     """They are named by the source and by torch; what is not built is named with its mend."""
-    built = kernels.library_path()
+    built = compiled_ops.library_path()
     assert built.exists()
-    first, *others = kernels.SOURCES
+    first, *others = compiled_ops.SOURCES
     changed = tmp_path / first.name
     changed.write_text(first.read_text() + "// changed")
-    monkeypatch.setattr(kernels, "SOURCES", (changed, *others))
-    assert kernels.library_path() != built
+    monkeypatch.setattr(compiled_ops, "SOURCES", (changed, *others))
+    assert compiled_ops.library_path() != built
     with pytest.raises(UserError, match=r"gated_block\.cc"):
-        kernels.kernels.__wrapped__()
-    library = kernels.library_path()
-    monkeypatch.setattr(kernels, "library_path", lambda: changed)  # a file, but no library
+        compiled_ops.kernels.__wrapped__()
+    library = compiled_ops.library_path()
+    monkeypatch.setattr(compiled_ops, "library_path", lambda: changed)  # a file, but no library
     with pytest.raises(UserError, match="cannot be loaded"):
-        kernels.kernels.__wrapped__()
+        compiled_ops.kernels.__wrapped__()
     assert library != built
 
 
@@ -148,8 +149,8 @@ def test_without_operations_all_is_computed_to_the_same_output(monkeypatch, capl
     def missing():
         raise UserError("x.so: missing", "run tools/install.sh")
 
-    monkeypatch.setattr(kernels, "kernels", missing)
-    monkeypatch.setattr(amortized, "kernels_work", kernels.kernels_work.__wrapped__)
+    monkeypatch.setattr(compiled_ops, "kernels", missing)
+    monkeypatch.setattr(amortized, "kernels_work", compiled_ops.kernels_work.__wrapped__)
     torch.testing.assert_close(encoder(x_BTF, torch.tensor([40]))[0], skipped, atol=1e-5, rtol=0)
     assert "x.so: missing. Doing without" in caplog.text
 

@@ -24,8 +24,8 @@ from asrlib.encoders import (
     unstack_state,
 )
 from asrlib.encoders.amortized import AmortizedSchedule
-from asrlib.encoders.norm import GlobalNorm, MaskedBatchNorm
 from asrlib.encoders.toggles import ArbitratorConfig
+from asrlib.layers.norm import GlobalNorm, MaskedBatchNorm
 
 NUM_BINS = 6
 PLAIN = LstmStackConfig(layers=2, hidden_dim=7, layer_norm=False, dropout=0.5)

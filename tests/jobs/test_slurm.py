@@ -17,7 +17,7 @@ from test_array import die, double, fail
 import asrlib.jobs.array
 from asrlib.errors import UserError
 from asrlib.jobs import run_array
-from asrlib.jobs.queue import QueueWatcher
+from asrlib.jobs.slurm import QueueWatcher
 
 REPO = Path(__file__).resolve().parents[2]
 DAEMONS = ("munged", "slurmctld", "slurmd")

@@ -6,13 +6,13 @@ import soundfile
 import torch
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
+from asrlib.checkpoint_file import save
 from asrlib.encoders import LstmConfig, LstmStackConfig
 from asrlib.errors import DataError
 from asrlib.features.fbank import FbankConfig
 from asrlib.text.tokenizer import Tokenizer, TokensConfig, train_tokenizer
-from asrlib.training.checkpoint import save
-from asrlib.training.model_io import KIND, transducer_payload
 from asrlib.transducer.model import Transducer, TransducerConfig
+from asrlib.transducer.model_io import KIND, transducer_payload
 from asrlib.transducer.predictor import StatelessConfig
 
 

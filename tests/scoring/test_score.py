@@ -97,7 +97,7 @@ def test_a_set_without_any_word(tmp_path):
 
 
 def test_defaults_are_spelled_out_and_typos_are_named(tmp_path):
-    from asrlib.cli.common import PROJECT_DIR
+    from asrlib.recipe import PROJECT_DIR
 
     file = PROJECT_DIR / "conf" / "score.yaml"
     config = load_config(ScoreConfig, "score", [file])

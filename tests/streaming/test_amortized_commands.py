@@ -12,12 +12,12 @@ from command_fakes import invoke
 from lhotse import CutSet, Recording, SupervisionSegment
 from streaming_fakes import RATE, babble
 
+from asrlib.checkpoint_file import save
 from asrlib.config import to_dict
 from asrlib.errors import CheckpointError, ConfigError, DataError, UserError
 from asrlib.features.fbank import FbankConfig
-from asrlib.scoring.compute import flops_per_second
-from asrlib.training.checkpoint import save
-from asrlib.training.model_io import KIND, transducer_payload
+from asrlib.transducer.flops import flops_per_second
+from asrlib.transducer.model_io import KIND, transducer_payload
 
 
 @pytest.fixture

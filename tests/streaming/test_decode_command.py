@@ -12,12 +12,12 @@ from lhotse import CutSet, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 from streaming_fakes import RATE, babble, recognizer_of, transcribe
 
+from asrlib.checkpoint_file import save
 from asrlib.cli.decode import command
 from asrlib.errors import ConfigError, DataError, UserError
 from asrlib.features.fbank import FbankConfig
 from asrlib.scoring.records import read_utterances
-from asrlib.training.checkpoint import save
-from asrlib.training.model_io import KIND, transducer_payload
+from asrlib.transducer.model_io import KIND, transducer_payload
 
 LENGTHS = {"long": 2.5, "short": 0.7, "mid": 1.3}
 

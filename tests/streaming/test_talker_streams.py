@@ -23,7 +23,7 @@ from asrlib.streaming.modified_beam import Emission, ModifiedBeamConfig, Modifie
 from asrlib.streaming.result import StreamClock
 from asrlib.streaming.search import Hypothesis
 from asrlib.streaming.talkers import ChannelTurns, TurnMaker
-from asrlib.text.turns import COT, EOT, SOT
+from asrlib.text.turn_labels import COT, EOT, SOT
 from asrlib.transducer import StatelessConfig, Transducer, TransducerConfig
 
 SEARCHES = ("greedy", "modified_beam")

@@ -13,6 +13,7 @@ import torch
 from lhotse import CutSet, Recording
 from streaming_fakes import RATE, babble, loud_model
 
+from asrlib.checkpoint_file import save
 from asrlib.cli.decode import command as decode
 from asrlib.cli.transcribe import command as transcribe
 from asrlib.encoders import LstmStackConfig, SeparatorConfig
@@ -21,12 +22,11 @@ from asrlib.features.fbank import FbankConfig
 from asrlib.streaming.result import StreamClock
 from asrlib.streaming.search import Hypothesis
 from asrlib.streaming.talkers import ChannelTurns, TurnMaker
-from asrlib.streaming.turns import TURNS_FILE, read_turns
 from asrlib.text.tokenizer import Tokenizer
-from asrlib.text.turns import EOT, SOT
-from asrlib.training.checkpoint import save
-from asrlib.training.model_io import KIND, transducer_payload
+from asrlib.text.turn_labels import EOT, SOT
+from asrlib.text.turns import TURNS_FILE, read_turns
 from asrlib.transducer import StatelessConfig, Transducer, TransducerConfig
+from asrlib.transducer.model_io import KIND, transducer_payload
 
 LINE = re.compile(r" *(\d+\.\d\d) +(\d+\.\d\d)  channel ([01])  (\S.*)")
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from asrlib.encoders import LstmStackConfig, SeparatorConfig
 from asrlib.features.fbank import FbankConfig, FbankExtractor
 from asrlib.streaming import StreamingRecognizer
-from asrlib.streaming.turns import Turn
 from asrlib.text.tokenizer import TALKER_SYMBOLS
+from asrlib.text.turns import Turn
 from asrlib.transducer import (
     LossConfig,
     StatelessConfig,

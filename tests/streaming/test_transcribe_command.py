@@ -12,11 +12,11 @@ import soundfile
 import torch
 from streaming_fakes import RATE, babble, recognizer_of, transcribe
 
+from asrlib.checkpoint_file import save
 from asrlib.cli.transcribe import _Screen, command
 from asrlib.errors import CheckpointError, ConfigError, UserError
 from asrlib.features.fbank import FbankConfig
-from asrlib.training.checkpoint import save
-from asrlib.training.model_io import KIND, transducer_payload
+from asrlib.transducer.model_io import KIND, transducer_payload
 
 
 @pytest.fixture(scope="module")

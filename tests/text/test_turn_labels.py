@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asrlib.text.tokenizer import SPECIALS
-from asrlib.text.turns import (
+from asrlib.text.turn_labels import (
     COT,
     EOT,
     SOT,

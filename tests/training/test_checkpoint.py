@@ -12,9 +12,10 @@ import zipfile
 import pytest
 import torch
 
+from asrlib.checkpoint_file import CorruptCheckpoint, load, save
 from asrlib.errors import CheckpointError
 from asrlib.training import checkpoint
-from asrlib.training.checkpoint import CheckpointStore, CorruptCheckpoint, average, load, save
+from asrlib.training.checkpoint import CheckpointStore, average
 
 
 @pytest.fixture

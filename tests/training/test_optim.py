@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from asrlib.encoders.base import is_progress
-from asrlib.encoders.depth import GrowingDepth
-from asrlib.encoders.norm import MaskedBatchNorm
+from asrlib.layers.growing_depth import GrowingDepth
+from asrlib.layers.norm import MaskedBatchNorm
 from asrlib.training.config import TrainConfig
 from asrlib.training.optim import Ema, average_states, build_optimizer, lr_at
 

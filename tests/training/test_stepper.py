@@ -15,7 +15,7 @@ from torch import nn
 
 from asrlib.errors import DataError
 from asrlib.training.config import TrainConfig
-from asrlib.training.memory import halves, is_out_of_memory
+from asrlib.training.out_of_memory import halves, is_out_of_memory
 from asrlib.training.stepper import Stepper, StepReport
 from asrlib.training.task import LossSums
 from asrlib.training.trainer import Trainer

@@ -11,20 +11,20 @@ import torch
 from small_transducer import CONFIG, FBANK, tokenizer, transducer
 from talker_fakes import MixtureBatch
 
+from asrlib.checkpoint_file import save
 from asrlib.encoders import LstmStackConfig, SeparatorConfig
 from asrlib.errors import CheckpointError, ConfigError
-from asrlib.text.turns import EOT, channel_labels
-from asrlib.training.checkpoint import save
+from asrlib.text.turn_labels import EOT, channel_labels
 from asrlib.training.config import TrainConfig
-from asrlib.training.model_io import (
+from asrlib.training.talker_task import TalkerTask
+from asrlib.training.trainer import Trainer
+from asrlib.transducer.model import Transducer
+from asrlib.transducer.model_io import (
     KIND,
     load_start,
     load_transducer,
     transducer_payload,
 )
-from asrlib.training.talker_task import TalkerTask
-from asrlib.training.trainer import Trainer
-from asrlib.transducer.model import Transducer
 
 TRAIN = TrainConfig(num_threads=1, num_workers=0, epochs=3, warmup_steps=4, average=2)
 LOSS = replace(CONFIG.loss, masking=0.1, fast_emit=0.01, eot_penalty=1.0)

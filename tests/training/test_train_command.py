@@ -21,12 +21,13 @@ from click.testing import CliRunner
 from lhotse import CutSet, Recording, SupervisionSegment
 from small_transducer import FBANK, tokenizer, transducer, write_recipe
 
-from asrlib.cli.common import Recipe
-from asrlib.cli.train import Configs, _dev_wer, command
+from asrlib.checkpoint_file import load, save
+from asrlib.cli.train import command
 from asrlib.errors import CheckpointError, ConfigError, DataError, UserError
-from asrlib.training.checkpoint import load, save
+from asrlib.recipe import Recipe
+from asrlib.training.build import Configs, _dev_wer
 from asrlib.training.config import TrainConfig
-from asrlib.training.model_io import load_transducer
+from asrlib.transducer.model_io import load_transducer
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ import pytest
 import torch
 from tiny_task import BATCHES, TinyTask, train
 
+from asrlib.checkpoint_file import load
 from asrlib.config import to_dict
 from asrlib.errors import CheckpointError, DataError, UserError
-from asrlib.training.checkpoint import CheckpointStore, average, load
+from asrlib.training.checkpoint import CheckpointStore, average
 from asrlib.training.config import TrainConfig
 from asrlib.training.trainer import Trainer, differences
 

@@ -15,11 +15,11 @@ from asrlib.data.sampler import DataConfig
 from asrlib.encoders import ConvRnntConfig
 from asrlib.encoders.lstm import LstmStackConfig
 from asrlib.training.config import TrainConfig
-from asrlib.training.model_io import load_transducer
 from asrlib.training.stepper import Stepper
 from asrlib.training.trainer import Trainer
 from asrlib.training.transducer_task import TransducerData, TransducerTask
 from asrlib.transducer.model import TransducerConfig
+from asrlib.transducer.model_io import load_transducer
 
 TRAIN = TrainConfig(num_threads=1, num_workers=0, epochs=2, warmup_steps=4, average=2)
 CONV = TransducerConfig(

@@ -7,7 +7,7 @@ import torch
 
 from asrlib.config import from_dict
 from asrlib.errors import ConfigError
-from asrlib.text.turns import EOT, SOT
+from asrlib.text.turn_labels import EOT, SOT
 from asrlib.transducer import Transducer, TransducerConfig, TurnTargets
 
 BINS, VOCAB, CHANNELS = 5, 9, 2

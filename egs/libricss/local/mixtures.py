@@ -16,12 +16,12 @@ from lhotse import CutSet, MonoCut
 from lhotse.recipes.libricss import prepare_libricss
 from lhotse.utils import fastcopy
 
-from asrlib.cli.common import Recipe, log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options
 from asrlib.config import configclass
 from asrlib.data.mixture_sets import write_cut_set
 from asrlib.data.mixtures import MixtureConfig, assign_channels, overlap_ratio
 from asrlib.errors import DataError
-from asrlib.scoring.truth import write_truth
+from asrlib.recipe import Recipe
 from asrlib.text.normalise import normalise
 from local.corpus import locate
 from local.script import run
@@ -95,7 +95,7 @@ def command(recipe: Recipe) -> None:
     for name, cuts in sets.items():
         if not cuts:
             raise DataError(f"LibriCSS: no session for mix_{name}", "fetch the corpus again")
-        write_cut_set(recipe.data / f"mix_{name}", cuts, write_truth)
+        write_cut_set(recipe.data / f"mix_{name}", cuts)
         turns = sum(len(cut.supervisions) for cut in cuts)
         logging.info("mix_%s: %d utterance groups, %d turns", name, len(cuts), turns)
 

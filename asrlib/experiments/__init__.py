@@ -1,0 +1,1 @@
+"""What was trained and decoded: run directories, training logs, and what may be compared."""

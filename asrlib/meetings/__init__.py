@@ -1,0 +1,1 @@
+"""Scores of recordings with several talkers: ORC-WER, cpWER, turn counts, pointing latencies."""

@@ -1,0 +1,1 @@
+"""What people look at: tables, plots, RESULTS.md and the HTML page."""

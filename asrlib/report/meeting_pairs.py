@@ -1,0 +1,160 @@
+"""Systems on the same mixtures, two at a time: errors, turns counted right, latencies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from asrlib.errors import DataError
+from asrlib.experiments.runs import split_seed
+from asrlib.meetings.pointing import compare_medians
+from asrlib.report.document import Table
+from asrlib.report.format import COMPARISON, DASH, comparison_cells, interval
+from asrlib.scoring.bootstrap import Resampling, compare_speakers
+from asrlib.scoring.score import ScoreConfig
+from asrlib.scoring.wer import ErrorRate
+
+_KINDS = ("insertions", "deletions", "substitutions", "words")
+SWEEP = re.compile(r"(.+_eot-a)[0-9.]+(-g[0-9.]+)?")
+_TURNS = (
+    *("systems", "search", "turns right, points", "interval", "p", "right by both"),
+    *("start p50 ms", "difference, interval", "end p50 ms", "difference, interval"),
+)
+
+
+@dataclass(frozen=True)
+class MeetingRun:
+    """One scored decode of a mixture set."""
+
+    name: str
+    test_set: str
+    search: str
+    directory: Path
+    scores: dict[str, Any]
+
+    @property
+    def family(self) -> str:
+        """Its name without the seed."""
+        return split_seed(self.name)[0]
+
+    def sessions(self) -> dict[str, dict[str, Any]]:
+        return {s["session"]: s for s in self.scores["sessions"]}
+
+
+Sides = Sequence[tuple[MeetingRun, MeetingRun]]  # A and B, a pair for each seed
+
+
+def pair_tables(runs: Sequence[MeetingRun], config: ScoreConfig) -> list[Table]:
+    """ORC-WER of the pairs of `score.pairs` and of sweeps; and their turns, with latencies in the
+    mixtures whose turns both counted right. The same mixtures are resampled for both systems,
+    seeds that both have are taken together.
+
+    Raises:
+        DataError: two systems were scored on different mixtures.
+    """
+    errors, turns = [], []
+    for sides in _pairs(runs, config):
+        (a, b), *_ = sides
+        names = (f"{b.family} against {a.family}", a.search)
+        rates = (_rates([pair[i] for pair in sides]) for i in range(2))
+        errors.append((*names, *comparison_cells(compare_speakers(*rates, config.resampling))))
+        turns.append((*names, *_turn_cells(sides, config.resampling)))
+    if not errors:
+        return []
+    header = ("systems", "search", "ORC-WER difference", *COMPARISON)
+    return [Table(header, tuple(errors), 2), Table(_TURNS, tuple(turns), 2)]
+
+
+def _pairs(runs: Sequence[MeetingRun], config: ScoreConfig) -> Iterator[Sides]:
+    found: dict[tuple[str, str], dict[int | None, MeetingRun]] = {}
+    for run in runs:
+        found.setdefault((run.family, run.search), {})[split_seed(run.name)[1]] = run
+    for search in sorted({r.search for r in runs}):
+        for names in (*config.pairs, *_of_sweeps(runs)):
+            a, b = (found.get((name, search), {}) for name in names)
+            sides = [(a[seed], b[seed]) for seed in a if seed in b]
+            if not sides:
+                continue
+            if len({frozenset(run.sessions()) for pair in sides for run in pair}) > 1:
+                raise DataError(
+                    f"{names[0]} and {names[1]}, {search}: scored on different mixtures",
+                    "decode and score both again with --force",
+                )
+            yield sides
+
+
+def _of_sweeps(runs: Sequence[MeetingRun]) -> list[tuple[str, str]]:
+    """What `steps/sweep_eot.sh` left: each penalty beside none."""
+    matches = (SWEEP.fullmatch(name) for name in sorted({r.family for r in runs}))
+    return [(f"{m[1]}0", m[0]) for m in matches if m and m[0] != f"{m[1]}0"]
+
+
+def _rates(runs: Sequence[MeetingRun]) -> dict[str, ErrorRate]:
+    """Errors of each mixture, of all runs."""
+    of_runs = [run.sessions() for run in runs]
+    return {
+        name: ErrorRate.sum(ErrorRate(**{k: s[name]["orcwer"][k] for k in _KINDS}) for s in of_runs)
+        for name in of_runs[0]
+    }
+
+
+def _turn_cells(sides: Sides, resampling: Resampling) -> tuple[str, ...]:
+    sessions = [[run.sessions() for run in pair] for pair in sides]
+    wrong: list[dict[str, ErrorRate]] = [
+        {
+            name: ErrorRate.sum(
+                ErrorRate(substitutions=int(not _right(pair[i][name])), words=1)
+                for pair in sessions
+            )
+            for name in sessions[0][i]
+        }
+        for i in range(2)
+    ]
+    both = [
+        {name for name in pair[0] if all(_right(side[name]) for side in pair)} for pair in sessions
+    ]
+    counted = compare_speakers(*wrong, resampling)
+    wrong_ends = counted.interval and counted.interval.percent()
+    ends = wrong_ends and [0.0 - end for end in reversed(wrong_ends)]
+    return (
+        f"{0.0 - 100 * counted.difference:+.1f}",
+        interval(ends, sign="+"),
+        f"{counted.p_value:.4f}",
+        str(sum(map(len, both))),
+        *_latency_cells(sessions, both, "start_pointing_ms", resampling),
+        *_latency_cells(sessions, both, "end_pointing_ms", resampling),
+    )
+
+
+def _right(session: Mapping[str, Any]) -> bool:
+    return session["turns"] == session["recognised"]
+
+
+def _latency_cells(
+    sessions: Sequence[Sequence[Mapping[str, Mapping[str, Any]]]],
+    both: Sequence[set[str]],
+    key: str,
+    resampling: Resampling,
+) -> tuple[str, str]:
+    """Medians of A and B with the number of symbols, and the difference's interval.
+
+    Args:
+        sessions: of each seed, of A and of B: what was found in each mixture.
+        both: of each seed, the mixtures that count.
+    """
+    sides: list[dict[str, list[float]]] = [{}, {}]
+    for pair, names in zip(sessions, both, strict=True):
+        for side, found in zip(sides, pair, strict=True):
+            for name in names:
+                side.setdefault(name, []).extend(found[name][key])
+    values = [[ms for found in side.values() for ms in found] for side in sides]
+    if not all(values):
+        return DASH, DASH
+    ends = compare_medians(*sides, resampling)
+    medians = " → ".join(f"{median(v):.0f} ({len(v)})" for v in values)
+    difference = median(values[1]) - median(values[0])
+    return medians, f"{difference:+.0f} {interval(ends and [ends.low, ends.high], 0, '+')}"

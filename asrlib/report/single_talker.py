@@ -1,0 +1,361 @@
+"""The results of a recipe, from what lies in exp/, as one document.
+
+Deterministic: the same exp/ gives the same bytes. No date, no path and no figure of the machine
+that writes: only of the one that decoded, as scores.json tells it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from asrlib import __version__
+from asrlib.errors import DataError
+from asrlib.experiments.runs import Run, collect_runs, of_set, representatives, split_seed, systems
+from asrlib.experiments.training_log import Curve, read_curves, run_facts, training_commands
+from asrlib.report import plots
+from asrlib.report.compute_sweep import sweep_sections
+from asrlib.report.document import Block, Code, Document, Figure, Section, Table, Text, Verbatim
+from asrlib.report.encoder_comparison import comparison_sections
+from asrlib.report.format import (
+    COMPARISON,
+    DASH,
+    comparison_cells,
+    interval,
+    number,
+    params,
+    quantiles,
+)
+from asrlib.report.glossary import MEANINGS
+from asrlib.report.meetings import collect_meetings, talkers_sections
+from asrlib.scoring.compare import compare_systems
+from asrlib.scoring.records import read_json, row_commands
+from asrlib.scoring.score import ScoreConfig
+
+# Families that steps/compare_models.sh and steps/sweep_compute.sh train.
+_OF_SCRIPTS = re.compile(r"_(cmp|sweep(-w[0-9.]+)?)$")
+
+
+def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
+    """Collect tables and figures of a recipe.
+
+    Args:
+        recipe_dir: holds exp/, and NOTES.md where people wrote some.
+
+    Raises:
+        DataError: nothing was scored yet.
+    """
+    runs = collect_runs(recipe_dir / "exp")
+    meetings = collect_meetings(recipe_dir / "exp")
+    if not runs and not meetings:
+        raise DataError(f"{recipe_dir}/exp: holds no scores.json", "run the score stage (6) first")
+    name = f"egs/{recipe_dir.resolve().name}"
+    names = sorted({r.name for r in (*runs, *meetings)})
+    curves = {n: read_curves(recipe_dir / "exp" / n) for n in names}
+    sections: list[Section] = []
+    for test_set in sorted({r.test_set for r in runs}):
+        sections.extend(_set_sections(of_set(runs, test_set), test_set, config))
+    sections.extend(comparison_sections(recipe_dir / "exp", runs, config.resampling))
+    sections.extend(sweep_sections(recipe_dir / "exp", runs, config.resampling))
+    sections.extend(talkers_sections(meetings, name, config))
+    sections.extend(_training(curves))
+    sections.extend(_speed(recipe_dir / "exp" / "bench"))
+    if runs:
+        sections.append(_made_on(runs))
+    sections.append(_commands(name, recipe_dir / "exp", runs))
+    if runs:
+        sections.append(
+            Section("How to read the columns", (Table(("column", "meaning"), MEANINGS, 2),))
+        )
+    notes = recipe_dir / "NOTES.md"
+    if notes.exists():
+        sections.append(Section("Notes", (Verbatim(notes.read_text(encoding="utf-8")),)))
+    footer = (
+        f"Written by `python -m asrlib results --recipe-dir {name}` from what lies in exp/ "
+        f"(version {__version__}); to add something that stays, write it into NOTES.md."
+    )
+    return Document(f"Results of {name}", tuple(sections), footer)
+
+
+def _set_sections(runs: Sequence[Run], test_set: str, config: ScoreConfig) -> Iterator[Section]:
+    scores = runs[0].scores
+    size = (
+        f"{scores['utterances']:,} utterances, {scores['wer']['words']:,} words, "
+        f"{scores['speakers']:,} speakers"
+    )
+    audio = scores["cost"].get("audio_seconds")
+    if audio:
+        size += f", {audio / 60:,.1f} minutes"
+    confidence = 100 * scores["resampling"]["confidence"]
+    text = Text(f"{size}. In brackets: {confidence:g} % intervals, speakers resampled.")
+    yield Section(f"Test set {test_set}", (text, _main_table(runs)))
+    comparisons = _comparisons(runs, config)
+    if comparisons:
+        yield Section(f"Paired comparisons on {test_set}", (comparisons,), 3)
+    groups = _groups(runs, config.groups)
+    if groups:
+        yield Section(f"By group on {test_set}", tuple(groups), 3)
+    latency = _latency_figure(runs)
+    if latency:
+        yield Section(f"Latency on {test_set}", (latency,), 3)
+
+
+def _main_table(runs: Sequence[Run]) -> Table:
+    header = (
+        *("model", "search", "params M", "WER %", "interval", "ins", "del", "sub", "CER %"),
+        *("SER %", "delay p50 / p90 ms", "final p50 / p90 ms", "RTF", "GFLOP/s", "memory MB"),
+    )
+    rows: list[tuple[str, ...]] = []
+    strong = set()
+    for (family, search), members in systems(runs).items():
+        if len(members) > 1:
+            strong.add(len(rows))
+            head = (f"{family}, {len(members)} seeds", search, params(members[0]))
+            blank = ("",) * 4
+            rows.append((*head, _spread(members, "wer"), *blank, _spread(members, "cer")))
+            rows[-1] += ("",) * (len(header) - len(rows[-1]))
+        rows.extend(_run_row(run) for run in members)
+    return Table(header, tuple(rows), 2, frozenset(strong))
+
+
+def _spread(members: Sequence[Run], measure: str) -> str:
+    """Mean and standard deviation over seeds, in per cent."""
+    rates = [r.scores[measure]["percent"] for r in members]
+    return DASH if None in rates else f"{mean(rates):.2f} ± {stdev(rates):.2f}"
+
+
+def _run_row(run: Run) -> tuple[str, ...]:
+    scores, wer, cost = run.scores, run.scores["wer"], run.scores["cost"]
+    latency = scores["latency"] or {}
+    flops = cost["flops_per_second"]
+    return (
+        run.name,
+        run.search,
+        params(run),
+        number(wer["percent"], 2),
+        interval(scores["interval"]),
+        str(wer["insertions"]),
+        str(wer["deletions"]),
+        str(wer["substitutions"]),
+        number(scores["cer"]["percent"], 2),
+        number(100 * scores["wrong_utterances"] / scores["utterances"], 1),
+        quantiles(latency.get("symbol_delay_ms")),
+        quantiles(latency.get("finalisation_ms")),
+        number(cost.get("real_time_factor"), 3),
+        number(flops and flops / 1e9, 2),
+        number(cost.get("peak_memory_mb"), 0),
+    )
+
+
+def _comparisons(runs: Sequence[Run], config: ScoreConfig) -> Table | None:
+    rows = []
+    grouped = systems(runs)
+    for search in sorted({r.search for r in runs}):
+        for a, b in config.pairs:
+            if (a, search) not in grouped or (b, search) not in grouped:
+                continue
+            result = compare_systems(
+                [r.decoding for r in grouped[a, search]],
+                [r.decoding for r in grouped[b, search]],
+                config.resampling,
+            )
+            rows.append((f"{b} against {a}", search, *comparison_cells(result)))
+    header = ("systems", "search", "WER difference", *COMPARISON)
+    return Table(header, tuple(rows), 2) if rows else None
+
+
+def _groups(runs: Sequence[Run], order: Sequence[str]) -> list[Block]:
+    chosen = representatives(runs)
+    scored = {c for r in chosen.values() for c in r.scores["groups"]}
+    columns = [c for c in order if c in scored] + sorted(scored - set(order))
+    blocks: list[Block] = []
+    for column in columns:
+        tables = {
+            n: r.scores["groups"][column] for n, r in chosen.items() if column in r.scores["groups"]
+        }
+        first = next(iter(tables.values()))["groups"]
+        values = [g["value"] for g in first]
+        cells = {n: {g["value"]: g for g in t["groups"]} for n, t in tables.items()}
+        rows = [
+            (
+                f"{column}: {g['value']}",
+                str(g["speakers"]),
+                f"{g['errors']['words']:,}",
+                *(_group_cell(cells[n].get(g["value"])) for n in tables),
+            )
+            for g in first
+        ]
+        rows.append(
+            (f"{column}: worst / best", "", "", *(_gap_cell(t["gap"]) for t in tables.values()))
+        )
+        header = (column, "speakers", "words", *(f"{n}, WER %" for n in tables))
+        blocks.append(Table(header, tuple(rows), 1, frozenset({len(rows) - 1})))
+        series = {n: [_group_point(cells[n].get(v)) for v in values] for n in tables}
+        svg = plots.error_bars(values, series, "WER, %")
+        blocks.append(Figure(svg, f"WER by {column}, with intervals over speakers."))
+    return blocks
+
+
+def _group_cell(group: Mapping[str, Any] | None) -> str:
+    if group is None:
+        return DASH
+    small = "" if group["large_enough"] else " *"
+    return f"{number(group['errors']['percent'], 2)} {interval(group['interval'], 1)}{small}"
+
+
+def _group_point(group: Mapping[str, Any] | None) -> tuple[float, Sequence[float] | None] | None:
+    if group is None or group["errors"]["percent"] is None:
+        return None
+    return group["errors"]["percent"], group["interval"]
+
+
+def _gap_cell(gap: Mapping[str, Any] | None) -> str:
+    if gap is None:
+        return DASH
+    who = f"{gap['worst']} / {gap['best']}"
+    if gap["ratio"] is None:
+        return f"{who}: {gap['difference']:+.2f} {interval(gap['difference_interval'], 1, '+')}"
+    return f"{who}: × {gap['ratio']:.2f} {interval(gap['ratio_interval'])}"
+
+
+def _latency_figure(runs: Sequence[Run]) -> Figure | None:
+    titles = {"symbol_delay_ms": "Symbol delay", "finalisation_ms": "Finalisation latency"}
+    panels: dict[str, dict[str, Any]] = {}
+    for name, run in representatives(runs).items():
+        for key, title in titles.items():
+            summary = (run.scores["latency"] or {}).get(key)
+            if summary:
+                panels.setdefault(title, {})[name] = summary
+    if not panels:
+        return None
+    return Figure(plots.histograms(panels), "Latencies in stream time, bins of 40 ms.")
+
+
+def _training(curves: Mapping[str, Mapping[str, Curve]]) -> list[Section]:
+    rows = []
+    for name, tags in curves.items():
+        facts = run_facts(tags)
+        if not facts:
+            continue
+        shares = [100 * facts[k] if k in facts else None for k in ("data_wait", "loss_share")]
+        rows.append(
+            (
+                name,
+                number(facts["steps"], 0),
+                number(facts.get("dev_loss"), 4),
+                number(1000 * facts["dev_delay"] if "dev_delay" in facts else None, 0),
+                number(facts.get("throughput"), 0),
+                *(number(share, 1) for share in shares),
+            )
+        )
+    if not rows:
+        return []
+    header = (
+        *("model", "steps", "best dev loss", "dev delay ms", "audio s / s"),
+        *("data wait %", "loss share %"),
+    )
+    blocks: list[Block] = [Table(header, tuple(rows))]
+    wanted = {"train/loss": "Training loss", "dev/loss": "Dev loss", "dev/wer": "Dev WER"}
+    panels: dict[str, dict[str, list[Curve]]] = {}
+    for tag, title in wanted.items():
+        for name, tags in curves.items():
+            if tags.get(tag):
+                seeds = panels.setdefault(title, {}).setdefault(split_seed(name)[0], [])
+                seeds.append(tags[tag])
+    if panels:
+        caption = "Learning curves; those of seeds have one colour."
+        blocks.append(Figure(plots.curves(panels, "step"), caption))
+    return [Section("Training", tuple(blocks))]
+
+
+_SPEEDS = {
+    "bare": "bare kaldifeat, one core, audio s / s",
+    "stage": "fbank stage, reading and storing included, one core, audio s / s",
+    "ratio": "fbank stage / bare kaldifeat",
+    "throughput": "training, audio s / s",
+    "data_wait": "training, share of the time spent waiting for data",
+    "loss_share": "training, share of the time spent in the loss",
+    "real_time_factor_1": "streaming real-time factor, one core, 1 stream",
+    "real_time_factor_32": "streaming real-time factor, one core, 32 streams",
+    "cpu_seconds_1": "CPU seconds a second of audio, 1 stream",
+    "encoder_cpu_ms": "encoder alone, random weights, 1 stream, CPU ms / s of audio",
+    "encoder_work_percent": "its work done, %",
+    "meeting_minutes": "a meeting in one stream, one core, minutes of audio",
+    "meeting_turns": "turns recognised in it",
+    "meeting_real_time_factor": "its real-time factor",
+    "meeting_early_memory_mb": "largest resident memory in its first tenth, MiB",
+    "meeting_memory_mb": "largest resident memory in the rest of it, MiB",
+}
+
+
+def _speed(bench: Path) -> list[Section]:
+    """What `python -m asrlib bench` left."""
+    rows: list[tuple[str, ...]] = []
+    commands: dict[str, None] = {}  # once each: one may have measured several models
+    for path in sorted(bench.glob("*.json")):
+        measured = read_json(path, "run the benchmark again")
+        if "command" in measured:
+            commands[measured["command"]] = None
+        model = ", ".join(
+            str(measured[k]) for k in ("model", "set", "search", "piece") if k in measured
+        )
+        rows.extend(
+            (text, model, f"{measured[key]:.4g}")
+            for key, text in _SPEEDS.items()
+            if key in measured
+        )
+    table = Table(("what", "model", "measured"), tuple(rows), 2)
+    return [Section("Speed", (table, Code("\n".join(commands), "sh")))] if rows else []
+
+
+def _made_on(runs: Sequence[Run]) -> Section:
+    lines = []
+    for machine in sorted(
+        {(r.scores["machine"]["cpu"], r.scores["machine"]["cores"]) for r in runs}
+    ):
+        lines.append(f"{machine[0]}, {machine[1]} cores")
+    settings = sorted(
+        {(r.scores["cost"].get("threads"), r.scores["cost"].get("streams")) for r in runs}, key=str
+    )
+    used = "; ".join(f"{t or DASH} threads, {s or DASH} streams" for t, s in settings)
+    seeds = sorted({str(r.seed) for r in runs if r.seed is not None})
+    text = f"Decoded on: {'; '.join(lines)}. Decoding with: {used}."
+    if seeds:
+        text += f" Training seeds: {', '.join(seeds)}."
+    versions = sorted({r.scores["version"] for r in runs})
+    return Section("Made on", (Text(f"{text} Scored by version {', '.join(versions)}."),))
+
+
+def _whole(recipe: str, runs: Sequence[Run]) -> str:
+    """The call of run.sh that makes these runs."""
+    models = " ".join(sorted({r.family for r in runs}))
+    seeds = " ".join(sorted({str(r.seed) for r in runs if r.seed is not None}))
+    searches = " ".join(sorted({r.search for r in runs}))
+    options = f'--models "{models}" --searches "{searches}"'
+    options += f' --seeds "{seeds}"' if seeds else ""
+    return f"./run.sh --recipe {recipe.partition('/')[2]} {options}"
+
+
+def _commands(recipe: str, exp: Path, runs: Sequence[Run]) -> Section:
+    lines = []
+    if own := [r for r in runs if not _OF_SCRIPTS.search(r.family)]:
+        lines += [
+            "# one talker; what was set otherwise, each training's own line or the notes say",
+            _whole(recipe, own),
+            "",
+        ]
+    if scripts := sorted((exp / "commands").glob("*.txt")):
+        lines += ["# comparisons and sweeps"]
+        lines += [path.read_text(encoding="utf-8").strip() for path in scripts] + [""]
+    trained = training_commands(exp, sorted({r.name for r in runs}))
+    lines += ["# trainings", *trained, ""] if trained else []
+    if runs:
+        lines += ["# one row of a table: decode, then score"]
+    for run in representatives(runs).values():
+        lines += row_commands(recipe, run.name, run.test_set, run.search, "score")
+    lines += [""] if runs else []
+    lines += ["# this page", f"python -m asrlib results --recipe-dir {recipe}"]
+    return Section("Commands", (Code("\n".join(lines), "sh"),))

@@ -1,0 +1,117 @@
+"""What a model costs before any machine is named: parameters, and FLOPs per second of audio.
+
+Counted by hooks on the modules that multiply matrices (linear, convolution, LSTM, GRU, and LSTM
+with projection), and on attention for its products of frames with frames; a multiply and its add
+are two FLOPs. Element-wise work, normalisation and biases are left out: below one per cent here.
+Our convention, the usual one. What an amortized encoder may leave out, its blocks, is counted by
+the encoder itself, as for its loss, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asrlib.encoders.amortized import AmortizedEncoder
+from asrlib.layers.attention import CausalSelfAttention
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_RECURRENT = {nn.LSTM: 4, nn.GRU: 3}  # gates
+
+
+def count_flops(
+    module: nn.Module, run: Callable[[], Any], without: Sequence[nn.Module] = ()
+) -> float:
+    """FLOPs that `run` spends in `module` and all below it.
+
+    Args:
+        run: calls the module, in whatever way, without arguments.
+        without: parts that do not count, with all below them.
+    """
+    spent = 0.0
+
+    def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal spent
+        spent += 2.0 * _multiplications(layer, inputs, output)
+
+    kinds = (nn.Linear, *_CONVOLUTIONS, *_RECURRENT, CausalSelfAttention)
+    uncounted = {below for part in without for below in part.modules()}
+    counted = (m for m in module.modules() if isinstance(m, kinds) and m not in uncounted)
+    handles = [m.register_forward_hook(hook) for m in counted]
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.enable_grad():  # layer by layer: operations of several layers have no hooks
+            run()
+    finally:
+        module.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return spent
+
+
+def _multiplications(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> float:
+    if isinstance(layer, nn.Linear):
+        return output.numel() * layer.in_features
+    if isinstance(layer, CausalSelfAttention):
+        return layer.product_multiplications(inputs[0].shape[1], inputs[1])
+    if isinstance(layer, _CONVOLUTIONS):
+        taps = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
+        return output.numel() * taps
+    return _recurrent(layer, inputs[0])
+
+
+def _recurrent(layer: nn.Module, x: Any) -> float:
+    """Every weight matrix is used once a frame: input, recurrent and projection."""
+    data = x.data if isinstance(x, nn.utils.rnn.PackedSequence) else x
+    frames = data.numel() // data.shape[-1]
+    weights = sum(p.numel() for n, p in layer.named_parameters() if n.startswith("weight"))
+    return frames * weights
+
+
+def flops_per_second(
+    model: nn.Module, num_bins: int, seconds: float = 10.0, frame_shift: float = 0.01
+) -> dict[str, float]:
+    """FLOPs per second of audio of a transducer's encoder, and of its joiner at one call a frame.
+
+    The predictor runs once a token, not once a frame, and is left out; so are the joiner's calls
+    after a token: both are below a tenth of the joiner at ordinary rates of speech. An amortized
+    encoder is counted with everything on.
+
+    Args:
+        model: a Transducer: has `encoder` and `joiner`.
+        num_bins: filter-bank bins of a frame.
+        seconds: length of the audio that is counted.
+        frame_shift: seconds from frame to frame.
+
+    Returns:
+        encoder, joiner and total FLOPs per second; toggled, those of the encoder that toggles may
+        leave out, and which are part of it and of the total.
+    """
+    encoder, joiner = model.encoder, model.joiner
+    frames = round(seconds / frame_shift)
+    device = next(model.parameters()).device
+    x_BTF = torch.zeros(1, frames, num_bins, device=device)
+    lengths_B = torch.tensor([frames], device=device)
+    encoded: list[Tensor] = []
+    blocks = list(encoder.blocks) if isinstance(encoder, AmortizedEncoder) else []
+    spent = count_flops(encoder, lambda: encoded.append(encoder(x_BTF, lengths_B)[0]), blocks)
+    toggled = 0.0
+    if blocks:
+        heard_B1 = torch.zeros(1, 1, device=device)
+        toggled = 2.0 * float(encoder.full_multiplications(encoded[0].shape[1], heard_B1).sum())
+    h_BSD = encoded[0]
+    am_BSJ, lm_BSJ = joiner.encoder_proj(h_BSD), None
+    lm_BSJ = torch.zeros_like(am_BSJ)
+    joining = count_flops(joiner, lambda: joiner(am_BSJ, lm_BSJ, project_input=False))
+    joining += count_flops(joiner.encoder_proj, lambda: joiner.encoder_proj(h_BSD))
+    return {
+        "encoder": (spent + toggled) / seconds,
+        "joiner": joining / seconds,
+        "total": (spent + toggled + joining) / seconds,
+        "toggled": toggled / seconds,
+    }

@@ -1,0 +1,116 @@
+"""A trained transducer's file: everything that decoding elsewhere needs, in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from asrlib.checkpoint_file import load
+from asrlib.config import from_dict, to_dict
+from asrlib.errors import CheckpointError, UserError
+from asrlib.features.fbank import FbankConfig
+from asrlib.text.tokenizer import Tokenizer
+from asrlib.transducer.model import Transducer, TransducerConfig
+
+KIND = "transducer"
+_ENCODER = "encoder."
+
+
+class LoadedTransducer(NamedTuple):
+    """A model ready to decode.
+
+    Attributes:
+        model: in evaluation mode, on the CPU.
+        tokenizer: the one it was trained with.
+        fbank: the features it was trained on.
+        meta: facts of its training: steps, seed, dev figures, configuration.
+    """
+
+    model: Transducer
+    tokenizer: Tokenizer
+    fbank: FbankConfig
+    meta: dict[str, Any]
+
+
+def transducer_payload(model: Transducer, tokenizer: Tokenizer, fbank: FbankConfig) -> dict:
+    """What a checkpoint holds beside the weights, so that `load_transducer` needs nothing else."""
+    return {
+        "kind": KIND,
+        "config": to_dict(model.config),
+        "tokenizer": tokenizer.model_bytes,
+        "fbank": to_dict(fbank),
+        "num_bins": model.encoder.num_bins,
+        "vocab_size": model.vocab_size,
+    }
+
+
+def _check_tokens(tokenizer: Tokenizer, model: Transducer) -> None:
+    if tokenizer.vocab_size != model.vocab_size:
+        raise CheckpointError(
+            f"the model has {model.vocab_size} symbols, its tokens {tokenizer.vocab_size}:"
+            f" those from {min(tokenizer.vocab_size, model.vocab_size)} on are unknown",
+            "train again",
+        )
+
+
+def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
+    """Start a model from one that was trained before.
+
+    Args:
+        path: of the same model, or of one that its encoder knows to start from
+            (`StreamingEncoder.start_from`); its statistics come with it.
+
+    Raises:
+        CheckpointError: no such model, other tokens, or other sizes; names the first that differs.
+    """
+    start = load_transducer(path)
+    mend = "train it with the same configuration"
+    channels = start.model.encoder.num_channels
+    if model.encoder.num_channels > 1:
+        mend += ", or that and --set model.encoder.channels=1"
+    if channels not in (1, model.encoder.num_channels):
+        wanted = " or ".join(map(str, sorted({1, model.encoder.num_channels})))
+        raise CheckpointError(f"{path}: has {channels} channels, where {wanted} would do", mend)
+    if start.tokenizer.model_bytes != tokenizer.model_bytes:
+        raise CheckpointError(
+            f"{path}: was trained with other tokens than data/lang holds",
+            "train it again in this recipe, or give one that was",
+        )
+    weights = start.model.state_dict()
+    encoder = model.encoder.start_from(start.model.encoder.state_dict())
+    weights = {k: v for k, v in weights.items() if not k.startswith(_ENCODER)}
+    weights |= {_ENCODER + name: weight for name, weight in encoder.items()}
+    own = model.state_dict()
+    for name in [*own, *(n for n in weights if n not in own)]:
+        there, here = (str(list(w[name].shape)) if name in w else "nothing" for w in (weights, own))
+        if there != here:
+            raise CheckpointError(f"{path}: has {there} for {name}, which is {here} here", mend)
+    model.load_state_dict(weights)
+
+
+def load_transducer(path: Path) -> LoadedTransducer:
+    """Load `final.pt` (or a `best-*.pt`).
+
+    Raises:
+        CheckpointError: missing, corrupt, of another format or kind, or of a model that this
+            version builds otherwise.
+    """
+    path = Path(path)
+    content = load(path, KIND)
+    try:
+        payload = content["payload"]
+        config = from_dict(TransducerConfig, payload["config"], str(path))
+        fbank = from_dict(FbankConfig, payload["fbank"], str(path))
+        model = Transducer(config, payload["num_bins"], payload["vocab_size"])
+        model.load_state_dict(content["model"])
+        tokenizer = Tokenizer.from_bytes(payload["tokenizer"])
+        _check_tokens(tokenizer, model)
+        return LoadedTransducer(model.eval(), tokenizer, fbank, content["facts"])
+    except (UserError, KeyError, TypeError, RuntimeError) as e:
+        reason = e.what if isinstance(e, UserError) else " ".join(str(e).split())
+        if isinstance(e, KeyError):
+            reason = f"it holds no {reason}"
+        raise CheckpointError(
+            f"{path}: not a model that this version builds: {reason}",
+            "use the version that trained it, or train again",
+        ) from e
