@@ -6,7 +6,7 @@
 
 PROJECT_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [[ ! -x "$PROJECT_DIR/.venv/bin/python" ]]; then
-  printf 'error: %s/.venv: no Python there\n  mend: run tools/install.sh\n' "$PROJECT_DIR" >&2
+  printf 'error: %s/.venv: no Python there\n  fix: run tools/install.sh\n' "$PROJECT_DIR" >&2
   return 1
 fi
 export PROJECT_DIR

@@ -18,10 +18,10 @@ from asrlib.files import no_room
 try:
     import click
 except ModuleNotFoundError:
-    sys.exit("error: click is not installed in this Python\n  mend: run tools/install.sh")
+    sys.exit("error: click is not installed in this Python\n  fix: run tools/install.sh")
 
 COMMANDS = {
-    "doctor": "check every dependency, its version and ABI; name the mend for what fails",
+    "doctor": "check every dependency, its version and ABI; name the fix for what fails",
     "manifests": "stage 1: decode every file once, quarantine the bad, write cuts and speakers",
     "fbank": "stage 2: kaldifeat features, sharded; global mean and variance",
     "tokens": "stage 3: the sentencepiece model",
@@ -91,18 +91,18 @@ def main(command: click.Command = cli) -> None:
 
 
 def _explanation(error: Exception, command: click.Command) -> str | None:
-    """What to tell the user of an error: what and mend; None where the program is at fault."""
+    """What to tell the user of an error: what and fix; None where the program is at fault."""
     if isinstance(error, UserError):
         return f"error: {error}"
     if isinstance(error, ImportError) and (error.name or "").split(".")[0] != "asrlib":
-        return f"error: {error}\n  mend: run tools/install.sh; python -m asrlib doctor says more"
+        return f"error: {error}\n  fix: run tools/install.sh; python -m asrlib doctor says more"
     if isinstance(error, OSError) and (error.filename is not None or no_room(error)):
-        mend = "check the path and its permissions"
+        fix = "check the path and its permissions"
         if command is cli:
-            mend += "; --debug before the command shows more"
+            fix += "; --debug before the command shows more"
         if no_room(error):
-            mend = "free some space there, then run again"
-        return f"error: {error.filename or 'output'}: {error.strerror}\n  mend: {mend}"
+            fix = "free some space there, then run again"
+        return f"error: {error.filename or 'output'}: {error.strerror}\n  fix: {fix}"
     return None
 
 

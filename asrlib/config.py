@@ -125,7 +125,7 @@ def _merge(
         values = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as e:
         names = ", ".join(name for name, _ in layers)
-        raise ConfigError(f"{names}: {_one_line(e)}", "mend the value that it names") from e
+        raise ConfigError(f"{names}: {_one_line(e)}", "fix the value that it names") from e
     return _validate(cls, values, layers)
 
 
@@ -159,7 +159,7 @@ def _parse_override(override: str) -> dict[str, Any]:
         return OmegaConf.to_container(OmegaConf.from_dotlist([override.split(".", 1)[1]]))
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as e:
         raise ConfigError(
-            f"--set {override}: not readable as YAML: {_one_line(e)}", "mend the value"
+            f"--set {override}: not readable as YAML: {_one_line(e)}", "fix the value"
         ) from e
 
 
@@ -167,7 +167,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(OmegaConf.load(path))
     except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as e:
-        raise ConfigError(f"{path}: not readable as YAML: {_one_line(e)}", "mend the syntax") from e
+        raise ConfigError(f"{path}: not readable as YAML: {_one_line(e)}", "fix the syntax") from e
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no mapping of keys to values", "write `key: value` lines")
     return values

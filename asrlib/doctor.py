@@ -65,21 +65,21 @@ class Finding:
         name: what was checked.
         ok: whether it holds.
         detail: the version or value seen, or the reason of the failure.
-        mend: what to do; empty when ok.
+        fix: what to do; empty when ok.
     """
 
     name: str
     ok: bool
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 class CheckError(Exception):
-    """A check that does not hold: its reason and its mend."""
+    """A check that does not hold: its reason and its fix."""
 
-    def __init__(self, reason: str, mend: str = REINSTALL) -> None:
+    def __init__(self, reason: str, fix: str = REINSTALL) -> None:
         super().__init__(reason)
-        self.mend = mend
+        self.fix = fix
 
 
 def read_lock(path: Path = LOCK) -> dict[str, str]:
@@ -326,7 +326,7 @@ def run_check(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, False, f"module {e.name} not found", INSTALL)
     except Exception as e:
         reason = " ".join(str(e).split()) or type(e).__name__
-        return Finding(name, False, reason[:300], getattr(e, "mend", REINSTALL))
+        return Finding(name, False, reason[:300], getattr(e, "fix", REINSTALL))
 
 
 def examine(
@@ -356,13 +356,13 @@ def examine(
 
 
 def table(findings: Sequence[Finding]) -> str:
-    """The findings as lines for a terminal, and the mend of whatever fails."""
+    """The findings as lines for a terminal, and the fix of whatever fails."""
     width = max(len(f.name) for f in findings)
     lines = []
     for f in findings:
         lines.append(f"{'ok  ' if f.ok else 'FAIL'}  {f.name:<{width}}  {f.detail}")
         if not f.ok:
-            lines.append(f"      {'':<{width}}  mend: {f.mend}")
+            lines.append(f"      {'':<{width}}  fix: {f.fix}")
     failed = sum(not f.ok for f in findings)
     lines.append(f"{failed} of {len(findings)} checks failed" if failed else "all is well")
     return "\n".join(lines)

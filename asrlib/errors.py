@@ -1,4 +1,4 @@
-"""Errors meant for the person at the keyboard: what is wrong, where, and how to mend it."""
+"""Errors meant for the person at the keyboard: what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ class UserError(Exception):
 
     Args:
         what: names the file or id, and the reason.
-        mend: what the user can do about it, one imperative sentence.
+        fix: what the user can do about it, one imperative sentence.
     """
 
-    def __init__(self, what: str, mend: str) -> None:
-        super().__init__(f"{what}\n  mend: {mend}")
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(f"{what}\n  fix: {fix}")
         self.what = what
-        self.mend = mend
+        self.fix = fix
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
-        return type(self), (self.what, self.mend)  # so that a job's error reaches its parent
+        return type(self), (self.what, self.fix)  # so that a job's error reaches its parent
 
 
 class ConfigError(UserError):

@@ -18,9 +18,9 @@ declare -A common_options=(
   [force]="--force             redo although complete and unchanged"
 )
 
-# die WHAT MEND: the two lines of an error, and exit code 2.
+# die WHAT FIX: the two lines of an error, and exit code 2.
 die() {
-  printf 'error: %s\n  mend: %s\n' "$1" "$2" >&2
+  printf 'error: %s\n  fix: %s\n' "$1" "$2" >&2
   exit 2
 }
 

@@ -66,14 +66,14 @@ def invoke(*arguments: object) -> click.testing.Result:
 
 
 def explained(outcome: Outcome, *named: object) -> bool:
-    """Whether the error says what and where, and how to mend it, and is no traceback."""
+    """Whether the error says what and where, and how to fix it, and is no traceback."""
     assert outcome.code == 1, outcome
     assert "Traceback" not in outcome.err
-    *_, what, mend = outcome.err.splitlines()
+    *_, what, fix = outcome.err.splitlines()
     assert what.startswith("error: "), outcome.err
-    assert len(mend) > len("  mend: "), outcome.err
-    assert mend.startswith("  mend: "), outcome.err
-    assert all(str(name) in f"{what}\n{mend}" for name in named), outcome.err
+    assert len(fix) > len("  fix: "), outcome.err
+    assert fix.startswith("  fix: "), outcome.err
+    assert all(str(name) in f"{what}\n{fix}" for name in named), outcome.err
     return True
 
 

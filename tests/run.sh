@@ -24,12 +24,12 @@ tools/install.sh
 # shellcheck source=path.sh
 . ./path.sh
 
-# check NAME MEND COMMAND...: run a style check; its mend when it fails.
+# check NAME FIX COMMAND...: run a style check; its fix when it fails.
 check() {
-  local name=$1 mend=$2
+  local name=$1 fix=$2
   shift 2
   "$@" || {
-    printf 'error: %s found faults\n  mend: %s\n' "$name" "$mend" >&2
+    printf 'error: %s found faults\n  fix: %s\n' "$name" "$fix" >&2
     exit 1
   }
 }

@@ -1,6 +1,6 @@
 """Bad input, from the command line to the message: a clear error or a right result.
 
-Every error names the file or key, the reason and the mend, is no traceback, and leaves nothing
+Every error names the file or key, the reason and the fix, is no traceback, and leaves nothing
 half-written under its final name. What run.sh itself refuses (stage numbers, recipes, models) is in
 test_run_sh.py, a missing corpus in egs/test_fetch.py and egs/test_real_recipes.py, unfit audio in
 a corpus in data/test_manifests.py, training that is broken off in training/test_resume.py.
@@ -359,7 +359,7 @@ def test_unsupported_and_empty_files_are_named_and_the_good_one_is_read(talker, 
     assert done.code == 1
     assert done.out == transcribe(talker, good).out != "\n"
     told = done.err.splitlines()
-    assert [line.startswith("  mend: ") for line in told] == [False, True] * len(bad)
+    assert [line.startswith("  fix: ") for line in told] == [False, True] * len(bad)
     for line, path in zip(told[::2], bad.values(), strict=True):
         assert line.startswith(f"error: {path}: ")
 

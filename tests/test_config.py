@@ -112,12 +112,12 @@ def test_an_unknown_key_names_file_key_and_the_nearest(tmp_path, text, key, near
     path = write(tmp_path / "m.yaml", text)
     error = fault(path)
     assert error.what == f"{path}: unknown key {key}"
-    assert error.mend == f"did you mean {nearest}?"
+    assert error.fix == f"did you mean {nearest}?"
 
 
 def test_an_unknown_key_like_no_other_lists_those_of_its_own_component(tmp_path):
     error = fault(write(tmp_path / "m.yaml", "encoder: {name: conv, zzzz: 3}"))
-    assert error.mend == "choose one of causal, channels, name"
+    assert error.fix == "choose one of causal, channels, name"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_an_ill_typed_value_names_file_and_key(tmp_path, text, what):
 def test_an_unknown_component_names_the_nearest(tmp_path):
     error = fault(write(tmp_path / "m.yaml", "encoder: {name: lstmm, hidden: 3}"))
     assert error.what.endswith("key encoder.name: no lstmm")
-    assert error.mend == "did you mean lstm?"
+    assert error.fix == "did you mean lstm?"
 
 
 def test_the_layer_that_set_the_bad_value_is_named(tmp_path):

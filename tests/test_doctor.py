@@ -1,4 +1,4 @@
-"""asrlib.doctor: every fault of the installation becomes a finding with its mend."""
+"""asrlib.doctor: every fault of the installation becomes a finding with its fix."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_check_that_kills_its_process_is_a_finding_and_the_rest_goes_on(tmp_pa
     findings = list(examine(["a", "b", "c"], [sys.executable, "-c", starter, "child"]))
     assert [(f.name, f.ok) for f in findings] == [("a", True), ("b", False), ("c", True)]
     assert "died" in findings[1].detail
-    assert findings[1].mend
+    assert findings[1].fix
 
 
 def raising(error: Exception):
@@ -77,7 +77,7 @@ def raising(error: Exception):
 def test_whatever_a_check_raises_becomes_a_finding_with_a_mend(error, detail):
     finding = run_check("x", raising(error))
     assert (finding.ok, finding.detail) == (False, detail)
-    assert "tools/install.sh" in finding.mend
+    assert "tools/install.sh" in finding.fix
 
 
 def test_another_version_than_the_locked_one_fails(monkeypatch):
@@ -124,16 +124,16 @@ def test_the_table_shows_the_mend_of_what_fails_only():
     assert text.splitlines() == [
         "ok    a    1.0",
         "FAIL  bcd  gone",
-        "           mend: do this",
+        "           fix: do this",
         "1 of 2 checks failed",
     ]
 
 
 @pytest.mark.parametrize("ok", [True, False])
 def test_the_command_exits_with_one_when_a_check_fails(monkeypatch, ok):
-    finding = Finding("a", ok, "detail", "" if ok else "mend it")
+    finding = Finding("a", ok, "detail", "" if ok else "fix it")
     monkeypatch.setattr("asrlib.cli.doctor.examine", lambda: iter([finding]))
     plain, as_json = CliRunner().invoke(command), CliRunner().invoke(command, ["--json"])
     assert plain.exit_code == as_json.exit_code == (0 if ok else 1)
-    assert ("mend it" in plain.output) is not ok
+    assert ("fix it" in plain.output) is not ok
     assert json.loads(as_json.output)[0]["ok"] is ok

@@ -178,7 +178,7 @@ def test_bad_options_name_the_mend(sandbox, options, line):
     done = sandbox.install(*options)
     assert done.returncode == 2
     assert done.stderr.startswith(line)
-    assert "\n  mend: " in done.stderr
+    assert "\n  fix: " in done.stderr
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "g++"])
@@ -241,7 +241,7 @@ def test_no_python_at_all_names_the_mend(sandbox):
     done = sandbox.install()
     assert done.returncode == 2
     assert "error: no Python 3.10" in done.stderr
-    assert "mend: install one" in done.stderr
+    assert "fix: install one" in done.stderr
 
 
 def test_no_way_to_the_packages_names_the_mend(sandbox):
@@ -320,7 +320,7 @@ def test_path_sh_without_an_environment_names_the_mend(repo, tmp_path):
     done = run_bash(". ./path.sh; echo went on", tmp_path)
     assert done.returncode != 0
     assert done.stdout == ""
-    assert "mend: run tools/install.sh" in done.stderr
+    assert "fix: run tools/install.sh" in done.stderr
 
 
 def test_cmd_sh_runs_jobs_here_whatever_the_environment_says(repo):

@@ -74,7 +74,7 @@ def test_every_script_of_a_recipe_leaves_its_error_in_a_log(script, tmp_path, mo
     [
         (
             DataError("a.wav: silent", "leave it out"),
-            "ERROR error: a.wav: silent\n  mend: leave it",
+            "ERROR error: a.wav: silent\n  fix: leave it",
         ),
         (ZeroDivisionError("by nought"), "ZeroDivisionError: by nought"),
     ],
@@ -97,4 +97,4 @@ def test_without_a_log_an_error_is_told_once():
         log_to(None)
         raise DataError("a.wav: silent", "leave it out")
 
-    assert call(command=command).err == "error: a.wav: silent\n  mend: leave it out\n"
+    assert call(command=command).err == "error: a.wav: silent\n  fix: leave it out\n"

@@ -57,7 +57,7 @@ def test_a_foreseeable_fault_is_two_lines(monkeypatch, capsys, raised, line):
     assert status == 1
     first, second = err.splitlines()
     assert first.startswith(line)
-    assert second.startswith("  mend: ")
+    assert second.startswith("  fix: ")
 
 
 @pytest.mark.parametrize(
@@ -117,5 +117,5 @@ def test_a_python_without_click_is_told_to_install(repo):
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "error: click is not installed in this Python\n  mend: run tools/install.sh\n"
+        "error: click is not installed in this Python\n  fix: run tools/install.sh\n"
     )

@@ -38,7 +38,7 @@ def test_wrong_arguments_name_the_fault_and_the_mend(repo: Path, args: list[str]
     done = call(repo, "./run.sh", *args)
     assert done.returncode == 2
     assert named in done.stderr
-    assert "mend: " in done.stderr
+    assert "fix: " in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_experiments_refuse_before_they_train(repo: Path, script: str, args: lis
     done = call(repo, f"steps/{script}.sh", "--dry-run", *args)
     assert done.returncode == 2
     assert named in done.stderr
-    assert "mend: " in done.stderr
+    assert "fix: " in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["run", "queue"])

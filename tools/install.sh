@@ -205,17 +205,17 @@ lies elsewhere is given with --python PATH"
 }
 
 install_lock() {
-  local package mend="check the network and the disk, then run again: it goes on where it stopped"
+  local package fix="check the network and the disk, then run again: it goes on where it stopped"
   for package in torch k2; do # with a record but without files it would count as installed
     has_files "$package" || rm -rf "${libraries:?}/$package"-*.dist-info
   done
   say "installing $(grep -c '==' "$lock") locked packages (1.9 GB unless downloaded before)"
   uv_requirement
   run "$venv/bin/python" -m pip install --no-deps --require-hashes -r "$cache/uv.txt" ||
-    die "uv could not be installed (.cache/install.log)" "$mend"
+    die "uv could not be installed (.cache/install.log)" "$fix"
   run "$venv/bin/uv" pip install --python "$venv/bin/python" --no-deps --require-hashes \
     -r "$lock" ||
-    die "the locked packages could not be installed (.cache/install.log)" "$mend"
+    die "the locked packages could not be installed (.cache/install.log)" "$fix"
 }
 
 kaldifeat_works() { # does the installed kaldifeat load, and was it built with the installed torch?

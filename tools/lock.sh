@@ -26,7 +26,7 @@ uv=uv
 [[ -x ../.venv/bin/uv ]] && uv=../.venv/bin/uv
 if ! command -v "$uv" >/dev/null; then
   echo "error: uv not found" >&2
-  echo "  mend: run tools/install.sh first" >&2
+  echo "  fix: run tools/install.sh first" >&2
   exit 1
 fi
 

@@ -27,8 +27,8 @@ class AudioError(DataError):
         detail: what the decoder says, or the empty string.
     """
 
-    def __init__(self, path: Path, kind: str, detail: str, mend: str) -> None:
-        super().__init__(f"{path}: {kind}" + (f" ({detail})" if detail else ""), mend)
+    def __init__(self, path: Path, kind: str, detail: str, fix: str) -> None:
+        super().__init__(f"{path}: {kind}" + (f" ({detail})" if detail else ""), fix)
         self.kind = kind
         self.detail = detail
 

@@ -42,7 +42,7 @@ def read_pieces(path: Path, seconds: float) -> Iterator[tuple[np.ndarray, int]]:
             if 0 < read < file.frames:
                 log.warning("%s: truncated (%d of %d samples)", path, read, file.frames)
     except (soundfile.LibsndfileError, OSError, TypeError):
-        read_audio(path)  # says what is wrong with the file, and how to mend it
+        read_audio(path)  # says what is wrong with the file, and how to fix it
         raise
     if read == 0:
         read_audio(path)

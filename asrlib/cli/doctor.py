@@ -1,4 +1,4 @@
-"""`python -m asrlib doctor`: check the installation, name the mend for whatever fails."""
+"""`python -m asrlib doctor`: check the installation, name the fix for whatever fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asrlib.doctor import examine, table
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(as_json: bool) -> None:
-    """Check every dependency, its version and ABI; name the mend for what fails.
+    """Check every dependency, its version and ABI; name the fix for what fails.
 
     Runs a k2 loss and a kaldifeat frame. Exits with 1 when a check fails.
     """

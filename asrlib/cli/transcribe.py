@@ -242,7 +242,7 @@ class _Screen:
 
 def _naming(path: Path, error: DataError) -> DataError:
     """The error with the file's name, if it has it not yet."""
-    return error if str(path) in error.what else DataError(f"{path}: {error.what}", error.mend)
+    return error if str(path) in error.what else DataError(f"{path}: {error.what}", error.fix)
 
 
 def _to_json(path: Path, result: Result) -> dict[str, Any]:

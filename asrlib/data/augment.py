@@ -75,7 +75,7 @@ class AugmentConfig:
         for key in (*shares, "silence_probability"):
             value = getattr(self, key)
             if not 0 <= value <= 1:
-                raise ConfigError(f"augment.{key}: {value} is not within [0, 1]", "mend the value")
+                raise ConfigError(f"augment.{key}: {value} is not within [0, 1]", "fix the value")
         if not 0 <= self.vocal_tract <= 0.5:
             raise ConfigError(
                 f"augment.vocal_tract: {self.vocal_tract} is not within [0, 0.5]", "0 is off"

@@ -8,7 +8,7 @@ from pathlib import Path
 from asrlib.data.raw import RawUtterance
 from asrlib.errors import DataError
 
-_MEND = "mend the directory; Kaldi's utils/fix_data_dir.sh finds such faults"
+_FIX = "fix the directory; Kaldi's utils/fix_data_dir.sh finds such faults"
 
 
 def read_kaldi_dir(
@@ -69,14 +69,14 @@ def read_table(path: Path, required: bool = False) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as e:
-        raise DataError(f"{path}: not UTF-8: {e.reason} at byte {e.start}", _MEND) from e
+        raise DataError(f"{path}: not UTF-8: {e.reason} at byte {e.start}", _FIX) from e
     table: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         key, _, rest = line.strip().replace("\t", " ").partition(" ")
         if key in table:
-            raise DataError(f"{path}: line {number}: {key} stands there twice", _MEND)
+            raise DataError(f"{path}: line {number}: {key} stands there twice", _FIX)
         table[key] = rest.strip()
     return table
 
@@ -92,7 +92,7 @@ def _segments(
         fields = rest.split()
         if len(fields) != 3:
             raise DataError(
-                f"{path / 'segments'}: {utterance}: not `utterance recording start end`", _MEND
+                f"{path / 'segments'}: {utterance}: not `utterance recording start end`", _FIX
             )
         start, end = (_number(path / "segments", field) for field in fields[1:])
         segments[utterance] = (fields[0], start, None if end < 0 else end)
@@ -101,7 +101,7 @@ def _segments(
 
 def _audio(path: Path, recording: str, wavs: Mapping[str, str], roots: list[Path]) -> str:
     if recording not in wavs:
-        raise DataError(f"{path / 'segments'}: {recording} is not in wav.scp", _MEND)
+        raise DataError(f"{path / 'segments'}: {recording} is not in wav.scp", _FIX)
     source = wavs[recording]
     if source.endswith("|"):
         raise DataError(
@@ -116,4 +116,4 @@ def _number(path: Path, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise DataError(f"{path}: {text!r} is not a number", _MEND) from None
+        raise DataError(f"{path}: {text!r} is not a number", _FIX) from None

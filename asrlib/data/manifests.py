@@ -213,7 +213,7 @@ def write_manifests(manifests: Manifests, data: Path, config: ValidationConfig) 
             raise DataError(
                 f"{data / 'raw' / name}.jsonl: no fit utterance in set {name}: "
                 + (summarise(manifests.quarantined) or "the table is empty"),
-                f"mend what {table} lists, or the recipe's local step",
+                f"fix what {table} lists, or the recipe's local step",
             )
     write_speakers(data / "speakers.tsv", speaker_rows(manifests.utterances))
     for name, cuts in manifests.cuts.items():

@@ -95,7 +95,7 @@ class MixtureConfig:
             )
         for key in ("pause_probability", "reverb_probability"):
             if not 0 <= getattr(self, key) <= 1:
-                raise ConfigError(f"mixtures.{key}: is not within [0, 1]", "mend the value")
+                raise ConfigError(f"mixtures.{key}: is not within [0, 1]", "fix the value")
         for key in ("level_db", "min_gap", "max_pause", "edge", "rooms", "per_epoch", "seed"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"mixtures.{key}: is negative", "write 0 for none")
@@ -106,12 +106,12 @@ class MixtureConfig:
         if not self.conditions:
             raise ConfigError("mixtures.conditions: none", "name some, for example 0L and OV20")
         if self.level_db > _LOUDEST:
-            raise ConfigError(f"mixtures.level_db: is above {_LOUDEST} dB", "mend the value")
+            raise ConfigError(f"mixtures.level_db: is above {_LOUDEST} dB", "fix the value")
         if self.max_t60 <= 0.1:
-            raise ConfigError("mixtures.max_t60: must be above 0.1 s", "mend the value")
+            raise ConfigError("mixtures.max_t60: must be above 0.1 s", "fix the value")
         for key in ("max_duration", "per_condition", "max_frames", "max_tokens"):
             if getattr(self, key) <= 0:
-                raise ConfigError(f"mixtures.{key}: must be positive", "mend the value")
+                raise ConfigError(f"mixtures.{key}: must be positive", "fix the value")
 
     def of_sets(self) -> dict[str, Any]:
         """Plain values, without what only training needs."""

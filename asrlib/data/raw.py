@@ -115,5 +115,5 @@ def _parse(path: Path, number: int, line: str) -> RawUtterance:
         field = ".".join(str(part) for part in error["loc"])
         raise DataError(
             f"{path}: line {number}: {field}: {error['msg']}".replace(": : ", ": "),
-            "run the recipe's local step again, or mend the line",
+            "run the recipe's local step again, or fix the line",
         ) from None

@@ -133,5 +133,5 @@ def check_budget(bad: list[Quarantined], total: int, budget: float, table: Path)
         raise DataError(
             f"{table}: {len(bad)} of {total} utterances are unfit, more than the budget of "
             f"{budget:.2%}: {summarise(bad)}",
-            "mend what the table lists, or raise manifests.error_budget to go on without them",
+            "fix what the table lists, or raise manifests.error_budget to go on without them",
         )

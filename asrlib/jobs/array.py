@@ -36,7 +36,7 @@ class _Outcome(Generic[Result]):
 
     value: Result | None = None
     what: str | None = None
-    mend: str = ""
+    fix: str = ""
 
 
 def run_array(
@@ -155,7 +155,7 @@ def _collect(job: submitit.Job, log: Path, name: str) -> _Outcome:
             "see the log; give the job more memory or use fewer jobs, then run again",
         ) from e
     if outcome.what is not None:
-        raise UserError(f"{name}: {outcome.what}\n  log: {log}", outcome.mend)
+        raise UserError(f"{name}: {outcome.what}\n  log: {log}", outcome.fix)
     return outcome
 
 
@@ -170,19 +170,19 @@ def _logged(function: Callable[[Shard], Result], shard: Shard, log: Path) -> _Ou
             return _Outcome(function(shard))
         except UserError as e:
             traceback.print_exc()
-            return _Outcome(what=e.what, mend=e.mend)
+            return _Outcome(what=e.what, fix=e.fix)
         except OSError as e:
             traceback.print_exc()
-            mend = (
+            fix = (
                 "free some space there, then run again"
                 if no_room(e)
                 else "see the log, then run again"
             )
-            return _Outcome(what=f"{e.filename or 'a job'}: {e.strerror or e}", mend=mend)
+            return _Outcome(what=f"{e.filename or 'a job'}: {e.strerror or e}", fix=fix)
         except Exception as e:
             traceback.print_exc()
             reason = f"{type(e).__name__}: {e}".splitlines()[0]
-            return _Outcome(what=f"a job failed with {reason}", mend="see the log, then run again")
+            return _Outcome(what=f"a job failed with {reason}", fix="see the log, then run again")
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -53,6 +53,6 @@ def kernels_work() -> bool:
     try:
         kernels()
     except UserError as e:
-        logger.warning("%s. Doing without, in more time; to mend it, %s", e.what, e.mend)
+        logger.warning("%s. Doing without, in more time; to fix it, %s", e.what, e.fix)
         return False
     return True

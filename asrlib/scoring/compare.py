@@ -33,18 +33,18 @@ def check_same_utterances(
     """Raise DataError, which names the first ids, unless both hold the same references."""
     refs_a = {x.utterance.id: (x.utterance.ref, x.utterance.speaker) for x in a}
     refs_b = {x.utterance.id: (x.utterance.ref, x.utterance.speaker) for x in b}
-    mend = "decode the same set with both systems"
+    fix = "decode the same set with both systems"
     for missing, name in (
         (sorted(set(refs_a) - set(refs_b)), name_b),
         (sorted(set(refs_b) - set(refs_a)), name_a),
     ):
         if missing:
             more = "" if len(missing) <= _SHOWN else f" and {len(missing) - _SHOWN} more"
-            raise DataError(f"{name}: lacks {', '.join(missing[:_SHOWN])}{more}", mend)
+            raise DataError(f"{name}: lacks {', '.join(missing[:_SHOWN])}{more}", fix)
     changed = sorted(i for i in refs_a if refs_a[i] != refs_b[i])
     if changed:
         raise DataError(
-            f"{name_a} and {name_b}: references or speakers differ, first of {changed[0]}", mend
+            f"{name_a} and {name_b}: references or speakers differ, first of {changed[0]}", fix
         )
 
 

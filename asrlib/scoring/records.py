@@ -98,7 +98,7 @@ def read_utterances(path: Path) -> list[Utterance]:
     return [utterances[i] for i in sorted(utterances)]
 
 
-def read_json(path: Path, mend: str) -> dict[str, Any]:
+def read_json(path: Path, fix: str) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
@@ -107,11 +107,11 @@ def read_json(path: Path, mend: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path}: missing", mend) from None
+        raise DataError(f"{path}: missing", fix) from None
     except ValueError as e:
-        raise DataError(f"{path}: not readable as JSON ({e})", mend) from None
+        raise DataError(f"{path}: not readable as JSON ({e})", fix) from None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds no JSON object", mend)
+        raise DataError(f"{path}: holds no JSON object", fix)
     return content
 
 

@@ -136,7 +136,7 @@ def _checked(samples: Tensor | np.ndarray) -> Tensor:
     if not bool(samples_N.isfinite().all()):
         raise DataError(
             "audio holds samples that are not numbers (NaN or infinite)",
-            "mend the recording or what produced it",
+            "fix the recording or what produced it",
         )
     return samples_N.float()
 

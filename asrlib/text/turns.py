@@ -109,7 +109,7 @@ def write_turns(path: Path, turns: Iterable[Turn]) -> None:
         f.write("[\n" + ",\n".join(json.dumps(turn.to_seglst()) for turn in ordered) + "\n]\n")
 
 
-def read_turns(path: Path, mend: str) -> list[Turn]:
+def read_turns(path: Path, fix: str) -> list[Turn]:
     """Read a SegLST file; a list without a turn is legal: nothing was recognised.
 
     Raises:
@@ -118,17 +118,17 @@ def read_turns(path: Path, mend: str) -> list[Turn]:
     try:
         segments = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path}: missing", mend) from None
+        raise DataError(f"{path}: missing", fix) from None
     except ValueError as e:
-        raise DataError(f"{path}: not readable as JSON ({e})", mend) from None
+        raise DataError(f"{path}: not readable as JSON ({e})", fix) from None
     if not isinstance(segments, list):
-        raise DataError(f"{path}: holds no list of segments", mend)
+        raise DataError(f"{path}: holds no list of segments", fix)
     turns = []
     for number, segment in enumerate(segments, 1):
         try:
             turns.append(Turn.from_seglst(segment))
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise DataError(
-                f"{path}: segment {number} is no turn ({type(e).__name__}: {e})", mend
+                f"{path}: segment {number} is no turn ({type(e).__name__}: {e})", fix
             ) from None
     return turns

@@ -61,7 +61,7 @@ class Configs:
             if unknown:
                 raise ConfigError(
                     f"mixtures.train: no key {sorted(unknown)[0]} in conf/train.yaml",
-                    "mend its name in conf/mixtures.yaml",
+                    "fix its name in conf/mixtures.yaml",
                 )
             usual = (f"train.{key}={json.dumps(value)}" for key, value in mixtures.train.items())
             own = replace(recipe, overrides=(*usual, *recipe.overrides))

@@ -64,13 +64,13 @@ def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
         CheckpointError: no such model, other tokens, or other sizes; names the first that differs.
     """
     start = load_transducer(path)
-    mend = "train it with the same configuration"
+    fix = "train it with the same configuration"
     channels = start.model.encoder.num_channels
     if model.encoder.num_channels > 1:
-        mend += ", or that and --set model.encoder.channels=1"
+        fix += ", or that and --set model.encoder.channels=1"
     if channels not in (1, model.encoder.num_channels):
         wanted = " or ".join(map(str, sorted({1, model.encoder.num_channels})))
-        raise CheckpointError(f"{path}: has {channels} channels, where {wanted} would do", mend)
+        raise CheckpointError(f"{path}: has {channels} channels, where {wanted} would do", fix)
     if start.tokenizer.model_bytes != tokenizer.model_bytes:
         raise CheckpointError(
             f"{path}: was trained with other tokens than data/lang holds",
@@ -84,7 +84,7 @@ def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
     for name in [*own, *(n for n in weights if n not in own)]:
         there, here = (str(list(w[name].shape)) if name in w else "nothing" for w in (weights, own))
         if there != here:
-            raise CheckpointError(f"{path}: has {there} for {name}, which is {here} here", mend)
+            raise CheckpointError(f"{path}: has {there} for {name}, which is {here} here", fix)
     model.load_state_dict(weights)
 
 

@@ -85,7 +85,7 @@ def test_error_names_file_reason_and_mend(tmp_path, kind, expected):
     assert error.kind == expected
     assert str(path) in error.what
     assert expected in error.what
-    assert error.mend
+    assert error.fix
 
 
 @pytest.mark.parametrize(

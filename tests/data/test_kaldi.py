@@ -86,7 +86,7 @@ def test_faults_name_file_and_reason(kaldi_dir, table, content, what):
     with pytest.raises(DataError, match=what) as caught:
         read_kaldi_dir(kaldi_dir)
     assert str(kaldi_dir) in caught.value.what
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 @pytest.mark.parametrize("table", ["wav.scp", "text"])

@@ -128,4 +128,4 @@ def test_bad_conditions(recipe):
 def test_no_manifest(tmp_path):
     result = CliRunner().invoke(cli, ["mixtures", "--recipe-dir", str(tmp_path)])
     assert isinstance(result.exception, DataError)
-    assert "run stage 1 first" in result.exception.mend
+    assert "run stage 1 first" in result.exception.fix

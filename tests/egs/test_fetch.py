@@ -166,7 +166,7 @@ def test_missing_corpus_is_an_error_that_names_the_place(repo, tmp_path, recipe)
     )
     assert done.returncode == 1
     assert f"error: {tmp_path / 'none'}" in done.stderr
-    assert "mend:" in done.stderr
+    assert "fix:" in done.stderr
     assert "Traceback" not in done.stderr
     left = [p.name for p in (tmp_path / "data").rglob("*") if p.is_file()]
     assert left == ["corpus.log"]

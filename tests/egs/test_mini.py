@@ -107,7 +107,7 @@ def test_failing_speaker_leaves_nothing_and_says_what_to_mend(tmp_path):
     error = make_corpus(tmp_path, 2, *voices).exception
     assert isinstance(error, DataError)
     assert "nobody" in error.what
-    assert error.mend
+    assert error.fix
     left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
     assert left == ["corpus.log"]
 
@@ -116,7 +116,7 @@ def test_engine_that_does_not_start_is_explained(tmp_path, monkeypatch):
     monkeypatch.setattr(generate.sys, "executable", "/bin/false")
     with generate.Synthesiser() as engine, pytest.raises(DataError, match="does not run") as error:
         engine.say({"text": "hello " * 100000})
-    assert "tools/install.sh" in error.value.mend
+    assert "tools/install.sh" in error.value.fix
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_raw_tables(tiny):
 def test_missing_corpus_is_an_error(tmp_path):
     error = CliRunner().invoke(raw.command, ["--recipe-dir", str(tmp_path)]).exception
     assert isinstance(error, DataError)
-    assert "stage 0" in error.mend
+    assert "stage 0" in error.fix
 
 
 def test_word_times_agree_with_the_energy(config, grammar):

@@ -88,7 +88,7 @@ def test_a_whole_encoder_skips_to_the_same_output(kind):
 
 
 def test_operations_of_another_source_are_not_loaded(monkeypatch, tmp_path):
-    """They are named by the source and by torch; what is not built is named with its mend."""
+    """They are named by the source and by torch; what is not built is named with its fix."""
     built = compiled_ops.library_path()
     assert built.exists()
     first, *others = compiled_ops.SOURCES

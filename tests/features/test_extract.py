@@ -164,7 +164,7 @@ def test_cut_line_is_what_lhotse_reads(corpus):
 def test_a_vanished_file_is_named(tmp_path):
     cut = make_cut(tmp_path, "gone", 0.5)
     (tmp_path / "gone.wav").unlink()
-    with pytest.raises(DataError, match=r"gone\.wav.*\n.*mend: .*stage 1"):
+    with pytest.raises(DataError, match=r"gone\.wav.*\n.*fix: .*stage 1"):
         load_cut_audio(cut)
 
 

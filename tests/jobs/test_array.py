@@ -68,14 +68,14 @@ def test_a_failure_names_its_log(tmp_path):
 def test_a_users_error_keeps_its_mend(tmp_path):
     with pytest.raises(UserError, match=r"file 7 is empty") as error:
         run(fail_politely, [7], tmp_path)
-    assert error.value.mend == "fill it"
+    assert error.value.fix == "fill it"
     assert "work.1.log" in error.value.what
 
 
 def test_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(UserError, match=r"file 7: No space left on device") as error:
         run(fill_the_disk, [7], tmp_path)
-    assert error.value.mend.startswith("free some space")
+    assert error.value.fix.startswith("free some space")
 
 
 def test_a_killed_job_names_its_log(tmp_path):

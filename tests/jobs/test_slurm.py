@@ -121,7 +121,7 @@ def test_the_cluster_script_explains_itself():
     assert "start|stop|status" in cluster("--help").stdout
     told = cluster("begin")
     assert told.returncode == 2
-    assert "mend: " in told.stderr
+    assert "fix: " in told.stderr
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_wrong_options_have_a_mend(recipe, args, kind, words):
     result = run(recipe, *args)
     assert isinstance(result.exception, kind)
     assert words in result.exception.what
-    assert result.exception.mend
+    assert result.exception.fix
 
 
 def test_lost_audio_is_named_and_nothing_is_left(recipe):

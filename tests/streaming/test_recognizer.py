@@ -217,7 +217,7 @@ def held_elements(root: object) -> int:
 def test_fast_beam_wants_a_stateless_predictor(random_models, tokenizer):
     with pytest.raises(ConfigError, match="stateless") as caught:
         recognizer_of(random_models["lstm", "lstm"], tokenizer, "fast_beam")
-    assert "modified_beam" in caught.value.mend
+    assert "modified_beam" in caught.value.fix
 
 
 def test_features_must_be_those_of_the_model(random_models, tokenizer):

@@ -39,7 +39,7 @@ def stream(recognizer) -> Stream:
 def test_refused_audio(stream, samples, rate, reason):
     with pytest.raises(DataError, match=reason) as caught:
         stream.accept(samples, rate)
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 def test_the_rate_may_not_change(stream):

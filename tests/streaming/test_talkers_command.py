@@ -135,14 +135,14 @@ def test_a_wrong_number_of_talkers_names_the_model(
     result = run(transcribe, "--model", folder, "--talkers", asked, recipe / "long.wav")
     assert isinstance(result.exception, UserError)
     assert f"{folder}/final.pt is a model of {knows} talker" in result.exception.what
-    assert f"--talkers {knows}" in result.exception.mend
+    assert f"--talkers {knows}" in result.exception.fix
 
 
 def test_speakers_wait_for_their_model(recipe):
     result = run(transcribe, "--model", recipe / "exp/sts", "--speakers", recipe / "long.wav")
     assert isinstance(result.exception, UserError)
     assert "--speakers: turns are joined to speakers by a speaker model" in result.exception.what
-    assert "output channel" in result.exception.mend
+    assert "output channel" in result.exception.fix
 
 
 def test_endpoints_are_not_for_turns(recipe):

@@ -97,7 +97,7 @@ def test_bad_files_are_named_and_good_ones_transcribed(model_dir, audio):
     assert result.stdout == good * 2
     for name in bad:
         assert f"error: {audio / name}" in result.stderr
-    assert result.stderr.count("mend:") == len(bad)
+    assert result.stderr.count("fix:") == len(bad)
 
 
 def test_not_a_number_is_named(model_dir, tmp_path):
@@ -171,7 +171,7 @@ def test_wrong_options_have_a_mend(model_dir, audio, args, kind, words):
     result = run(*model, *args, audio / "good.wav")
     assert isinstance(result.exception, kind)
     assert words in result.exception.what
-    assert result.exception.mend
+    assert result.exception.fix
 
 
 def test_a_corrupt_model_is_an_error(model_dir, audio, tmp_path):

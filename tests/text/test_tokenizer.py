@@ -103,7 +103,7 @@ def test_order_of_texts_does_not_matter(tmp_path):
 def test_too_small_vocabulary_names_the_least(tmp_path, model_type):
     with pytest.raises(ConfigError, match=r"tokens\.vocab_size: 9") as error:
         train(tmp_path / "bpe.model", vocab_size=9, model_type=model_type)
-    least = int(error.value.mend.split()[-1])
+    least = int(error.value.fix.split()[-1])
     assert (
         train(tmp_path / "bpe.model", vocab_size=least, model_type=model_type).vocab_size == least
     )

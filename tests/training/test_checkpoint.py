@@ -62,7 +62,7 @@ def test_truncated(tmp_path, part):
     path.write_bytes(data[: int(len(data) * part)])
     with pytest.raises(CorruptCheckpoint, match=r"a\.pt.*corrupt") as e:
         load(path, "tiny")
-    assert e.value.mend
+    assert e.value.fix
 
 
 def test_missing(tmp_path):
@@ -200,7 +200,7 @@ def test_full_disk_leaves_the_previous_and_says_so(tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
             save(path, "tiny", {"model": {"w": torch.zeros(10_000)}})
         except CheckpointError as e:
-            code = 42 if str(path) in e.what and "free some space" in e.mend else 2
+            code = 42 if str(path) in e.what and "free some space" in e.fix else 2
         finally:
             os._exit(code)
     _, status = os.waitpid(pid, 0)

@@ -84,7 +84,7 @@ def test_the_log_names_the_parts(caplog):
 def test_an_item_that_does_not_fit_alone_is_an_error_that_names_it():
     with pytest.raises(DataError, match=r"step 0: item-0 does not fit into memory") as error:
         step_of(Cramped(room=0), 4)
-    assert "smaller model" in error.value.mend
+    assert "smaller model" in error.value.fix
 
 
 def test_a_part_without_a_finite_loss_is_left_out():

@@ -198,4 +198,4 @@ def test_what_does_not_fit_is_named(tmp_path, other, words):
     save_model(tmp_path / "final.pt", other())
     with pytest.raises(CheckpointError, match=words) as e:
         load_start(separator(2), tokenizer(), tmp_path / "final.pt")
-    assert "model.encoder.channels=1" in e.value.mend
+    assert "model.encoder.channels=1" in e.value.fix

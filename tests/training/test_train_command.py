@@ -148,7 +148,7 @@ def test_missing_input(recipe, file, stage):
     (recipe / "data" / file).unlink()
     with pytest.raises(DataError, match=f"{file}: missing") as e:
         run(recipe)
-    assert e.value.mend == f"run stage {stage} first"
+    assert e.value.fix == f"run stage {stage} first"
 
 
 def test_half_written_manifest(recipe):
@@ -169,7 +169,7 @@ def test_manifest_whose_features_are_gone(recipe):
     (recipe / "data" / "fbank" / "train" / "storage").rename(recipe / "elsewhere")
     with pytest.raises(DataError, match="storage: missing, features that") as e:
         run(recipe)
-    assert "stage 2" in e.value.mend
+    assert "stage 2" in e.value.fix
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"mean": [1.0]}', '{"mean": "x", "std": [1]}'])
@@ -203,7 +203,7 @@ def test_unknown_model_lists_the_known(recipe):
     arguments = ["--recipe-dir", str(recipe), "--model", "tinny"]
     result = CliRunner().invoke(command, arguments, standalone_mode=False)
     assert isinstance(result.exception, UserError)
-    assert "tiny" in result.exception.mend
+    assert "tiny" in result.exception.fix
 
 
 def test_dev_word_error_rate_is_that_of_streaming_decoding(tmp_path):

@@ -148,15 +148,15 @@ def test_budget_of_bad_steps(tmp_path):
     poison = {f"0-{b}-0": math.nan for b in range(BATCHES)}
     with pytest.raises(DataError, match="bad_batch_budget = 3; last: 0-3-0") as e:
         train(tmp_path, config(bad_batch_budget=3), poison=poison)
-    assert e.value.mend
+    assert e.value.fix
 
 
 def test_other_configuration_is_not_continued(tmp_path):
     train(tmp_path, config(epochs=1, peak_lr=1e-3))
     with pytest.raises(CheckpointError, match=r"train\.peak_lr: 0\.001, now 0\.002") as e:
         trainer(tmp_path, config(epochs=1, peak_lr=2e-3)).resume()
-    assert "--name" in e.value.mend
-    assert "--force" in e.value.mend
+    assert "--name" in e.value.fix
+    assert "--force" in e.value.fix
 
 
 def test_a_checkpoint_of_another_build_of_the_model_is_not_continued(tmp_path):

@@ -48,7 +48,7 @@ def test_model_of_another_build_is_explained(tmp_path, content):
     save(tmp_path / "final.pt", KIND, content)
     with pytest.raises(CheckpointError, match=r"final\.pt.*size mismatch") as e:
         load_transducer(tmp_path / "final.pt")
-    assert e.value.mend
+    assert e.value.fix
 
 
 def test_unknown_config_key_is_explained(tmp_path, content):
@@ -133,4 +133,4 @@ def test_amortized_models_start_from_the_full_one(tmp_path, left_context, kind):
 def test_a_start_that_does_not_fit_is_named(tmp_path, model, before, named):
     with pytest.raises(CheckpointError, match=named) as e:
         start(tmp_path, amortized(*model, seed=2), amortized(*before, seed=1))
-    assert e.value.mend == "train it with the same configuration"
+    assert e.value.fix == "train it with the same configuration"

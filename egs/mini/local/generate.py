@@ -76,7 +76,7 @@ class Synthesiser:
             )
         answer = json.loads(line)
         if "error" in answer:
-            raise DataError(answer["error"], "mend conf/corpus.yaml or conf/sentences.yaml")
+            raise DataError(answer["error"], "fix conf/corpus.yaml or conf/sentences.yaml")
         if answer["sample_rate"] != _ENGINE_RATE:
             raise DataError(
                 f"the synthesiser speaks at {answer['sample_rate']} Hz, not at {_ENGINE_RATE} Hz",
@@ -246,7 +246,7 @@ def _job(config: CorpusConfig, speaker: Speaker, corpus: Path) -> tuple[str, str
     try:
         generate_speaker(config, speaker, corpus)
     except UserError as e:
-        return e.what, e.mend
+        return e.what, e.fix
     return None
 
 
