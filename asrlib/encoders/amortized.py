@@ -217,11 +217,11 @@ class AmortizedEncoder(StreamingEncoder):
             "choose a larger probability, for example 0.4",
         )
 
-    def start_from(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def take_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A model without arbitrators gets this one's; one with a longer left context loses what
         it has for the distances beyond this one's.
         """
-        taken = super().start_from(weights)
+        taken = dict(weights)
         for name, own in self.state_dict().items():
             if name.startswith("arbitrators."):
                 taken.setdefault(name, own)
@@ -230,11 +230,11 @@ class AmortizedEncoder(StreamingEncoder):
         return taken
 
     def set_run_length(self, steps: int) -> None:
-        super().set_run_length(steps)
+        """Learn the total number of training steps, over which cost, noise and temperature move."""
         self._run_length = steps
 
     def set_step(self, step: int) -> None:
-        super().set_step(step)
+        """Learn the training step, for the same."""
         self._trained = step / self._run_length
 
     def cost_weight(self) -> float:
@@ -255,18 +255,26 @@ class AmortizedEncoder(StreamingEncoder):
     def work(self, state: AmortizedState) -> tuple[float, float]:
         return float(state.spent_B1.sum()), float(state.full_B1.sum())
 
+    @property
+    def costed_modules(self) -> Sequence[nn.Module]:
+        return list(self.blocks)
+
+    def forward(
+        self, x_BTF: Tensor, lengths_B: Tensor, with_cost: bool = False
+    ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Work | None]:
+        if not with_cost:
+            return super().forward(x_BTF, lengths_B)
+        whole = self.whole_utterances(x_BTF, lengths_B)
+        if whole.x_BSF.shape[1] == 0:
+            return self.nothing(whole), whole.out_lengths_R, None
+        h_BSD, _, work, _ = self.trace(whole.x_BSF, whole.state)
+        return h_BSD, whole.out_lengths_R, work
+
     def advance(
         self, x_BSF: Tensor, state: AmortizedState, mask_BS: Tensor | None
     ) -> tuple[Tensor, AmortizedState]:
-        h_BSD, state, _ = self.advance_with_cost(x_BSF, state, mask_BS)
+        h_BSD, state, _, _ = self.trace(x_BSF, state)
         return h_BSD, state
-
-    def advance_with_cost(
-        self, x_BSF: Tensor, state: AmortizedState, mask_BS: Tensor | None
-    ) -> tuple[Tensor, AmortizedState, Work]:
-        """As `advance`, and the multiplications of each frame."""
-        h_BSD, state, work, _ = self.trace(x_BSF, state)
-        return h_BSD, state, work
 
     def toggles(self, x_BTF: Tensor) -> list[Toggles]:
         """Of each block, for whole utterances of raw filter banks."""
@@ -277,7 +285,7 @@ class AmortizedEncoder(StreamingEncoder):
     def trace(
         self, x_BSF: Tensor, state: AmortizedState
     ) -> tuple[Tensor, AmortizedState, Work, list[Toggles]]:
-        """As `advance_with_cost`, and the toggles of each block."""
+        """As `advance`, and the multiplications of each frame and the toggles of each block."""
         how = self.config.schedule.relaxation_at(self._trained) if self.training else None
         inference = not self.training and not torch.is_grad_enabled()
         skip = self.skip and inference and self.depth.whole

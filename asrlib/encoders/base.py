@@ -1,23 +1,21 @@
 """The interface that everything above leans on: an encoder that runs whole or in pieces.
 
 Shapes: B batch, T input frames, S output frames (S = T // subsampling), F features, D width.
-Of an encoder with N output channels, h_BSD has B * N rows, the channels of a stream side by side,
-and so have the lengths that go with it; inputs and states have B.
+R = B * N rows of output: an encoder with N output channels has the channels of a stream side by
+side, while inputs and states have B rows.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from asrlib.layers.growing_depth import GrowingDepth
-from asrlib.layers.norm import GlobalNorm, MaskedBatchNorm
-from asrlib.layers.progress import is_progress
+from asrlib.layers.norm import GlobalNorm
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,61 @@ class Work:
         frames_S = torch.arange(self.full_BS.shape[1], device=self.full_BS.device)
         valid_BS = frames_S < lengths_B.unsqueeze(1)
         return (self.spent_BS * valid_BS).sum(dim=1), (self.full_BS * valid_BS).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class WholeUtterances:
+    """Padded utterances, ready for `StreamingEncoder.advance`.
+
+    Attributes:
+        x_BSF: normalised, stacked frames.
+        mask_BS: True where a frame is no padding; None outside training.
+        state: of streams that have heard nothing.
+        out_lengths_R: valid output frames of each row of the output.
+    """
+
+    x_BSF: Tensor
+    mask_BS: Tensor | None
+    state: Any
+    out_lengths_R: Tensor
+
+
+@runtime_checkable
+class HasCost(Protocol):
+    """An encoder that leaves work out where a stream does not need it, and counts what it does.
+
+    Attributes:
+        costed_modules: the modules whose multiplications it counts itself.
+    """
+
+    costed_modules: Sequence[nn.Module]
+
+    def forward(
+        self, x_BTF: Tensor, lengths_B: Tensor, with_cost: Literal[True]
+    ) -> tuple[Tensor, Tensor, Work | None]:
+        """As `StreamingEncoder.forward`, and the work of each frame; None where no frame is out."""
+        ...
+
+    def work(self, state: Any) -> tuple[float, float]:
+        """Multiplications made by the streams of a state, and those at full compute."""
+        ...
+
+    def full_multiplications(self, num_frames: int, heard_B1: Tensor) -> Tensor:
+        """Multiplications (B, S) of each frame with everything on, after `heard_B1` frames."""
+        ...
+
+    def cost_weight(self) -> float:
+        """Weight of the compute cost in the loss, in nats per frame at full compute."""
+        ...
+
+
+@runtime_checkable
+class TakesWeights(Protocol):
+    """An encoder that can start its training from an encoder of another shape."""
+
+    def take_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The other encoder's `state_dict` as one of this encoder."""
+        ...
 
 
 class StreamingEncoder(nn.Module, abc.ABC):
@@ -80,47 +133,7 @@ class StreamingEncoder(nn.Module, abc.ABC):
                 (statistics over the batch) may depend on it.
         """
 
-    def advance_with_cost(
-        self, x_BSF: Tensor, state: Any, mask_BS: Tensor | None
-    ) -> tuple[Tensor, Any, Work | None]:
-        """As `advance`, and the work of each frame; None for encoders that always do all of it."""
-        return *self.advance(x_BSF, state, mask_BS), None
-
-    def work(self, state: Any) -> tuple[float, float] | None:
-        """Multiplications made by the streams of a state, and those that full work had taken.
-
-        None for encoders that always do all of it.
-        """
-        return None
-
-    def start_from(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What this encoder makes of another one's `state_dict`, to start its training from.
-
-        Batch renormalisation goes on whole, however long the new training is, and so does the
-        depth.
-        """
-        done = [name for name in weights if is_progress(name)]
-        return {**weights, **{k: torch.full_like(weights[k], torch.inf) for k in done}}
-
-    def set_run_length(self, steps: int) -> None:
-        """Hear how many steps the training has, for what has phases in it."""
-        for module in self.modules():
-            if isinstance(module, MaskedBatchNorm | GrowingDepth):
-                module.run_length = steps
-
-    def set_step(self, step: int) -> None:
-        """Hear the number of the optimiser step, for the same."""
-        for module in self.children():
-            if isinstance(module, GrowingDepth):
-                module.set_step(step)
-
-    def cost_weight(self) -> float:
-        """Of the cost in the loss at this step, nats per frame of full work."""
-        return 0.0
-
-    def forward(
-        self, x_BTF: Tensor, lengths_B: Tensor, with_cost: bool = False
-    ) -> tuple[Tensor, ...]:
+    def forward(self, x_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Encode whole utterances, padded at their end.
 
         Args:
@@ -128,24 +141,32 @@ class StreamingEncoder(nn.Module, abc.ABC):
             lengths_B: valid frames of each.
 
         Returns:
-            h_BSD, and its valid lengths; frames short of a full `subsampling` are dropped. With
-            `with_cost` also what `advance_with_cost` says of each frame.
+            h_BSD, and its valid lengths; frames short of a full `subsampling` are dropped.
         """
+        whole = self.whole_utterances(x_BTF, lengths_B)
+        if whole.x_BSF.shape[1] == 0:
+            return self.nothing(whole), whole.out_lengths_R
+        h_RSD, _ = self.advance(whole.x_BSF, whole.state, whole.mask_BS)
+        return h_RSD, whole.out_lengths_R
+
+    def whole_utterances(self, x_BTF: Tensor, lengths_B: Tensor) -> WholeUtterances:
+        """What `advance` needs to encode whole utterances from the initial state."""
         lengths_B = torch.div(lengths_B, self.subsampling, rounding_mode="floor")
-        out_lengths_B = lengths_B.repeat_interleave(self.num_channels)
         num_outputs = x_BTF.shape[1] // self.subsampling
-        if num_outputs == 0:
-            nothing_BSD = x_BTF.new_zeros(len(out_lengths_B), 0, self.output_dim)
-            return (nothing_BSD, out_lengths_B, None) if with_cost else (nothing_BSD, out_lengths_B)
         x_BSF = self._stack(x_BTF[:, : num_outputs * self.subsampling])
         mask_BS = None
         if self.training:
             mask_BS = torch.arange(num_outputs, device=x_BTF.device) < lengths_B.unsqueeze(1)
-        state = self.initial_state(x_BTF.shape[0], x_BTF.device)
-        if with_cost:
-            h_BSD, _, work = self.advance_with_cost(x_BSF, state, mask_BS)
-            return h_BSD, out_lengths_B, work
-        return self.advance(x_BSF, state, mask_BS)[0], out_lengths_B
+        return WholeUtterances(
+            x_BSF=x_BSF,
+            mask_BS=mask_BS,
+            state=self.initial_state(x_BTF.shape[0], x_BTF.device),
+            out_lengths_R=lengths_B.repeat_interleave(self.num_channels),
+        )
+
+    def nothing(self, whole: WholeUtterances) -> Tensor:
+        """The output (R, 0, D) of utterances that are shorter than one output frame."""
+        return whole.x_BSF.new_zeros(len(whole.out_lengths_R), 0, self.output_dim)
 
     def step(self, x_BTF: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Encode the next frames of streams that advance alike.
@@ -166,5 +187,6 @@ class StreamingEncoder(nn.Module, abc.ABC):
     def _stack(self, x_BTF: Tensor) -> Tensor:
         """Normalise, then stack and skip: each output frame gets its `subsampling` inputs."""
         x_BTF = self.norm(x_BTF)
-        x_BSF = x_BTF.reshape(x_BTF.shape[0], -1, self.subsampling * self.num_bins)
+        groups = x_BTF.shape[1] // self.subsampling
+        x_BSF = x_BTF.reshape(x_BTF.shape[0], groups, self.subsampling * self.num_bins)
         return self.frame_norm(x_BSF)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.base import HasCost, StreamingEncoder
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ def measure_steps(
             spent[name].append(seconds / (steps * pieces[name] * frame_shift))
     costs = {}
     for name, encoder in encoders.items():
-        work = encoder.work(states[name])
-        share = work[0] / work[1] if work else None
+        share: float | None = None
+        if isinstance(encoder, HasCost):
+            done, full = encoder.work(states[name])
+            share = done / full
         costs[name] = StepCost(pieces[name], min(spent[name][1:]), share)
     return costs

@@ -94,11 +94,11 @@ class SeparatorEncoder(StreamingEncoder):
             map_state(self._by_stream, rows),
         )
 
-    def start_from(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def take_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each channel's own module starts from the single-channel path's, where that is given
         (the paper trains it first): the labels, which differ from channel to channel, part them.
         """
-        taken = super().start_from(weights)
+        taken = dict(weights)
         if not any(name.startswith("separators.1.") for name in weights):
             single = {k: v for k, v in weights.items() if k.startswith("separators.0.")}
             for channel in range(1, self.num_channels):

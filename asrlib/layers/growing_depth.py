@@ -41,15 +41,13 @@ class GrowingDepth(nn.Module):
         joining: of each block, whether it may be left out: its input is as wide as its output.
         grow: share of the training's steps after which all blocks count; 0: from the start on.
 
-    Attributes:
-        run_length: steps of the whole training; None before one begins.
     """
 
     def __init__(self, joining: Sequence[bool], grow: float) -> None:
         super().__init__()
         self._order = [i for i, joins in enumerate(joining) if joins]
         self._grow = grow
-        self.run_length: int | None = None
+        self._run_length: int | None = None
         self.register_buffer(_SHARES, torch.ones(len(joining)))
         self._read()
         self.register_load_state_dict_post_hook(lambda module, _: module._read())
@@ -60,12 +58,19 @@ class GrowingDepth(nn.Module):
         self._started = math.inf in shares
         self._counts = [min(1.0, share) for share in shares]
 
+    def set_run_length(self, steps: int) -> None:
+        """Learn the total number of training steps."""
+        self._run_length = steps
+
     def set_step(self, step: int) -> None:
-        """Hear the number of the optimiser step; in evaluation, where dev losses are weighed as at
-        a late one, the depth stays as the training has left it."""
-        if self.run_length is None or not self._grow or self._started or not self.training:
+        """Set the depth for a training step.
+
+        In evaluation nothing changes: dev losses are weighed as at a late step, and the depth stays
+        as the training has left it.
+        """
+        if self._run_length is None or not self._grow or self._started or not self.training:
             return
-        done = step / (self.run_length * self._grow) * (len(self._order) + 1)
+        done = step / (self._run_length * self._grow) * (len(self._order) + 1)
         counts = [1.0] * len(self._counts)
         for place, block in enumerate(self._order, start=1):
             counts[block] = min(1.0, max(0.0, done - place))

@@ -74,20 +74,25 @@ class MaskedBatchNorm(nn.Module):
     deviations at `_LAST` (the paper's bounds; our schedule, in shares, since a short training needs
     its correction too).
 
-    Attributes:
-        run_length: batches of the whole training.
     """
 
     def __init__(self, dim: int, momentum: float = 0.02, eps: float = 1e-5) -> None:
         super().__init__()
         self.momentum = momentum
         self.eps = eps
-        self.run_length = 4000
+        self._run_length = 4000
         self.weight = nn.Parameter(torch.ones(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.register_buffer("running_mean_D", torch.zeros(dim))
         self.register_buffer("running_var_D", torch.ones(dim))
         self.register_buffer("batches", torch.zeros(()))
+
+    def set_run_length(self, steps: int) -> None:
+        """Learn the total number of training steps, of which the correction follows the share."""
+        self._run_length = steps
+
+    def set_step(self, step: int) -> None:
+        """Do nothing: the layer counts its batches, so that the count is part of a checkpoint."""
 
     def forward(self, x_BSD: Tensor, mask_BS: Tensor | None) -> Tensor:
         """Normalise; `mask_BS` (True: a valid frame, None: all valid) is used in training."""
@@ -103,7 +108,7 @@ class MaskedBatchNorm(nn.Module):
     @torch.no_grad()
     def _correction(self, mean_D: Tensor, var_D: Tensor) -> tuple[Tensor, Tensor]:
         """From the batch's statistics to the running ones: a factor and an offset, bounded."""
-        done = self.batches / self.run_length
+        done = self.batches / self._run_length
         ramp = ((done - _FIRST) / (_LAST - _FIRST)).clamp(0.0, 1.0)
         most, far = 1.0 + (_MOST_SCALE - 1.0) * ramp, _MOST_SHIFT * ramp
         istd_D = torch.rsqrt(self.running_var_D + self.eps)

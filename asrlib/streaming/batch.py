@@ -17,6 +17,7 @@ import torch
 from lhotse.cut import Cut
 from torch import Tensor
 
+from asrlib.encoders.base import HasCost, StreamingEncoder
 from asrlib.errors import DataError
 from asrlib.streaming.recognizer import StreamingRecognizer
 from asrlib.streaming.result import Result
@@ -50,11 +51,12 @@ class Cost:
             return None
         return self.multiplications / self.full_multiplications
 
-    def add_work(self, work: tuple[float, float] | None) -> None:
-        """Add what an encoder says of a stream."""
-        if work is not None:
-            self.multiplications += work[0]
-            self.full_multiplications += work[1]
+    def add_work(self, encoder: StreamingEncoder, state: Any) -> None:
+        """Add the work of a finished stream, where its encoder counts it."""
+        if isinstance(encoder, HasCost):
+            spent, full = encoder.work(state)
+            self.multiplications += spent
+            self.full_multiplications += full
 
     @property
     def real_time(self) -> float:
@@ -137,7 +139,7 @@ def _decode(
             done = [(r.cut, outcome(r)) for r in running if r.stream.finished]
         for r in running:
             if r.stream.finished:
-                cost.add_work(recognizer.model.encoder.work(r.stream.encoder_state))
+                cost.add_work(recognizer.model.encoder, r.stream.encoder_state)
         running = [r for r in running if not r.stream.finished]
         yield from done
 

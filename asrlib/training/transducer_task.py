@@ -19,6 +19,7 @@ from asrlib.data.augment import AugmentConfig
 from asrlib.data.dataset import Batch, eval_batches, filter_trainable, train_batches
 from asrlib.data.sampler import DataConfig, sample_batches
 from asrlib.features.fbank import FbankConfig
+from asrlib.layers.schedule import set_run_length
 from asrlib.text.tokenizer import WORD_MARK, Tokenizer
 from asrlib.training.config import TrainConfig
 from asrlib.training.meter import Sums
@@ -101,7 +102,7 @@ class TransducerTask:
         return sum(1 for _ in batches)
 
     def begin(self, total_steps: int) -> None:
-        self.model.encoder.set_run_length(total_steps)
+        set_run_length(self.model, total_steps)
 
     def dev_batches(self) -> Iterable[Any]:
         return eval_batches(self.source.dev, self.source.tokenizer, self.source.data.max_frames)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asrlib.encoders.amortized import AmortizedEncoder
+from asrlib.encoders.base import HasCost
 from asrlib.layers.attention import CausalSelfAttention
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -98,10 +98,10 @@ def flops_per_second(
     x_BTF = torch.zeros(1, frames, num_bins, device=device)
     lengths_B = torch.tensor([frames], device=device)
     encoded: list[Tensor] = []
-    blocks = list(encoder.blocks) if isinstance(encoder, AmortizedEncoder) else []
-    spent = count_flops(encoder, lambda: encoded.append(encoder(x_BTF, lengths_B)[0]), blocks)
+    own = encoder.costed_modules if isinstance(encoder, HasCost) else ()
+    spent = count_flops(encoder, lambda: encoded.append(encoder(x_BTF, lengths_B)[0]), own)
     toggled = 0.0
-    if blocks:
+    if isinstance(encoder, HasCost):
         heard_B1 = torch.zeros(1, 1, device=device)
         toggled = 2.0 * float(encoder.full_multiplications(encoded[0].shape[1], heard_B1).sum())
     h_BSD = encoded[0]

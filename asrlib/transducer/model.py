@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders import EncoderConfig, SeparatorConfig, build_encoder
-from asrlib.encoders.base import Work
+from asrlib.encoders.base import HasCost, Work
 from asrlib.errors import ConfigError
+from asrlib.layers.schedule import set_step
 from asrlib.numbers import Positive
 from asrlib.transducer.joiner import Joiner
 from asrlib.transducer.loss import (
@@ -149,8 +150,12 @@ class Transducer(nn.Module):
         """
         positions_U = torch.arange(tokens_RU.shape[1], device=tokens_RU.device)
         tokens_RU = tokens_RU.masked_fill(positions_U >= token_lengths_R.unsqueeze(1), BLANK)
-        self.encoder.set_step(step)
-        h_RSD, lengths_R, work = self.encoder(x_BTF, x_lengths_B, with_cost=True)
+        set_step(self, step)
+        work = None
+        if isinstance(self.encoder, HasCost):
+            h_RSD, lengths_R, work = self.encoder(x_BTF, x_lengths_B, with_cost=True)
+        else:
+            h_RSD, lengths_R = self.encoder(x_BTF, x_lengths_B)
         d_RUD = self.predictor(F.pad(tokens_RU, (1, 0), value=BLANK))
         inputs = LossInputs(
             h_BSD=h_RSD,
@@ -209,7 +214,7 @@ class Transducer(nn.Module):
             total_B = total_B + config.ctc_scale * loss.ctc_B
         if loss.masking_B is not None:
             total_B = total_B + config.masking * loss.masking_B
-        if work is None:
+        if work is None or not isinstance(self.encoder, HasCost):
             return replace(loss, total_B=total_B)
         spent_B, full_B = work.of_utterances(loss.frames_B)
         # The share of the whole batch, a frame; every utterance adds what it spent of it.

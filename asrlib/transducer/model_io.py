@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from asrlib.checkpoint_file import load
 from asrlib.config import from_dict, to_dict
+from asrlib.encoders.base import TakesWeights
 from asrlib.errors import CheckpointError, UserError
 from asrlib.features.fbank import FbankConfig
+from asrlib.layers.progress import completed
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.transducer.model import Transducer, TransducerConfig
 
@@ -58,7 +60,7 @@ def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
 
     Args:
         path: of the same model, or of one that its encoder knows to start from
-            (`StreamingEncoder.start_from`); its statistics come with it.
+            (`TakesWeights`); its statistics come with it.
 
     Raises:
         CheckpointError: no such model, other tokens, or other sizes; names the first that differs.
@@ -77,7 +79,9 @@ def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
             "train it again in this recipe, or give one that was",
         )
     weights = start.model.state_dict()
-    encoder = model.encoder.start_from(start.model.encoder.state_dict())
+    encoder = completed(start.model.encoder.state_dict())
+    if isinstance(model.encoder, TakesWeights):
+        encoder = model.encoder.take_weights(encoder)
     weights = {k: v for k, v in weights.items() if not k.startswith(_ENCODER)}
     weights |= {_ENCODER + name: weight for name, weight in encoder.items()}
     own = model.state_dict()

@@ -18,6 +18,7 @@ from asrlib.encoders.skippable_blocks import GatedAttention, GatedFeedForward, w
 from asrlib.encoders.toggles import ArbitratorConfig, Toggles
 from asrlib.errors import ConfigError, UserError
 from asrlib.layers import compiled_ops
+from asrlib.layers.schedule import set_run_length, set_step
 
 NUM_BINS = 6
 SMALL = {"subsampling": 2, "layers": 3, "dim": 8, "heads": 2, "feedforward_dim": 12}
@@ -323,12 +324,12 @@ def test_less_is_kept_when_only_the_cost_counts(straight_through):
     paper = {} if straight_through else {"noise": 0.0, "final_noise": 1.0, "final_temperature": 0.1}
     schedule = AmortizedSchedule(cost_start=0.1, straight_through=straight_through, **paper)
     encoder.config = replace(encoder.config, schedule=schedule)
-    encoder.set_run_length(30)
+    set_run_length(encoder, 30)
     optimizer = torch.optim.Adam(encoder.arbitrators.parameters(), lr=0.05)
     x_BTF, lengths_B = torch.randn(2, 30, NUM_BINS), torch.tensor([30, 30])
     costs = []
     for step in range(30):
-        encoder.set_step(step)
+        set_step(encoder, step)
         cost = share_BS(encoder(x_BTF, lengths_B, with_cost=True)[2]).mean()
         optimizer.zero_grad()
         cost.backward()
@@ -341,9 +342,9 @@ def test_the_phases_are_as_long_as_the_training_makes_them():
     encoder = make()
     weights = []
     for run_length in (100, 5000):
-        encoder.set_run_length(run_length)
+        set_run_length(encoder, run_length)
         for share in (0.0, 0.39, 0.5, 0.9, 1.0):
-            encoder.set_step(round(share * run_length))
+            set_step(encoder, round(share * run_length))
             weights.append(encoder.cost_weight())
     assert weights[:5] == pytest.approx(weights[5:])
     assert weights[:2] == [0.0, 0.0]

@@ -26,6 +26,7 @@ from asrlib.encoders import (
 from asrlib.encoders.amortized import AmortizedSchedule
 from asrlib.encoders.toggles import ArbitratorConfig
 from asrlib.layers.norm import GlobalNorm, MaskedBatchNorm
+from asrlib.layers.schedule import set_run_length, set_step
 
 NUM_BINS = 6
 PLAIN = LstmStackConfig(layers=2, hidden_dim=7, layer_norm=False, dropout=0.5)
@@ -109,8 +110,8 @@ def make(name: str) -> StreamingEncoder:
             torch.nn.init.normal_(module.bias)
             module.running_mean_D.normal_()
             module.running_var_D.uniform_(0.5, 2.0)
-    encoder.set_run_length(20)
-    encoder.set_step(4)  # of three blocks that join, one and 0.6 of another count
+    set_run_length(encoder, 20)
+    set_step(encoder, 4)  # of three blocks that join, one and 0.6 of another count
     encoder.eval()
     return encoder
 
@@ -251,7 +252,7 @@ def test_training_ignores_padding(name):
 @encoders
 def test_every_parameter_learns(name):
     encoder = make(name).train()
-    encoder.set_step(20)  # its depth is whole
+    set_step(encoder, 20)  # its depth is whole
     for _ in range(10):  # what toggles turn off learns nothing there
         h_BSD, _ = encoder(torch.randn(3, 30, NUM_BINS), torch.tensor([30, 30, 20]))
         h_BSD.square().sum().backward()

@@ -18,6 +18,8 @@ from asrlib.encoders import (
 )
 from asrlib.encoders.amortized import AmortizedSchedule
 from asrlib.layers.growing_depth import GrowingDepth
+from asrlib.layers.progress import completed
+from asrlib.layers.schedule import set_run_length, set_step
 
 NUM_BINS, LAYERS, STEPS = 6, 4, 100
 SMALL = {"dim": 8, "heads": 2, "feedforward_dim": 12, "output_dim": 5, "layers": LAYERS}
@@ -48,7 +50,7 @@ def make(name: str, seed: int = 1) -> StreamingEncoder:
 def trained_to(encoder: StreamingEncoder, step: int) -> None:
     """Let a training be at this step, and evaluate."""
     encoder.train()
-    encoder.set_step(step)
+    set_step(encoder, step)
     encoder.eval()
 
 
@@ -70,7 +72,7 @@ def shares(depth: GrowingDepth) -> list[float]:
 def test_blocks_join_in_order_and_in_time(joining, grow, run_length, data):
     depth = GrowingDepth(joining, grow)
     assert shares(depth) == [1.0] * len(joining)  # no training has begun
-    depth.run_length = run_length
+    depth.set_run_length(run_length)
     first, second = sorted(data.draw(st.lists(st.integers(0, run_length), min_size=2, max_size=2)))
     depth.set_step(first)
     before = shares(depth)
@@ -91,8 +93,8 @@ def test_blocks_join_in_order_and_in_time(joining, grow, run_length, data):
 @encoders
 def test_what_has_not_joined_is_not_computed_and_does_not_learn(name):
     encoder = make(name)
-    encoder.set_run_length(STEPS)
-    encoder.set_step(0)
+    set_run_length(encoder, STEPS)
+    set_step(encoder, 0)
     joining = JOINING.get(name, [0, 1, 2])
     h_BSD, _ = encoder(torch.randn(2, 40, NUM_BINS), torch.tensor([40, 40]))
     h_BSD.sum().backward()
@@ -107,7 +109,7 @@ def test_a_run_ends_as_deep_as_a_model_that_does_not_grow(name):
     encoder = make(name).eval()
     x_BTF, lengths_B = torch.randn(2, 40, NUM_BINS), torch.tensor([40, 40])
     whole_BSD = encoder(x_BTF, lengths_B)[0]
-    encoder.set_run_length(STEPS)
+    set_run_length(encoder, STEPS)
     trained_to(encoder, STEPS // 4)
     assert not torch.allclose(encoder(x_BTF, lengths_B)[0], whole_BSD)
     trained_to(encoder, STEPS // 2)
@@ -118,7 +120,7 @@ def test_a_run_ends_as_deep_as_a_model_that_does_not_grow(name):
 @torch.no_grad()
 def test_a_checkpoint_is_as_deep_as_it_was_trained(name):
     encoder, loaded = make(name).eval(), make(name, seed=2).eval()
-    encoder.set_run_length(STEPS)
+    set_run_length(encoder, STEPS)
     trained_to(encoder, STEPS // 4)
     loaded.load_state_dict(encoder.state_dict())
     assert shares(loaded.depth) == shares(encoder.depth)
@@ -129,22 +131,22 @@ def test_a_checkpoint_is_as_deep_as_it_was_trained(name):
 @encoders
 def test_a_training_that_starts_from_a_model_has_all_its_depth(name):
     before, encoder = make(name), make(name, seed=2)
-    encoder.set_run_length(STEPS)
-    encoder.load_state_dict(encoder.start_from(before.state_dict()))
+    set_run_length(encoder, STEPS)
+    encoder.load_state_dict(completed(before.state_dict()))
     for step in (0, STEPS // 4, STEPS):
-        encoder.set_step(step)
+        set_step(encoder, step)
         assert encoder.depth.whole
     loaded = make(name)
     loaded.load_state_dict(encoder.state_dict())  # interrupted, and gone on with
-    loaded.set_run_length(STEPS)
-    loaded.set_step(1)
+    set_run_length(loaded, STEPS)
+    set_step(loaded, 1)
     assert loaded.depth.whole
 
 
 def test_the_depth_is_set_again_after_a_bad_step():
     """Which puts the buffers back, behind the module's back."""
     depth = GrowingDepth([True, True], 0.5)
-    depth.run_length = STEPS
+    depth.set_run_length(STEPS)
     depth.set_step(STEPS // 4)
     before = depth.shares_Z.clone()
     depth.set_step(STEPS // 2)
@@ -156,6 +158,6 @@ def test_the_depth_is_set_again_after_a_bad_step():
 def test_a_block_that_changes_the_width_is_there_from_the_start():
     config = ContextNetConfig(grow=0.5, channels=(6, 6, 8, 8, 8), output_dim=5)
     encoder = build_encoder(config, NUM_BINS)
-    encoder.set_run_length(STEPS)
-    encoder.set_step(0)
+    set_run_length(encoder, STEPS)
+    set_step(encoder, 0)
     assert shares(encoder.depth) == [1.0, 0.0, 1.0, 0.0, 1.0]

@@ -62,7 +62,7 @@ def test_masked_batch_norm_comes_to_train_what_it_evaluates(seed, padding):
     mask_BS = torch.arange(40 + padding) < torch.tensor([[40], [25]])
     x_BSD = torch.randn(2, 40 + padding, 3) * torch.tensor([0.5, 1.0, 2.0]) + 1
     early, late = MaskedBatchNorm(3), MaskedBatchNorm(3)
-    late.run_length = 100
+    late.set_run_length(100)
     late.batches.fill_(38.0)
     for norm in (early, late):
         norm.running_mean_D.copy_(torch.tensor([0.5, 1.5, 0.0]))

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asrlib.features.fbank import FbankConfig, FbankExtractor
+from asrlib.layers.schedule import set_run_length
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.transducer.model import Transducer
 
@@ -72,7 +73,7 @@ def overfit(
     model = Transducer(config, 80, tokenizer.vocab_size)
     every = torch.cat(features)
     model.encoder.norm.set_stats(every.mean(0), every.std(0))
-    model.encoder.set_run_length(steps)
+    set_run_length(model.encoder, steps)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     x_BTF, y_BU = (pad_sequence(items, batch_first=True) for items in (features, tokens))

@@ -17,6 +17,7 @@ from asrlib.encoders import AmortizedConfig, ContextNetConfig
 from asrlib.encoders.toggles import ArbitratorConfig
 from asrlib.errors import CheckpointError
 from asrlib.layers.norm import MaskedBatchNorm
+from asrlib.layers.schedule import set_run_length
 from asrlib.transducer.model import Transducer
 from asrlib.transducer.model_io import KIND, load_start, load_transducer, transducer_payload
 
@@ -94,7 +95,7 @@ def test_a_start_has_its_batch_renormalisation_whole(tmp_path):
     encoder = ContextNetConfig(channels=(8, 8), layers=1, output_dim=16)
     before, model = (transducer(replace(CONFIG, encoder=encoder), seed) for seed in (1, 2))
     start(tmp_path, model, before)
-    model.encoder.set_run_length(10**6)
+    set_run_length(model.encoder, 10**6)
     norms = [m for m in model.modules() if isinstance(m, MaskedBatchNorm)]
     assert norms
     x_BSD = torch.randn(1, 50, 8) + 1
