@@ -169,7 +169,6 @@ def encoder(recipe: Recipe, model: tuple[str, ...], piece: tuple[float, ...], ro
     """
     import torch
 
-    from asrlib.encoders import build_encoder
     from asrlib.encoders.bench import measure_steps
     from asrlib.features.fbank import FbankConfig
     from asrlib.transducer.model import TransducerConfig
@@ -179,7 +178,7 @@ def encoder(recipe: Recipe, model: tuple[str, ...], piece: tuple[float, ...], ro
     fbank = recipe.config(FbankConfig, "features")
     shift = fbank.frame_shift_ms / 1000
     configs = {name: recipe.config(TransducerConfig, "model", name) for name in model}
-    encoders = {n: build_encoder(c.encoder, fbank.num_bins) for n, c in configs.items()}
+    encoders = {n: c.encoder.build(fbank.num_bins) for n, c in configs.items()}
     for seconds in piece:
         frames, total = round(seconds / shift), round(_NOISE_SECONDS / shift)
         for name, cost in measure_steps(encoders, frames, total, rounds, shift).items():

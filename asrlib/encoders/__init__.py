@@ -32,21 +32,6 @@ EncoderConfig = Annotated[
     Field(discriminator="name"),
 ]
 
-_ENCODERS = {
-    LstmConfig: LstmEncoder,
-    ConvRnntConfig: ConvRnntEncoder,
-    ConformerConfig: ConformerEncoder,
-    ContextNetConfig: ContextNetEncoder,
-    AmortizedConfig: AmortizedEncoder,
-    SeparatorConfig: SeparatorEncoder,
-}
-
-
-def build_encoder(config: EncoderConfig, num_bins: int) -> StreamingEncoder:
-    """The encoder that `config` describes, for frames of `num_bins` features."""
-    return _ENCODERS[type(config)](config, num_bins)
-
-
 __all__ = [
     "AmortizedConfig",
     "AmortizedEncoder",
@@ -63,7 +48,6 @@ __all__ = [
     "SeparatorConfig",
     "SeparatorEncoder",
     "StreamingEncoder",
-    "build_encoder",
     "flatten_state",
     "map_state",
     "stack_states",

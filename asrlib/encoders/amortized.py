@@ -137,6 +137,10 @@ class AmortizedConfig:
                 "let the cost begin later, or the blocks join sooner",
             )
 
+    def build(self, num_bins: int) -> AmortizedEncoder:
+        """The encoder, with random weights, for frames of `num_bins` features."""
+        return AmortizedEncoder(self, num_bins)
+
 
 @dataclass(frozen=True)
 class AmortizedState:

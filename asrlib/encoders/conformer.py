@@ -68,6 +68,10 @@ class ConformerConfig:
     def __post_init__(self) -> None:
         check_heads(self.dim, self.heads)
 
+    def build(self, num_bins: int) -> ConformerEncoder:
+        """The encoder, with random weights, for frames of `num_bins` features."""
+        return ConformerEncoder(self, num_bins)
+
 
 @dataclass(frozen=True)
 class ConformerBlockState:

@@ -57,6 +57,10 @@ class ContextNetConfig:
     dropout: Probability = 0.1
     output_dim: Positive = 256
 
+    def build(self, num_bins: int) -> ContextNetEncoder:
+        """The encoder, with random weights, for frames of `num_bins` features."""
+        return ContextNetEncoder(self, num_bins)
+
 
 @dataclass(frozen=True)
 class BlockState:

@@ -93,6 +93,10 @@ class ConvRnntConfig:
                 f"encoder.local_kernel: {self.local_kernel} is even", "give an odd kernel size"
             )
 
+    def build(self, num_bins: int) -> ConvRnntEncoder:
+        """The encoder, with random weights, for frames of `num_bins` features."""
+        return ConvRnntEncoder(self, num_bins)
+
 
 @dataclass(frozen=True)
 class GlobalBlockState:

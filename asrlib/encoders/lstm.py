@@ -34,6 +34,10 @@ class LstmConfig:
     lstm: LstmStackConfig = LstmStackConfig()
     output_dim: Positive = 320
 
+    def build(self, num_bins: int) -> LstmEncoder:
+        """The encoder, with random weights, for frames of `num_bins` features."""
+        return LstmEncoder(self, num_bins)
+
 
 class LstmEncoder(StreamingEncoder):
     """Stacked frames -> [Linear, LayerNorm] -> LSTM stack: the baseline RNN-T's encoder.

@@ -47,6 +47,10 @@ class SeparatorConfig:
     output_dim: Positive = 320
     turn_style: TurnStyle = "sot_eot"
 
+    def build(self, num_bins: int) -> SeparatorEncoder:
+        """The encoder, with random weights, for frames of `num_bins` features."""
+        return SeparatorEncoder(self, num_bins)
+
 
 @dataclass(frozen=True)
 class SeparatorState:

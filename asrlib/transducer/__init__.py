@@ -10,7 +10,6 @@ from asrlib.transducer.predictor import (
     Predictor,
     PredictorConfig,
     StatelessConfig,
-    build_predictor,
 )
 
 __all__ = [
@@ -25,5 +24,4 @@ __all__ = [
     "TransducerConfig",
     "TransducerLoss",
     "TurnTargets",
-    "build_predictor",
 ]

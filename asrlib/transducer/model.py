@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders import EncoderConfig, SeparatorConfig, build_encoder
+from asrlib.encoders import EncoderConfig, SeparatorConfig
 from asrlib.encoders.base import HasCost, Work
 from asrlib.errors import ConfigError
 from asrlib.layers.schedule import set_step
@@ -30,7 +30,7 @@ from asrlib.transducer.loss import (
     masking_loss,
     pruned_loss,
 )
-from asrlib.transducer.predictor import PredictorConfig, build_predictor
+from asrlib.transducer.predictor import PredictorConfig
 
 
 @configclass
@@ -120,8 +120,8 @@ class Transducer(nn.Module):
             )
         self.config = config
         self.vocab_size = vocab_size
-        self.encoder = build_encoder(config.encoder, num_bins)
-        self.predictor = build_predictor(config.predictor, vocab_size)
+        self.encoder = config.encoder.build(num_bins)
+        self.predictor = config.predictor.build(vocab_size)
         encoder_dim, predictor_dim = self.encoder.output_dim, self.predictor.output_dim
         self.joiner = Joiner(
             encoder_dim, predictor_dim, config.joiner_dim, vocab_size, config.joiner_project

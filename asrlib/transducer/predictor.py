@@ -37,6 +37,10 @@ class StatelessConfig:
     output_dim: Positive = 256
     dropout: Probability = 0.0
 
+    def build(self, vocab_size: int) -> StatelessPredictor:
+        """The predictor, with random weights, for `vocab_size` symbols, blank included."""
+        return StatelessPredictor(self, vocab_size)
+
 
 @configclass
 class LstmPredictorConfig:
@@ -58,6 +62,10 @@ class LstmPredictorConfig:
     layer_norm: bool = True
     output_dim: Positive = 256
     dropout: Probability = 0.0
+
+    def build(self, vocab_size: int) -> LstmPredictor:
+        """The predictor, with random weights, for `vocab_size` symbols, blank included."""
+        return LstmPredictor(self, vocab_size)
 
 
 PredictorConfig = Annotated[StatelessConfig | LstmPredictorConfig, Field(discriminator="name")]
@@ -174,10 +182,3 @@ class LstmPredictor(Predictor):
         d_BUH, (h_LBH, c_LBH) = self.lstm(e_BUE, hc)
         d_BUD = self.output(self.dropout(self.norm(d_BUH)))
         return d_BUD, LstmPredictorState(h_LBH.transpose(0, 1), c_LBH.transpose(0, 1))
-
-
-def build_predictor(config: PredictorConfig, vocab_size: int) -> Predictor:
-    """The predictor that `config` describes, for `vocab_size` symbols, blank included."""
-    if isinstance(config, StatelessConfig):
-        return StatelessPredictor(config, vocab_size)
-    return LstmPredictor(config, vocab_size)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrlib.config import from_dict
-from asrlib.encoders import AmortizedConfig, amortized, build_encoder
+from asrlib.encoders import AmortizedConfig, amortized
 from asrlib.encoders.amortized import AmortizedSchedule
 from asrlib.encoders.base import Work
 from asrlib.encoders.skippable_blocks import GatedAttention, GatedFeedForward, weights_of_keys
@@ -30,7 +30,7 @@ def make(left_context: int = 4, **arbitrator: object):
     config = AmortizedConfig(
         **SMALL, left_context=left_context, arbitrator=ArbitratorConfig(dim=6, **arbitrator)
     )
-    encoder = build_encoder(config, NUM_BINS).eval()
+    encoder = config.build(NUM_BINS).eval()
     for block in encoder.blocks:
         torch.nn.init.normal_(block.attention.distance_bias_HL)
     return encoder
@@ -115,7 +115,7 @@ def test_what_is_off_takes_no_time():
     x_BTF, seconds = torch.randn(1, 256, 80), {}
     for share, kind, keep in ((0.0, "single", 0.9), (0.5, "random", 0.5), (1.0, "none", 0.9)):
         arbitrator = ArbitratorConfig(kind=kind, dim=6, keep=keep)
-        encoder = build_encoder(replace(config, arbitrator=arbitrator), 80).eval()
+        encoder = replace(config, arbitrator=arbitrator).build(80).eval()
         if kind == "single":
             encoder.arbitrators[0].net.output.bias.fill_(-9.0)
         state = encoder.initial_state(1)

@@ -6,15 +6,13 @@ import pytest
 import torch
 
 from asrlib.config import from_dict
-from asrlib.encoders import ConvRnntConfig, build_encoder
+from asrlib.encoders import ConvRnntConfig
 from asrlib.encoders.conv_rnnt import LocalCnn
 from asrlib.errors import ConfigError
 
 
 def test_grouping_shrinks_only_the_dilated_convolutions():
-    dense, grouped = (
-        build_encoder(ConvRnntConfig(dim=16, grouped=grouped), 8) for grouped in (False, True)
-    )
+    dense, grouped = (ConvRnntConfig(dim=16, grouped=grouped).build(8) for grouped in (False, True))
     sizes = [{n: p.numel() for n, p in e.named_parameters()} for e in (dense, grouped)]
     changed = {n for n in sizes[0] if sizes[0][n] != sizes[1][n]}
     assert changed == {f"blocks.{i}.conv.weight" for i in range(6)}
@@ -22,7 +20,7 @@ def test_grouping_shrinks_only_the_dilated_convolutions():
 
 
 def test_the_blocks_dilate_by_powers_of_two():
-    encoder = build_encoder(ConvRnntConfig(dim=4, global_blocks=5), 8)
+    encoder = ConvRnntConfig(dim=4, global_blocks=5).build(8)
     assert [block.conv.dilation[0] for block in encoder.blocks] == [1, 2, 4, 8, 16]
 
 

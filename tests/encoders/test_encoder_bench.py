@@ -1,20 +1,20 @@
 import pytest
 
-from asrlib.encoders import AmortizedConfig, LstmConfig, LstmStackConfig, build_encoder
+from asrlib.encoders import AmortizedConfig, LstmConfig, LstmStackConfig
 from asrlib.encoders.bench import measure_steps
 from asrlib.encoders.toggles import ArbitratorConfig
 
 
 def lstm(layers, units, subsampling=4):
     stack = LstmStackConfig(layers=layers, hidden_dim=units)
-    return build_encoder(LstmConfig(lstm=stack, subsampling=subsampling, output_dim=16), 8)
+    return LstmConfig(lstm=stack, subsampling=subsampling, output_dim=16).build(8)
 
 
 def amortized(kind, keep=0.9):
     config = AmortizedConfig(
         layers=2, dim=16, feedforward_dim=32, arbitrator=ArbitratorConfig(kind=kind, keep=keep)
     )
-    return build_encoder(config, 8)
+    return config.build(8)
 
 
 def test_more_layers_and_units_take_longer_and_none_takes_no_time():

@@ -16,7 +16,6 @@ from asrlib.encoders import (
     LstmStackConfig,
     SeparatorConfig,
     StreamingEncoder,
-    build_encoder,
     flatten_state,
     map_state,
     stack_states,
@@ -102,7 +101,7 @@ quick = settings(deadline=None, max_examples=12)
 def make(name: str) -> StreamingEncoder:
     """An encoder in evaluation, its statistics far from trivial."""
     torch.manual_seed(1)
-    encoder = build_encoder(CONFIGS[name], NUM_BINS)
+    encoder = CONFIGS[name].build(NUM_BINS)
     for module in encoder.modules():
         if isinstance(module, GlobalNorm):
             module.set_stats(torch.randn(NUM_BINS), torch.rand(NUM_BINS) + 0.5)

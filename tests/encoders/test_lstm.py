@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrlib.config import from_dict
-from asrlib.encoders import LstmConfig, LstmStackConfig, build_encoder
+from asrlib.encoders import LstmConfig, LstmStackConfig
 from asrlib.encoders.lstm import LstmStack
 from asrlib.errors import ConfigError
 
@@ -64,7 +64,7 @@ def test_residuals_join_where_the_sizes_agree():
 
 
 def test_an_encoder_follows_its_parameters_type():
-    encoder = build_encoder(LstmConfig(output_dim=3), 4).double().eval()
+    encoder = LstmConfig(output_dim=3).build(4).double().eval()
     h_BSD, _ = encoder(torch.randn(1, 8, 4, dtype=torch.float64), torch.tensor([8]))
     assert h_BSD.dtype == torch.float64
 

@@ -14,7 +14,6 @@ from asrlib.encoders import (
     ConvRnntConfig,
     LstmStackConfig,
     StreamingEncoder,
-    build_encoder,
 )
 from asrlib.encoders.amortized import AmortizedSchedule
 from asrlib.layers.growing_depth import GrowingDepth
@@ -44,7 +43,7 @@ encoders = pytest.mark.parametrize("name", CONFIGS)
 
 def make(name: str, seed: int = 1) -> StreamingEncoder:
     torch.manual_seed(seed)
-    return build_encoder(CONFIGS[name], NUM_BINS)
+    return CONFIGS[name].build(NUM_BINS)
 
 
 def trained_to(encoder: StreamingEncoder, step: int) -> None:
@@ -157,7 +156,7 @@ def test_the_depth_is_set_again_after_a_bad_step():
 
 def test_a_block_that_changes_the_width_is_there_from_the_start():
     config = ContextNetConfig(grow=0.5, channels=(6, 6, 8, 8, 8), output_dim=5)
-    encoder = build_encoder(config, NUM_BINS)
+    encoder = config.build(NUM_BINS)
     set_run_length(encoder, STEPS)
     set_step(encoder, 0)
     assert shares(encoder.depth) == [1.0, 0.0, 1.0, 0.0, 1.0]

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asrlib.config import load_named
-from asrlib.encoders import build_encoder
 from asrlib.encoders.amortized import AmortizedEncoder
 from asrlib.features.fbank import FbankConfig, FbankExtractor
 from asrlib.transducer.model import TransducerConfig
@@ -26,7 +25,7 @@ def encoder(request, speech) -> AmortizedEncoder:
     """As its file says, with random weights; what is learned to be off is off half of the time."""
     config = load_named(TransducerConfig, "model", f"amortized/{request.param}", [CONF])
     torch.manual_seed(1)
-    encoder = build_encoder(config.encoder, 80).eval()
+    encoder = config.encoder.build(80).eval()
     every_TF = torch.cat([FbankExtractor(FbankConfig())(s) for s in speech.samples])
     encoder.norm.set_stats(every_TF.mean(0), every_TF.std(0))
     for arbitrator in encoder.arbitrators:

@@ -12,7 +12,6 @@ from asrlib.encoders import (
     ContextNetConfig,
     ConvRnntConfig,
     LstmConfig,
-    build_encoder,
 )
 from asrlib.encoders.toggles import ArbitratorConfig
 from asrlib.layers import lstm_kernel
@@ -133,7 +132,7 @@ CONFIGS = {
 @torch.no_grad()
 def test_nothing_that_multiplies_in_a_streaming_encoder_escapes_the_count(name, monkeypatch):
     """Of pieces of one frame, once a stream's past is full: masking throws nothing away."""
-    encoder = build_encoder(CONFIGS[name], 80).eval()
+    encoder = CONFIGS[name].build(80).eval()
     encoder.skip = False
     state = encoder.initial_state(1)
     for _ in range(10):
@@ -157,7 +156,7 @@ def test_nothing_that_multiplies_in_a_streaming_encoder_escapes_the_count(name, 
 def test_attention_is_counted_for_what_was_heard():
     """In pieces or whole alike; a first frame sees itself alone, in three products."""
     config = CONFIGS["conformer"]
-    encoder = build_encoder(config, 80).eval()
+    encoder = config.build(80).eval()
     x_BTF, state, counts = torch.randn(2, 60, 80), [encoder.initial_state(2)], []
     for piece_BTF in x_BTF.split([4, 12, 40, 4], dim=1):
         counts.append(
@@ -172,7 +171,7 @@ def test_attention_is_counted_for_what_was_heard():
 def test_the_loss_and_decoding_count_the_same_share_of_work():
     """Multiplications are summed before they are divided, over utterances of any lengths."""
     config = replace(CONFIGS["amortized"], arbitrator=ArbitratorConfig(kind="random", keep=0.5))
-    encoder = build_encoder(config, 80).eval()
+    encoder = config.build(80).eval()
     x_BTF, lengths_B = torch.randn(3, 120, 80), torch.tensor([120, 60, 9])
     _, frames_B, work = encoder(x_BTF, lengths_B, with_cost=True)
     spent_B, full_B = work.of_utterances(frames_B)
@@ -209,7 +208,7 @@ def test_the_cost_in_the_loss_is_the_share_of_the_whole_batch(monkeypatch):
 @torch.no_grad()
 def test_per_second_of_an_amortized_encoder_is_of_everything_on():
     config = replace(CONFIGS["amortized"], arbitrator=ArbitratorConfig(kind="random", keep=0.1))
-    encoder = build_encoder(config, 80).eval()
+    encoder = config.build(80).eval()
     model = tiny_transducer(encoder, width=encoder.output_dim)
     cost = flops_per_second(model, 80, seconds=4.0)
     _, state = encoder.step(torch.randn(1, 400, 80), encoder.initial_state(1))

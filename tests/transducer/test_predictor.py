@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from asrlib.config import from_dict
 from asrlib.encoders import stack_states, unstack_state
 from asrlib.errors import ConfigError
-from asrlib.transducer import LstmPredictorConfig, StatelessConfig, build_predictor
+from asrlib.transducer import LstmPredictorConfig, StatelessConfig
 from asrlib.transducer.predictor import StatelessPredictor
 
 VOCAB = 7
@@ -32,7 +32,7 @@ predictors = pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
 def test_forward_equals_steps_from_the_initial_state(name, num_symbols, batch, seed):
     torch.manual_seed(seed)
-    predictor = build_predictor(CONFIGS[name], VOCAB).eval()
+    predictor = CONFIGS[name].build(VOCAB).eval()
     y_BU = torch.randint(-1, VOCAB, (batch, num_symbols + 1))
     y_BU[:, 0] = 0
     outputs, state = [], predictor.initial_state(batch)
@@ -47,7 +47,7 @@ def test_forward_equals_steps_from_the_initial_state(name, num_symbols, batch, s
 @predictors
 @torch.no_grad()
 def test_later_symbols_change_no_earlier_output(name):
-    predictor = build_predictor(CONFIGS[name], VOCAB).eval()
+    predictor = CONFIGS[name].build(VOCAB).eval()
     y_BU = torch.tensor([[0, 1, 2, 3, 4]])
     changed_BU = torch.tensor([[0, 1, 2, 6, 4]])
     before, after = predictor(y_BU), predictor(changed_BU)
@@ -68,7 +68,7 @@ def test_a_stateless_predictor_starts_at_no_symbols_then_blank():
 @predictors
 @torch.no_grad()
 def test_no_symbol_has_a_zero_embedding(name):
-    predictor = build_predictor(CONFIGS[name], VOCAB)
+    predictor = CONFIGS[name].build(VOCAB)
     assert not predictor.embed(torch.tensor([[-1, -5]])).any()
     assert predictor.embed(torch.tensor([[0]])).any()
 
