@@ -38,6 +38,7 @@ mapfile -t scripts < <(find . -path ./.venv -prune -o -path ./.cache -prune -o -
   -o \( -name '*.sh' -o -path ./.ci/run \) -type f -print | sort)
 check "ruff format" "run: .venv/bin/ruff format ." ruff format --check --quiet .
 check "ruff check" "see above; run: .venv/bin/ruff check --fix ." ruff check --quiet .
+check "lint-imports" "see above; pyproject.toml draws the floors" lint-imports --no-logo --cache-dir .cache/import_linter
 check "shellcheck" "see above" shellcheck "${scripts[@]}"
 
 # Two threads each in two processes would fight for two cores.
