@@ -5,7 +5,9 @@ Each component owns a config dataclass beside its class, declared with `@configc
 or ill-typed key is an error that names the file, the key and the nearest valid one.
 
 A choice among components (an encoder, a predictor) is a union of config dataclasses, each with a
-`name: Literal["..."]` field, declared as `Annotated[A | B, Field(discriminator="name")]`.
+`name: Literal["..."]` field, declared as `Annotated[A | B, Field(discriminator="name")]`. Where
+the members are not known when a class is defined (the tasks of `asrlib.training.build`),
+`load_choice` reads the key that says which class the rest is to be loaded as.
 """
 
 from __future__ import annotations
@@ -85,6 +87,35 @@ def load_named(
     return _merge(cls, section, layers, overrides)
 
 
+def load_choice(
+    key: str,
+    choices: Collection[str],
+    default: str,
+    section: str,
+    name: str,
+    folders: Sequence[Path],
+    overrides: Sequence[str] = (),
+) -> str:
+    """The value of one top key of a file that `load_named` reads, ahead of all others.
+
+    For a key that says which class the file is of: the class is known only after it is read.
+
+    Args:
+        choices: what the value may be.
+        default: the value where the key is missing.
+
+    Raises:
+        ConfigError: the value is none of `choices`, names the file or the override; also as
+            `load_named`, but for keys and types.
+    """
+    layers = _based_layers(section, name, folders, ())
+    value = _merged(section, layers, overrides).get(key, default)
+    if isinstance(value, str) and value in choices:
+        return value
+    source = next((layer for layer, values in reversed(layers) if key in values), section)
+    raise ConfigError(f"{source}: key {key}: no {value}", _suggest(str(value), sorted(choices)))
+
+
 def _based_layers(
     section: str, name: str, folders: Sequence[Path], children: tuple[str, ...]
 ) -> list[tuple[str, dict[str, Any]]]:
@@ -117,16 +148,22 @@ def _merge(
     layers: list[tuple[str, dict[str, Any]]],
     overrides: Sequence[str],
 ) -> T:
+    return _validate(cls, _merged(section, layers, overrides), layers)
+
+
+def _merged(
+    section: str, layers: list[tuple[str, dict[str, Any]]], overrides: Sequence[str]
+) -> dict[str, Any]:
+    """The values of `layers`, to which those overrides are added that are of this section."""
     for override in overrides:
         if _section(override) == section:
             layers.append((f"--set {override}", _parse_override(override)))
     try:
         merged = OmegaConf.merge({}, *[OmegaConf.create(values) for _, values in layers])
-        values = OmegaConf.to_container(merged, resolve=True)
+        return OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as e:
         names = ", ".join(name for name, _ in layers)
         raise ConfigError(f"{names}: {_one_line(e)}", "fix the value that it names") from e
-    return _validate(cls, values, layers)
 
 
 def check_sections(overrides: Sequence[str], sections: Collection[str]) -> None:

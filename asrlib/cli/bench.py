@@ -77,14 +77,13 @@ def training(recipe: Recipe, model: str, steps: int) -> None:
     Runs the trainer itself in a directory that is thrown away.
     """
     from asrlib.experiments.training_log import read_curves, run_facts
-    from asrlib.training.build import Configs, build_trainer
-    from asrlib.training.training_inputs import read_inputs
+    from asrlib.training.build import build_trainer, load_configs
 
     log_to(None)
     short = (f"train.max_steps={steps}", f"train.log_interval={max(1, steps // 10)}")
-    configs = Configs.of(Recipe(recipe.dir, (*recipe.overrides, *short)), model)
+    configs = load_configs(Recipe(recipe.dir, (*recipe.overrides, *short)), model)
     with tempfile.TemporaryDirectory() as name:
-        build_trainer(configs, read_inputs(recipe.data), Path(name), recipe.data).run()
+        build_trainer(configs, Path(name), recipe.data).run()
         facts = run_facts(read_curves(Path(name)))
     wanted = ("steps", "throughput", "data_wait", "loss_share")
     figures = {key: facts[key] for key in wanted if key in facts}
@@ -177,6 +176,8 @@ def encoder(recipe: Recipe, model: tuple[str, ...], piece: tuple[float, ...], ro
     torch.set_num_threads(1)
     fbank = recipe.config(FbankConfig, "features")
     shift = fbank.frame_shift_ms / 1000
+    for name in model:
+        recipe.task(name, [TransducerConfig.task])
     configs = {name: recipe.config(TransducerConfig, "model", name) for name in model}
     encoders = {n: c.encoder.build(fbank.num_bins) for n, c in configs.items()}
     for seconds in piece:

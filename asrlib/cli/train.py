@@ -19,8 +19,7 @@ from asrlib.experiments.training_log import COMMAND_FILE
 from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
-from asrlib.training.build import Configs, build_trainer, dev_mixtures
-from asrlib.training.training_inputs import input_files, read_inputs
+from asrlib.training.build import build_trainer, load_configs
 
 logger = logging.getLogger(__name__)
 
@@ -46,21 +45,18 @@ def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> 
     """
     directory = recipe.exp / (name or model.replace("/", "_"))
     log_to(directory / "log" / "train.log")
-    configs = Configs.of(recipe, model)
+    configs = load_configs(recipe, model)
     final = directory / "final.pt"
     init = init / "final.pt" if init is not None and init.is_dir() else init
-    files = input_files(recipe.data) + ((init,) if init else ())
-    if configs.mixtures is not None:
-        files += (dev_mixtures(recipe.data),)
+    files = (*configs.input_files(recipe.data), *((init,) if init else ()))
     stamp = Stamp(directory / ".train.stamp", files, configs.of_a_result(), [final])
     if not recipe.force and stamp.is_current():
         logger.info("%s: up to date", final)
         return
-    inputs = read_inputs(recipe.data)
     with _alone(directory):
-        if recipe.force:
+        trainer = build_trainer(configs, directory, recipe.data, init)
+        if recipe.force:  # only now: an earlier run is not given up for one that cannot begin
             _clear(directory)
-        trainer = build_trainer(configs, inputs, directory, recipe.data, init)
         trainer.resume()
         with atomic_write(directory / "config.yaml") as f:
             yaml.safe_dump(configs.sections(), f, sort_keys=False)

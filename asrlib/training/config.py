@@ -27,7 +27,8 @@ class TrainConfig:
         valid_interval: steps between validations, each leaving a checkpoint; 0: once an epoch.
         keep_last, keep_best: checkpoints kept, by age and by dev metric.
         best_by: the key of the task's evaluation that ranks checkpoints, lower is better.
-        dev_wer_utts: dev utterances decoded at each validation, for the dev figure `wer`.
+        dev_wer_utts: dev utterances decoded at each validation, for the dev figure `wer`, as
+            `conf/decode.yaml` says; for transducers of one talker.
         bad_batch_budget: steps that may meet a non-finite loss or gradient before the run stops.
         num_threads: torch threads; sums depend on their number, so a resumed run must keep it.
     """

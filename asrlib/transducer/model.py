@@ -8,6 +8,7 @@ channel, as most are, R = B.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,10 +39,12 @@ class TransducerConfig:
     """A transducer (`conf/model/*.yaml`).
 
     Attributes:
+        task: tells it from models of other kinds.
         joiner_dim: width of the joint network.
         joiner_project: project encoder and predictor outputs to that width; False: they have it.
     """
 
+    task: Literal["transducer"] = "transducer"
     encoder: EncoderConfig
     predictor: PredictorConfig
     joiner_dim: Positive = 256
