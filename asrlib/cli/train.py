@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
     " Transformer also of amortized/full.",
 )
 def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> None:
-    """Stage 4: train a model into exp/NAME, or go on where an earlier run stopped.
+    """Train a model into exp/NAME, or go on where an earlier run stopped.
 
     A model of several talkers (sts, mt_rnnt) is trained on mixtures of data/train, made on the
     fly as conf/mixtures.yaml says, and validated on data/mix_dev.

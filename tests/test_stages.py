@@ -1,0 +1,90 @@
+"""Stages, searches and run names: what the shell and the texts say is what Python says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+import asrlib.__main__ as main_module
+from asrlib.stages import STAGES, stage_of
+
+NUMBERS = {stage.number for stage in STAGES}
+
+
+def call(repo: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(args, cwd=repo, capture_output=True, text=True, timeout=60)
+
+
+def test_run_sh_explains_the_stages(repo):
+    text = call(repo, "./run.sh", "--help").stdout
+    listed = text.partition("Stages:\n")[2].partition("\n\n")[0]
+    entries = re.split(r"^ +(?=\d)", listed, flags=re.MULTILINE)[1:]
+    assert [" ".join(entry.split()) for entry in entries] == [
+        f"{stage.number} {stage.name} {stage.help}" for stage in STAGES
+    ]
+
+
+def test_run_sh_runs_the_stages_in_their_order(repo):
+    done = call(repo, "./run.sh", "--dry-run", "--talker-models", "sts")
+    begun = re.findall(r"^== stage (\d+): (\w+)", done.stdout, re.MULTILINE)
+    assert begun == [(str(stage.number), stage.name) for stage in STAGES]
+
+
+def test_run_sh_refuses_other_stages(repo):
+    fix = f"choose among {' '.join(str(stage.number) for stage in STAGES)};"
+    assert fix in call(repo, "./run.sh", "--stage", "99").stderr
+    assert (
+        f"last stage to run (default: {STAGES[-1].number})"
+        in call(repo, "./run.sh", "--help").stdout
+    )
+
+
+def test_texts_name_stages_that_exist(repo):
+    """Where a message, a help text or a guide names stages by number, all of them exist."""
+    paths = [
+        *repo.glob("*.md"),
+        *repo.glob("egs/*/*.md"),
+        *repo.glob("steps/*.sh"),
+        *repo.glob("asrlib/**/*.py"),
+        *repo.glob("egs/*/local/*"),
+    ]
+    named = {
+        (path, int(number))
+        for path in paths
+        if path.is_file()
+        for numbers in re.findall(
+            r"\bstages? ((?:\d+(?:, | and | to |-)?)+)", path.read_text(encoding="utf-8")
+        )
+        for number in re.findall(r"\d+", numbers)
+    }
+    assert len(named) > 20
+    assert [(path, number) for path, number in named if number not in NUMBERS] == []
+
+
+def test_a_step_says_of_which_stage_it_is(repo):
+    """The header of a script of steps/ names the stage of the command that it runs."""
+    checked = set()
+    for path in repo.glob("steps/*.sh"):
+        text = path.read_text(encoding="utf-8")
+        command = re.search(r"^exec python -m asrlib ([a-z-]+) ", text, re.MULTILINE)
+        if command and (stage := stage_of(command[1])) and "_options[@]" in text:
+            assert text.splitlines()[1].startswith(f"# Stage {stage.number}"), path
+            checked.add(stage.number)
+    assert checked == NUMBERS - {0}
+
+
+@pytest.mark.parametrize("name", main_module.COMMANDS)
+def test_the_list_of_commands_shows_the_first_sentence_of_a_command_s_help(name):
+    command = main_module.LazyGroup().get_command(click.Context(click.Group()), name)
+    shown, _, stage = main_module.summary(name).partition(" (stage ")
+    assert " ".join(command.help.split()).startswith(f"{shown}.")
+    expected = stage_of(name)
+    assert stage == (f"{expected.number})" if expected else "")
+
+
+def test_every_command_of_a_stage_exists():
+    assert {name for stage in STAGES for name in stage.commands} <= set(main_module.COMMANDS)
