@@ -10,7 +10,11 @@ import click
 import pytest
 
 import asrlib.__main__ as main_module
+from asrlib.config import load_config
+from asrlib.experiments.runs import run_name, split_seed
+from asrlib.searches import SEARCHES, TURN_SEARCHES
 from asrlib.stages import STAGES, stage_of
+from asrlib.streaming import DecodeConfig
 
 NUMBERS = {stage.number for stage in STAGES}
 
@@ -88,3 +92,72 @@ def test_the_list_of_commands_shows_the_first_sentence_of_a_command_s_help(name)
 
 def test_every_command_of_a_stage_exists():
     assert {name for stage in STAGES for name in stage.commands} <= set(main_module.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "searches"),
+    [
+        ("./run.sh", [], SEARCHES),
+        ("./run.sh", ["--stage", "7"], TURN_SEARCHES),
+        ("steps/compare_models.sh", ["--dry-run"], SEARCHES),
+        ("steps/sweep_compute.sh", ["--dry-run"], SEARCHES),
+        ("steps/sweep_eot.sh", ["--dry-run"], TURN_SEARCHES),
+    ],
+)
+def test_scripts_take_the_searches_that_there_are(repo, script, options, searches):
+    dry = ["--dry-run", *options]
+    for search in SEARCHES:
+        code = call(repo, script, *dry, "--searches", search).returncode
+        assert (code == 0) == (search in searches)
+    done = call(repo, script, *dry, "--searches", "wild")
+    assert done.returncode == 2
+    assert (
+        f"choose among {', '.join(SEARCHES if script != 'steps/sweep_eot.sh' else searches)}"
+        in done.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "searches"),
+    [
+        ("run.sh", SEARCHES),
+        ("steps/compare_models.sh", SEARCHES),
+        ("steps/sweep_compute.sh", SEARCHES),
+        ("steps/sweep_eot.sh", TURN_SEARCHES),
+        ("steps/decode.sh", SEARCHES),
+        ("steps/score.sh", SEARCHES),
+        ("steps/score_meetings.sh", TURN_SEARCHES),
+    ],
+)
+def test_help_names_the_searches_that_there_are(repo, script, searches):
+    text = (repo / script).read_text(encoding="utf-8")
+    explained = re.search(r"^#   --search(?:es)? .*? {2,}(\w.*) \(default: (\w+)\)", text, re.M)
+    assert tuple(re.split(r", | or ", explained[1])) == searches
+    assert explained[2] == SEARCHES[0]
+
+
+def test_decode_yaml_names_the_searches_that_there_are(repo):
+    path = repo / "conf" / "decode.yaml"
+    comment = re.search(r"^search: \w+ +# ([\w |]+)", path.read_text(encoding="utf-8"), re.M)[1]
+    assert tuple(comment.strip().split(" | ")) == SEARCHES
+    config = load_config(DecodeConfig, "decode", [path])
+    assert all(hasattr(config, search) for search in SEARCHES)
+
+
+@pytest.mark.parametrize("model", ["lstm", "sts/single", "amortized/dual_lstm_key"])
+@pytest.mark.parametrize("tag", ["", "cmp", "sweep-w0.1"])
+@pytest.mark.parametrize("seed", [None, 3])
+def test_shell_and_python_give_a_run_the_same_name(repo, model, tag, seed):
+    name = run_name(model, tag, seed)
+    shell = '. steps/run_name.sh; run_name "$@"'
+    done = call(repo, "bash", "-euc", shell, "-", model, tag, "" if seed is None else str(seed))
+    assert done.stdout == f"{name}\n"
+    assert split_seed(name) == (run_name(model, tag), seed)
+
+
+def test_only_run_name_makes_names_of_models(repo):
+    """No other script replaces the slashes of a model's name, or adds a seed to it."""
+    paths = [repo / "run.sh", *repo.glob("steps/*.sh"), *repo.glob("asrlib/**/*.py")]
+    code = {p.name: re.sub(r"(?m)^ *#.*", "", p.read_text(encoding="utf-8")) for p in paths}
+    made = re.compile(r"//\\//_|_seed\$|_seed\{|replace\([\"']/[\"'], [\"']_")
+    assert {name for name, text in code.items() if made.search(text)} == {"run_name.sh", "runs.py"}

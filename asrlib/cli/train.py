@@ -15,6 +15,7 @@ import yaml
 
 from asrlib.cli.common import command_line, log_to, recipe_options
 from asrlib.errors import UserError
+from asrlib.experiments.runs import run_name
 from asrlib.experiments.training_log import COMMAND_FILE
 from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
@@ -44,7 +45,7 @@ def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> 
 
     SIGTERM and Ctrl-C save and leave with exit code 143 or 130; the same command goes on.
     """
-    directory = recipe.exp / (name or model.replace("/", "_"))
+    directory = recipe.exp / (name or run_name(model))
     log_to(directory / "log" / "train.log")
     configs = Configs.of(recipe, model)
     final = directory / "final.pt"
