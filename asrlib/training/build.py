@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -29,7 +29,7 @@ from asrlib.stamps import hash_file
 from asrlib.streaming.batch import decode_cuts
 from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 from asrlib.text.tokenizer import Tokenizer
-from asrlib.training.config import HARMLESS_KEYS, TrainConfig
+from asrlib.training.config import FINISHED_KEYS, HARMLESS_KEYS, TrainConfig
 from asrlib.training.talker_task import RecipeMixtures, TalkerTask
 from asrlib.training.trainer import Trainer
 from asrlib.training.training_inputs import RecipeInputs
@@ -83,10 +83,8 @@ class Configs:
         return {name: to_dict(config) for name, config in sections.items() if config is not None}
 
     def of_a_result(self) -> dict[str, Any]:
-        """What a finished model depends on: one that a GPU has trained is as good without it."""
-        sections = _weighty(self.sections())
-        sections["train"].pop("device")
-        return sections
+        """What a finished model depends on."""
+        return _weighty(self.sections(), FINISHED_KEYS)
 
     def identity(self, files: tuple[Path, ...], data: Path) -> dict[str, Any]:
         """What must not change when a run is continued."""
@@ -111,9 +109,9 @@ def num_talkers(config: TransducerConfig) -> int:
     return encoder.channels if isinstance(encoder, SeparatorConfig) else 1
 
 
-def _weighty(identity: dict[str, Any]) -> dict[str, Any]:
-    """Without the training keys that do not touch the weights."""
-    train = {k: v for k, v in identity["train"].items() if k not in HARMLESS_KEYS}
+def _weighty(identity: dict[str, Any], apart: Set[str] = HARMLESS_KEYS) -> dict[str, Any]:
+    """Without the keys of training that may differ."""
+    train = {k: v for k, v in identity["train"].items() if k not in apart}
     return {**identity, "train": train}
 
 
