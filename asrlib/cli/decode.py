@@ -45,6 +45,7 @@ def command(
 
     A model of several talkers leaves their turns, turns.seglst.json, in place of hyp.jsonl.
     """
+    from asrlib.streaming.batch import DECODE_VERSION
     from asrlib.streaming.recognizer import DecodeConfig
     from asrlib.text.turns import TURNS_FILE
 
@@ -64,7 +65,9 @@ def command(
     # Which of the two there is depends on the model, which a current stamp spares us to load.
     found = next((out / n for n in (TURNS_FILE, HYP_FILE) if (out / n).exists()), out / HYP_FILE)
     outputs = [found, out / "meta.json"]
-    stamp = Stamp(out / ".decode.stamp", [cuts_path, checkpoint], config, outputs)
+    stamp = Stamp(
+        out / ".decode.stamp", [cuts_path, checkpoint], config, outputs, version=DECODE_VERSION
+    )
     title = f"decode {name} {test_set} {config.search}"
     if not recipe.force and stamp.is_current():
         log.info("%s: up to date", title)

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 @recipe_options
 def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
     """Score exp/NAME/decode_SET_SEARCH: WER with intervals, alignments, groups, latency, cost."""
-    from asrlib.scoring.score import OUTPUTS, ScoreConfig, score_decode
+    from asrlib.scoring.score import OUTPUTS, SCORE_VERSION, ScoreConfig, score_decode
 
     decode_dir = recipe.exp / name / f"decode_{test_set}_{search}"
     if not (decode_dir / "hyp.jsonl").exists():
@@ -36,6 +36,7 @@ def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
         inputs=[p for p in inputs if p.exists()],  # the speaker table may be absent
         config=config,
         outputs=[decode_dir / f for f in OUTPUTS],
+        version=SCORE_VERSION,
     )
     if not recipe.force and stamp.is_current():
         log.info("score %s %s %s: up to date", name, test_set, search)

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
     """Score exp/NAME/decode_SET_SEARCH: ORC-WER, cpWER, tcpWER, turn counts, pointing latencies."""
     from asrlib.data.reference_turns import REFERENCE_FILE
-    from asrlib.meetings.score import OUTPUTS, score_meetings
+    from asrlib.meetings.score import OUTPUTS, SCORE_MEETINGS_VERSION, score_meetings
     from asrlib.scoring.score import ScoreConfig
     from asrlib.text.turns import TURNS_FILE
 
@@ -43,6 +43,7 @@ def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
         ],
         config=config,
         outputs=[decode_dir / f for f in OUTPUTS],
+        version=SCORE_MEETINGS_VERSION,
     )
     if not recipe.force and stamp.is_current():
         log.info("score-meetings %s %s %s: up to date", name, test_set, search)

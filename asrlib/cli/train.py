@@ -21,6 +21,7 @@ from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 from asrlib.training.build import Configs, build_trainer, dev_mixtures
+from asrlib.training.trainer import TRAIN_VERSION
 from asrlib.training.training_inputs import input_files, read_inputs
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,14 @@ def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> 
     files = input_files(recipe.data) + ((init,) if init else ())
     if configs.mixtures is not None:
         files += (dev_mixtures(recipe.data),)
-    stamp = Stamp(directory / ".train.stamp", files, configs.of_a_result(), [final])
+    stamp = Stamp(
+        directory / ".train.stamp",
+        files,
+        configs.of_a_result(),
+        [final],
+        version=TRAIN_VERSION,
+        lasting=True,
+    )
     if not recipe.force and stamp.is_current():
         logger.info("%s: up to date", final)
         return

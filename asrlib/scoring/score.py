@@ -25,6 +25,7 @@ from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
 
 log = logging.getLogger(__name__)
 
+SCORE_VERSION = 1  # raised when the output of `score` changes; see asrlib/stamps.py
 _COST_KEYS = (
     "real_time_factor",
     "peak_memory_mb",

@@ -15,6 +15,7 @@ from asrlib.errors import CheckpointError, ConfigError, DataError
 from asrlib.files import atomic_write
 from asrlib.text.words import TimedWord
 
+TOKENS_VERSION = 1  # raised when the output of `tokens` changes; see asrlib/stamps.py
 BLANK = "<blk>"
 UNKNOWN = "<unk>"
 # Start and end of a talker's turn, change of channel: for multi-talker transcripts.
