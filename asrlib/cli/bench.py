@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asrlib.cli.common import command_line, log_to, recipe_options
+from asrlib.cli.common import command_line, log_to, recipe_options, search_option
 from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
 
@@ -99,7 +99,7 @@ def training(recipe: Recipe, model: str, steps: int) -> None:
     help="A directory under exp/; may be given again: then in turn, so that ratios hold.",
 )
 @click.option("--test-set", default="test", show_default=True, help="A set under data/.")
-@click.option("--search", help="greedy, modified_beam or fast_beam, in place of decode.search.")
+@search_option(about="in place of decode.search")
 @click.option("--utterances", default=64, show_default=True, help="How many to take of it.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help=_ROUNDS)
 @recipe_options

@@ -6,11 +6,11 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options, search_option
 from asrlib.errors import CheckpointError, DataError, UserError
 from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 @click.command(name="decode")
 @click.option("--name", required=True, help="The model: a directory under exp/.")
 @click.option("--test-set", default="test", show_default=True, help="A set under data/.")
-@click.option("--search", help="greedy, modified_beam or fast_beam, in place of decode.search.")
+@search_option(about="in place of decode.search")
 @click.option(
     "--checkpoint",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -45,14 +45,11 @@ def command(
 
     A model of several talkers leaves their turns, turns.seglst.json, in place of hyp.jsonl.
     """
-    from asrlib.streaming.recognizer import DecodeConfig, SearchName
+    from asrlib.streaming.batch import DECODE_VERSION
+    from asrlib.streaming.recognizer import DecodeConfig
     from asrlib.text.turns import TURNS_FILE
 
     if search is not None:
-        if search not in get_args(SearchName):
-            raise UserError(
-                f"--search {search}: no such search", f"choose {', '.join(get_args(SearchName))}"
-            )
         overrides = (*recipe.overrides, f"decode.search={search}")
         recipe = Recipe(recipe.dir, overrides, recipe.force)
     config = recipe.config(DecodeConfig, "decode")
@@ -68,7 +65,9 @@ def command(
     # Which of the two there is depends on the model, which a current stamp spares us to load.
     found = next((out / n for n in (TURNS_FILE, HYP_FILE) if (out / n).exists()), out / HYP_FILE)
     outputs = [found, out / "meta.json"]
-    stamp = Stamp(out / ".decode.stamp", [cuts_path, checkpoint], config, outputs)
+    stamp = Stamp(
+        out / ".decode.stamp", [cuts_path, checkpoint], config, outputs, version=DECODE_VERSION
+    )
     title = f"decode {name} {test_set} {config.search}"
     if not recipe.force and stamp.is_current():
         log.info("%s: up to date", title)

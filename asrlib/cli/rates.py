@@ -48,6 +48,7 @@ def command(recipe: Recipe, models: tuple[str, ...], rates: tuple[str, ...]) -> 
     exp/compare/rates.json, beside other models that had the same budget.
     """
     from asrlib.errors import DataError
+    from asrlib.experiments.runs import run_name
     from asrlib.report.encoder_comparison import RATES
     from asrlib.scoring.records import read_json
 
@@ -57,7 +58,7 @@ def command(recipe: Recipe, models: tuple[str, ...], rates: tuple[str, ...]) -> 
         trial = trial or model
         losses = {}
         for rate in rates:
-            directory = recipe.exp / f"{trial.replace('/', '_')}_lr{rate}"
+            directory = recipe.exp / run_name(trial, f"lr{rate}")
             losses[rate], budgets[directory] = _tried(directory, float(rate))
         best = min(rates, key=losses.__getitem__)
         chosen[model] = {"trial": trial, "dev": losses, "chosen": float(best)}

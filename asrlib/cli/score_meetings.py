@@ -6,9 +6,10 @@ import logging
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options, search_option
 from asrlib.errors import DataError
 from asrlib.recipe import Recipe
+from asrlib.searches import SEARCHES
 from asrlib.stamps import Stamp
 
 log = logging.getLogger(__name__)
@@ -17,12 +18,12 @@ log = logging.getLogger(__name__)
 @click.command(name="score-meetings")
 @click.option("--name", required=True, help="The model: a directory under exp/.")
 @click.option("--test-set", default="mix_test", show_default=True, help="The decoded mixtures.")
-@click.option("--search", default="greedy", show_default=True, help="The search it was done with.")
+@search_option(about="with which it was decoded", default=SEARCHES[0])
 @recipe_options
 def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
     """Score exp/NAME/decode_SET_SEARCH: ORC-WER, cpWER, tcpWER, turn counts, pointing latencies."""
     from asrlib.data.reference_turns import REFERENCE_FILE
-    from asrlib.meetings.score import OUTPUTS, score_meetings
+    from asrlib.meetings.score import OUTPUTS, SCORE_MEETINGS_VERSION, score_meetings
     from asrlib.scoring.score import ScoreConfig
     from asrlib.text.turns import TURNS_FILE
 
@@ -42,6 +43,7 @@ def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
         ],
         config=config,
         outputs=[decode_dir / f for f in OUTPUTS],
+        version=SCORE_MEETINGS_VERSION,
     )
     if not recipe.force and stamp.is_current():
         log.info("score-meetings %s %s %s: up to date", name, test_set, search)

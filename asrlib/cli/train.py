@@ -15,11 +15,13 @@ import yaml
 
 from asrlib.cli.common import command_line, log_to, recipe_options
 from asrlib.errors import UserError
+from asrlib.experiments.runs import run_name
 from asrlib.experiments.training_log import COMMAND_FILE
 from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 from asrlib.training.build import build_trainer, load_configs
+from asrlib.training.trainer import TRAIN_VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -36,20 +38,27 @@ logger = logging.getLogger(__name__)
     " Transformer also of amortized/full.",
 )
 def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> None:
-    """Stage 4: train a model into exp/NAME, or go on where an earlier run stopped.
+    """Train a model into exp/NAME, or go on where an earlier run stopped.
 
     A model of several talkers (sts, mt_rnnt) is trained on mixtures of data/train, made on the
     fly as conf/mixtures.yaml says, and validated on data/mix_dev.
 
     SIGTERM and Ctrl-C save and leave with exit code 143 or 130; the same command goes on.
     """
-    directory = recipe.exp / (name or model.replace("/", "_"))
+    directory = recipe.exp / (name or run_name(model))
     log_to(directory / "log" / "train.log")
     configs = load_configs(recipe, model)
     final = directory / "final.pt"
     init = init / "final.pt" if init is not None and init.is_dir() else init
     files = (*configs.input_files(recipe.data), *((init,) if init else ()))
-    stamp = Stamp(directory / ".train.stamp", files, configs.of_a_result(), [final])
+    stamp = Stamp(
+        directory / ".train.stamp",
+        files,
+        configs.of_a_result(),
+        [final],
+        version=TRAIN_VERSION,
+        lasting=True,
+    )
     if not recipe.force and stamp.is_current():
         logger.info("%s: up to date", final)
         return

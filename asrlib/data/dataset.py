@@ -27,13 +27,13 @@ from asrlib.data.augment import (
     SpecMasks,
     VocalTractWarp,
     add_noise,
-    derive_seed,
     seeded,
 )
 from asrlib.data.sampler import DataConfig, sample_batches
 from asrlib.errors import ConfigError, DataError
 from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
 from asrlib.features.fbank import FbankConfig
+from asrlib.seeds import derive_seed
 from asrlib.text import Tokenizer
 
 

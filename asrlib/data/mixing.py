@@ -18,11 +18,12 @@ from lhotse.cut import Cut
 from lhotse.utils import fastcopy
 from tqdm import tqdm
 
-from asrlib.data.augment import derive_seed, seeded
+from asrlib.data.augment import seeded
 from asrlib.data.cuts import MANIFEST_FAULTS
 from asrlib.data.mixtures import Mixture, MixtureConfig, PlannedTurn
 from asrlib.errors import DataError
 from asrlib.features.extract import audio_reader
+from asrlib.seeds import derive_seed
 
 
 class Mixer:

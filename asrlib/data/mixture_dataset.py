@@ -23,13 +23,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from asrlib.data.augment import SILENCE, AugmentConfig, SpecMasks, derive_seed, seeded
+from asrlib.data.augment import SILENCE, AugmentConfig, SpecMasks, seeded
 from asrlib.data.mixing import Mixer
 from asrlib.data.mixtures import NUM_CHANNELS, Mixture, MixtureConfig, MixturePlanner
 from asrlib.data.sampler import DataConfig
 from asrlib.errors import DataError
 from asrlib.features.extract import audio_reader, load_cut_audio
 from asrlib.features.fbank import FbankConfig, FbankExtractor
+from asrlib.seeds import derive_seed
 from asrlib.text import Tokenizer
 from asrlib.text.turn_labels import TurnStyle, channel_labels, turn_label_ends
 

@@ -35,6 +35,7 @@ from asrlib.data.reference_turns import write_reference_turns
 from asrlib.errors import ConfigError, DataError
 from asrlib.files import atomic_dir
 
+MIXTURES_VERSION = 1  # raised when the output of `mixtures` changes; see asrlib/stamps.py
 PAUSES = {"0S": (0.1, 0.5), "0L": (2.9, 3.0)}
 _TRIES = 200
 _TOLERANCE = 0.02  # of the overlap ratio; LibriCSS's own sessions lie within as much

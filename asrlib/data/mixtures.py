@@ -67,9 +67,9 @@ class MixtureConfig:
     max_duration: float = 30.0
     reverb_probability: float = 0.5
     max_t60: float = 0.5
-    rooms: int = 0
+    rooms: int = 250
     impulse_responses: str = ""
-    noise_snr: tuple[float, ...] = ()
+    noise_snr: tuple[float, ...] = (15.0, 30.0)
     assignment: Assignment = "paper"
     max_frames: int = 8000
     max_tokens: int = 4000

@@ -35,6 +35,16 @@ class Run:
     scores: dict[str, Any]
 
 
+def run_name(model: str, tag: str = "", seed: int | None = None) -> str:
+    """Directory under exp/ of a training: steps/run_name.sh gives the same.
+
+    >>> run_name("sts/single", "cmp", 2)
+    'sts_single_cmp_seed2'
+    """
+    family = model.replace("/", "_") + (f"_{tag}" if tag else "")
+    return family if seed is None else f"{family}_seed{seed}"
+
+
 def split_seed(name: str) -> tuple[str, int | None]:
     """Family and seed of a model's name.
 

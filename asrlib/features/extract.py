@@ -31,6 +31,7 @@ from asrlib.features.lhotse_fbank import KaldifeatFbank
 from asrlib.features.storage import Float16ArchiveWriter
 from asrlib.files import atomic_path, atomic_write
 
+FBANK_VERSION = 1  # raised when the output of `fbank` changes; see asrlib/stamps.py
 # Audio read before features are computed: decoder and kaldifeat, by turns for every utterance,
 # throw each other out of the processor's caches, which costs a tenth.
 _SECONDS_AT_A_TIME = 20.0

@@ -31,6 +31,9 @@ from asrlib.text.turns import TURNS_FILE, Turn, read_turns, write_turns
 
 log = logging.getLogger(__name__)
 
+SCORE_MEETINGS_VERSION = (
+    1  # raised when the output of `score-meetings` changes; see asrlib/stamps.py
+)
 # By channel for ORC-WER, by speaker where known for cpWER and tcpWER.
 CHANNELS_FILE, SPEAKERS_FILE = "channels.seglst.json", "speakers.seglst.json"
 SCORES_FILE = "meetings.json"

@@ -14,7 +14,7 @@ from typing import Any
 
 from asrlib.errors import DataError
 from asrlib.experiments.equal_settings import check_equal_settings
-from asrlib.experiments.runs import Run, of_set, systems
+from asrlib.experiments.runs import Run, of_set, run_name, systems
 from asrlib.experiments.training_log import settings_of
 from asrlib.report.document import Section, Table, Text
 from asrlib.report.format import DASH, comparison_cells, number, params, quantiles
@@ -52,11 +52,11 @@ def comparison_sections(
             f"{exp / RATES}: was left by an earlier version, which chose rates otherwise",
             "run steps/compare_models.sh again",
         )
-    models = {name.replace("/", "_"): tried["chosen"] for name, tried in rates["models"].items()}
+    models = {run_name(name): tried["chosen"] for name, tried in rates["models"].items()}
     for test_set in sorted({r.test_set for r in runs}):
         grouped = systems(of_set(runs, test_set))
         for search in sorted({search for _, search in grouped}):
-            found = {m: grouped.get((f"{m}_{TAG}", search)) for m in models}
+            found = {m: grouped.get((run_name(m, TAG), search)) for m in models}
             members = {m: group for m, group in found.items() if group}
             if len(members) < 2:
                 continue

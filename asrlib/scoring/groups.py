@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +25,7 @@ from asrlib.scoring.bootstrap import (
     speaker_interval,
 )
 from asrlib.scoring.wer import ErrorRate
+from asrlib.seeds import group_seed
 
 UNKNOWN = "unknown"
 
@@ -177,7 +177,7 @@ def _table(
 
 def _own_seed(resampling: Resampling, value: str) -> Resampling:
     """Speakers of two groups are resampled independently: each group has draws of its own."""
-    return replace(resampling, seed=resampling.seed + zlib.crc32(value.encode()))
+    return replace(resampling, seed=group_seed(resampling.seed, value))
 
 
 def _gap(

@@ -25,6 +25,7 @@ from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
 
 log = logging.getLogger(__name__)
 
+SCORE_VERSION = 1  # raised when the output of `score` changes; see asrlib/stamps.py
 _COST_KEYS = (
     "real_time_factor",
     "peak_memory_mb",
@@ -60,11 +61,11 @@ class ScoreConfig:
     replicates: int = Field(default=10_000, ge=100)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     seed: Count = 1
-    groups: tuple[str, ...] = ()
-    bands: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    groups: tuple[str, ...]
+    bands: dict[str, tuple[float, ...]]
     min_speakers: Positive = 3
     min_words: Positive = 50
-    pairs: tuple[tuple[str, str], ...] = ()
+    pairs: tuple[tuple[str, str], ...]
     collar: NonNegative = 5.0
     timelines: Count = 2
 

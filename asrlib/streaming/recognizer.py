@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from asrlib.encoders.state import stack_states, unstack_state
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankExtractor
 from asrlib.numbers import NonNegative, Positive, PositiveFloat
+from asrlib.searches import TURN_SEARCHES, SearchName
 from asrlib.streaming.endpoint import EndpointConfig, endpoint_time
 from asrlib.streaming.fast_beam import FastBeamConfig, FastBeamSearch
 from asrlib.streaming.greedy import GreedyConfig, GreedySearch
@@ -32,8 +32,6 @@ from asrlib.text.turn_labels import TURN_SYMBOLS
 from asrlib.text.turns import Turn
 from asrlib.transducer.model import Transducer
 from asrlib.transducer.model_io import load_transducer
-
-SearchName = Literal["greedy", "modified_beam", "fast_beam"]
 
 
 @configclass
@@ -86,10 +84,10 @@ def _check_talkers(talkers: int, config: DecodeConfig) -> None:
             f"decode.endpoint.enabled: a model of {talkers} talkers parts their turns itself",
             "leave out --endpoint, or set decode.endpoint.enabled=false",
         )
-    if config.search == "fast_beam":
+    if config.search not in TURN_SEARCHES:
         raise ConfigError(
-            f"decode.search fast_beam: does not close the turns of {talkers} talkers",
-            "choose modified_beam or greedy",
+            f"decode.search {config.search}: does not close the turns of {talkers} talkers",
+            f"choose {' or '.join(TURN_SEARCHES)}",
         )
 
 

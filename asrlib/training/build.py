@@ -24,7 +24,7 @@ from asrlib.config import from_dict, to_dict
 from asrlib.errors import ConfigError
 from asrlib.recipe import Recipe
 from asrlib.stamps import hash_file
-from asrlib.training.config import HARMLESS_KEYS, TrainConfig
+from asrlib.training.config import FINISHED_KEYS, HARMLESS_KEYS, TrainConfig
 from asrlib.training.task import Task
 from asrlib.training.trainer import Trainer
 
@@ -105,10 +105,10 @@ class Configs(ABC):
         return {section: to_dict(c) for section, c in configs.items() if c is not None}
 
     def of_a_result(self) -> dict[str, Any]:
-        """What a finished model depends on: one that a GPU has trained is as good without it."""
+        """What a finished model depends on."""
         sections = self.decisive(self.sections())
-        sections["train"].pop("device")
-        return sections
+        train = {k: v for k, v in sections["train"].items() if k not in FINISHED_KEYS}
+        return {**sections, "train": train}
 
     def identity(self, data: Path, init: Path | None = None) -> dict[str, Any]:
         """What must not change when a run is continued: sections, and hashes of what it reads."""

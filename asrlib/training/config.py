@@ -11,6 +11,10 @@ from asrlib.numbers import Count, NonNegative, Positive, PositiveFloat, Probabil
 
 # A run may be continued although these differ: they do not touch the weights.
 HARMLESS_KEYS = frozenset({"log_interval", "num_workers", "keep_last", "bad_batch_budget"})
+# A finished model serves although these differ: one that a GPU has trained is as good without it.
+FINISHED_KEYS = HARMLESS_KEYS | {"device"}
+# Trainings are compared although these differ: the draw and the machine are no method.
+COMPARED_KEYS = FINISHED_KEYS | {"seed", "num_threads"}
 
 
 @configclass

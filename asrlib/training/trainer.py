@@ -31,6 +31,8 @@ from asrlib.training.task import Task
 
 logger = logging.getLogger(__name__)
 
+TRAIN_VERSION = 1  # raised when the output of `train` changes; see asrlib/stamps.py
+
 
 @dataclass(frozen=True)
 class Position:

@@ -20,9 +20,9 @@ from asrlib.encoders.base import HasCost, Work
 from asrlib.errors import ConfigError
 from asrlib.layers.schedule import set_step
 from asrlib.numbers import Positive
+from asrlib.text.tokenizer import BLANK_ID
 from asrlib.transducer.joiner import Joiner
 from asrlib.transducer.loss import (
-    BLANK,
     LossConfig,
     LossInputs,
     PrunedLoss,
@@ -152,14 +152,14 @@ class Transducer(nn.Module):
             turns: for the masking loss and the penalty on late ends of turns.
         """
         positions_U = torch.arange(tokens_RU.shape[1], device=tokens_RU.device)
-        tokens_RU = tokens_RU.masked_fill(positions_U >= token_lengths_R.unsqueeze(1), BLANK)
+        tokens_RU = tokens_RU.masked_fill(positions_U >= token_lengths_R.unsqueeze(1), BLANK_ID)
         set_step(self, step)
         work = None
         if isinstance(self.encoder, HasCost):
             h_RSD, lengths_R, work = self.encoder(x_BTF, x_lengths_B, with_cost=True)
         else:
             h_RSD, lengths_R = self.encoder(x_BTF, x_lengths_B)
-        d_RUD = self.predictor(F.pad(tokens_RU, (1, 0), value=BLANK))
+        d_RUD = self.predictor(F.pad(tokens_RU, (1, 0), value=BLANK_ID))
         inputs = LossInputs(
             h_BSD=h_RSD,
             am_BSV=self.simple_am_proj(h_RSD),

@@ -18,7 +18,7 @@ from asrlib.report.single_talker import build_document
 from asrlib.scoring.records import streaming_file
 from asrlib.scoring.score import ScoreConfig, score_decode
 
-CONFIG = ScoreConfig(replicates=200, pairs=())
+CONFIG = ScoreConfig(replicates=200, groups=(), bands={}, pairs=())
 
 
 def train_run(

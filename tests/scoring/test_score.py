@@ -7,7 +7,7 @@ from asrlib.config import load_config
 from asrlib.errors import ConfigError, DataError
 from asrlib.scoring.score import OUTPUTS, ScoreConfig, score_decode
 
-QUICK = ScoreConfig(replicates=100)
+QUICK = ScoreConfig(replicates=100, groups=(), bands={}, pairs=())
 
 
 def scores(recipe, name="lstm"):

@@ -30,7 +30,7 @@ from asrlib.streaming.recognizer import DecodeConfig
 from asrlib.training import transducer_build
 from asrlib.training.build import Configs, load_configs
 from asrlib.training.dev_wer import dev_wer
-from asrlib.training.trainer import differences
+from asrlib.training.trainer import TRAIN_VERSION, differences
 from asrlib.transducer.model_io import load_transducer
 
 
@@ -84,6 +84,28 @@ def test_complete_is_skipped_and_force_redoes(recipe):
     run(recipe, "--force")
     assert final.stat().st_mtime_ns > before
     assert final.read_bytes() == content
+
+
+def test_a_finished_model_of_an_older_version_is_kept_with_a_warning(recipe, monkeypatch):
+    run(recipe)
+    final = recipe / "exp" / "tiny" / "final.pt"
+    before = final.stat().st_mtime_ns
+    monkeypatch.setattr("asrlib.cli.train.TRAIN_VERSION", TRAIN_VERSION + 1)
+    run(recipe)
+    assert final.stat().st_mtime_ns == before
+    assert f"final.pt: made by version {TRAIN_VERSION} of this stage" in log(recipe)
+    run(recipe, "--force")
+    assert final.stat().st_mtime_ns > before
+    assert log(recipe).count("made by version") == 1
+
+
+def test_a_finished_model_is_trained_anew_for_no_new_version_of_the_library(recipe, monkeypatch):
+    run(recipe)
+    before = (recipe / "exp" / "tiny" / "final.pt").stat().st_mtime_ns
+    monkeypatch.setattr("asrlib.__version__", "999")
+    run(recipe)
+    assert (recipe / "exp" / "tiny" / "final.pt").stat().st_mtime_ns == before
+    assert "made by version" not in log(recipe)
 
 
 def test_other_configuration_needs_another_name_or_force(recipe):

@@ -26,13 +26,14 @@ import acoustics
 import click
 import numpy as np
 import soundfile
-from people import CorpusConfig, Speaker, cast, speaker_rng
+from people import CorpusConfig, Speaker, cast
 from sentences import Grammar, Sentence
 from tqdm import tqdm
 
 from asrlib.config import load_config
 from asrlib.errors import DataError, UserError
 from asrlib.files import atomic_dir, atomic_write
+from asrlib.seeds import named_generator
 from local.script import recipe_command, run
 
 HERE = Path(__file__).resolve().parent
@@ -102,13 +103,13 @@ class Studio:
     def __init__(self, speaker: Speaker, seed: int, engine: Synthesiser) -> None:
         self._speaker, self._seed, self._engine = speaker, seed, engine
         self._tract = acoustics.VocalTract(speaker.vtl_ratio, _ENGINE_RATE)
-        rng = speaker_rng(seed, speaker.id, "room")
+        rng = named_generator(seed, speaker.id, "room")
         self._room = acoustics.room_response(rng, speaker.room_rt60, speaker.room_drr_db)
         self._others = self._record_others() if speaker.noise == "babble" else []
 
     def record(self, sentence: Sentence, utterance_id: str) -> Utterance:
         """One utterance; depends on the utterances before it only through the engine's state."""
-        rng = speaker_rng(self._seed, utterance_id, "utterance")
+        rng = named_generator(self._seed, utterance_id, "utterance")
         speech, first_samples = self._engine.say(self._request(sentence.text, rng))
         speech = self._tract.apply(speech)
         lead = round(rng.uniform(*LEAD_IN_S) * acoustics.SAMPLE_RATE)
@@ -140,7 +141,7 @@ class Studio:
         }
 
     def _record_others(self) -> list[np.ndarray]:
-        rng = speaker_rng(self._seed, self._speaker.id, "others")
+        rng = named_generator(self._seed, self._speaker.id, "others")
         grammar = Grammar(CONF / "sentences.yaml")
         voices = rng.permutation([f"en-us+{g}{i}" for g in "fm" for i in range(1, 6)])
         resample = acoustics.VocalTract(1.0, _ENGINE_RATE).apply
@@ -194,7 +195,7 @@ def is_complete(corpus: Path, speaker: Speaker, key: str) -> bool:
 def _utterances(config: CorpusConfig, speaker: Speaker) -> Iterator[Utterance]:
     """Utterances until they last as long as the set wants."""
     grammar = Grammar(CONF / "sentences.yaml")
-    rng = speaker_rng(config.seed, speaker.id, "sentences")
+    rng = named_generator(config.seed, speaker.id, "sentences")
     sentences = grammar.stream(rng, config.reserved_sentences, speaker.set != "train")
     wanted = config.sets[speaker.set].seconds_per_speaker * acoustics.SAMPLE_RATE
     done, count = 0, 0
