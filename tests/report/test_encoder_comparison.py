@@ -13,9 +13,9 @@ from command_fakes import row
 from scoring_fakes import leave_config, planted_entries, planted_speakers, write_decode
 
 from asrlib.errors import DataError
+from asrlib.experiments.benchmarks import streaming_file
 from asrlib.report.document import to_html, to_markdown
 from asrlib.report.single_talker import build_document
-from asrlib.scoring.records import streaming_file
 from asrlib.scoring.score import ScoreConfig, score_decode
 
 CONFIG = ScoreConfig(replicates=200, pairs=())
@@ -225,7 +225,11 @@ def test_the_sweep_sets_error_against_compute(recipe):
 def test_rates_of_an_earlier_version_are_refused(recipe):
     path = recipe / "exp" / "compare" / "rates.json"
     path.parent.mkdir()
+    budget = {"steps": 300, "warmup_steps": 10, "seed": 1, "judged_by": "ctc"}
     models = {"lstm": {"dev": {"0.002": 0.3}, "chosen": 0.002}}
-    path.write_text(json.dumps({"budget": {}, "models": models}))
-    with pytest.raises(DataError, match=r"rates\.json: was left by an earlier version"):
+    path.write_text(json.dumps({"budget": budget, "models": models}))
+    with pytest.raises(
+        DataError, match=r"rates\.json: key models\.lstm\.trial: .*version"
+    ) as error:
         build_document(recipe, CONFIG)
+    assert error.value.fix == "run steps/compare_models.sh again"
