@@ -225,5 +225,13 @@ def meeting(recipe: Recipe, name: str, test_set: str, minutes: float) -> None:
     )
     mixtures = read_cuts(recipe.data / test_set / "cuts.jsonl.gz", "run stage 7")
     cost = measure_meeting(recognizer, list(mixtures), minutes)
-    figures = {f"meeting_{key}": value for key, value in dataclasses.asdict(cost).items()}
-    _report(recipe, f"meeting_{name}", Benchmark(model=name, **figures))
+    measured = Benchmark(
+        model=name,
+        meeting_minutes=cost.minutes,
+        meeting_turns=cost.turns,
+        meeting_real_time_factor=cost.real_time_factor,
+        meeting_cpu_seconds=cost.cpu_seconds,
+        meeting_early_memory_mb=cost.early_memory_mb,
+        meeting_memory_mb=cost.memory_mb,
+    )
+    _report(recipe, f"meeting_{name}", measured)

@@ -29,8 +29,8 @@ def command(recipe: Recipe, baseline: Path, other: Path, out: Path | None) -> No
 
     log_to(None)
     config = recipe.config(ScoreConfig, "score")
-    paths = [p if (p / "hyp.jsonl").exists() else recipe.exp / p for p in (baseline, other)]
-    comparison = compare_decodes(*paths, config.resampling)
+    a, b = (p if (p / "hyp.jsonl").exists() else recipe.exp / p for p in (baseline, other))
+    comparison = compare_decodes(a, b, config.resampling)
     file = f"{comparison.baseline}--{comparison.other}.json".replace("/", ".")
     out = out or recipe.exp / "compare" / file
     comparison.to_file(out)

@@ -25,7 +25,7 @@ def read_curves(model_dir: Path) -> dict[str, Curve]:
     # Steps that a killed run wrote and its successor took again are purged.
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}, purge_orphaned_data=True)
     events.Reload()
-    tags = sorted(events.Tags()["scalars"])
+    tags = sorted(events.scalars.Keys())
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}
 
 

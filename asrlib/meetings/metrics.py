@@ -213,7 +213,8 @@ def hypotheses(sessions: Iterable[Session], *, by_channel: bool) -> list[Turn]:
 
 def to_seglst(turns: Iterable[Turn]) -> SegLST:
     """The turns for meeteval's functions."""
-    return SegLST([turn.to_seglst() for turn in turns])
+    segments: list[Any] = [turn.to_seglst() for turn in turns]
+    return SegLST(segments)
 
 
 def _error_rate(rate: Any) -> ErrorRate:

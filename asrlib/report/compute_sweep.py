@@ -142,5 +142,5 @@ def _difference(point: Point, full: Point, resampling: Resampling) -> tuple[str,
     """The cells of a paired comparison with the full model."""
     if point is full:
         return (DASH,) * (1 + len(COMPARISON))
-    sides = ([r.decoding for r in side.runs] for side in (full, point))
-    return comparison_cells(compare_systems(*sides, resampling))
+    a, b = ([r.decoding for r in side.runs] for side in (full, point))
+    return comparison_cells(compare_systems(a, b, resampling))

@@ -29,7 +29,7 @@ def quantiles(summary: LatencySummary | None, sign: str = "") -> str:
 def symbol_delay(run: Run) -> str:
     """Median and 90th percentile of the symbol delay in ms, or a dash where it is not known."""
     latency = run.scores.latency
-    return quantiles(latency and latency.symbol_delay_ms)
+    return quantiles(latency.symbol_delay_ms if latency else None)
 
 
 def gflops(run: Run, digits: int) -> str:
@@ -41,7 +41,7 @@ def gflops(run: Run, digits: int) -> str:
 def params(run: Run) -> str:
     """Parameters that decoding uses, in millions."""
     parameters = run.scores.meta.parameters
-    return number(parameters and parameters.decoding / 1e6, 2)
+    return number(parameters.decoding / 1e6 if parameters else None, 2)
 
 
 # Titles of `comparison_cells`, after those of the systems and the search.

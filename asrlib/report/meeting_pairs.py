@@ -60,8 +60,9 @@ def pair_tables(runs: Sequence[MeetingRun], config: ScoreConfig) -> list[Table]:
     for sides in _pairs(runs, config):
         (a, b), *_ = sides
         names = (f"{b.family} against {a.family}", a.search)
-        rates = (_rates([pair[i] for pair in sides]) for i in range(2))
-        errors.append((*names, *comparison_cells(compare_speakers(*rates, config.resampling))))
+        rates_a, rates_b = (_rates(runs) for runs in zip(*sides, strict=True))
+        result = compare_speakers(rates_a, rates_b, config.resampling)
+        errors.append((*names, *comparison_cells(result)))
         turns.append((*names, *_turn_cells(sides, config.resampling)))
     if not errors:
         return []
@@ -101,20 +102,11 @@ def _rates(runs: Sequence[MeetingRun]) -> dict[str, ErrorRate]:
 
 def _turn_cells(sides: Sides, resampling: Resampling) -> tuple[str, ...]:
     sessions = [[run.sessions() for run in pair] for pair in sides]
-    wrong: list[dict[str, ErrorRate]] = [
-        {
-            id: ErrorRate.sum(
-                ErrorRate(substitutions=int(not pair[i][id].counted_right), words=1)
-                for pair in sessions
-            )
-            for id in sessions[0][i]
-        }
-        for i in range(2)
-    ]
     both = [
         {id for id in pair[0] if all(side[id].counted_right for side in pair)} for pair in sessions
     ]
-    counted = compare_speakers(*wrong, resampling)
+    wrong_a, wrong_b = (_counted_wrong(found) for found in zip(*sessions, strict=True))
+    counted = compare_speakers(wrong_a, wrong_b, resampling)
     ends = counted.interval and [0.0 - end for end in reversed(counted.interval)]
     return (
         f"{0.0 - counted.difference:+.1f}",
@@ -124,6 +116,16 @@ def _turn_cells(sides: Sides, resampling: Resampling) -> tuple[str, ...]:
         *_latency_cells(sessions, both, lambda s: s.start_pointing_ms, resampling),
         *_latency_cells(sessions, both, lambda s: s.end_pointing_ms, resampling),
     )
+
+
+def _counted_wrong(of_seeds: Sequence[Mapping[str, SessionRow]]) -> dict[str, ErrorRate]:
+    """For how many of a system's seeds the turns of each session were counted wrong."""
+    return {
+        id: ErrorRate.sum(
+            ErrorRate(substitutions=int(not found[id].counted_right), words=1) for found in of_seeds
+        )
+        for id in of_seeds[0]
+    }
 
 
 def _latency_cells(
@@ -139,15 +141,16 @@ def _latency_cells(
         both: of each seed, the sessions that count.
         latencies: those of a session, in ms.
     """
-    sides: list[dict[str, list[float]]] = [{}, {}]
+    a: dict[str, list[float]] = {}
+    b: dict[str, list[float]] = {}
     for pair, ids in zip(sessions, both, strict=True):
-        for side, found in zip(sides, pair, strict=True):
+        for side, found in zip((a, b), pair, strict=True):
             for id in ids:
                 side.setdefault(id, []).extend(latencies(found[id]))
-    values = [[ms for found in side.values() for ms in found] for side in sides]
+    values = [[ms for found in side.values() for ms in found] for side in (a, b)]
     if not all(values):
         return DASH, DASH
-    ends = compare_medians(*sides, resampling)
+    ends = compare_medians(a, b, resampling)
     medians = " → ".join(f"{median(v):.0f} ({len(v)})" for v in values)
     difference = median(values[1]) - median(values[0])
     return medians, f"{difference:+.0f} {interval(ends, 0, '+')}"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
@@ -29,7 +30,7 @@ STYLE = {
     "xtick.color": "#5b6b7b",
     "ytick.color": "#5b6b7b",
     "legend.frameon": False,
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
 }
 _DASHES = ("-", "--", ":", "-.")
 _FILLED = 3  # histograms: more areas over each other would hide one another

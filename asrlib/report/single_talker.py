@@ -147,7 +147,7 @@ def _run_row(run: Run) -> tuple[str, ...]:
         number(scores.cer.percent, 2),
         number(100 * scores.wrong_utterances / scores.utterances, 1),
         symbol_delay(run),
-        quantiles(latency and latency.finalisation_ms),
+        quantiles(latency.finalisation_ms if latency else None),
         number(scores.meta.real_time_factor, 3),
         gflops(run, 2),
         number(scores.meta.peak_memory_mb, 0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -54,7 +55,7 @@ def timeline(session: Session, duration: float) -> str:
         return svg_text(canvas)
 
 
-def _bar(axes: Axes, turn: Turn, row: int, per_second: float, **look: object) -> None:
+def _bar(axes: Axes, turn: Turn, row: int, per_second: float, **look: Any) -> None:
     length = max(turn.end - turn.start, 0.02)
     axes.barh(row, length, left=turn.start, height=0.6, **look)
     room = int(length * per_second / _LETTER)
