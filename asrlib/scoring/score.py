@@ -42,7 +42,7 @@ class ScoreConfig:
         min_speakers, min_words: what a group needs to take part in the gap.
         pairs: models that RESULTS.md compares, [baseline, other].
         collar: s by which a word may be off in tcpWER.
-        timelines: pictures of mixtures, for each condition.
+        timelines: number of sessions of each condition that are drawn.
     """
 
     replicates: int = Field(default=10_000, ge=100)
