@@ -18,7 +18,9 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
@@ -93,7 +95,8 @@ def build_manifests(
                 files.setdefault(path, []).append((name, index, utterance))
             seen.add(utterance.id)
     with ThreadPoolExecutor(max_workers=max(1, num_jobs)) as pool:
-        jobs = pool.map(lambda item: _judge_file(*item, normalise, config), files.items())
+        judge = partial(_judge_file, normalise=normalise, config=config)
+        jobs = pool.map(judge, files.keys(), files.values())
         for found in tqdm(jobs, total=len(files), desc="decode", unit="file", disable=None):
             verdicts.update(found)
     return _collect(sets, verdicts)
@@ -181,7 +184,8 @@ def _judge(
         recording=recording,
     )
     if audio.rate != config.expected_sample_rate:
-        return cut.resample(config.expected_sample_rate)
+        # lhotse gives back the kind that it was called on, but says less.
+        return cast(MonoCut, cut.resample(config.expected_sample_rate))
     return cut
 
 

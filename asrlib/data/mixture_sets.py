@@ -161,7 +161,7 @@ def _stored(cut: Cut, path: Path, num_samples: int, plan: Mixture) -> MonoCut:
     source = AudioSource(type="file", channels=[0], source=str(path))
     recording = Recording(plan.id, [source], rate, num_samples, num_samples / rate)
     supervisions = [
-        fastcopy(s, recording_id=plan.id, channel=0, custom=dict(s.custom))
+        fastcopy(s, recording_id=plan.id, channel=0, custom=dict(s.custom or {}))
         for s in sorted(cut.supervisions, key=lambda s: s.start)
     ]
     overlap = round(overlap_ratio([(s.start, s.end) for s in supervisions]), 4)

@@ -327,7 +327,10 @@ class MixturePlanner:
         last = math.ceil(1000 * last) / 1000
         room = int(rng.integers(2**31)) if rng.random() < config.reverb_probability else None
         duration = round(last + rng.uniform(0, config.edge), 3)
-        snr = round(float(rng.uniform(*config.noise_snr)), 2) if config.noise_snr else None
+        snr: float | None = None
+        if config.noise_snr:
+            low, high = config.noise_snr
+            snr = round(float(rng.uniform(low, high)), 2)
         return Mixture(id, tuple(turns), duration, room, snr, condition)
 
 

@@ -105,11 +105,11 @@ def _descends(history: History, node: History) -> bool:
 
 def _last_emissions(emission: Emission | None, count: int) -> Emission | None:
     """The last `count` of a chain, as a chain of their own."""
-    kept = []
-    for _ in range(count):
+    kept: list[Emission] = []
+    while emission is not None and len(kept) < count:
         kept.append(emission)
         emission = emission.previous
-    chain = None
+    chain: Emission | None = None
     for item in reversed(kept):
         chain = item._replace(previous=chain)
     return chain

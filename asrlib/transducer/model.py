@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders import EncoderConfig, SeparatorConfig
-from asrlib.encoders.base import HasCost, Work
+from asrlib.encoders.base import HasCost, StreamingEncoder, Work
 from asrlib.errors import ConfigError
 from asrlib.layers.schedule import set_step
 from asrlib.numbers import Positive
 from asrlib.text.tokenizer import BLANK_ID
+from asrlib.text.turn_labels import TurnStyle
 from asrlib.transducer.joiner import Joiner
 from asrlib.transducer.loss import (
     LossConfig,
@@ -31,7 +32,7 @@ from asrlib.transducer.loss import (
     masking_loss,
     pruned_loss,
 )
-from asrlib.transducer.predictor import PredictorConfig
+from asrlib.transducer.predictor import Predictor, PredictorConfig
 
 
 @configclass
@@ -52,13 +53,19 @@ class TransducerConfig:
     loss: LossConfig = LossConfig()
 
     def __post_init__(self) -> None:
-        encoder = self.encoder
-        turns = isinstance(encoder, SeparatorConfig) and encoder.channels > 1
-        if self.loss.eot_penalty > 0 and not (turns and encoder.turn_style != "cot"):
+        if self.loss.eot_penalty > 0 and self.turn_style != "sot_eot":
             raise ConfigError(
                 f"loss.eot_penalty: {self.loss.eot_penalty:g}, but the model puts out no <eot>",
                 "set it to 0, or choose a model that does, such as sts",
             )
+
+    @property
+    def turn_style(self) -> TurnStyle | None:
+        """Which symbols part the turns of a channel; None where the model knows one talker."""
+        encoder = self.encoder
+        if isinstance(encoder, SeparatorConfig) and encoder.channels > 1:
+            return encoder.turn_style
+        return None
 
 
 @dataclass(frozen=True)
@@ -123,8 +130,8 @@ class Transducer(nn.Module):
             )
         self.config = config
         self.vocab_size = vocab_size
-        self.encoder = config.encoder.build(num_bins)
-        self.predictor = config.predictor.build(vocab_size)
+        self.encoder: StreamingEncoder = config.encoder.build(num_bins)
+        self.predictor: Predictor = config.predictor.build(vocab_size)
         encoder_dim, predictor_dim = self.encoder.output_dim, self.predictor.output_dim
         self.joiner = Joiner(
             encoder_dim, predictor_dim, config.joiner_dim, vocab_size, config.joiner_project
@@ -168,7 +175,9 @@ class Transducer(nn.Module):
             lm_BUV=self.simple_lm_proj(d_RUD),
             tokens_BU=tokens_RU,
             token_lengths_B=token_lengths_R,
-            label_ends_BU=turns and turns.label_ends_RU / self.encoder.subsampling,
+            label_ends_BU=(
+                None if turns is None else turns.label_ends_RU / self.encoder.subsampling
+            ),
         )
         parts = pruned_loss(self.joiner, inputs, self.config.loss)
         ctc_R = None
@@ -198,18 +207,18 @@ class Transducer(nn.Module):
         """The parts summed over the channels of each utterance, and weighed."""
         config, channels = self.config.loss, self.encoder.num_channels
 
-        def by_item(rows_R: Tensor | None) -> Tensor | None:
-            return None if rows_R is None else rows_R.reshape(-1, channels).sum(dim=1)
+        def by_item(rows_R: Tensor) -> Tensor:
+            return rows_R.reshape(-1, channels).sum(dim=1)
 
         loss = TransducerLoss(
             total_B=by_item(parts.simple_B),
             simple_B=by_item(parts.simple_B),
             pruned_B=by_item(parts.pruned_B),
-            ctc_B=by_item(ctc_R),
+            ctc_B=None if ctc_R is None else by_item(ctc_R),
             frames_B=parts.lengths_B[::channels],
             emission_frames_RU=parts.emission_frames_BU,
             late_B=None if masking_R is None else by_item(parts.penalty_B),
-            masking_B=by_item(masking_R),
+            masking_B=None if masking_R is None else by_item(masking_R),
         )
         simple_scale, pruned_scale = loss_scales(step, config)
         total_B = simple_scale * loss.simple_B + pruned_scale * loss.pruned_B

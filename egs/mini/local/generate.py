@@ -50,14 +50,17 @@ class Synthesiser:
     def __init__(self) -> None:
         command = [sys.executable, str(HERE / "espeak.py")]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdin is not None  # both are pipes, as asked for
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
 
     def __enter__(self) -> Synthesiser:
         return self
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
+            self._requests.close()
+        self._answers.close()
         self._process.wait()
 
     def say(self, request: dict[str, Any]) -> tuple[np.ndarray, list[int]]:
@@ -67,9 +70,9 @@ class Synthesiser:
             DataError: the engine does not run, or refuses the request.
         """
         with contextlib.suppress(BrokenPipeError):  # then there is no answer either
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-        line = self._process.stdout.readline()
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.flush()
+        line = self._answers.readline()
         if not line:
             raise DataError(
                 "egs/mini/local/espeak.py: the synthesiser does not run",
@@ -83,7 +86,7 @@ class Synthesiser:
                 f"the synthesiser speaks at {answer['sample_rate']} Hz, not at {_ENGINE_RATE} Hz",
                 "install the locked version of espeakng-loader: tools/install.sh",
             )
-        pcm = self._process.stdout.read(2 * answer["num_samples"])
+        pcm = self._answers.read(2 * answer["num_samples"])
         return np.frombuffer(pcm, "<i2") / 32768.0, answer["starts"]
 
 
@@ -221,8 +224,11 @@ def generate_speaker(config: CorpusConfig, speaker: Speaker, corpus: Path) -> No
             rows = [_write(temp, utterance, place) for utterance in _utterances(config, speaker)]
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             (temp / "utterances.jsonl").write_text(lines)
-            facts = {"key": speaker_key(config, speaker), "utterances": len(rows)}
-            facts["speaker"] = dataclasses.asdict(speaker)
+            facts = {
+                "key": speaker_key(config, speaker),
+                "utterances": len(rows),
+                "speaker": dataclasses.asdict(speaker),
+            }
             (temp / "speaker.json").write_text(json.dumps(facts, indent=1) + "\n")
     except (OSError, soundfile.LibsndfileError) as e:
         raise DataError(f"{place}: not written: {e}", "free some space or permit writing") from e
