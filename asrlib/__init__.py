@@ -3,4 +3,8 @@
 `__version__` is part of every stage's stamp: bump it when a change alters what a stage leaves.
 """
 
+from asrlib.mkl import load_override
+
 __version__ = "0.1.0"
+
+load_override()  # before torch is imported, or it has no effect

@@ -7,6 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import asrlib  # noqa: F401  it comes before torch: see asrlib/mkl.py
+
+# isort: split
 import pytest
 import torch
 

@@ -31,14 +31,16 @@ def command() -> None:
 
 
 def _report(recipe: Recipe, name: str, figures: dict[str, Any]) -> None:
-    from asrlib.scoring.score import machine
+    from asrlib.processor import machine
 
+    computer = machine()
     path = recipe.exp / "bench" / f"{name}.json"
     with atomic_write(path) as f:
         json.dump(
-            {**figures, "machine": machine(), "command": command_line(recipe, *_OWN)}, f, indent=1
+            {**figures, "machine": computer, "command": command_line(recipe, *_OWN)}, f, indent=1
         )
-    for key, value in figures.items():
+    lines = {**figures, "processor": computer["cpu"], "matrix code": computer["matrix_code"]}
+    for key, value in lines.items():
         click.echo(f"{key:>28}  {value:.4g}" if isinstance(value, float) else f"{key:>28}  {value}")
     click.echo(f"written to {path}")
 

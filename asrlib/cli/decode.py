@@ -145,8 +145,8 @@ def _shown(
 
 def _meta(recognizer: StreamingRecognizer, cost: Cost) -> dict:
     from asrlib.config import to_dict
+    from asrlib.processor import machine
     from asrlib.scoring.compute import flops_per_second
-    from asrlib.scoring.score import machine
 
     peak_memory_mb = cost.peak_memory_mb  # of decoding: before operations are counted
     model, fbank = recognizer.model, recognizer.fbank.config

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from pydantic import Field
 from asrlib import __version__
 from asrlib.config import configclass
 from asrlib.files import atomic_write
+from asrlib.processor import machine
 from asrlib.scoring.bootstrap import Resampling, speaker_interval
 from asrlib.scoring.details import write_details
 from asrlib.scoring.groups import GroupTable, group_tables
@@ -146,16 +145,6 @@ def _latency(aligned: Sequence[Aligned]) -> dict[str, Any] | None:
 def cost_of(meta: Mapping[str, Any]) -> dict[str, Any]:
     """What decoding cost, as meta.json tells it; None where it does not."""
     return {key: meta.get(key) for key in _COST_KEYS}
-
-
-def machine() -> dict[str, Any]:
-    """Name of the processor and number of cores this process may use."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
-        name = lines[0].partition(":")[2].strip() if lines else name
-    return {"cpu": name, "cores": len(os.sched_getaffinity(0))}
 
 
 def _report(aligned: Sequence[Aligned], tables: Sequence[GroupTable]) -> None:

@@ -14,6 +14,7 @@ from asrlib import __version__
 from asrlib.data.cuts import read_cuts
 from asrlib.errors import DataError
 from asrlib.files import atomic_dir, atomic_write
+from asrlib.processor import machine
 from asrlib.scoring.meetings import (
     MEASURES,
     GroupScore,
@@ -23,7 +24,7 @@ from asrlib.scoring.meetings import (
     summary,
 )
 from asrlib.scoring.records import read_json, read_utterances
-from asrlib.scoring.score import ScoreConfig, cost_of, machine
+from asrlib.scoring.score import ScoreConfig, cost_of
 from asrlib.scoring.timeline import examples, timeline
 from asrlib.scoring.truth import TRUTH_FILE
 from asrlib.scoring.wer import ErrorRate
