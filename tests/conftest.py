@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# isort: split
 import pytest
 import torch
 from click.testing import Result

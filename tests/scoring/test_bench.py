@@ -10,6 +10,7 @@ from asrlib.checkpoint_file import save
 from asrlib.encoders import LstmConfig, LstmStackConfig
 from asrlib.errors import DataError
 from asrlib.features.fbank import FbankConfig
+from asrlib.machine import machine
 from asrlib.text.tokenizer import Tokenizer, TokensConfig, train_tokenizer
 from asrlib.transducer.model import Transducer, TransducerConfig
 from asrlib.transducer.model_io import KIND, transducer_payload
@@ -57,7 +58,9 @@ def test_features_measures_stage_and_bare_kernel_in_one_run(recipe, asrlib):
     figures = json.loads((recipe / "exp" / "bench" / "features.json").read_text())
     assert figures["audio_seconds"] == pytest.approx((8000 + 12000 + 16000) / 16000)
     assert figures["ratio"] == pytest.approx(figures["stage"] / figures["bare"])
-    assert figures["machine"]["cores"] >= 1
+    assert figures["machine"] == machine()
+    assert f"processor  {machine()['cpu']}\n" in result.output
+    assert f"matrix code  {machine()['matrix_code']}\n" in result.output
 
 
 def test_streaming_measures_one_and_many_streams_of_each_model(recipe, asrlib):
