@@ -61,6 +61,7 @@ force=false
 dry_run=false
 . steps/parse_options.sh
 . steps/queue.sh
+. steps/run_name.sh
 
 # Relative to where the user stands, not to here.
 [[ -z $corpus_dir ]] || corpus_dir=$(cd "$called_from" && realpath -m "$corpus_dir")
@@ -106,11 +107,10 @@ begin() {
 
 # names [MODELS]: one "MODEL NAME SEED" line per training that was asked for.
 names() {
-  local model name seed
+  local model seed
   for model in ${1:-$models}; do
-    name=${model//\//_}${tag:+_$tag}
-    if [[ -z $seeds ]]; then echo "$model $name -"; fi
-    for seed in $seeds; do echo "$model ${name}_seed$seed $seed"; done
+    if [[ -z $seeds ]]; then echo "$model $(run_name "$model" "$tag") -"; fi
+    for seed in $seeds; do echo "$model $(run_name "$model" "$tag" "$seed") $seed"; done
   done
 }
 

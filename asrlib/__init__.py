@@ -1,6 +1,3 @@
-"""Fairstream: streaming speech recognisers, and whom they fail.
-
-`__version__` is part of every stage's stamp: bump it when a change alters what a stage leaves.
-"""
+"""Fairstream: streaming speech recognisers, and whom they fail."""
 
 __version__ = "0.1.0"

@@ -6,38 +6,55 @@ Commands live in `asrlib.cli`, one module each, and are imported only when calle
 
 from __future__ import annotations
 
+import ast
 import importlib
 import logging
 import sys
 import traceback
+from pathlib import Path
 
 from asrlib import __version__
 from asrlib.errors import UserError
 from asrlib.files import no_room
+from asrlib.stages import stage_of
 
 try:
     import click
 except ModuleNotFoundError:
     sys.exit("error: click is not installed in this Python\n  fix: run tools/install.sh")
 
-COMMANDS = {
-    "doctor": "check every dependency, its version and ABI; name the fix for what fails",
-    "manifests": "stage 1: decode every file once, quarantine the bad, write cuts and speakers",
-    "fbank": "stage 2: kaldifeat features, sharded; global mean and variance",
-    "tokens": "stage 3: the sentencepiece model",
-    "train": "stage 4: train a model",
-    "decode": "stage 5: streaming decoding of a test set",
-    "score": "stage 6: WER with intervals, alignments, latency, cost",
-    "compare": "paired comparison of two decoded systems",
-    "sizes": "parameters of models side by side",
-    "rates": "the learning rate of each model, chosen on dev",
-    "toggles": "a picture of what an amortized Transformer computes of an utterance",
-    "mixtures": "stage 7: test sets of overlapping talkers",
-    "score-meetings": "stage 7: ORC-WER, cpWER, turn counts, pointing latencies of mixtures",
-    "results": "regenerate a recipe's RESULTS.md from what lies in exp/",
-    "transcribe": "text, and words with times, of any audio file; live too",
-    "bench": "throughput: features, training, streaming real-time factor",
-}
+COMMANDS = (
+    "doctor",
+    "manifests",
+    "fbank",
+    "tokens",
+    "train",
+    "decode",
+    "score",
+    "compare",
+    "sizes",
+    "rates",
+    "toggles",
+    "mixtures",
+    "score-meetings",
+    "results",
+    "transcribe",
+    "bench",
+)
+
+
+def _module(command: str) -> str:
+    return command.replace("-", "_")
+
+
+def summary(command: str) -> str:
+    """First sentence of a command's help, and its stage; read without importing the command."""
+    path = Path(__file__).parent / "cli" / f"{_module(command)}.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    function = next(f for f in ast.walk(tree) if getattr(f, "name", None) == "command")
+    text = click.Command(command, help=ast.get_docstring(function)).get_short_help_str(limit=200)
+    stage = stage_of(command)
+    return text.rstrip(".") + (f" (stage {stage.number})" if stage else "")
 
 
 class LazyGroup(click.Group):
@@ -46,14 +63,14 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"asrlib.cli.{name.replace('-', '_')}").command
+        return importlib.import_module(f"asrlib.cli.{_module(cmd_name)}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, summary(name)) for name in COMMANDS])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -5,7 +5,9 @@ Each component owns a config dataclass beside its class, declared with `@configc
 or ill-typed key is an error that names the file, the key and the nearest valid one.
 
 A choice among components (an encoder, a predictor) is a union of config dataclasses, each with a
-`name: Literal["..."]` field, declared as `Annotated[A | B, Field(discriminator="name")]`.
+`name: Literal["..."]` field, declared as `Annotated[A | B, Field(discriminator="name")]`. Where
+the members are not known when a class is defined (the tasks of `asrlib.training.build`),
+`load_choice` reads the key that says which class the rest is to be loaded as.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ import re
 import typing
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 import pydantic
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic_core import ErrorDetails
 from typing_extensions import dataclass_transform
 
 from asrlib.errors import ConfigError
@@ -37,7 +40,8 @@ _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(pydantic.Field,))
 def configclass(cls: type[T]) -> type[T]:
     """Declare a frozen, keyword-only, validated config dataclass."""
-    return pydantic_dataclass(cls, frozen=True, kw_only=True, config=_STRICT)
+    # What comes back is the class itself, of which pydantic's stubs tell only what it gains.
+    return cast(type[T], pydantic_dataclass(cls, frozen=True, kw_only=True, config=_STRICT))
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -85,6 +89,35 @@ def load_named(
     return _merge(cls, section, layers, overrides)
 
 
+def load_choice(
+    key: str,
+    choices: Collection[str],
+    default: str,
+    section: str,
+    name: str,
+    folders: Sequence[Path],
+    overrides: Sequence[str] = (),
+) -> str:
+    """The value of one top key of a file that `load_named` reads, ahead of all others.
+
+    For a key that says which class the file is of: the class is known only after it is read.
+
+    Args:
+        choices: what the value may be.
+        default: the value where the key is missing.
+
+    Raises:
+        ConfigError: the value is none of `choices`, names the file or the override; also as
+            `load_named`, but for keys and types.
+    """
+    layers = _based_layers(section, name, folders, ())
+    value = _merged(section, layers, overrides).get(key, default)
+    if isinstance(value, str) and value in choices:
+        return value
+    source = next((layer for layer, values in reversed(layers) if key in values), section)
+    raise ConfigError(f"{source}: key {key}: no {value}", _suggest(str(value), sorted(choices)))
+
+
 def _based_layers(
     section: str, name: str, folders: Sequence[Path], children: tuple[str, ...]
 ) -> list[tuple[str, dict[str, Any]]]:
@@ -117,16 +150,22 @@ def _merge(
     layers: list[tuple[str, dict[str, Any]]],
     overrides: Sequence[str],
 ) -> T:
+    return _validate(cls, _merged(section, layers, overrides), layers)
+
+
+def _merged(
+    section: str, layers: list[tuple[str, dict[str, Any]]], overrides: Sequence[str]
+) -> dict[str, Any]:
+    """The values of `layers`, to which those overrides are added that are of this section."""
     for override in overrides:
         if _section(override) == section:
             layers.append((f"--set {override}", _parse_override(override)))
+    names = ", ".join(name for name, _ in layers)
     try:
         merged = OmegaConf.merge({}, *[OmegaConf.create(values) for _, values in layers])
-        values = OmegaConf.to_container(merged, resolve=True)
+        return _plain(merged, names, resolve=True)
     except OmegaConfBaseException as e:
-        names = ", ".join(name for name, _ in layers)
         raise ConfigError(f"{names}: {_one_line(e)}", "fix the value that it names") from e
-    return _validate(cls, values, layers)
 
 
 def check_sections(overrides: Sequence[str], sections: Collection[str]) -> None:
@@ -156,7 +195,8 @@ def _section(override: str) -> str:
 
 def _parse_override(override: str) -> dict[str, Any]:
     try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist([override.split(".", 1)[1]]))
+        values = OmegaConf.from_dotlist([override.split(".", 1)[1]])
+        return _plain(values, f"--set {override}")
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as e:
         raise ConfigError(
             f"--set {override}: not readable as YAML: {_one_line(e)}", "fix the value"
@@ -165,11 +205,18 @@ def _parse_override(override: str) -> dict[str, Any]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = OmegaConf.to_container(OmegaConf.load(path))
+        return _plain(OmegaConf.load(path), str(path))
     except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as e:
         raise ConfigError(f"{path}: not readable as YAML: {_one_line(e)}", "fix the syntax") from e
+
+
+def _plain(config: Container, source: str, resolve: bool = False) -> dict[Any, Any]:
+    """Plain values of what omegaconf read from `source`."""
+    values = OmegaConf.to_container(config, resolve=resolve)
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds no mapping of keys to values", "write `key: value` lines")
+        raise ConfigError(
+            f"{source}: holds no mapping of keys to values", "write `key: value` lines"
+        )
     return values
 
 
@@ -191,7 +238,7 @@ def _validate(cls: type[T], values: dict, layers: Sequence[tuple[str, dict]]) ->
 
 
 def _explain(
-    cls: type, error: dict, values: dict, layers: Sequence[tuple[str, dict]]
+    cls: type, error: ErrorDetails, values: dict, layers: Sequence[tuple[str, dict]]
 ) -> ConfigError:
     keys = _keys(cls, error, values)
     dotted = ".".join(map(str, keys)) or "(top)"
@@ -222,7 +269,7 @@ def _has(values: Any, key: Any) -> bool:
     return isinstance(values, Mapping) and key in values
 
 
-def _keys(hint: Any, error: dict, values: Any) -> list[Any]:
+def _keys(hint: Any, error: ErrorDetails, values: Any) -> list[Any]:
     """The keys of an error's location, without the marks of unions that pydantic puts there."""
     loc, keys = error["loc"], []
     for i, part in enumerate(loc):

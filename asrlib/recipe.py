@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from asrlib.config import load_config, load_named
+from asrlib.config import load_choice, load_config, load_named
 from asrlib.errors import ConfigError
 
 T = TypeVar("T")
@@ -67,3 +68,15 @@ class Recipe:
             return load_named(cls, section, name, folders, self.overrides)
         files = [folder / f"{section}.yaml" for folder in folders]
         return load_config(cls, section, files, self.overrides)
+
+    def task(self, model: str, tasks: Collection[str]) -> str:
+        """The `task` of `conf/model/<model>.yaml`: what it is that is trained.
+
+        Args:
+            tasks: those that it may be; a file that names none is a transducer's.
+
+        Raises:
+            ConfigError: it is another one; names the file and the nearest task.
+        """
+        folders = [PROJECT_DIR / "conf", self.dir / "conf"]
+        return load_choice("task", tasks, "transducer", "model", model, folders, self.overrides)

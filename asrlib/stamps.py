@@ -1,7 +1,11 @@
 """Stage stamps: a stage that is complete and unchanged is skipped.
 
 A stamp is a small JSON file beside a stage's outputs. It holds a hash of the stage's inputs
-(content), its configuration and the library's version, and the outputs that must still exist.
+(content), its configuration and its version, and the outputs that must still exist.
+
+A stage's version is an integer in the module that makes its output (`DECODE_VERSION` in
+`asrlib.streaming.batch`). It is raised when the output changes for the same inputs and
+configuration; tests/test_golden.py fails where that was forgotten.
 """
 
 from __future__ import annotations
@@ -9,13 +13,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from asrlib import __version__
 from asrlib.files import atomic_write
+
+logger = logging.getLogger(__name__)
 
 
 def hash_file(path: Path) -> str:
@@ -50,17 +56,22 @@ class Stamp:
         inputs: files or directories the stage reads; a missing one never matches.
         config: any nest of dataclasses, mappings, sequences and scalars.
         outputs: files that must exist for the stamp to hold.
+        version: of the stage.
+        lasting: the outputs take too long to be made again because of code. Those of another
+            version count, with a warning.
     """
 
     path: Path
     inputs: Sequence[Path]
     config: Any
     outputs: Sequence[Path] = ()
+    version: int = dataclasses.field(kw_only=True)
+    lasting: bool = dataclasses.field(kw_only=True, default=False)
 
     def key(self) -> str:
         """The hash that is compared."""
         content = {
-            "version": __version__,
+            "version": None if self.lasting else self.version,
             "inputs": [hash_file(p) if p.exists() else None for p in self.inputs],
             "config": self.config,
         }
@@ -70,13 +81,23 @@ class Stamp:
     def is_current(self) -> bool:
         """True when the stage ran with the same key and all its outputs are still there."""
         try:
-            stored = json.loads(self.path.read_text())["key"]
+            stored = json.loads(self.path.read_text())
+            key, version = stored["key"], stored["version"]
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return False
         present = all(p.exists() for p in (*self.inputs, *self.outputs))
-        return present and stored == self.key()
+        if not present or key != self.key():
+            return False
+        if version != self.version:
+            logger.warning(
+                "%s: made by version %s of this stage, which now is version %d; it is kept, and "
+                "--force makes it anew",
+                *(", ".join(str(p) for p in self.outputs), version, self.version),
+            )
+        return True
 
     def write(self) -> None:
         """Record success; call it last."""
+        outputs = [p.name for p in self.outputs]
         with atomic_write(self.path) as f:
-            json.dump({"key": self.key(), "outputs": [p.name for p in self.outputs]}, f)
+            json.dump({"key": self.key(), "version": self.version, "outputs": outputs}, f)

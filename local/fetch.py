@@ -11,7 +11,9 @@ import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
+from urllib.response import addinfourl
 
 from tqdm import tqdm
 
@@ -88,7 +90,7 @@ def _no_download(url: str, error: Exception) -> DataError:
     )
 
 
-def _copy(response: object, part: Path, have: int) -> None:
+def _copy(response: HTTPResponse | addinfourl, part: Path, have: int) -> None:
     left = response.headers.get("Content-Length")
     total = None if left is None else have + int(left)
     with (

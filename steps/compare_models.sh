@@ -47,6 +47,7 @@ nj=$(nproc)
 dry_run=false
 . steps/parse_options.sh
 . steps/queue.sh
+. steps/run_name.sh
 . steps/time_streams.sh
 
 all="$models $ablations"
@@ -119,7 +120,7 @@ while read -r rate <&3; do
   mapfile -t same < <(awk -v rate="$rate" '$2 == rate { print $1 }' <<<"$chosen")
   pipeline 4 6 --models "${same[*]}" --tag cmp --seeds "$seeds" --set "train.peak_lr=$rate"
 done 3< <(cut -d " " -f 2 <<<"$chosen" | sort -u)
-families=("${everything[@]//\//_}")
-time_streams "${families[@]/%/_cmp}"
+mapfile -t families < <(for model in "${everything[@]}"; do run_name "$model" cmp; done)
+time_streams "${families[@]}"
 leave_command "egs/$recipe/exp/commands"
 exec python -m asrlib results "${common[@]}"

@@ -41,6 +41,7 @@ nj=$(nproc)
 dry_run=false
 . steps/parse_options.sh
 . steps/queue.sh
+. steps/run_name.sh
 . steps/time_streams.sh
 
 [[ $model =~ ^amortized(/(single|dual)_.*)?$ ]] ||
@@ -68,7 +69,8 @@ done
 # pipeline MODEL TAG OPTIONS...: training, decoding and scores by run.sh, beside those of others.
 names=()
 pipeline() {
-  local name=${1//\//_}_$2
+  local name
+  name=$(run_name "$1" "$2")
   local command=(./run.sh --recipe "$recipe" --stage 4 --stop-stage 6 --nj 1 --models "$1" --tag "$2"
     --searches "$searches" --seeds "$seeds" --init "$start" "${overrides[@]}"
     ${start:+--set model.encoder.grow=0} "${@:3}") # a start has its depth
@@ -100,7 +102,7 @@ common=(--recipe-dir "egs/$recipe" "${overrides[@]}")
 test_sets=("egs/$recipe"/data/test*)
 time_streams "${names[@]}"
 for family in "${names[@]}"; do
-  python -m asrlib toggles "${common[@]}" --name "${family}_seed${seeds%% *}" \
+  python -m asrlib toggles "${common[@]}" --name "$(run_name "$family" "" "${seeds%% *}")" \
     --test-set "$(basename "${test_sets[0]}")"
 done
 leave_command "egs/$recipe/exp/commands"

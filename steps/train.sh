@@ -16,4 +16,4 @@ init=""
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 [[ -n $model ]] || die "no --model" "choose a name of conf/model/*.yaml"
 [[ -z $init ]] || stage_options+=(--init "$recipe_dir/exp/$init")
-exec python -m asrlib train --model "$model" --name "${name:-${model//\//_}}" "${stage_options[@]}"
+exec python -m asrlib train --model "$model" ${name:+--name "$name"} "${stage_options[@]}"

@@ -3,8 +3,8 @@
 #
 # Usage: tests/run.sh [OPTION OF pytest]...
 #
-# Runs tools/install.sh, ruff format --check, ruff check, shellcheck on every script, then pytest
-# on two processes. Options go to pytest, for example:
+# Runs tools/install.sh, ruff format --check, ruff check, lint-imports, pyrefly, shellcheck on every
+# script, then pytest on two processes. Options go to pytest, for example:
 #   tests/run.sh -k streaming -x     only some tests, stop at the first failure
 #   tests/run.sh -n 0                in one process
 #   tests/run.sh --help-pytest       pytest's own help
@@ -39,6 +39,8 @@ mapfile -t scripts < <(find . -path ./.venv -prune -o -path ./.cache -prune -o -
 check "ruff format" "run: .venv/bin/ruff format ." ruff format --check --quiet .
 check "ruff check" "see above; run: .venv/bin/ruff check --fix ." ruff check --quiet .
 check "lint-imports" "see above; pyproject.toml draws the floors" lint-imports --no-logo --cache-dir .cache/import_linter
+check "pyrefly" "see above; pyproject.toml says what is checked" \
+  env -u PYTHONPATH pyrefly check --output-format min-text --summary=none --min-severity error
 check "shellcheck" "see above" shellcheck "${scripts[@]}"
 
 # Two threads each in two processes would fight for two cores.

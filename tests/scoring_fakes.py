@@ -36,6 +36,7 @@ def write_decode(directory: Path, entries: list[dict], **meta) -> Path:
         "real_time_factor": 0.05,
         "peak_memory_mb": 410.0,
         "parameters": {"encoder": 3_000_000, "joiner": 200_000},
+        "machine": {"cpu": "a processor", "cores": 4},
         "threads": 1,
         "streams": 1,
         **meta,

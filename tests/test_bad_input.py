@@ -115,7 +115,7 @@ def test_half_written_file_of_an_earlier_stage(recipe, stage, file, again):
 def test_scores_of_another_version(recipe):
     path = recipe / "exp" / "tiny" / "decode_test_greedy" / "scores.json"
     path.write_text('{"set": "test", "search": "greedy"}')
-    assert explained(run("results", recipe), path, "wer", "score again")
+    assert explained(run("results", recipe), path, "key version", "score again")
 
 
 def test_tables_that_are_no_text(recipe):

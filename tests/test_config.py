@@ -15,6 +15,7 @@ from asrlib.config import (
     check_sections,
     configclass,
     from_dict,
+    load_choice,
     load_config,
     load_named,
     to_dict,
@@ -250,3 +251,26 @@ def test_a_variant_holds_only_what_differs_from_its_base(tmp_path):
 def test_a_base_that_is_missing_or_goes_in_a_circle(tmp_path, texts, match):
     with pytest.raises(ConfigError, match=match):
         load_named(Model, "model", "a", named(tmp_path, texts))
+
+
+def test_a_choice_is_read_before_its_class_is_known(tmp_path):
+    texts = {
+        "conf/a": "kind: one\nwidth: 3",
+        "egs/a": "kind: two",
+        "conf/b": "base: a",
+        "conf/c": "",
+    }
+    folders = named(tmp_path, texts)
+
+    def choice(name: str, *overrides: str, choices: tuple[str, ...] = ("one", "two")) -> str:
+        return load_choice("kind", choices, "one", "model", name, folders, overrides)
+
+    assert choice("a") == choice("b") == "two"  # the recipe's file overlays the project's
+    assert choice("c") == "one"  # the default
+    assert choice("b", "model.kind=one") == "one"
+    with pytest.raises(ConfigError) as e:
+        choice("b", choices=("one", "twos"))
+    assert e.value.what == f"{tmp_path}/egs/model/a.yaml: key kind: no two"
+    assert e.value.fix == "did you mean twos?"
+    with pytest.raises(ConfigError, match=r"--set model\.kind=\[two\]: key kind: no \['two'\]"):
+        choice("a", "model.kind=[two]")

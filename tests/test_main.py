@@ -22,7 +22,7 @@ def call(monkeypatch, capsys, raised: BaseException | None = None, *argv: str) -
         if raised is not None:
             raise raised
 
-    monkeypatch.setitem(main_module.COMMANDS, "fake", "")
+    monkeypatch.setattr(main_module, "COMMANDS", ("fake",))
     monkeypatch.setattr(
         main_module.importlib, "import_module", lambda _: type("Module", (), {"command": command})
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import asrlib.stamps
 from asrlib.config import configclass
 from asrlib.stamps import Stamp, hash_file
 
@@ -30,6 +29,7 @@ def stamp(tmp_path) -> Stamp:
         inputs=[tmp_path / "in", folder],
         config={"config": Config(), "names": ["x"], "path": tmp_path},
         outputs=[tmp_path / "out"],
+        version=1,
     )
 
 
@@ -102,13 +102,32 @@ def test_the_order_of_a_mapping_does_not_matter(stamp):
     assert len(keys) == 1
 
 
-def test_falls_when_the_version_changes(stamp, monkeypatch):
+def test_falls_when_the_stage_s_version_changes(stamp):
     stamp.write()
-    monkeypatch.setattr(asrlib.stamps, "__version__", "999")
-    assert not stamp.is_current()
+    assert not dataclasses.replace(stamp, version=2).is_current()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", '{"key": 1}', "\0"])
+def test_what_lasts_is_kept_with_a_warning_when_the_version_changes(stamp, caplog):
+    dataclasses.replace(stamp, lasting=True).write()
+    assert dataclasses.replace(stamp, lasting=True).is_current()
+    assert caplog.text == ""
+    later = dataclasses.replace(stamp, lasting=True, version=2)
+    assert later.is_current()
+    assert f"{stamp.outputs[0]}: made by version 1" in caplog.text
+    assert "--force" in caplog.text
+    stamp.inputs[0].write_text("CONTENT")
+    assert not later.is_current()
+
+
+def test_the_library_s_version_does_not_matter(stamp, monkeypatch):
+    stamp.write()
+    monkeypatch.setattr("asrlib.__version__", "999")
+    assert stamp.is_current()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "3", "{}", '{"key": 1}', '{"key": 1, "version": 1}', "\0"]
+)
 def test_a_damaged_stamp_does_not_hold(stamp, content):
     stamp.write()
     stamp.path.write_text(content)

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from asrlib.cli.common import command_line, log_to, recipe_options
-from asrlib.files import atomic_write
+from asrlib.cli.common import command_line, log_to, recipe_options, search_option
 from asrlib.recipe import Recipe
 
 if TYPE_CHECKING:
-    from lhotse import CutSet
-
-    from asrlib.streaming.batch import Cost
-    from asrlib.streaming.recognizer import StreamingRecognizer
+    from asrlib.experiments.benchmarks import Benchmark
 
 # Options that say what was measured; each command has some of them.
 _OWN = ("model", "name", "steps", "test_set", "search", "utterances", "piece", "rounds", "minutes")
@@ -31,15 +26,14 @@ def command() -> None:
     """Measure throughput; figures go to exp/bench/, from where `results` takes them."""
 
 
-def _report(recipe: Recipe, name: str, figures: dict[str, Any]) -> None:
+def _report(recipe: Recipe, name: str, measured: Benchmark) -> None:
+    from asrlib.scoring.records import Machine
     from asrlib.scoring.score import machine
 
     path = recipe.exp / "bench" / f"{name}.json"
-    with atomic_write(path) as f:
-        json.dump(
-            {**figures, "machine": machine(), "command": command_line(recipe, *_OWN)}, f, indent=1
-        )
-    for key, value in figures.items():
+    where, command = Machine(**machine()), command_line(recipe, *_OWN)
+    dataclasses.replace(measured, machine=where, command=command).to_file(path)
+    for key, value in measured.to_json().items():
         click.echo(f"{key:>28}  {value:.4g}" if isinstance(value, float) else f"{key:>28}  {value}")
     click.echo(f"written to {path}")
 
@@ -57,6 +51,7 @@ def _cuts(recipe: Recipe, name: str, utterances: int) -> Any:
 @recipe_options
 def features(recipe: Recipe, test_set: str, utterances: int) -> None:
     """The fbank stage, reading and storing included, against bare kaldifeat, one core each."""
+    from asrlib.experiments.benchmarks import Benchmark
     from asrlib.features.bench import measure_extraction
     from asrlib.features.fbank import FbankConfig
 
@@ -64,7 +59,8 @@ def features(recipe: Recipe, test_set: str, utterances: int) -> None:
     speed = measure_extraction(
         _cuts(recipe, test_set, utterances), recipe.config(FbankConfig, "features")
     )
-    _report(recipe, "features", {**dataclasses.asdict(speed), "ratio": speed.ratio})
+    measured = Benchmark(**dataclasses.asdict(speed), ratio=speed.ratio)
+    _report(recipe, "features", measured)
 
 
 @command.command()
@@ -76,19 +72,24 @@ def training(recipe: Recipe, model: str, steps: int) -> None:
 
     Runs the trainer itself in a directory that is thrown away.
     """
+    from asrlib.experiments.benchmarks import Benchmark
     from asrlib.experiments.training_log import read_curves, run_facts
-    from asrlib.training.build import Configs, build_trainer
-    from asrlib.training.training_inputs import read_inputs
+    from asrlib.training.build import build_trainer, load_configs
 
     log_to(None)
     short = (f"train.max_steps={steps}", f"train.log_interval={max(1, steps // 10)}")
-    configs = Configs.of(Recipe(recipe.dir, (*recipe.overrides, *short)), model)
+    configs = load_configs(Recipe(recipe.dir, (*recipe.overrides, *short)), model)
     with tempfile.TemporaryDirectory() as name:
-        build_trainer(configs, read_inputs(recipe.data), Path(name), recipe.data).run()
+        build_trainer(configs, Path(name), recipe.data).run()
         facts = run_facts(read_curves(Path(name)))
-    wanted = ("steps", "throughput", "data_wait", "loss_share")
-    figures = {key: facts[key] for key in wanted if key in facts}
-    _report(recipe, f"training_{model}", {"model": model, **figures})
+    measured = Benchmark(
+        model=model,
+        steps=facts.steps,
+        throughput=facts.throughput,
+        data_wait=facts.data_wait,
+        loss_share=facts.loss_share,
+    )
+    _report(recipe, f"training_{model}", measured)
 
 
 @command.command()
@@ -100,7 +101,7 @@ def training(recipe: Recipe, model: str, steps: int) -> None:
     help="A directory under exp/; may be given again: then in turn, so that ratios hold.",
 )
 @click.option("--test-set", default="test", show_default=True, help="A set under data/.")
-@click.option("--search", help="greedy, modified_beam or fast_beam, in place of decode.search.")
+@search_option(about="in place of decode.search")
 @click.option("--utterances", default=64, show_default=True, help="How many to take of it.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help=_ROUNDS)
 @recipe_options
@@ -115,7 +116,8 @@ def streaming(
     """Real-time factor on one core, of one stream and of 32 at a time."""
     import torch
 
-    from asrlib.scoring.records import streaming_file
+    from asrlib.experiments.benchmarks import Benchmark, streaming_file
+    from asrlib.streaming.bench import measure_streaming
     from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 
     log_to(None)
@@ -130,17 +132,19 @@ def streaming(
         for model in name
         for streams in (1, 32)
     }
-    for recognizer in recognizers.values():
-        _decode(recognizer, cuts.subset(first=2))  # warm up
-    costs = [{key: _decode(r, cuts) for key, r in recognizers.items()} for _ in range(rounds)]
+    speeds = measure_streaming(recognizers, cuts, rounds)
     for model in name:
-        figures: dict[str, Any] = {"model": model, "set": test_set, "search": config.search}
-        for streams in (1, 32):
-            taken = [cost[model, streams] for cost in costs]
-            figures[f"real_time_factor_{streams}"] = min(cost.real_time for cost in taken)
-            cpu_seconds = min(cost.cpu_seconds for cost in taken)
-            figures[f"cpu_seconds_{streams}"] = cpu_seconds / taken[0].audio_seconds
-        _report(recipe, streaming_file(model, test_set, config.search).stem, figures)
+        one, many = speeds[model, 1], speeds[model, 32]
+        measured = Benchmark(
+            model=model,
+            set=test_set,
+            search=config.search,
+            real_time_factor_1=one.real_time_factor,
+            real_time_factor_32=many.real_time_factor,
+            cpu_seconds_1=one.cpu_seconds,
+            cpu_seconds_32=many.cpu_seconds,
+        )
+        _report(recipe, streaming_file(model, test_set, config.search).stem, measured)
 
 
 @command.command()
@@ -170,6 +174,7 @@ def encoder(recipe: Recipe, model: tuple[str, ...], piece: tuple[float, ...], ro
     import torch
 
     from asrlib.encoders.bench import measure_steps
+    from asrlib.experiments.benchmarks import Benchmark
     from asrlib.features.fbank import FbankConfig
     from asrlib.transducer.model import TransducerConfig
 
@@ -177,27 +182,20 @@ def encoder(recipe: Recipe, model: tuple[str, ...], piece: tuple[float, ...], ro
     torch.set_num_threads(1)
     fbank = recipe.config(FbankConfig, "features")
     shift = fbank.frame_shift_ms / 1000
+    for name in model:
+        recipe.task(name, [TransducerConfig.task])
     configs = {name: recipe.config(TransducerConfig, "model", name) for name in model}
     encoders = {n: c.encoder.build(fbank.num_bins) for n, c in configs.items()}
     for seconds in piece:
         frames, total = round(seconds / shift), round(_NOISE_SECONDS / shift)
         for name, cost in measure_steps(encoders, frames, total, rounds, shift).items():
-            taken = f"pieces of {cost.frames * shift:g} s"  # whole groups of the model's frames
-            figures: dict[str, Any] = {"model": name, "piece": taken}
-            figures["encoder_cpu_ms"] = 1000 * cost.cpu
-            if cost.work is not None:
-                figures["encoder_work_percent"] = 100 * cost.work
-            _report(recipe, f"encoder_{name.replace('/', '_')}_{seconds:g}", figures)
-
-
-def _decode(recognizer: StreamingRecognizer, cuts: CutSet) -> Cost:
-    """What it takes."""
-    from asrlib.streaming.batch import decode_cuts, decode_turns
-
-    decode = decode_turns if recognizer.talkers > 1 else decode_cuts
-    decoded, cost = decode(recognizer, cuts)
-    list(decoded)
-    return cost
+            measured = Benchmark(
+                model=name,
+                piece=f"pieces of {cost.frames * shift:g} s",  # whole groups of the model's frames
+                encoder_cpu_ms=1000 * cost.cpu,
+                encoder_work_percent=None if cost.work is None else 100 * cost.work,
+            )
+            _report(recipe, f"encoder_{name.replace('/', '_')}_{seconds:g}", measured)
 
 
 @command.command()
@@ -216,6 +214,7 @@ def meeting(recipe: Recipe, name: str, test_set: str, minutes: float) -> None:
     import torch
 
     from asrlib.data.cuts import read_cuts
+    from asrlib.experiments.benchmarks import Benchmark
     from asrlib.streaming.meeting_bench import measure_meeting
     from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 
@@ -226,5 +225,13 @@ def meeting(recipe: Recipe, name: str, test_set: str, minutes: float) -> None:
     )
     mixtures = read_cuts(recipe.data / test_set / "cuts.jsonl.gz", "run stage 7")
     cost = measure_meeting(recognizer, list(mixtures), minutes)
-    figures = {f"meeting_{key}": value for key, value in dataclasses.asdict(cost).items()}
-    _report(recipe, f"meeting_{name}", {"model": name, **figures})
+    measured = Benchmark(
+        model=name,
+        meeting_minutes=cost.minutes,
+        meeting_turns=cost.turns,
+        meeting_real_time_factor=cost.real_time_factor,
+        meeting_cpu_seconds=cost.cpu_seconds,
+        meeting_early_memory_mb=cost.early_memory_mb,
+        meeting_memory_mb=cost.memory_mb,
+    )
+    _report(recipe, f"meeting_{name}", measured)

@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from asrlib.config import check_sections
-from asrlib.errors import UserError
+from asrlib.errors import ConfigError, UserError
 from asrlib.recipe import Recipe
+from asrlib.searches import SEARCHES
 
 
 def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,6 +45,28 @@ def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(recipe=recipe, **kwargs)
 
     return wrapper
+
+
+def _check_search(_: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    if name is not None and name not in SEARCHES:
+        raise ConfigError(f"--search {name}: no such search", f"choose {', '.join(SEARCHES)}")
+    return name
+
+
+def search_option(*, about: str, default: str | None = None) -> Callable[..., Any]:
+    """Add --search, the name of a decoding search.
+
+    Args:
+        about: what the name stands for, as the help tells it.
+    """
+    names = f"{', '.join(SEARCHES[:-1])} or {SEARCHES[-1]}"
+    return click.option(
+        "--search",
+        callback=_check_search,
+        default=default,
+        show_default=default is not None,
+        help=f"{names}, {about}.",
+    )
 
 
 def command_line(recipe: Recipe, *own: str) -> str:

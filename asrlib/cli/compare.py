@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from asrlib.cli.common import log_to, recipe_options
-from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
 
 
@@ -26,19 +24,15 @@ def command(recipe: Recipe, baseline: Path, other: Path, out: Path | None) -> No
 
     The same speakers are resampled for both, so that what is hard for both cancels out.
     """
-    from asrlib.scoring import compare
+    from asrlib.scoring.compare import compare_decodes, comparison_text
     from asrlib.scoring.score import ScoreConfig
 
     log_to(None)
     config = recipe.config(ScoreConfig, "score")
-    paths = [p if (p / "hyp.jsonl").exists() else recipe.exp / p for p in (baseline, other)]
-    labels = [f"{p.parent.name}/{p.name}" for p in paths]
-    sides = ([compare.Decoding(path)] for path in paths)
-    comparison = compare.compare_systems(*sides, config.resampling)
-    file = "--".join(label.replace("/", ".") for label in labels) + ".json"
+    a, b = (p if (p / "hyp.jsonl").exists() else recipe.exp / p for p in (baseline, other))
+    comparison = compare_decodes(a, b, config.resampling)
+    file = f"{comparison.baseline}--{comparison.other}.json".replace("/", ".")
     out = out or recipe.exp / "compare" / file
-    with atomic_write(out) as f:
-        content = {"baseline": labels[0], "other": labels[1], **compare.comparison_json(comparison)}
-        json.dump(content, f, indent=1)
-    click.echo(compare.comparison_text(comparison, *labels))
+    comparison.to_file(out)
+    click.echo(comparison_text(comparison))
     click.echo(f"written to {out}")

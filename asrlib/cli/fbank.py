@@ -22,6 +22,7 @@ from asrlib.data.noise import NOISE_SET, import_noise, make_noise_cuts
 from asrlib.data.raw import TRAIN_SET
 from asrlib.errors import ConfigError, DataError
 from asrlib.features.extract import (
+    FBANK_VERSION,
     Moments,
     ShardTask,
     add_moments,
@@ -121,6 +122,7 @@ def _plan(recipe: Recipe, cuts: Path, config: FbankConfig, augment: AugmentConfi
         inputs=[cuts],
         config={"features": config, "speeds": speeds},
         outputs=[out, *([cmvn] if cmvn else [])],
+        version=FBANK_VERSION,
     )
     return SetPlan(name, cuts, out, store, speeds, cmvn, stamp)
 

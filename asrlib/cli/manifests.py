@@ -7,7 +7,7 @@ import logging
 import click
 
 from asrlib.cli.common import log_to, recipe_options
-from asrlib.data.manifests import audio_digest, build_manifests, write_manifests
+from asrlib.data.manifests import MANIFESTS_VERSION, audio_digest, build_manifests, write_manifests
 from asrlib.data.raw import raw_sets, read_raw
 from asrlib.data.validation import ValidationConfig
 from asrlib.recipe import Recipe
@@ -32,6 +32,7 @@ def command(recipe: Recipe, nj: int) -> None:
         inputs=list(tables.values()),
         config={"validation": config, "audio": audio_digest(sets, base), "sets": sorted(sets)},
         outputs=outputs,
+        version=MANIFESTS_VERSION,
     )
     if not recipe.force and stamp.is_current():
         logging.info("manifests: up to date")

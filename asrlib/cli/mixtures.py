@@ -17,7 +17,7 @@ def command(recipe: Recipe) -> None:
     """Mix data/SET of every set of conf/mixtures.yaml into data/mix_SET: audio, cuts, truth."""
     from asrlib.data.cuts import read_cuts
     from asrlib.data.mixing import Mixer
-    from asrlib.data.mixture_sets import FILES, PLAN_FILE, plan_sets, write_set
+    from asrlib.data.mixture_sets import FILES, MIXTURES_VERSION, PLAN_FILE, plan_sets, write_set
     from asrlib.data.mixtures import MixtureConfig, MixturePlanner, digest
     from asrlib.data.reference_turns import REFERENCE_FILES
     from asrlib.errors import DataError
@@ -30,7 +30,11 @@ def command(recipe: Recipe) -> None:
         outputs = [out / file for file in (*FILES, *REFERENCE_FILES)]
         given = [Path(config.impulse_responses)] if config.impulse_responses else []
         stamp = Stamp(
-            recipe.data / f"mix_{name}.stamp", [source, *given], config.of_sets(), outputs
+            recipe.data / f"mix_{name}.stamp",
+            [source, *given],
+            config.of_sets(),
+            outputs,
+            version=MIXTURES_VERSION,
         )
         if not recipe.force and stamp.is_current():
             logging.info("mixtures %s: up to date", name)

@@ -6,9 +6,10 @@ import logging
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options, search_option
 from asrlib.errors import DataError
 from asrlib.recipe import Recipe
+from asrlib.searches import SEARCHES
 from asrlib.stamps import Stamp
 
 log = logging.getLogger(__name__)
@@ -17,11 +18,11 @@ log = logging.getLogger(__name__)
 @click.command(name="score")
 @click.option("--name", required=True, help="The model: a directory under exp/.")
 @click.option("--test-set", default="test", show_default=True, help="The decoded set.")
-@click.option("--search", default="greedy", show_default=True, help="The search it was done with.")
+@search_option(about="with which it was decoded", default=SEARCHES[0])
 @recipe_options
 def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
     """Score exp/NAME/decode_SET_SEARCH: WER with intervals, alignments, groups, latency, cost."""
-    from asrlib.scoring.score import OUTPUTS, ScoreConfig, score_decode
+    from asrlib.scoring.score import OUTPUTS, SCORE_VERSION, ScoreConfig, score_decode
 
     decode_dir = recipe.exp / name / f"decode_{test_set}_{search}"
     if not (decode_dir / "hyp.jsonl").exists():
@@ -35,6 +36,7 @@ def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
         inputs=[p for p in inputs if p.exists()],  # the speaker table may be absent
         config=config,
         outputs=[decode_dir / f for f in OUTPUTS],
+        version=SCORE_VERSION,
     )
     if not recipe.force and stamp.is_current():
         log.info("score %s %s %s: up to date", name, test_set, search)

@@ -1,4 +1,4 @@
-"""Stage 7, last part: score one decoded mixture set."""
+"""Stage 7, last part: score one decoded meeting set."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import logging
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options, search_option
 from asrlib.errors import DataError
 from asrlib.recipe import Recipe
+from asrlib.searches import SEARCHES
 from asrlib.stamps import Stamp
 
 log = logging.getLogger(__name__)
@@ -17,12 +18,19 @@ log = logging.getLogger(__name__)
 @click.command(name="score-meetings")
 @click.option("--name", required=True, help="The model: a directory under exp/.")
 @click.option("--test-set", default="mix_test", show_default=True, help="The decoded mixtures.")
-@click.option("--search", default="greedy", show_default=True, help="The search it was done with.")
+@search_option(about="with which it was decoded", default=SEARCHES[0])
 @recipe_options
 def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
     """Score exp/NAME/decode_SET_SEARCH: ORC-WER, cpWER, tcpWER, turn counts, pointing latencies."""
+    from asrlib.data.cuts import read_cuts
     from asrlib.data.reference_turns import REFERENCE_FILE
-    from asrlib.meetings.score import OUTPUTS, score_meetings
+    from asrlib.meetings.score import (
+        OUTPUTS,
+        SCORE_MEETINGS_VERSION,
+        read_sessions,
+        score_meetings,
+    )
+    from asrlib.report.timeline import write_timelines
     from asrlib.scoring.score import ScoreConfig
     from asrlib.text.turns import TURNS_FILE
 
@@ -42,11 +50,17 @@ def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
         ],
         config=config,
         outputs=[decode_dir / f for f in OUTPUTS],
+        version=SCORE_MEETINGS_VERSION,
     )
     if not recipe.force and stamp.is_current():
         log.info("score-meetings %s %s %s: up to date", name, test_set, search)
         return
-    score_meetings(decode_dir, set_dir, config)
+    cuts = read_cuts(set_dir / "cuts.jsonl.gz", "run `python -m asrlib mixtures` first")
+    conditions = {cut.id: str((cut.custom or {}).get("condition", "")) for cut in cuts}
+    sessions = read_sessions(decode_dir, set_dir, conditions)
+    score_meetings(decode_dir, sessions, list(dict.fromkeys(conditions.values())), config)
+    durations = {cut.id: cut.duration for cut in cuts}
+    write_timelines(decode_dir / "timelines", sessions, durations, config.timelines)
     stamp.write()
     first = (decode_dir / "wer.txt").read_text().split("\n")[0]
     click.echo(f"{name} {test_set} {search}: {first}")

@@ -26,6 +26,7 @@ def command(
     bins = recipe.config(FbankConfig, "features").num_bins
     sizes = {}
     for name in models:
+        recipe.task(name, [TransducerConfig.task])
         config = recipe.config(TransducerConfig, "model", name)
         model = Transducer(config, bins, tokenizer.vocab_size)
         if talkers not in (None, model.encoder.num_channels):

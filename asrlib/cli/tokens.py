@@ -12,6 +12,7 @@ from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 from asrlib.text import Tokenizer, TokensConfig, train_tokenizer
+from asrlib.text.tokenizer import TOKENS_VERSION
 
 
 @click.command("tokens")
@@ -23,7 +24,9 @@ def command(recipe: Recipe) -> None:
     cuts = recipe.data / "train" / "cuts.jsonl.gz"
     model = recipe.data / "lang" / "bpe.model"
     table = model.with_name("tokens.txt")
-    stamp = Stamp(model.with_name("stamp"), [cuts], config, outputs=[model, table])
+    stamp = Stamp(
+        model.with_name("stamp"), [cuts], config, outputs=[model, table], version=TOKENS_VERSION
+    )
     if not recipe.force and stamp.is_current():
         logging.info("tokens: up to date")
         return

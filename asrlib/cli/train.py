@@ -15,12 +15,13 @@ import yaml
 
 from asrlib.cli.common import command_line, log_to, recipe_options
 from asrlib.errors import UserError
+from asrlib.experiments.runs import run_name
 from asrlib.experiments.training_log import COMMAND_FILE
 from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
-from asrlib.training.build import Configs, build_trainer, dev_mixtures
-from asrlib.training.training_inputs import input_files, read_inputs
+from asrlib.training.build import build_trainer, load_configs
+from asrlib.training.trainer import TRAIN_VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -37,30 +38,34 @@ logger = logging.getLogger(__name__)
     " Transformer also of amortized/full.",
 )
 def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> None:
-    """Stage 4: train a model into exp/NAME, or go on where an earlier run stopped.
+    """Train a model into exp/NAME, or go on where an earlier run stopped.
 
     A model of several talkers (sts, mt_rnnt) is trained on mixtures of data/train, made on the
     fly as conf/mixtures.yaml says, and validated on data/mix_dev.
 
     SIGTERM and Ctrl-C save and leave with exit code 143 or 130; the same command goes on.
     """
-    directory = recipe.exp / (name or model.replace("/", "_"))
+    directory = recipe.exp / (name or run_name(model))
     log_to(directory / "log" / "train.log")
-    configs = Configs.of(recipe, model)
+    configs = load_configs(recipe, model)
     final = directory / "final.pt"
     init = init / "final.pt" if init is not None and init.is_dir() else init
-    files = input_files(recipe.data) + ((init,) if init else ())
-    if configs.mixtures is not None:
-        files += (dev_mixtures(recipe.data),)
-    stamp = Stamp(directory / ".train.stamp", files, configs.of_a_result(), [final])
+    files = (*configs.input_files(recipe.data), *((init,) if init else ()))
+    stamp = Stamp(
+        directory / ".train.stamp",
+        files,
+        configs.of_a_result(),
+        [final],
+        version=TRAIN_VERSION,
+        lasting=True,
+    )
     if not recipe.force and stamp.is_current():
         logger.info("%s: up to date", final)
         return
-    inputs = read_inputs(recipe.data)
     with _alone(directory):
-        if recipe.force:
+        trainer = build_trainer(configs, directory, recipe.data, init)
+        if recipe.force:  # only now: an earlier run is not given up for one that cannot begin
             _clear(directory)
-        trainer = build_trainer(configs, inputs, directory, recipe.data, init)
         trainer.resume()
         with atomic_write(directory / "config.yaml") as f:
             yaml.safe_dump(configs.sections(), f, sort_keys=False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from asrlib.cli.common import search_option
 from asrlib.errors import DataError, UserError
 from asrlib.recipe import PROJECT_DIR
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     help="How many may speak at once; the model must know as many. By default as many as it does.",
 )
 @click.option("--speakers", is_flag=True, help="Say who speaks each turn; no model for it yet.")
-@click.option("--search", help="greedy, modified_beam or fast_beam, in place of decode.search.")
+@search_option(about="in place of decode.search")
 @click.option("--endpoint", is_flag=True, help="Cut into segments where the speaker pauses.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per file: words with times.")
 @click.option("--live", is_flag=True, help="Show partial results as they come.")

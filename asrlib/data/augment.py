@@ -6,7 +6,6 @@ Suffixes: T frames, F mel bins.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -98,12 +97,6 @@ class AugmentConfig:
             raise ConfigError(
                 "augment: a number of masks, frames or epochs is negative", "write 0 for none"
             )
-
-
-def derive_seed(*parts: int | str) -> int:
-    """A seed from several numbers or names; close ones give unrelated seeds."""
-    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:4], "little")
 
 
 @contextlib.contextmanager

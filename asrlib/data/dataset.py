@@ -15,6 +15,7 @@ from itertools import islice
 
 import torch
 from lhotse import CutSet
+from lhotse.cut import Cut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
@@ -27,13 +28,13 @@ from asrlib.data.augment import (
     SpecMasks,
     VocalTractWarp,
     add_noise,
-    derive_seed,
     seeded,
 )
 from asrlib.data.sampler import DataConfig, sample_batches
 from asrlib.errors import ConfigError, DataError
 from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
 from asrlib.features.fbank import FbankConfig
+from asrlib.seeds import derive_seed
 from asrlib.text import Tokenizer
 
 
@@ -94,7 +95,7 @@ def train_batches(
     tokens = {cut.id: len(tokenizer.encode(_text(cut))) for cut in cuts}
     batches = sample_batches(cuts, tokens, data, derive_seed(seed, epoch))
     if epoch < data.sorted_epochs:
-        batches = sorted(batches, key=lambda batch: max(cut.num_frames for cut in batch))
+        batches = sorted(batches, key=lambda batch: max(map(_num_frames, batch)))
     numbered = ((index, batch) for index, batch in enumerate(batches))
     dataset = _TrainingSet(tokenizer, augment, fbank, noise, seed, epoch)
     loader = DataLoader(
@@ -110,9 +111,9 @@ def train_batches(
 
 def eval_batches(cuts: CutSet, tokenizer: Tokenizer, max_frames: int) -> Iterator[Batch]:
     """Every cut once, unaugmented, longest first, in batches of at most `max_frames` padded."""
-    group: list = []
-    for cut in sorted(cuts, key=lambda cut: (-cut.num_frames, cut.id)):
-        if group and (len(group) + 1) * group[0].num_frames > max_frames:
+    group: list[Cut] = []
+    for cut in sorted(cuts, key=lambda cut: (-_num_frames(cut), cut.id)):
+        if group and (len(group) + 1) * _num_frames(group[0]) > max_frames:
             yield collate(group, [_features(c) for c in group], tokenizer)
             group = []
         group.append(cut)
@@ -133,7 +134,7 @@ def filter_trainable(cuts: CutSet, tokenizer: Tokenizer, frames_per_output: int)
     """
     kept = []
     for cut in cuts:
-        outputs, tokens = cut.num_frames // frames_per_output, len(tokenizer.encode(_text(cut)))
+        outputs, tokens = _num_frames(cut) // frames_per_output, len(tokenizer.encode(_text(cut)))
         if outputs - 2 < tokens:
             logging.warning("dropped %s: %d tokens in %d output frames", cut.id, tokens, outputs)
         else:
@@ -169,11 +170,11 @@ class _TrainingSet(Dataset):
         self._seed = seed
         self._epoch = epoch
 
-    def __getitem__(self, item: tuple[int, CutSet]) -> Batch:
-        index, cuts = item
-        seed = derive_seed(self._seed, self._epoch, index)
+    def __getitem__(self, index: tuple[int, CutSet]) -> Batch:
+        number, cuts = index
+        seed = derive_seed(self._seed, self._epoch, number)
         with seeded(seed):
-            if self._augment.noise_probability > 0:
+            if self._augment.noise_probability > 0 and self._noise is not None:
                 cuts = add_noise(cuts, self._noise, self._augment, seed)
             features = [self._equaliser(self._warp(_features(cut))) for cut in cuts]
             features, leads = self._silence(features)
@@ -184,7 +185,7 @@ class _TrainingSet(Dataset):
 
 
 def collate(
-    cuts: Iterable,
+    cuts: Iterable[Cut],
     features: list[Tensor],
     tokenizer: Tokenizer,
     leads: list[float] | None = None,
@@ -209,14 +210,20 @@ def collate(
     )
 
 
-def _features(cut: object) -> Tensor:
+def _features(cut: Cut) -> Tensor:
     return torch.from_numpy(cut.load_features())
 
 
-def _text(cut: object) -> str:
+def _num_frames(cut: Cut) -> int:
+    if cut.num_frames is None:
+        raise DataError(f"cut {cut.id}: has no features", "run stage 2 again")
+    return cut.num_frames
+
+
+def _text(cut: Cut) -> str:
     return cut.supervisions[0].text or ""
 
 
-def _word_ends(cut: object, lead: float) -> list[float] | None:
+def _word_ends(cut: Cut, lead: float) -> list[float] | None:
     alignment = (cut.supervisions[0].alignment or {}).get("word")
     return None if alignment is None else [lead + item.end for item in alignment]

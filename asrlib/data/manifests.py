@@ -18,7 +18,9 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
@@ -41,6 +43,7 @@ from asrlib.data.validation import (
 from asrlib.errors import DataError
 from asrlib.files import atomic_path, atomic_write
 
+MANIFESTS_VERSION = 1  # raised when the output of `manifests` changes; see asrlib/stamps.py
 Normalise = Callable[[str], str]
 _Row = tuple[str, int, RawUtterance]  # set, index within it, utterance
 
@@ -96,7 +99,8 @@ def build_manifests(
                 files.setdefault(path, []).append((name, index, utterance))
             seen.add(utterance.id)
     with ThreadPoolExecutor(max_workers=max(1, num_jobs)) as pool:
-        jobs = pool.map(lambda item: _judge_file(*item, normalise, config), files.items())
+        judge = partial(_judge_file, normalise=normalise, config=config)
+        jobs = pool.map(judge, files.keys(), files.values())
         for found in tqdm(jobs, total=len(files), desc="decode", unit="file", disable=None):
             verdicts.update(found)
     return _collect(sets, verdicts)
@@ -184,7 +188,8 @@ def _judge(
         recording=recording,
     )
     if audio.rate != config.expected_sample_rate:
-        return cut.resample(config.expected_sample_rate)
+        # lhotse gives back the kind that it was called on, but says less.
+        return cast(MonoCut, cut.resample(config.expected_sample_rate))
     return cut
 
 

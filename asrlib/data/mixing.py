@@ -18,11 +18,12 @@ from lhotse.cut import Cut
 from lhotse.utils import fastcopy
 from tqdm import tqdm
 
-from asrlib.data.augment import derive_seed, seeded
+from asrlib.data.augment import seeded
 from asrlib.data.cuts import MANIFEST_FAULTS
 from asrlib.data.mixtures import Mixture, MixtureConfig, PlannedTurn
 from asrlib.errors import DataError
 from asrlib.features.extract import audio_reader
+from asrlib.seeds import derive_seed
 
 
 class Mixer:
@@ -62,21 +63,15 @@ class Mixer:
         Raises:
             DataError: an utterance of the plan is not among the cuts.
         """
-        mixed: Cut | None = None
-        for index, turn in enumerate(mixture.turns):
-            if turn.cut not in self._cuts:
-                raise DataError(
-                    f"mixture {mixture.id}: no cut {turn.cut}",
-                    "make the mixtures again with --force",
-                )
+        first, *others = mixture.turns
+        mixed: Cut = self._track(mixture, 0)
+        if first.offset > 0:  # padding on the left puts the first turn where it belongs
+            mixed = mixed.pad(duration=mixed.duration + first.offset, direction="left")
+        for index, turn in enumerate(others, start=1):
             track = self._track(mixture, index)
-            if mixed is None:  # padding on the left puts the first turn where it belongs
-                head = track.pad(duration=track.duration + turn.offset, direction="left")
-                mixed = head if turn.offset > 0 else track
-            else:
-                mixed = mixed.mix(
-                    track, offset_other_by=turn.offset, snr=-turn.level_db, allow_padding=True
-                )
+            mixed = mixed.mix(
+                track, offset_other_by=turn.offset, snr=-turn.level_db, allow_padding=True
+            )
         return mixed.pad(duration=mixture.duration).with_id(mixture.id)
 
     def render(self, mixture: Mixture) -> tuple[Cut, np.ndarray]:
@@ -117,6 +112,10 @@ class Mixer:
 
     def _track(self, mixture: Mixture, index: int) -> MonoCut:
         turn = mixture.turns[index]
+        if turn.cut not in self._cuts:
+            raise DataError(
+                f"mixture {mixture.id}: no cut {turn.cut}", "make the mixtures again with --force"
+            )
         cut = self._cuts[turn.cut]
         supervision = cut.supervisions[0]
         # lhotse moves a supervision when it mixes, but not its alignment.
@@ -133,7 +132,7 @@ class Mixer:
             custom={"talker_channel": turn.channel},
         )
         recording = cut.recording
-        if mixture.room_seed is not None:
+        if mixture.room_seed is not None and recording is not None:
             reverb = self._reverb(mixture, turn, cut.sampling_rate)
             recording = fastcopy(recording, transforms=[*(recording.transforms or ()), reverb])
         return fastcopy(cut, supervisions=[supervision], features=None, recording=recording)
@@ -147,7 +146,10 @@ class Mixer:
             return ReverbWithImpulseResponse(rir_generator=lambda nsource: response_1N)
         place = derive_seed(seed, turn.speaker)
         if self._responses:
-            return ReverbWithImpulseResponse(rir=self._responses[place % len(self._responses)])
+            response = self._responses[place % len(self._responses)]
+            # lhotse takes a recording too, and makes one of a dict.
+            # pyrefly: ignore[bad-argument-type]
+            return ReverbWithImpulseResponse(rir=response)
         # One room, one place a talker; made anew here, for the generator counts its calls.
         return ReverbWithImpulseResponse(
             rir_generator=_generator_keys(seed, place, rate, self._max_t60)

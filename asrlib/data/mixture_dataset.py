@@ -23,13 +23,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from asrlib.data.augment import SILENCE, AugmentConfig, SpecMasks, derive_seed, seeded
+from asrlib.data.augment import SILENCE, AugmentConfig, SpecMasks, seeded
 from asrlib.data.mixing import Mixer
 from asrlib.data.mixtures import NUM_CHANNELS, Mixture, MixtureConfig, MixturePlanner
 from asrlib.data.sampler import DataConfig
 from asrlib.errors import DataError
 from asrlib.features.extract import audio_reader, load_cut_audio
 from asrlib.features.fbank import FbankConfig, FbankExtractor
+from asrlib.seeds import derive_seed
 from asrlib.text import Tokenizer
 from asrlib.text.turn_labels import TurnStyle, channel_labels, turn_label_ends
 
@@ -96,7 +97,7 @@ class MixtureTrainingSet:
         self.planner = MixturePlanner(cuts, config, "training set")
         self.mixer = Mixer(cuts, config, config.rooms)
         encode = format.tokenizer.encode
-        self._num_tokens = {c.id: len(encode(c.supervisions[0].text)) for c in cuts}
+        self._num_tokens = {c.id: len(encode(c.supervisions[0].text or "")) for c in cuts}
 
     def plan_epoch(self, seed: int, epoch: int) -> list[list[Mixture]]:
         """The plans of an epoch's batches, in order; no audio is read."""
@@ -206,12 +207,12 @@ class _TrainingMixtures(Dataset):
         masked = source.config.masks and epoch >= source.augment.spec_start_epoch
         self._masks = SpecMasks(source.augment) if masked else None
 
-    def __getitem__(self, item: tuple[int, Sequence[Mixture]]) -> MixtureBatch:
-        index, plans = item
+    def __getitem__(self, index: tuple[int, Sequence[Mixture]]) -> MixtureBatch:
+        number, plans = index
         source = self._source
         extractor = FbankExtractor(source.format.fbank)
         examples = []
-        with seeded(derive_seed(self._seed, self._epoch, index)):
+        with seeded(derive_seed(self._seed, self._epoch, number)):
             for plan in plans:
                 cut, samples_N = source.mixer.render(plan)
                 x_TF = extractor(torch.from_numpy(samples_N))
@@ -239,7 +240,7 @@ def _example(cut: Cut, x_TF: Tensor, format: MixtureFormat) -> _Example:
     for supervision in sorted(cut.supervisions, key=lambda s: s.start):
         channel = (supervision.custom or {}).get("talker_channel")
         turn = format.tokenizer.encode(supervision.text or "")
-        if channel not in range(NUM_CHANNELS) or not turn:
+        if not isinstance(channel, int) or channel not in range(NUM_CHANNELS) or not turn:
             raise DataError(
                 f"mixture {cut.id}: turn {supervision.id}: channel {channel}, {len(turn)} tokens: "
                 f"a turn needs a channel below {NUM_CHANNELS} and words",

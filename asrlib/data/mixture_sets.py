@@ -35,6 +35,7 @@ from asrlib.data.reference_turns import write_reference_turns
 from asrlib.errors import ConfigError, DataError
 from asrlib.files import atomic_dir
 
+MIXTURES_VERSION = 1  # raised when the output of `mixtures` changes; see asrlib/stamps.py
 PAUSES = {"0S": (0.1, 0.5), "0L": (2.9, 3.0)}
 _TRIES = 200
 _TOLERANCE = 0.02  # of the overlap ratio; LibriCSS's own sessions lie within as much
@@ -160,7 +161,7 @@ def _stored(cut: Cut, path: Path, num_samples: int, plan: Mixture) -> MonoCut:
     source = AudioSource(type="file", channels=[0], source=str(path))
     recording = Recording(plan.id, [source], rate, num_samples, num_samples / rate)
     supervisions = [
-        fastcopy(s, recording_id=plan.id, channel=0, custom=dict(s.custom))
+        fastcopy(s, recording_id=plan.id, channel=0, custom=dict(s.custom or {}))
         for s in sorted(cut.supervisions, key=lambda s: s.start)
     ]
     overlap = round(overlap_ratio([(s.start, s.end) for s in supervisions]), 4)

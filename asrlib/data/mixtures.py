@@ -67,9 +67,9 @@ class MixtureConfig:
     max_duration: float = 30.0
     reverb_probability: float = 0.5
     max_t60: float = 0.5
-    rooms: int = 0
+    rooms: int = 250
     impulse_responses: str = ""
-    noise_snr: tuple[float, ...] = ()
+    noise_snr: tuple[float, ...] = (15.0, 30.0)
     assignment: Assignment = "paper"
     max_frames: int = 8000
     max_tokens: int = 4000
@@ -327,7 +327,10 @@ class MixturePlanner:
         last = math.ceil(1000 * last) / 1000
         room = int(rng.integers(2**31)) if rng.random() < config.reverb_probability else None
         duration = round(last + rng.uniform(0, config.edge), 3)
-        snr = round(float(rng.uniform(*config.noise_snr)), 2) if config.noise_snr else None
+        snr: float | None = None
+        if config.noise_snr:
+            low, high = config.noise_snr
+            snr = round(float(rng.uniform(low, high)), 2)
         return Mixture(id, tuple(turns), duration, room, snr, condition)
 
 

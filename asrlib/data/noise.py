@@ -16,6 +16,7 @@ from lhotse import CutSet, MonoCut, Recording
 from asrlib.data.cuts import read_cuts
 from asrlib.errors import DataError
 from asrlib.files import atomic_path
+from asrlib.seeds import named_generator
 
 _SECONDS = 20
 _LEVEL = 0.1  # RMS; the mixing sets the ratio to the speech anyway
@@ -59,7 +60,7 @@ def make_noise_cuts(out: Path, sample_rate: int, *, seed: int = 0, per_kind: int
     cuts = []
     for number, (kind, make) in enumerate(_KINDS.items()):
         for index in range(per_kind):
-            rng = np.random.default_rng([seed, number, index])
+            rng = named_generator(seed, number, index)
             samples_N = make(rng, _SECONDS * sample_rate, sample_rate)
             samples_N *= _LEVEL / np.sqrt(np.mean(samples_N**2))
             name = f"{kind}-{index:02d}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asrlib.text.turns import Turn, write_turns
+from asrlib.text.words import TimedWord
 
 if TYPE_CHECKING:
     from lhotse import MonoCut
@@ -25,7 +26,7 @@ def reference_turns_of(cuts: Iterable[MonoCut]) -> list[Turn]:
             end=s.end,
             words=s.text or "",
             word_times=tuple(
-                (w.symbol, w.start, w.end) for w in (s.alignment or {}).get("word", ())
+                TimedWord(w.symbol, w.start, w.end) for w in (s.alignment or {}).get("word", ())
             ),
             speaker=s.speaker,
         )

@@ -92,7 +92,7 @@ def write_speakers(path: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
 
 
 def _cell(value: Scalar) -> str:
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and float(value).is_integer():
         value = int(value)
     return "" if value is None else " ".join(str(value).split())
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.base import StreamingEncoder, Work
+from asrlib.encoders.base import HasCost, StreamingEncoder, TakesWeights, Work
 from asrlib.encoders.skippable_blocks import GatedAttention, GatedAttentionState, GatedFeedForward
 from asrlib.encoders.toggles import (
     PATTERN,
@@ -40,6 +40,7 @@ from asrlib.errors import ConfigError
 from asrlib.layers.attention import check_heads, sum_within_reach
 from asrlib.layers.compiled_ops import kernels_work
 from asrlib.layers.growing_depth import GrowingDepth
+from asrlib.layers.schedule import HasSchedule
 from asrlib.numbers import NonNegative, Positive, Probability
 
 
@@ -171,7 +172,7 @@ class AmortizedBlock(nn.Module):
         return self.feedforward(x_BSD, toggles.feedforward_BS, skip), state, spent_BS
 
 
-class AmortizedEncoder(StreamingEncoder):
+class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
     """Exactly causal, without lookahead, with memory bounded by `left_context`.
 
     Raises:
@@ -262,6 +263,16 @@ class AmortizedEncoder(StreamingEncoder):
     @property
     def costed_modules(self) -> Sequence[nn.Module]:
         return list(self.blocks)
+
+    @overload
+    def forward(
+        self, x_BTF: Tensor, lengths_B: Tensor, with_cost: Literal[False] = False
+    ) -> tuple[Tensor, Tensor]: ...
+
+    @overload
+    def forward(
+        self, x_BTF: Tensor, lengths_B: Tensor, with_cost: Literal[True]
+    ) -> tuple[Tensor, Tensor, Work | None]: ...
 
     def forward(
         self, x_BTF: Tensor, lengths_B: Tensor, with_cost: bool = False

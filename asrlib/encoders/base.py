@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -50,42 +50,39 @@ class WholeUtterances:
     out_lengths_R: Tensor
 
 
-@runtime_checkable
-class HasCost(Protocol):
-    """An encoder that leaves work out where a stream does not need it, and counts what it does.
+class HasCost(abc.ABC):
+    """An encoder that leaves work out where a stream does not need it, and counts what it does."""
 
-    Attributes:
-        costed_modules: the modules whose multiplications it counts itself.
-    """
+    @property
+    @abc.abstractmethod
+    def costed_modules(self) -> Sequence[nn.Module]:
+        """The modules whose multiplications it counts itself."""
 
-    costed_modules: Sequence[nn.Module]
-
+    @abc.abstractmethod
     def forward(
         self, x_BTF: Tensor, lengths_B: Tensor, with_cost: Literal[True]
     ) -> tuple[Tensor, Tensor, Work | None]:
         """As `StreamingEncoder.forward`, and the work of each frame; None where no frame is out."""
-        ...
 
+    @abc.abstractmethod
     def work(self, state: Any) -> tuple[float, float]:
         """Multiplications made by the streams of a state, and those at full compute."""
-        ...
 
+    @abc.abstractmethod
     def full_multiplications(self, num_frames: int, heard_B1: Tensor) -> Tensor:
         """Multiplications (B, S) of each frame with everything on, after `heard_B1` frames."""
-        ...
 
+    @abc.abstractmethod
     def cost_weight(self) -> float:
         """Weight of the compute cost in the loss, in nats per frame at full compute."""
-        ...
 
 
-@runtime_checkable
-class TakesWeights(Protocol):
+class TakesWeights(abc.ABC):
     """An encoder that can start its training from an encoder of another shape."""
 
+    @abc.abstractmethod
     def take_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The other encoder's `state_dict` as one of this encoder."""
-        ...
 
 
 class StreamingEncoder(nn.Module, abc.ABC):

@@ -119,7 +119,7 @@ class ContextNetBlock(nn.Module):
             y_BSC, left_BPC = layer(F.silu(y_BSC) if i else y_BSC, left_BPC, mask_BS)
             lefts.append(left_BPC)
         y_BSC, squeeze = self.squeeze_excite(F.silu(y_BSC), state.squeeze)
-        if self.shortcut is not None:
+        if self.shortcut is not None and self.shortcut_norm is not None:
             y_BSC = y_BSC + self.shortcut_norm(self.shortcut(x_BSC), mask_BS)
         return self.dropout(F.silu(y_BSC)), BlockState(tuple(lefts), squeeze)
 

@@ -134,7 +134,7 @@ class LocalCnn(nn.Module):
             padding = (0, kernel // 2)
             conv = nn.Conv2d(channels, outputs, kernel, padding=padding)
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
+            nn.init.zeros_(conv.get_parameter("bias"))
             self.convs.append(conv)
             channels = outputs
         self.output = nn.Linear(channels * self.image[1], config.dim)

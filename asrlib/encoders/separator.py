@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.base import StreamingEncoder, TakesWeights
 from asrlib.encoders.state import map_state
 from asrlib.layers.lstm_stack import LstmStack, LstmStackConfig, LstmState
 from asrlib.numbers import Count, Positive
@@ -67,7 +67,7 @@ class SeparatorState:
     recogniser: LstmState
 
 
-class SeparatorEncoder(StreamingEncoder):
+class SeparatorEncoder(StreamingEncoder, TakesWeights):
     """`h_n = RecEnc(SepEnc_n(MixEnc(x)))`: no masks; RecEnc is shared, the SepEnc_n are not.
 
     The paper leaves open where LayerNorm stands and that the stacks close with a Linear; both

@@ -38,8 +38,15 @@ def stack_states(states: Sequence[State]) -> State:
 
 
 def unstack_state(state: State) -> list[State]:
-    """Split a state into states of one stream each: the inverse of `stack_states`."""
-    batch_size = _first_tensor(state).shape[0]
+    """Split a state into states of one stream each: the inverse of `stack_states`.
+
+    Raises:
+        ValueError: the state holds no tensor, so that its number of streams is not known.
+    """
+    first = _first_tensor(state)
+    if first is None:
+        raise ValueError("a state without tensors has no number of streams")
+    batch_size = first.shape[0]
     if batch_size == 1:
         return [state]
     return [map_state(lambda x, i=i: x[i : i + 1], state) for i in range(batch_size)]

@@ -128,23 +128,25 @@ class Arbitrator(nn.Module):
             (heads, config.key),
         ]
         free = sum(size for size, toggled in self.groups if toggled)
-        self.net: nn.Module | None = None
+        self.net: LstmStack | nn.Sequential | None = None
         outputs = blocks * free
         if config.learned and outputs:
-            self.net = self._build(input_dim, outputs)
-            output = self.net.output if isinstance(self.net, LstmStack) else self.net[-1]
+            self.net, output = self._build(input_dim, outputs)
             nn.init.constant_(output.bias, float(torch.logit(torch.tensor(config.keep))))
         generator = torch.Generator().manual_seed(0)
         pattern_PN = torch.rand(PATTERN, outputs, generator=generator)
         self.register_buffer("pattern_PN", pattern_PN, persistent=False)
 
-    def _build(self, input_dim: int, outputs: int) -> nn.Module:
+    def _build(self, input_dim: int, outputs: int) -> tuple[LstmStack | nn.Sequential, nn.Linear]:
+        """A network of logits, and its last layer."""
         dim = self.config.dim
         if self.config.cell == "lstm":
             stack = LstmStackConfig(layers=2, hidden_dim=dim, dropout=0.0)
-            return LstmStack(input_dim, stack, outputs)
+            net = LstmStack(input_dim, stack, outputs)
+            return net, net.output
         layers = [nn.Linear(input_dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(dim, outputs))
+        output = nn.Linear(dim, outputs)
+        return nn.Sequential(*layers, output), output
 
     def initial_state(self, batch_size: int, device: torch.device) -> ArbitratorState:
         count_B1 = torch.zeros(batch_size, 1, device=device)

@@ -1,1 +1,1 @@
-"""What was trained and decoded: run directories, training logs, and what may be compared."""
+"""Decoding a set; what was trained, decoded and measured, and what of it may be compared."""

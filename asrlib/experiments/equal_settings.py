@@ -8,11 +8,10 @@ from typing import Any
 
 from asrlib.errors import DataError
 from asrlib.experiments.training_log import settings_of
+from asrlib.training.config import COMPARED_KEYS
 
 _SECTIONS = ("train", "data", "augment", "features")
-# What may differ: the seed, and what changes how a machine works, not what is learned.
-_FREE = {f"train.{key}" for key in ("seed", "device", "num_threads", "num_workers")}
-_FREE |= {f"train.{key}" for key in ("log_interval", "keep_last", "bad_batch_budget")}
+_FREE = {f"train.{key}" for key in COMPARED_KEYS}
 
 
 def check_equal_settings(exp: Path, names: Sequence[str], apart: frozenset[str]) -> None:

@@ -6,11 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from asrlib.errors import DataError
 from asrlib.scoring.compare import Decoding
-from asrlib.scoring.records import read_json
+from asrlib.scoring.score import SCORES_FILE, Scores
 
 _SEED = re.compile(r"^(?P<family>.+)_seed(?P<seed>\d+)$")
 
@@ -32,7 +30,17 @@ class Run:
     test_set: str
     search: str
     decoding: Decoding
-    scores: dict[str, Any]
+    scores: Scores
+
+
+def run_name(model: str, tag: str = "", seed: int | None = None) -> str:
+    """Directory under exp/ of a training: steps/run_name.sh gives the same.
+
+    >>> run_name("sts/single", "cmp", 2)
+    'sts_single_cmp_seed2'
+    """
+    family = model.replace("/", "_") + (f"_{tag}" if tag else "")
+    return family if seed is None else f"{family}_seed{seed}"
 
 
 def split_seed(name: str) -> tuple[str, int | None]:
@@ -45,21 +53,19 @@ def split_seed(name: str) -> tuple[str, int | None]:
     return (match["family"], int(match["seed"])) if match else (name, None)
 
 
-_NEEDED = ("utterances", "speakers", "wer", "cer", "resampling", "groups", "cost")
-
-
 def collect_runs(exp: Path) -> list[Run]:
-    """All scored runs, in order of test set, family, search and seed."""
+    """All scored runs, in order of test set, family, search and seed.
+
+    Raises:
+        DataError: scores are broken or of another version; names the file.
+    """
     runs = []
-    for path in sorted(exp.glob("*/decode_*/scores.json")):
-        scores = read_json(path, "score again with --force")
-        lacking = [key for key in _NEEDED if key not in scores]
-        if lacking:
-            raise DataError(f"{path}: holds no {', '.join(lacking)}", "score again with --force")
+    for path in sorted(exp.glob(f"*/decode_*/{SCORES_FILE}")):
+        scores = Scores.from_file(path, "score again with --force")
         name = path.parent.parent.name
         family, seed = split_seed(name)
-        test_set, search = str(scores.get("set")), str(scores.get("search"))
-        runs.append(Run(name, family, seed, test_set, search, Decoding(path.parent), scores))
+        meta, decoding = scores.meta, Decoding(path.parent)
+        runs.append(Run(name, family, seed, meta.set, meta.search, decoding, scores))
     return sorted(runs, key=lambda r: (r.test_set, r.family, r.search, r.seed or 0, r.name))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,29 +25,50 @@ def read_curves(model_dir: Path) -> dict[str, Curve]:
     # Steps that a killed run wrote and its successor took again are purged.
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}, purge_orphaned_data=True)
     events.Reload()
-    tags = sorted(events.Tags()["scalars"])
+    tags = sorted(events.scalars.Keys())
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}
 
 
-def run_facts(curves: Mapping[str, Curve]) -> dict[str, float]:
-    """Steps, the medians of a run's throughput and shares, the best loss on dev, and
-    on dev at the end: CTC loss (nats a frame), mean symbol delay (s, of its own alignment)."""
-    facts: dict[str, float] = {}
-    if curves:
-        facts["steps"] = max(step for curve in curves.values() for step, _ in curve)
-    for name in ("throughput", "data_wait", "loss_share"):
-        values = [v for _, v in curves.get(f"train/{name}", ())]
-        if values:
-            # The median: an interval in which the machine did something else does not count.
-            facts[name] = median(values)
-    for name, tag in (("dev_delay", "dev/symbol_delay_s"), ("dev_ctc", "dev/ctc")):
-        values = [v for _, v in curves.get(tag, ())]
-        if values:
-            facts[name] = values[-1]
-    losses = [v for _, v in curves.get("dev/loss", ())]
-    if losses:
-        facts["dev_loss"] = min(losses)
-    return facts
+@dataclass(frozen=True)
+class RunFacts:
+    """Figures of a training as a whole; None where its curves do not tell.
+
+    Attributes:
+        steps: number of training steps.
+        throughput: seconds of audio per second, the median of the run.
+        data_wait, loss_share: shares of the time, 0 to 1, medians of the run.
+        dev_loss: the lowest loss on dev, in nats per encoder frame.
+        dev_delay: mean symbol delay on dev at the end, in seconds, by the model's own alignment.
+        dev_ctc: CTC loss on dev at the end, in nats per frame.
+    """
+
+    steps: int | None
+    throughput: float | None
+    data_wait: float | None
+    loss_share: float | None
+    dev_loss: float | None
+    dev_delay: float | None
+    dev_ctc: float | None
+
+
+def run_facts(curves: Mapping[str, Curve]) -> RunFacts:
+    """What the curves of `read_curves` tell of the run."""
+
+    def of(tag: str, choose: Callable[[Sequence[float]], float]) -> float | None:
+        values = [value for _, value in curves.get(tag, ())]
+        return choose(values) if values else None
+
+    last = operator.itemgetter(-1)
+    return RunFacts(
+        steps=max((int(step) for curve in curves.values() for step, _ in curve), default=None),
+        # The median: an interval in which the machine did something else does not count.
+        throughput=of("train/throughput", median),
+        data_wait=of("train/data_wait", median),
+        loss_share=of("train/loss_share", median),
+        dev_loss=of("dev/loss", min),
+        dev_delay=of("dev/symbol_delay_s", last),
+        dev_ctc=of("dev/ctc", last),
+    )
 
 
 def settings_of(model_dir: Path, section: str) -> dict[str, Any]:

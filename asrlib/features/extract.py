@@ -17,13 +17,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from lhotse import MonoCut
 from lhotse.audio.backend import LibsndfileBackend, audio_backend
 from lhotse.augmentation import AudioTransform, Speed
+from lhotse.utils import compute_num_samples, fastcopy
 
 from asrlib.errors import DataError
 from asrlib.features.fbank import FbankConfig
@@ -31,6 +32,7 @@ from asrlib.features.lhotse_fbank import KaldifeatFbank
 from asrlib.features.storage import Float16ArchiveWriter
 from asrlib.files import atomic_path, atomic_write
 
+FBANK_VERSION = 1  # raised when the output of `fbank` changes; see asrlib/stamps.py
 # Audio read before features are computed: decoder and kaldifeat, by turns for every utterance,
 # throw each other out of the processor's caches, which costs a tenth.
 _SECONDS_AT_A_TIME = 20.0
@@ -195,7 +197,7 @@ def load_cut_audio(cut: MonoCut) -> np.ndarray:
     try:
         samples_CN = cut.load_audio()
     except Exception as e:  # lhotse passes on whatever its audio backends raise
-        source = cut.recording.sources[0].source
+        source = cut.recording.sources[0].source if cut.recording else "no recording"
         raise DataError(
             f"{source}: cut {cut.id} cannot be read: {str(e).splitlines()[0]}",
             "restore the file, or run stage 1 again to quarantine it",
@@ -206,13 +208,15 @@ def load_cut_audio(cut: MonoCut) -> np.ndarray:
 def change_speed(cut: MonoCut, samples_1N: np.ndarray, speed: float) -> tuple[MonoCut, np.ndarray]:
     """The cut and its samples at another speed; the file is not read again."""
     if speed == 1.0:
-        return cut.with_id(cut.id), samples_1N
-    changed = cut.perturb_speed(speed)
+        return fastcopy(cut), samples_1N
+    # lhotse gives back the kind that it was called on, but says less.
+    changed = cast(MonoCut, cut.perturb_speed(speed))
     out_1N = Speed(speed)(samples_1N, cut.sampling_rate)
-    missing = changed.num_samples - out_1N.shape[1]
+    num_samples = compute_num_samples(changed.duration, changed.sampling_rate)
+    missing = num_samples - out_1N.shape[1]
     if missing > 0:  # rounding: a sample or two
         out_1N = np.pad(out_1N, ((0, 0), (0, missing)), mode="edge")
-    return changed, out_1N[:, : changed.num_samples]
+    return changed, out_1N[:, :num_samples]
 
 
 def cut_line(cut: MonoCut) -> str:

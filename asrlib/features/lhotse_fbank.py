@@ -55,7 +55,7 @@ class KaldifeatFbank(FeatureExtractor):
             storage_type=writer.name,
             storage_path=writer.storage_path,
             storage_key=writer.write(cut.id, features_TF),
-            recording_id=cut.recording.id,
+            recording_id=cut.recording_id,
             channels=cut.channel,
         )
 

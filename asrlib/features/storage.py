@@ -10,7 +10,7 @@ most 2^-8 at |x| < 16, lilcom's default tick is 2^-5.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class Float16ArchiveWriter(FeaturesWriter):
 
     name = "float16_archive"
 
-    def __init__(self, storage_path: Path, file: BinaryIO) -> None:
+    def __init__(self, storage_path: Path, file: IO[bytes]) -> None:
         self._storage_path = str(storage_path)
         self._file = file
         self._offset = file.tell()

@@ -31,12 +31,18 @@ _NO_TIME_LIMIT = 60 * 24 * 30  # minutes; submitit wants one for local jobs
 
 
 @dataclass(frozen=True)
-class _Outcome(Generic[Result]):
-    """What a job gives back: a value, or what went wrong as text (exceptions may not pickle)."""
+class _Done(Generic[Result]):
+    """What a job gives back."""
 
-    value: Result | None = None
-    what: str | None = None
-    fix: str = ""
+    value: Result
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What went wrong in a job, as text (exceptions may not pickle)."""
+
+    what: str
+    fix: str
 
 
 def run_array(
@@ -76,9 +82,9 @@ def run_array(
     workplace = log_dir / f".{name}.jobs"
     executor = _executor(engine, workplace, name, nj, options or {})
     calls = list(zip([function] * len(shards), shards, logs, strict=True))
-    outcomes = _run(executor, engine, calls, nj, name)
+    results = _run(executor, engine, calls, nj, name)
     shutil.rmtree(workplace, ignore_errors=True)
-    return [outcome.value for outcome in outcomes]
+    return results
 
 
 def _executor(
@@ -99,9 +105,13 @@ def _executor(
 
 
 def _run(
-    executor: submitit.AutoExecutor, engine: str, calls: Sequence[tuple], nj: int, name: str
-) -> list[_Outcome]:
-    outcomes: list[_Outcome | None] = [None] * len(calls)
+    executor: submitit.AutoExecutor,
+    engine: str,
+    calls: Sequence[tuple[Callable[[Shard], Result], Shard, Path]],
+    nj: int,
+    name: str,
+) -> list[Result]:
+    results: dict[int, Result] = {}
     running: dict[int, submitit.Job] = {}
     # Slurm holds the array back itself; locally submitit would start everything at once.
     waiting = list(range(len(calls)))
@@ -121,14 +131,14 @@ def _run(
                         running[index] = executor.submit(_logged, *calls[index])
                 done = [i for i, job in running.items() if job.done()]
                 for index in done:
-                    outcomes[index] = _collect(running.pop(index), calls[index][2], name)
+                    results[index] = _collect(running.pop(index), calls[index][2], name)
                     progress.update()
                 if not done:
                     time.sleep(_POLL_SECONDS[engine])
     finally:
         for job in running.values():
             job.cancel(check=False)
-    return outcomes
+    return [results[index] for index in range(len(calls))]
 
 
 @contextlib.contextmanager
@@ -144,7 +154,7 @@ def _stderr_to(log: Path) -> Iterator[None]:
         os.close(saved)
 
 
-def _collect(job: submitit.Job, log: Path, name: str) -> _Outcome:
+def _collect(job: submitit.Job[_Done[Result] | _Failed], log: Path, name: str) -> Result:
     try:
         outcome = job.result()
     except UncompletedJobError as e:
@@ -154,12 +164,14 @@ def _collect(job: submitit.Job, log: Path, name: str) -> _Outcome:
             f"{name}: a job died without a result (killed, or out of memory); log: {log}",
             "see the log; give the job more memory or use fewer jobs, then run again",
         ) from e
-    if outcome.what is not None:
+    if isinstance(outcome, _Failed):
         raise UserError(f"{name}: {outcome.what}\n  log: {log}", outcome.fix)
-    return outcome
+    return outcome.value
 
 
-def _logged(function: Callable[[Shard], Result], shard: Shard, log: Path) -> _Outcome[Result]:
+def _logged(
+    function: Callable[[Shard], Result], shard: Shard, log: Path
+) -> _Done[Result] | _Failed:
     """Run inside the job: everything that it prints, libraries included, goes to `log`."""
     with open(log, "a") as f:
         sys.stdout.flush()
@@ -167,10 +179,10 @@ def _logged(function: Callable[[Shard], Result], shard: Shard, log: Path) -> _Ou
         os.dup2(f.fileno(), 1)
         os.dup2(f.fileno(), 2)
         try:
-            return _Outcome(function(shard))
+            return _Done(function(shard))
         except UserError as e:
             traceback.print_exc()
-            return _Outcome(what=e.what, fix=e.fix)
+            return _Failed(e.what, e.fix)
         except OSError as e:
             traceback.print_exc()
             fix = (
@@ -178,11 +190,11 @@ def _logged(function: Callable[[Shard], Result], shard: Shard, log: Path) -> _Ou
                 if no_room(e)
                 else "see the log, then run again"
             )
-            return _Outcome(what=f"{e.filename or 'a job'}: {e.strerror or e}", fix=fix)
+            return _Failed(f"{e.filename or 'a job'}: {e.strerror or e}", fix)
         except Exception as e:
             traceback.print_exc()
             reason = f"{type(e).__name__}: {e}".splitlines()[0]
-            return _Outcome(what=f"a job failed with {reason}", fix="see the log, then run again")
+            return _Failed(f"a job failed with {reason}", "see the log, then run again")
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

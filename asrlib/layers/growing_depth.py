@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from asrlib.layers.schedule import HasSchedule
+
 _SHARES = "shares_Z"
 
 
@@ -24,7 +26,7 @@ def depth_of(state: Mapping[str, Tensor]) -> dict[str, list[float]]:
     return {k: v.clamp(max=1.0).tolist() for k, v in state.items() if is_depth(k)}
 
 
-class GrowingDepth(nn.Module):
+class GrowingDepth(nn.Module, HasSchedule):
     """How much each block counts: `x + share * (block(x) - x)`.
 
     Why: under CTC and transducer losses a deep stack stays for some hundred steps at what the
@@ -40,8 +42,9 @@ class GrowingDepth(nn.Module):
     Args:
         joining: of each block, whether it may be left out: its input is as wide as its output.
         grow: share of the training's steps after which all blocks count; 0: from the start on.
-
     """
+
+    shares_Z: Tensor
 
     def __init__(self, joining: Sequence[bool], grow: float) -> None:
         super().__init__()

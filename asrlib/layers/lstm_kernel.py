@@ -30,6 +30,11 @@ def compiled(x: Tensor) -> bool:
 class FastLstm(nn.LSTM):
     """One unidirectional layer, time first, with torch's weights and interface."""
 
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
     def __init__(self, input_dim: int, hidden_dim: int) -> None:
         super().__init__(input_dim, hidden_dim)
 
@@ -59,6 +64,8 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    # torch's decorator has no types, which hides that the method is static.
+    # pyrefly: ignore[bad-override]
     def backward(ctx: Any, dy_SBH: Tensor, dh_BH: Tensor, dc_BH: Tensor) -> tuple[Tensor, ...]:
         *known, y = ctx.saved_tensors
         d_SBG, dh_BH, dc_BH = kernels().lstm_backward(dy_SBH, dh_BH, dc_BH, *known)

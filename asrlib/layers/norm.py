@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asrlib.errors import DataError
+from asrlib.layers.schedule import HasSchedule
 
 _MIN_STD = 1e-3
 
@@ -19,6 +20,9 @@ class GlobalNorm(nn.Module):
     The statistics are buffers, so that a checkpoint carries them; until `set_stats` is called
     they change nothing.
     """
+
+    mean_F: Tensor
+    istd_F: Tensor
 
     def __init__(self, num_bins: int) -> None:
         super().__init__()
@@ -59,7 +63,7 @@ def is_count(name: str) -> bool:
     return name.endswith(".batches")
 
 
-class MaskedBatchNorm(nn.Module):
+class MaskedBatchNorm(nn.Module, HasSchedule):
     """Batch renormalisation (arXiv 1702.03275) whose statistics see valid frames only.
 
     In training the statistics are those of the frames under the mask, so padding changes
@@ -73,8 +77,11 @@ class MaskedBatchNorm(nn.Module):
     the batches are over to all but a factor of `_MOST_SCALE` and an offset of `_MOST_SHIFT`
     deviations at `_LAST` (the paper's bounds; our schedule, in shares, since a short training needs
     its correction too).
-
     """
+
+    running_mean_D: Tensor
+    running_var_D: Tensor
+    batches: Tensor
 
     def __init__(self, dim: int, momentum: float = 0.02, eps: float = 1e-5) -> None:
         super().__init__()

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
 
 from torch import nn
 
 
-@runtime_checkable
-class HasSchedule(Protocol):
+class HasSchedule(abc.ABC):
     """A module with phases in training, such as a depth that grows or noise that fades."""
 
+    @abc.abstractmethod
     def set_run_length(self, steps: int) -> None:
         """Learn the total number of training steps, before the first of them."""
-        ...
 
+    @abc.abstractmethod
     def set_step(self, step: int) -> None:
         """Learn the number of the training step (from 0), before its forward pass."""
-        ...
 
 
 def set_run_length(module: nn.Module, steps: int) -> None:

@@ -2,8 +2,9 @@
 
 Word error rates by meeteval: ORC-WER (each true turn goes to the output channel that suits best),
 cpWER (each output stream to the speaker that suits best) and tcpWER (the same, with words allowed
-to match near their time only). Turn counting by the rule of arXiv 2205.05199: a group is counted
-right when as many turns are recognised as were spoken. Latencies: `asrlib.meetings.pointing`.
+to match near their time only). Turn counting by the rule of arXiv 2205.05199: a session (its
+utterance group) is counted right when as many turns are recognised as were spoken. Latencies:
+`asrlib.meetings.pointing`.
 """
 
 from __future__ import annotations
@@ -16,27 +17,30 @@ from typing import Any
 
 import meeteval
 from meeteval.io import SegLST
+from pydantic import computed_field
 
 from asrlib.errors import DataError
-from asrlib.meetings.pointing import Pointing, point, pointing_json
+from asrlib.json_record import JsonRecord
+from asrlib.meetings.pointing import Pointing, PointingSummary, point, summarise_pointing
 from asrlib.scoring.bootstrap import Interval, Resampling, speaker_interval
 from asrlib.scoring.wer import ErrorRate
 from asrlib.text.turns import Turn
 
 MEASURES = ("orcwer", "cpwer", "tcpwer")
-MANY_TURNS = 2  # groups of more are reported apart, as in the paper
+MANY_TURNS = 2  # sessions of more are reported apart, as in the paper
 
 
 @dataclass(frozen=True)
 class Session:
-    """One mixture (the paper's utterance group): what was said and what was recognised.
+    """One recording that is scored: what was said and what was recognised.
 
     Attributes:
-        condition: of the mixture, for example OV20; may be empty.
+        id: SegLST's session_id.
+        condition: kind of recording, for example OV20; may be empty.
         true, recognised: turns in order of start.
     """
 
-    session: str
+    id: str
     condition: str
     true: tuple[Turn, ...]
     recognised: tuple[Turn, ...]
@@ -48,7 +52,7 @@ class Session:
 
 @dataclass(frozen=True)
 class SessionScore:
-    """A group's sums.
+    """A session's sums.
 
     Attributes:
         errors: by measure (`MEASURES`).
@@ -56,37 +60,91 @@ class SessionScore:
             is wrong.
     """
 
-    group: Session
+    session: Session
     errors: Mapping[str, ErrorRate]
     starts: Pointing
     ends: Pointing
     closed: Pointing
 
 
+@dataclass(frozen=True)
+class RateWithInterval(ErrorRate):
+    """Error counts of several sessions.
+
+    Attributes:
+        interval: of the rate, in per cent, sessions resampled; None with fewer than two.
+    """
+
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class TurnCounting(JsonRecord):
+    """In how many of the sessions as many turns were recognised as were spoken.
+
+    Attributes:
+        interval: of the share, in per cent, sessions resampled; None with fewer than two.
+    """
+
+    right: int
+    sessions: int
+    interval: Interval | None
+
+    @computed_field
+    @property
+    def percent(self) -> float | None:
+        """The share in per cent; None of no session."""
+        return 100 * self.right / self.sessions if self.sessions else None
+
+
+@dataclass(frozen=True)
+class MeetingSummary(JsonRecord):
+    """What was found in several sessions.
+
+    Attributes:
+        sessions, turns, recognised_turns: how many there are.
+        turn_counting_many: of the sessions with more than two turns; None where there is none.
+        start_pointing_ms, end_pointing_ms: latencies of turn symbols; None where none was emitted.
+        closing_ms: how late turns were handed out; None where none was.
+    """
+
+    sessions: int
+    turns: int
+    recognised_turns: int
+    orcwer: RateWithInterval
+    cpwer: RateWithInterval
+    tcpwer: RateWithInterval
+    turn_counting: TurnCounting | None
+    turn_counting_many: TurnCounting | None
+    start_pointing_ms: PointingSummary | None
+    end_pointing_ms: PointingSummary | None
+    closing_ms: PointingSummary | None
+
+
 def make_sessions(
     conditions: Mapping[str, str], true: Iterable[Turn], recognised: Iterable[Turn]
 ) -> list[Session]:
-    """Turns by mixture, in order of its id; recognised turns without words are no turns.
+    """Turns by session, in order of its id; recognised turns without words are no turns.
 
     Args:
-        conditions: of every mixture of the set, by id.
+        conditions: of every session of the set, by id.
 
     Raises:
-        DataError: a turn of a mixture that is not in the set, or a mixture without a true turn.
+        DataError: a turn of a session that is not in the set, or a session without a true turn.
     """
     sides: tuple[dict[str, list[Turn]], ...] = ({}, {})
     for side, turns in zip(sides, (true, recognised), strict=True):
         for turn in turns:
             if turn.session not in conditions:
                 raise DataError(
-                    f"{turn.session}: no such mixture in the set", "decode again with --force"
+                    f"{turn.session}: no such session in the set", "decode again with --force"
                 )
             if turn.words or side is sides[0]:
                 side.setdefault(turn.session, []).append(turn)
     silent = sorted(set(conditions) - set(sides[0]))
     if silent:
         raise DataError(
-            f"mixture {silent[0]}: has no true turn", "make the mixtures again with --force"
+            f"session {silent[0]}: has no true turn", "make the mixtures again with --force"
         )
 
     def ordered(turns: Sequence[Turn]) -> tuple[Turn, ...]:
@@ -98,15 +156,15 @@ def make_sessions(
     ]
 
 
-def score_sessions(groups: Sequence[Session], collar: float = 5.0) -> list[SessionScore]:
-    """Errors and turn symbols of each group, in order.
+def score_sessions(sessions: Sequence[Session], collar: float = 5.0) -> list[SessionScore]:
+    """Errors and turn symbols of each session, in order.
 
     Args:
         collar: s by which a word may be off for tcpWER.
     """
-    reference = to_seglst(t for g in groups for t in g.true)
+    reference = to_seglst(turn for session in sessions for turn in session.true)
     channels, speakers = (
-        to_seglst(hypotheses(groups, by_channel=channels)) for channels in (True, False)
+        to_seglst(hypotheses(sessions, by_channel=channels)) for channels in (True, False)
     )
     with _long_words_are_no_fault():
         found = {
@@ -116,17 +174,17 @@ def score_sessions(groups: Sequence[Session], collar: float = 5.0) -> list[Sessi
         }
     return [
         SessionScore(
-            group,
-            {measure: _error_rate(rates[group.session]) for measure, rates in found.items()},
-            *point(group.true, group.recognised),
+            session,
+            {measure: _error_rate(rates[session.id]) for measure, rates in found.items()},
+            *point(session.true, session.recognised),
         )
-        for group in groups
+        for session in sessions
     ]
 
 
 @contextmanager
 def _long_words_are_no_fault() -> Iterator[None]:
-    """Without meeteval's warning, once a mixture, that words longer than the collar look like times
+    """Without meeteval's warning, once a session, that words longer than the collar look like times
     in samples: ours are seconds, and a turn with few of its words recognised is long for them."""
 
     def wanted(record: logging.LogRecord) -> bool:
@@ -140,65 +198,69 @@ def _long_words_are_no_fault() -> Iterator[None]:
         meetevals.removeFilter(wanted)
 
 
-def hypotheses(groups: Iterable[Session], *, by_channel: bool) -> list[Turn]:
+def hypotheses(sessions: Iterable[Session], *, by_channel: bool) -> list[Turn]:
     """What meeteval is given: every session is there, one with nothing recognised as an empty turn.
 
     Args:
         by_channel: an output stream is a channel (ORC-WER), else a speaker where one is known.
     """
     turns = []
-    for group in groups:
-        found = group.recognised or (Turn(group.session, 0, 0.0, 0.0, ""),)
+    for session in sessions:
+        found = session.recognised or (Turn(session.id, 0, 0.0, 0.0, ""),)
         turns += [replace(turn, speaker=None) if by_channel else turn for turn in found]
     return turns
 
 
 def to_seglst(turns: Iterable[Turn]) -> SegLST:
     """The turns for meeteval's functions."""
-    return SegLST([turn.to_seglst() for turn in turns])
+    segments: list[Any] = [turn.to_seglst() for turn in turns]
+    return SegLST(segments)
 
 
 def _error_rate(rate: Any) -> ErrorRate:
     return ErrorRate(rate.insertions, rate.deletions, rate.substitutions, rate.length)
 
 
-def summary(scores: Sequence[SessionScore], resampling: Resampling) -> dict[str, Any]:
-    """Sums, rates, and intervals by resampling mixtures (people recur in several of them)."""
-    wer = {}
-    for measure in MEASURES:
-        by_session = {s.group.session: s.errors[measure] for s in scores}
-        total = ErrorRate.sum(by_session.values())
-        wer[measure] = total.to_json() | _interval(speaker_interval(by_session, resampling))
-    many = [s for s in scores if len(s.group.true) > MANY_TURNS]
-    return {
-        "groups": len(scores),
-        "turns": sum(len(s.group.true) for s in scores),
-        "recognised_turns": sum(len(s.group.recognised) for s in scores),
-        **wer,
-        "turn_counting": _counting(scores, resampling),
-        "turn_counting_many": _counting(many, resampling),
-        "start_pointing_ms": pointing_json({s.group.session: s.starts for s in scores}, resampling),
-        "end_pointing_ms": pointing_json({s.group.session: s.ends for s in scores}, resampling),
-        "closing_ms": pointing_json({s.group.session: s.closed for s in scores}, resampling),
-    }
+def summary(scores: Sequence[SessionScore], resampling: Resampling) -> MeetingSummary:
+    """Sums, rates, and intervals by resampling sessions (people recur in several of them)."""
+    rates = {measure: _rate(scores, measure, resampling) for measure in MEASURES}
+    starts, ends, closed = (
+        summarise_pointing(symbols, resampling)
+        for symbols in (
+            {s.session.id: s.starts for s in scores},
+            {s.session.id: s.ends for s in scores},
+            {s.session.id: s.closed for s in scores},
+        )
+    )
+    many = [s for s in scores if len(s.session.true) > MANY_TURNS]
+    return MeetingSummary(
+        sessions=len(scores),
+        turns=sum(len(s.session.true) for s in scores),
+        recognised_turns=sum(len(s.session.recognised) for s in scores),
+        **rates,
+        turn_counting=_counting(scores, resampling),
+        turn_counting_many=_counting(many, resampling),
+        start_pointing_ms=starts,
+        end_pointing_ms=ends,
+        closing_ms=closed,
+    )
 
 
-def _counting(scores: Sequence[SessionScore], resampling: Resampling) -> dict[str, Any] | None:
+def _rate(scores: Sequence[SessionScore], measure: str, resampling: Resampling) -> RateWithInterval:
+    by_session = {s.session.id: s.errors[measure] for s in scores}
+    interval = speaker_interval(by_session, resampling)
+    total = ErrorRate.sum(by_session.values())
+    return RateWithInterval(**vars(total), interval=interval and interval.percent())
+
+
+def _counting(scores: Sequence[SessionScore], resampling: Resampling) -> TurnCounting | None:
     if not scores:
         return None
     wrong = {
-        s.group.session: ErrorRate(substitutions=int(not s.group.counted_right), words=1)
+        s.session.id: ErrorRate(substitutions=int(not s.session.counted_right), words=1)
         for s in scores
     }
     errors = ErrorRate.sum(wrong.values())
     interval = speaker_interval(wrong, resampling)
-    right = Interval(1 - interval.high, 1 - interval.low) if interval else None
-    return {
-        "right": errors.correct,
-        "groups": errors.words,
-        "percent": 100 * errors.correct / errors.words,
-    } | _interval(right)
-
-
-def _interval(interval: Interval | None) -> dict[str, Any]:
-    return {"interval": interval and interval.percent()}
+    right = interval and Interval(1 - interval.high, 1 - interval.low).percent()
+    return TurnCounting(errors.correct, errors.words, right)

@@ -1,7 +1,7 @@
 """How late the starts and ends of turns are noticed: latencies of turn symbols.
 
 By the rules of arXiv 2205.05199: `<sot>` against the true start of a turn, `<eot>` against its true
-end, in groups whose turns were counted right; and beside the paper, against that end, when the
+end, in sessions whose turns were counted right; and beside the paper, against that end, when the
 recogniser handed the turn out: a beam's best path may have an `<eot>` that was not on it at the
 time. Where the paper is silent: turns are paired channel
 by channel where the counts agree so, else in order of start over both channels; symbols count
@@ -15,18 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from asrlib.scoring.bootstrap import Interval, Resampling, interval_of, resample_sums
-from asrlib.scoring.latency import summarise
+from asrlib.scoring.latency import LatencySummary, summarise
 from asrlib.text.turns import Turn
 
 
 @dataclass(frozen=True)
 class Pointing:
-    """Symbols of one kind in one group.
+    """Symbols of one kind in one session.
 
     Attributes:
         ms: latencies of those that were emitted; below zero: before the turn started or ended.
@@ -37,8 +36,21 @@ class Pointing:
     expected: int = 0
 
 
+@dataclass(frozen=True)
+class PointingSummary(LatencySummary):
+    """Symbols of one kind in several sessions.
+
+    Attributes:
+        expected: how many the truth has; `count` of them were emitted.
+        p50_interval: of the median, in ms.
+    """
+
+    expected: int
+    p50_interval: Interval | None
+
+
 def point(true: Sequence[Turn], recognised: Sequence[Turn]) -> tuple[Pointing, Pointing, Pointing]:
-    """Starts, ends and handing out of a group's turns; nothing where these were counted wrong."""
+    """Starts, ends and handing out of a session's turns; nothing where it was counted wrong."""
     if len(true) != len(recognised):
         return Pointing(), Pointing(), Pointing()
     first, last = {}, {}
@@ -61,7 +73,7 @@ def _pointing(pairs: Sequence[tuple[float, float | None]]) -> Pointing:
 
 
 def pair_turns(true: Sequence[Turn], recognised: Sequence[Turn]) -> list[tuple[Turn, Turn]]:
-    """True and recognised turns of a group counted right, as the head of this file says."""
+    """True and recognised turns of a session counted right, as the head of this file says."""
     sides = (true, recognised)
     by_channel = tuple(sorted(side, key=lambda t: (t.channel, t.start)) for side in sides)
     if [t.channel for t in by_channel[0]] == [t.channel for t in by_channel[1]]:
@@ -69,24 +81,26 @@ def pair_turns(true: Sequence[Turn], recognised: Sequence[Turn]) -> list[tuple[T
     return list(zip(*sides, strict=True))
 
 
-def pointing_json(groups: Mapping[str, Pointing], resampling: Resampling) -> dict[str, Any] | None:
+def summarise_pointing(
+    sessions: Mapping[str, Pointing], resampling: Resampling
+) -> PointingSummary | None:
     """Mean, quantiles, an interval of the median, and how many of the symbols were emitted.
 
     Args:
-        groups: by session, all of the set; sessions are resampled.
+        sessions: symbols by session, of all sessions of the set; sessions are resampled.
 
     Returns:
         None where no symbol was emitted.
     """
-    summary = summarise([ms for p in groups.values() for ms in p.ms])
+    summary = summarise([ms for p in sessions.values() for ms in p.ms])
     if summary is None:
         return None
-    values = {session: p.ms for session, p in groups.items()}
-    ends = interval_of(_replicate_medians(values, resampling), resampling)
-    return summary | {
-        "expected": sum(p.expected for p in groups.values()),
-        "p50_interval": ends and [ends.low, ends.high],
-    }
+    values = {session: p.ms for session, p in sessions.items()}
+    return PointingSummary(
+        **vars(summary),
+        expected=sum(p.expected for p in sessions.values()),
+        p50_interval=interval_of(_replicate_medians(values, resampling), resampling),
+    )
 
 
 def compare_medians(

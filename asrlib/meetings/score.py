@@ -1,89 +1,136 @@
-"""Score one decode of a mixture set: what `asrlib.meetings.metrics` finds, written down."""
+"""Score one decode of a meeting set: what `asrlib.meetings.metrics` finds, written down."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from lhotse import CutSet
 
 from asrlib import __version__
-from asrlib.data.cuts import read_cuts
 from asrlib.data.reference_turns import REFERENCE_FILE
-from asrlib.errors import DataError
-from asrlib.files import atomic_dir, atomic_write
+from asrlib.files import atomic_write
+from asrlib.json_record import JsonRecord
 from asrlib.meetings.metrics import (
     MEASURES,
+    MeetingSummary,
+    Session,
     SessionScore,
     hypotheses,
     make_sessions,
     score_sessions,
     summary,
 )
-from asrlib.report.timeline import examples, timeline
-from asrlib.scoring.records import read_json, read_utterances
-from asrlib.scoring.score import ScoreConfig, cost_of, machine
+from asrlib.scoring.bootstrap import Resampling
+from asrlib.scoring.records import DecodeMeta, read_utterances
+from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.wer import ErrorRate
 from asrlib.text.turns import TURNS_FILE, Turn, read_turns, write_turns
 
-log = logging.getLogger(__name__)
+# Raised when the output of `score-meetings` changes; see asrlib/stamps.py.
+SCORE_MEETINGS_VERSION = 1
 
 # By channel for ORC-WER, by speaker where known for cpWER and tcpWER.
 CHANNELS_FILE, SPEAKERS_FILE = "channels.seglst.json", "speakers.seglst.json"
 SCORES_FILE = "meetings.json"
 OUTPUTS = (SCORES_FILE, "wer.txt", CHANNELS_FILE, SPEAKERS_FILE)
-_AGAIN = "decode again with --force"
 
 
-def score_meetings(decode_dir: Path, set_dir: Path, config: ScoreConfig) -> dict[str, Any]:
-    """Score the turns of `decode_dir`; leave `OUTPUTS` and timelines/ there.
+@dataclass(frozen=True)
+class SessionRow(JsonRecord):
+    """One session's sums, without its words.
+
+    Attributes:
+        session: its id.
+        turns, recognised: number of true and of recognised turns.
+        start_pointing_ms, end_pointing_ms, closing_ms: one latency for each turn symbol that was
+            emitted, and for each turn that was handed out; none where the turns were counted wrong.
+    """
+
+    session: str
+    condition: str
+    turns: int
+    recognised: int
+    orcwer: ErrorRate
+    cpwer: ErrorRate
+    tcpwer: ErrorRate
+    start_pointing_ms: tuple[float, ...]
+    end_pointing_ms: tuple[float, ...]
+    closing_ms: tuple[float, ...]
+
+    @property
+    def counted_right(self) -> bool:
+        return self.turns == self.recognised
+
+
+@dataclass(frozen=True)
+class MeetingScores(JsonRecord):
+    """meetings.json: all that is known of one decode of one meeting set.
+
+    Attributes:
+        version: of the program that scored.
+        meta: what was decoded and what it cost.
+        all: over all sessions.
+        conditions: over the sessions of each condition.
+        collar: seconds by which a word may be off in tcpWER.
+    """
+
+    version: str
+    meta: DecodeMeta
+    all: MeetingSummary
+    conditions: dict[str, MeetingSummary]
+    collar: float
+    resampling: Resampling
+    sessions: tuple[SessionRow, ...]
+
+
+def read_sessions(decode_dir: Path, set_dir: Path, conditions: Mapping[str, str]) -> list[Session]:
+    """The true and the recognised turns of a decoded meeting set, in order of session.
 
     Args:
-        decode_dir: holds turns.seglst.json, or, of a single-talker model, hyp.jsonl; and meta.json.
-        set_dir: the mixture set, `data/mix_<set>`.
+        decode_dir: holds turns.seglst.json, or, of a single-talker model, hyp.jsonl.
+        set_dir: the meeting set, `data/mix_<set>`.
+        conditions: of every session of the set, by id.
+
+    Raises:
+        DataError: a file is missing or broken, or of another set.
+    """
+    true = read_turns(set_dir / REFERENCE_FILE, "run `python -m asrlib mixtures` first")
+    return make_sessions(conditions, true, recognised_turns(decode_dir))
+
+
+def score_meetings(
+    decode_dir: Path, sessions: Sequence[Session], conditions: Sequence[str], config: ScoreConfig
+) -> MeetingScores:
+    """Score the sessions of `decode_dir`; leave `OUTPUTS` there.
+
+    Args:
+        decode_dir: holds meta.json.
+        sessions: of `read_sessions`.
+        conditions: names of all conditions of the sessions, in the order of the results.
 
     Returns:
         What stands in meetings.json.
 
     Raises:
-        DataError: a file is missing or broken, or of another set.
+        DataError: meta.json is missing or broken.
     """
-    remake = "run `python -m asrlib mixtures` first"
-    cuts = read_cuts(set_dir / "cuts.jsonl.gz", remake)
-    conditions = {cut.id: str((cut.custom or {}).get("condition", "")) for cut in cuts}
-    meta = read_json(decode_dir / "meta.json", _AGAIN)
-    groups = make_sessions(
-        conditions, read_turns(set_dir / REFERENCE_FILE, remake), recognised_turns(decode_dir)
+    meta = DecodeMeta.from_file(decode_dir / "meta.json", "decode again with --force")
+    write_turns(decode_dir / CHANNELS_FILE, hypotheses(sessions, by_channel=True))
+    write_turns(decode_dir / SPEAKERS_FILE, hypotheses(sessions, by_channel=False))
+    scored = score_sessions(sessions, config.collar)
+    by_condition = {c: [s for s in scored if s.session.condition == c] for c in conditions}
+    scores = MeetingScores(
+        version=__version__,
+        meta=meta,
+        all=summary(scored, config.resampling),
+        conditions={c: summary(s, config.resampling) for c, s in by_condition.items()},
+        collar=config.collar,
+        resampling=config.resampling,
+        sessions=tuple(map(_row, scored)),
     )
-    write_turns(decode_dir / CHANNELS_FILE, hypotheses(groups, by_channel=True))
-    write_turns(decode_dir / SPEAKERS_FILE, hypotheses(groups, by_channel=False))
-    scored = score_sessions(groups, config.collar)
-    names = list(dict.fromkeys(conditions.values()))
-    by_condition = {
-        name: summary([s for s in scored if s.group.condition == name], config.resampling)
-        for name in names
-    }
-    scores = {
-        "version": __version__,
-        "model": meta.get("model"),
-        "set": meta.get("set"),
-        "search": meta.get("search"),
-        "all": summary(scored, config.resampling),
-        "conditions": by_condition,
-        "collar": config.collar,
-        "resampling": {"replicates": config.replicates, "confidence": config.confidence},
-        "sessions": [_session(s) for s in scored],
-        "cost": cost_of(meta),
-        "machine": meta.get("machine") or machine(),
-    }
     with atomic_write(decode_dir / "wer.txt") as f:
         f.writelines(f"{line}\n" for line in wer_lines(scored))
-    _draw(decode_dir / "timelines", scored, cuts, config.timelines)
-    with atomic_write(decode_dir / SCORES_FILE) as f:
-        json.dump(scores, f, indent=1)
+    scores.to_file(decode_dir / SCORES_FILE)
     return scores
 
 
@@ -105,49 +152,26 @@ def recognised_turns(decode_dir: Path) -> list[Turn]:
 
 
 def wer_lines(scored: Sequence[SessionScore]) -> list[str]:
-    """Kaldi's lines: each measure over all groups, then by condition."""
-    conditions = ["", *dict.fromkeys(s.group.condition for s in scored if s.group.condition)]
+    """Kaldi's lines: each measure over all sessions, then by condition."""
+    conditions = ["", *dict.fromkeys(s.session.condition for s in scored if s.session.condition)]
     return [
         ErrorRate.sum(
-            s.errors[measure] for s in scored if condition in ("", s.group.condition)
+            s.errors[measure] for s in scored if condition in ("", s.session.condition)
         ).line(f"{measure.upper()} {condition}".strip())
         for measure in MEASURES
         for condition in conditions
     ]
 
 
-def _session(score: SessionScore) -> dict[str, Any]:
-    return {
-        "session": score.group.session,
-        "condition": score.group.condition,
-        "turns": len(score.group.true),
-        "recognised": len(score.group.recognised),
-        **{measure: rate.to_json() for measure, rate in score.errors.items()},
-        "start_pointing_ms": score.starts.ms,
-        "end_pointing_ms": score.ends.ms,
-        "closing_ms": score.closed.ms,
-    }
-
-
-def _draw(directory: Path, scored: Sequence[SessionScore], cuts: CutSet, each: int) -> None:
-    durations = {cut.id: cut.duration for cut in cuts}
-    with atomic_dir(directory) as temp:
-        for group in examples([s.group for s in scored], each):
-            picture = timeline(group, durations[group.session])
-            (temp / f"{group.session}.svg").write_text(picture, encoding="utf-8")
-
-
-def read_scores(path: Path) -> dict[str, Any]:
-    """What `score_meetings` wrote.
-
-    Raises:
-        DataError: broken, or without what a table needs.
-    """
-    again = "score again with --force"
-    scores = read_json(path, again)
-    lacking = [
-        key for key in ("all", "conditions", "sessions", "resampling", "cost") if key not in scores
-    ]
-    if lacking:
-        raise DataError(f"{path}: holds no {', '.join(lacking)}", again)
-    return scores
+def _row(score: SessionScore) -> SessionRow:
+    session = score.session
+    return SessionRow(
+        session=session.id,
+        condition=session.condition,
+        turns=len(session.true),
+        recognised=len(session.recognised),
+        **score.errors,
+        start_pointing_ms=score.starts.ms,
+        end_pointing_ms=score.ends.ms,
+        closing_ms=score.closed.ms,
+    )

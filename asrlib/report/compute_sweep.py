@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
+from asrlib.errors import DataError
+from asrlib.experiments.benchmarks import streaming_speed
 from asrlib.experiments.equal_settings import check_equal_settings
 from asrlib.experiments.runs import Run, of_set, systems
 from asrlib.report import plots
@@ -20,7 +22,6 @@ from asrlib.report.document import Block, Figure, Section, Table, Text
 from asrlib.report.format import COMPARISON, DASH, comparison_cells, number
 from asrlib.scoring.bootstrap import Resampling, speaker_interval
 from asrlib.scoring.compare import compare_systems, sum_over_seeds
-from asrlib.scoring.records import read_json, streaming_file
 
 _MEMBER = re.compile(r"amortized\w*_sweep(-w[0-9.]+)?")
 FULL = "amortized_full_sweep"
@@ -69,18 +70,28 @@ def sweep_sections(exp: Path, runs: Sequence[Run], resampling: Resampling) -> It
 
 
 def _point(exp: Path, family: str, runs: Sequence[Run], resampling: Resampling) -> Point:
-    bench = exp / streaming_file(runs[0].name, runs[0].test_set, runs[0].search)
-    speed = read_json(bench, "run the benchmark again") if bench.exists() else {}
-    cpu = speed.get("cpu_seconds_1")
+    first = runs[0]
+    cpu = streaming_speed(exp, first.name, first.test_set, first.search).cpu_seconds_1
     interval = speaker_interval(sum_over_seeds([r.decoding for r in runs]), resampling)
     return Point(
         family,
         runs,
-        mean(r.scores["wer"]["percent"] for r in runs),
+        mean(100 * r.scores.wer.rate for r in runs),
         interval and interval.percent(),
-        mean(r.scores["cost"]["flops_per_second"] for r in runs) / 1e9,
+        mean(map(_flops, runs)) / 1e9,
         cpu and 1000 * cpu,
     )
+
+
+def _flops(run: Run) -> float:
+    flops = run.scores.meta.flops_per_second
+    if flops is None:
+        directory = run.decoding.directory
+        raise DataError(
+            f"{directory}/meta.json: does not say flops_per_second",
+            "decode and score again with --force",
+        )
+    return flops
 
 
 def _blocks(points: Mapping[str, Point], search: str, resampling: Resampling) -> tuple[Block, ...]:
@@ -107,9 +118,10 @@ def _blocks(points: Mapping[str, Point], search: str, resampling: Resampling) ->
 
 
 def _row(point: Point, full: Point, resampling: Resampling) -> tuple[str, ...]:
-    percents = [r.scores["wer"]["percent"] for r in point.runs]
+    percents = [100 * r.scores.wer.rate for r in point.runs]
     spread = f" ± {stdev(percents):.2f}" if len(percents) > 1 else ""
-    shares = [r.scores["cost"].get("compute_share") for r in point.runs]
+    shares = [r.scores.meta.compute_share for r in point.runs]
+    known = [share for share in shares if share is not None]
     saved_cpu = None
     if point.cpu is not None and full.cpu:
         saved_cpu = 100 * (1 - point.cpu / full.cpu)
@@ -118,7 +130,7 @@ def _row(point: Point, full: Point, resampling: Resampling) -> tuple[str, ...]:
         str(len(percents)),
         f"{point.wer:.2f}{spread}",
         *_difference(point, full, resampling),
-        number(None if None in shares else 100 * mean(shares), 1),
+        number(100 * mean(known) if len(known) == len(shares) else None, 1),
         number(point.gflops, 3),
         number(100 * (1 - point.gflops / full.gflops), 1),
         number(point.cpu, 2),
@@ -130,5 +142,5 @@ def _difference(point: Point, full: Point, resampling: Resampling) -> tuple[str,
     """The cells of a paired comparison with the full model."""
     if point is full:
         return (DASH,) * (1 + len(COMPARISON))
-    sides = ([r.decoding for r in side.runs] for side in (full, point))
-    return comparison_cells(compare_systems(*sides, resampling))
+    a, b = ([r.decoding for r in side.runs] for side in (full, point))
+    return comparison_cells(compare_systems(a, b, resampling))

@@ -6,25 +6,31 @@ dev, and which rate it was given. Their trainings are exp/MODEL_cmp_seedN; other
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 from asrlib.errors import DataError
+from asrlib.experiments.benchmarks import streaming_speed
 from asrlib.experiments.equal_settings import check_equal_settings
-from asrlib.experiments.runs import Run, of_set, systems
+from asrlib.experiments.rates import RATES, TAG, Rates, read_rates
+from asrlib.experiments.runs import Run, of_set, run_name, systems
 from asrlib.experiments.training_log import settings_of
 from asrlib.report.document import Section, Table, Text
-from asrlib.report.format import DASH, comparison_cells, number, params, quantiles
+from asrlib.report.format import (
+    DASH,
+    comparison_cells,
+    gflops,
+    number,
+    params,
+    quantiles,
+    symbol_delay,
+)
 from asrlib.scoring.bootstrap import Resampling
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.latency import correct_words, lags_ms, summarise
-from asrlib.scoring.records import read_json, streaming_file
 
-RATES = Path("compare") / "rates.json"
-TAG = "cmp"  # of the models compared, in their directories' names
 _REFERENCE = "conv_rnnt"
 _JUDGED_BY = {"ctc": "CTC loss at the end, nats a frame,", "loss": "Lowest loss"}
 _HEADER = (
@@ -46,17 +52,12 @@ def comparison_sections(
     """A table for each test set and search, and one of the learning rates; none before."""
     if not (exp / RATES).exists():
         return
-    rates = read_json(exp / RATES, "run steps/compare_models.sh again")
-    if not all("trial" in tried for tried in rates["models"].values()):
-        raise DataError(
-            f"{exp / RATES}: was left by an earlier version, which chose rates otherwise",
-            "run steps/compare_models.sh again",
-        )
-    models = {name.replace("/", "_"): tried["chosen"] for name, tried in rates["models"].items()}
+    rates = read_rates(exp)
+    models = {run_name(name): tried.chosen for name, tried in rates.models.items()}
     for test_set in sorted({r.test_set for r in runs}):
         grouped = systems(of_set(runs, test_set))
         for search in sorted({search for _, search in grouped}):
-            found = {m: grouped.get((f"{m}_{TAG}", search)) for m in models}
+            found = {m: grouped.get((run_name(m, TAG), search)) for m in models}
             members = {m: group for m, group in found.items() if group}
             if len(members) < 2:
                 continue
@@ -102,9 +103,9 @@ def _row(
     rate: float,
     resampling: Resampling,
 ) -> tuple[str, ...]:
-    percents = [r.scores["wer"]["percent"] for r in group]
+    percents = [100 * r.scores.wer.rate for r in group]
     spread = f" ± {stdev(percents):.2f}" if len(percents) > 1 else ""
-    first, cost = group[0].scores, group[0].scores["cost"]
+    first = group[0]
     difference, lag = (DASH, DASH, DASH), DASH
     if group is not reference:
         result = compare_systems(
@@ -113,22 +114,20 @@ def _row(
         points, ends, *_, p_value = comparison_cells(result)
         difference = (points, ends, p_value)
         lag = quantiles(summarise(_lags(reference, group)), sign="+")
-    bench = exp / streaming_file(group[0].name, group[0].test_set, group[0].search)
-    speed = read_json(bench, "run the benchmark again") if bench.exists() else {}
-    flops = cost["flops_per_second"]
+    speed = streaming_speed(exp, first.name, first.test_set, first.search)
     return (
         model,
-        params(group[0]),
+        params(first),
         f"{rate:g}",
         str(len(group)),
         f"{mean(percents):.2f}{spread}",
         *difference,
-        quantiles((first["latency"] or {}).get("symbol_delay_ms")),
+        symbol_delay(first),
         lag,
-        number(flops and flops / 1e9, 3),
-        number(speed.get("real_time_factor_1"), 3),
-        number(speed.get("real_time_factor_32"), 3),
-        number(cost.get("peak_memory_mb"), 0),
+        gflops(first, 3),
+        number(speed.real_time_factor_1, 3),
+        number(speed.real_time_factor_32, 3),
+        number(first.scores.meta.peak_memory_mb, 0),
     )
 
 
@@ -137,23 +136,21 @@ def _lags(reference: Sequence[Run], group: Sequence[Run]) -> list[float]:
     return [lag for a, b in product(*words) for lag in lags_ms(a, b)]
 
 
-def _rates_section(rates: Mapping[str, Any]) -> Section:
-    models: Mapping[str, Mapping[str, Any]] = rates["models"]
-    columns = sorted({rate for tried in models.values() for rate in tried["dev"]}, key=float)
+def _rates_section(rates: Rates) -> Section:
+    columns = sorted({rate for tried in rates.models.values() for rate in tried.dev}, key=float)
     edges = {float(columns[0]), float(columns[-1])}
     rows = tuple(
         (
-            model if tried["trial"] == model else f"{model}, by {tried['trial']}",
-            *(number(tried["dev"].get(rate), 4) for rate in columns),
-            f"{tried['chosen']:g}" + (" *" if tried["chosen"] in edges else ""),
+            model if tried.trial == model else f"{model}, by {tried.trial}",
+            *(number(tried.dev.get(rate), 4) for rate in columns),
+            f"{tried.chosen:g}" + (" *" if tried.chosen in edges else ""),
         )
-        for model, tried in models.items()
+        for model, tried in rates.models.items()
     )
-    budget = rates["budget"]
-    loss = _JUDGED_BY[budget["judged_by"]]
+    budget = rates.budget
     text = Text(
-        f"{loss} on dev of one training of {budget['steps']:,} steps at each rate, "
-        f"{budget['warmup_steps']:,} of them warm-up, seed {budget['seed']}; the same budget for "
+        f"{_JUDGED_BY[budget.judged_by]} on dev of one training of {budget.steps:,} steps at each "
+        f"rate, {budget.warmup_steps:,} of them warm-up, seed {budget.seed}; the same budget for "
         "every model. With an asterisk: at an end of what was tried, so that a better rate may "
         "lie beyond. Nothing else was tuned for the comparison: dropout and whatever else "
         "differs are those of each model's file in conf/model."

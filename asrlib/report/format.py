@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from asrlib.experiments.runs import Run
 from asrlib.scoring.bootstrap import Comparison
+from asrlib.scoring.latency import LatencySummary
 
 DASH = "–"
 
 
-def number(value: float | None, digits: int) -> str:
-    """A figure, or a dash where there is none."""
-    return DASH if value is None else f"{value:,.{digits}f}"
+def number(value: float | None, digits: int, scale: float = 1) -> str:
+    """A figure times `scale`, or a dash where there is none."""
+    return DASH if value is None else f"{scale * value:,.{digits}f}"
 
 
 def interval(ends: Sequence[float] | None, digits: int = 2, sign: str = "") -> str:
@@ -21,16 +21,27 @@ def interval(ends: Sequence[float] | None, digits: int = 2, sign: str = "") -> s
     return f"[{ends[0]:{sign}.{digits}f}, {ends[1]:{sign}.{digits}f}]" if ends else DASH
 
 
-def quantiles(summary: Mapping[str, Any] | None, sign: str = "") -> str:
-    """Median and 90th percentile of `latency.summarise`, or a dash where there is none."""
-    return f"{summary['p50']:{sign}.0f} / {summary['p90']:{sign}.0f}" if summary else DASH
+def quantiles(summary: LatencySummary | None, sign: str = "") -> str:
+    """Median and 90th percentile in ms, or a dash where there is none."""
+    return f"{summary.p50:{sign}.0f} / {summary.p90:{sign}.0f}" if summary else DASH
+
+
+def symbol_delay(run: Run) -> str:
+    """Median and 90th percentile of the symbol delay in ms, or a dash where it is not known."""
+    latency = run.scores.latency
+    return quantiles(latency.symbol_delay_ms if latency else None)
+
+
+def gflops(run: Run, digits: int) -> str:
+    """1e9 floating-point operations per second of audio, or a dash where nobody counted."""
+    spent = run.scores.meta.flops_per_second
+    return number(spent and spent / 1e9, digits)
 
 
 def params(run: Run) -> str:
     """Parameters that decoding uses, in millions."""
-    parameters = run.scores["cost"]["parameters"] or {}
-    used = [parameters[k] for k in ("encoder", "predictor", "joiner") if k in parameters]
-    return number(sum(used) / 1e6 if used else None, 2)
+    parameters = run.scores.meta.parameters
+    return number(parameters.decoding / 1e6 if parameters else None, 2)
 
 
 # Titles of `comparison_cells`, after those of the systems and the search.
@@ -39,11 +50,10 @@ COMPARISON = ("interval", "relative %", "P(better)", "p")
 
 def comparison_cells(result: Comparison) -> tuple[str, ...]:
     """Difference in points, its interval, relative difference, P(better) and p."""
-    ends = result.interval and result.interval.percent()
     return (
-        f"{100 * result.difference:+.2f}",
-        interval(ends, sign="+"),
-        DASH if result.relative is None else f"{100 * result.relative:+.1f}",
-        f"{result.improvement:.3f}",
+        f"{result.difference:+.2f}",
+        interval(result.interval, sign="+"),
+        DASH if result.relative is None else f"{result.relative:+.1f}",
+        f"{result.probability_of_improvement:.3f}",
         f"{result.p_value:.4f}",
     )

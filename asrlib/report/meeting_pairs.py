@@ -1,24 +1,23 @@
-"""Systems on the same mixtures, two at a time: errors, turns counted right, latencies."""
+"""Systems on the same sessions, two at a time: errors, turns counted right, latencies."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from asrlib.errors import DataError
 from asrlib.experiments.runs import split_seed
 from asrlib.meetings.pointing import compare_medians
+from asrlib.meetings.score import MeetingScores, SessionRow
 from asrlib.report.document import Table
 from asrlib.report.format import COMPARISON, DASH, comparison_cells, interval
 from asrlib.scoring.bootstrap import Resampling, compare_speakers
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.wer import ErrorRate
 
-_KINDS = ("insertions", "deletions", "substitutions", "words")
 SWEEP = re.compile(r"(.+_eot-a)[0-9.]+(-g[0-9.]+)?")
 _TURNS = (
     *("systems", "search", "turns right, points", "interval", "p", "right by both"),
@@ -28,21 +27,22 @@ _TURNS = (
 
 @dataclass(frozen=True)
 class MeetingRun:
-    """One scored decode of a mixture set."""
+    """One scored decode of a meeting set."""
 
     name: str
     test_set: str
     search: str
     directory: Path
-    scores: dict[str, Any]
+    scores: MeetingScores
 
     @property
     def family(self) -> str:
         """Its name without the seed."""
         return split_seed(self.name)[0]
 
-    def sessions(self) -> dict[str, dict[str, Any]]:
-        return {s["session"]: s for s in self.scores["sessions"]}
+    def sessions(self) -> dict[str, SessionRow]:
+        """What was found in each session, by its id."""
+        return {s.session: s for s in self.scores.sessions}
 
 
 Sides = Sequence[tuple[MeetingRun, MeetingRun]]  # A and B, a pair for each seed
@@ -50,18 +50,19 @@ Sides = Sequence[tuple[MeetingRun, MeetingRun]]  # A and B, a pair for each seed
 
 def pair_tables(runs: Sequence[MeetingRun], config: ScoreConfig) -> list[Table]:
     """ORC-WER of the pairs of `score.pairs` and of sweeps; and their turns, with latencies in the
-    mixtures whose turns both counted right. The same mixtures are resampled for both systems,
+    sessions whose turns both counted right. The same sessions are resampled for both systems,
     seeds that both have are taken together.
 
     Raises:
-        DataError: two systems were scored on different mixtures.
+        DataError: two systems were scored on different sessions.
     """
     errors, turns = [], []
     for sides in _pairs(runs, config):
         (a, b), *_ = sides
         names = (f"{b.family} against {a.family}", a.search)
-        rates = (_rates([pair[i] for pair in sides]) for i in range(2))
-        errors.append((*names, *comparison_cells(compare_speakers(*rates, config.resampling))))
+        rates_a, rates_b = (_rates(runs) for runs in zip(*sides, strict=True))
+        result = compare_speakers(rates_a, rates_b, config.resampling)
+        errors.append((*names, *comparison_cells(result)))
         turns.append((*names, *_turn_cells(sides, config.resampling)))
     if not errors:
         return []
@@ -81,7 +82,7 @@ def _pairs(runs: Sequence[MeetingRun], config: ScoreConfig) -> Iterator[Sides]:
                 continue
             if len({frozenset(run.sessions()) for pair in sides for run in pair}) > 1:
                 raise DataError(
-                    f"{names[0]} and {names[1]}, {search}: scored on different mixtures",
+                    f"{names[0]} and {names[1]}, {search}: scored on different sessions",
                     "decode and score both again with --force",
                 )
             yield sides
@@ -94,67 +95,62 @@ def _of_sweeps(runs: Sequence[MeetingRun]) -> list[tuple[str, str]]:
 
 
 def _rates(runs: Sequence[MeetingRun]) -> dict[str, ErrorRate]:
-    """Errors of each mixture, of all runs."""
+    """Errors of each session, of all runs."""
     of_runs = [run.sessions() for run in runs]
-    return {
-        name: ErrorRate.sum(ErrorRate(**{k: s[name]["orcwer"][k] for k in _KINDS}) for s in of_runs)
-        for name in of_runs[0]
-    }
+    return {id: ErrorRate.sum(found[id].orcwer for found in of_runs) for id in of_runs[0]}
 
 
 def _turn_cells(sides: Sides, resampling: Resampling) -> tuple[str, ...]:
     sessions = [[run.sessions() for run in pair] for pair in sides]
-    wrong: list[dict[str, ErrorRate]] = [
-        {
-            name: ErrorRate.sum(
-                ErrorRate(substitutions=int(not _right(pair[i][name])), words=1)
-                for pair in sessions
-            )
-            for name in sessions[0][i]
-        }
-        for i in range(2)
-    ]
     both = [
-        {name for name in pair[0] if all(_right(side[name]) for side in pair)} for pair in sessions
+        {id for id in pair[0] if all(side[id].counted_right for side in pair)} for pair in sessions
     ]
-    counted = compare_speakers(*wrong, resampling)
-    wrong_ends = counted.interval and counted.interval.percent()
-    ends = wrong_ends and [0.0 - end for end in reversed(wrong_ends)]
+    wrong_a, wrong_b = (_counted_wrong(found) for found in zip(*sessions, strict=True))
+    counted = compare_speakers(wrong_a, wrong_b, resampling)
+    ends = counted.interval and [0.0 - end for end in reversed(counted.interval)]
     return (
-        f"{0.0 - 100 * counted.difference:+.1f}",
+        f"{0.0 - counted.difference:+.1f}",
         interval(ends, sign="+"),
         f"{counted.p_value:.4f}",
         str(sum(map(len, both))),
-        *_latency_cells(sessions, both, "start_pointing_ms", resampling),
-        *_latency_cells(sessions, both, "end_pointing_ms", resampling),
+        *_latency_cells(sessions, both, lambda s: s.start_pointing_ms, resampling),
+        *_latency_cells(sessions, both, lambda s: s.end_pointing_ms, resampling),
     )
 
 
-def _right(session: Mapping[str, Any]) -> bool:
-    return session["turns"] == session["recognised"]
+def _counted_wrong(of_seeds: Sequence[Mapping[str, SessionRow]]) -> dict[str, ErrorRate]:
+    """For how many of a system's seeds the turns of each session were counted wrong."""
+    return {
+        id: ErrorRate.sum(
+            ErrorRate(substitutions=int(not found[id].counted_right), words=1) for found in of_seeds
+        )
+        for id in of_seeds[0]
+    }
 
 
 def _latency_cells(
-    sessions: Sequence[Sequence[Mapping[str, Mapping[str, Any]]]],
+    sessions: Sequence[Sequence[Mapping[str, SessionRow]]],
     both: Sequence[set[str]],
-    key: str,
+    latencies: Callable[[SessionRow], Sequence[float]],
     resampling: Resampling,
 ) -> tuple[str, str]:
     """Medians of A and B with the number of symbols, and the difference's interval.
 
     Args:
-        sessions: of each seed, of A and of B: what was found in each mixture.
-        both: of each seed, the mixtures that count.
+        sessions: of each seed, of A and of B: what was found in each session.
+        both: of each seed, the sessions that count.
+        latencies: those of a session, in ms.
     """
-    sides: list[dict[str, list[float]]] = [{}, {}]
-    for pair, names in zip(sessions, both, strict=True):
-        for side, found in zip(sides, pair, strict=True):
-            for name in names:
-                side.setdefault(name, []).extend(found[name][key])
-    values = [[ms for found in side.values() for ms in found] for side in sides]
+    a: dict[str, list[float]] = {}
+    b: dict[str, list[float]] = {}
+    for pair, ids in zip(sessions, both, strict=True):
+        for side, found in zip((a, b), pair, strict=True):
+            for id in ids:
+                side.setdefault(id, []).extend(latencies(found[id]))
+    values = [[ms for found in side.values() for ms in found] for side in (a, b)]
     if not all(values):
         return DASH, DASH
-    ends = compare_medians(*sides, resampling)
+    ends = compare_medians(a, b, resampling)
     medians = " → ".join(f"{median(v):.0f} ({len(v)})" for v in values)
     difference = median(values[1]) - median(values[0])
-    return medians, f"{difference:+.0f} {interval(ends and [ends.low, ends.high], 0, '+')}"
+    return medians, f"{difference:+.0f} {interval(ends, 0, '+')}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from asrlib.experiments.training_log import training_commands
-from asrlib.meetings.score import SCORES_FILE, read_scores
+from asrlib.meetings.metrics import MeetingSummary, TurnCounting
+from asrlib.meetings.pointing import PointingSummary
+from asrlib.meetings.score import SCORES_FILE, MeetingScores
 from asrlib.report import plots
 from asrlib.report.document import Block, Code, Figure, Section, Table, Text
 from asrlib.report.format import DASH, interval, number
@@ -20,25 +21,25 @@ _PICTURES = 2  # of the first system; the others lie beside their scores
 MEANINGS: tuple[tuple[str, str], ...] = (
     (
         "ORC-WER, cpWER, tcpWER %",
-        "By meeteval, errors summed over the mixtures. ORC: every true turn goes to the output "
+        "By meeteval, errors summed over the sessions. ORC: every true turn goes to the output "
         "channel that suits it best. cp: every output stream goes to the speaker that suits it "
         "best, so that a channel with several people on it errs even when every word is right: "
         "it takes known speakers. tcp: as cp, but words match only near their time.",
     ),
     (
         "turns %, > 2 turns %",
-        "Share of the mixtures in which as many turns were recognised as were spoken; the same "
-        "of the mixtures with more than two.",
+        "Share of the sessions in which as many turns were recognised as were spoken; the same "
+        "of the sessions with more than two.",
     ),
     (
         "start, end",
-        "Pointing latencies, in mixtures whose turns were counted right: from the true start of a "
+        "Pointing latencies, in sessions whose turns were counted right: from the true start of a "
         "turn to the stream time at which <sot> came out, from its true end to <eot>; of a model "
         "with <cot> both are that symbol. Where word times are known, turns last from their first "
         "word to their last, else as long as their recordings, silence included. A channel's first "
         "start and last end have no symbol in the labels and do not count. `symbols`: how many "
         "were emitted of those that the labels have. These are times of the best path at the "
-        "end: a beam may find an <eot> later than it put it. Intervals: mixtures resampled.",
+        "end: a beam may find an <eot> later than it put it. Intervals: sessions resampled.",
     ),
     (
         "out",
@@ -47,31 +48,31 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ),
     (
         "right by both",
-        "Mixtures whose turns both systems counted right: the only ones on which their latencies "
+        "Sessions whose turns both systems counted right: the only ones on which their latencies "
         "are compared. In brackets after a median: the number of symbols.",
     ),
 )
 
 
 def collect_meetings(exp: Path) -> list[MeetingRun]:
-    """All scored decodes of mixtures, in order of set, name and search.
+    """All scored decodes of meeting sets, in order of set, name and search.
 
     Raises:
-        DataError: a broken file; names it.
+        DataError: scores are broken or of another version; names the file.
     """
     runs = []
     for path in exp.glob(f"*/decode_*/{SCORES_FILE}"):
-        scores = read_scores(path)
-        labels = str(scores.get("set")), str(scores.get("search"))
+        scores = MeetingScores.from_file(path, "score again with --force")
+        labels = scores.meta.set, scores.meta.search
         runs.append(MeetingRun(path.parent.parent.name, *labels, path.parent, scores))
     return sorted(runs, key=lambda r: (r.test_set, r.name, r.search))
 
 
 def talkers_sections(runs: Sequence[MeetingRun], recipe: str, config: ScoreConfig) -> list[Section]:
-    """Tables over all mixtures and by condition, for each test set; none without runs.
+    """Tables over all sessions and by condition, for each test set; none without runs.
 
     Raises:
-        DataError: two systems to compare were scored on different mixtures.
+        DataError: two systems to compare were scored on different sessions.
     """
     sections = []
     for test_set in dict.fromkeys(r.test_set for r in runs):
@@ -95,11 +96,10 @@ def talkers_sections(runs: Sequence[MeetingRun], recipe: str, config: ScoreConfi
 
 
 def _size(run: MeetingRun) -> str:
-    total, resampling = run.scores["all"], run.scores["resampling"]
+    total, resampling = run.scores.all, run.scores.resampling
     return (
-        f"{total['groups']:,} mixtures, {total['turns']:,} turns, "
-        f"{total['orcwer']['words']:,} words. In brackets: {100 * resampling['confidence']:g} % "
-        "intervals, mixtures resampled."
+        f"{total.sessions:,} sessions, {total.turns:,} turns, {total.orcwer.words:,} words. "
+        f"In brackets: {100 * resampling.confidence:g} % intervals, sessions resampled."
     )
 
 
@@ -112,21 +112,21 @@ def _main_table(runs: Sequence[MeetingRun]) -> Table:
 
 
 def _row(run: MeetingRun) -> tuple[str, ...]:
-    total = run.scores["all"]
-    orc = total["orcwer"]
+    total = run.scores.all
+    orc = total.orcwer
     return (
         run.name,
         run.search,
-        number(orc["percent"], 2),
-        interval(orc["interval"]),
-        str(orc["insertions"]),
-        str(orc["deletions"]),
-        str(orc["substitutions"]),
-        number(total["cpwer"]["percent"], 2),
-        number(total["tcpwer"]["percent"], 2),
-        *_counting(total["turn_counting"]),
-        _counting(total["turn_counting_many"])[0],
-        number(run.scores["cost"].get("real_time_factor"), 3),
+        number(orc.percent, 2),
+        interval(orc.interval),
+        str(orc.insertions),
+        str(orc.deletions),
+        str(orc.substitutions),
+        number(total.cpwer.percent, 2),
+        number(total.tcpwer.percent, 2),
+        *_counting(total.turn_counting),
+        _counting(total.turn_counting_many)[0],
+        number(run.scores.meta.real_time_factor, 3),
     )
 
 
@@ -136,56 +136,55 @@ def _pointing_table(runs: Sequence[MeetingRun]) -> Table:
     header = ("model", "search", *(f"{kind}: {column}" for kind in kinds for column in columns))
     rows = []
     for run in runs:
-        total = run.scores["all"]
-        found = (total[f"{kind}_pointing_ms"] for kind in kinds)
+        total = run.scores.all
+        found = (total.start_pointing_ms, total.end_pointing_ms)
         cells = (cell for p in found for cell in _pointing(p))
-        rows.append((run.name, run.search, *cells, *_closing(total.get("closing_ms"))))
+        rows.append((run.name, run.search, *cells, *_closing(total.closing_ms)))
     return Table((*header, "out: p50 ms", "p90 ms"), tuple(rows), 2)
 
 
-def _pointing(found: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _pointing(found: PointingSummary | None) -> tuple[str, ...]:
     if found is None:
         return (DASH,) * 5
     return (
-        f"{found['count']} of {found['expected']}",
-        number(found["mean"], 0),
-        number(found["p50"], 0),
-        interval(found["p50_interval"], 0),
-        number(found["p90"], 0),
+        f"{found.count} of {found.expected}",
+        number(found.mean, 0),
+        number(found.p50, 0),
+        interval(found.p50_interval, 0),
+        number(found.p90, 0),
     )
 
 
-def _closing(found: Mapping[str, Any] | None) -> tuple[str, str]:
-    return (DASH, DASH) if found is None else (number(found["p50"], 0), number(found["p90"], 0))
+def _closing(found: PointingSummary | None) -> tuple[str, str]:
+    return (DASH, DASH) if found is None else (number(found.p50, 0), number(found.p90, 0))
 
 
 def _by_condition(runs: Sequence[MeetingRun]) -> Table:
-    conditions = list(runs[0].scores["conditions"])
+    conditions = list(runs[0].scores.conditions)
     header = ("model", "search", *(f"{c or 'none'}, ORC-WER % (turns %)" for c in conditions))
     rows = []
     for run in runs:
-        found = run.scores["conditions"]
+        found = run.scores.conditions
         cells = (_condition(found.get(c)) for c in conditions)
         rows.append((run.name, run.search, *cells))
     return Table(header, tuple(rows), 2)
 
 
-def _condition(summary: Mapping[str, Any] | None) -> str:
+def _condition(summary: MeetingSummary | None) -> str:
     if summary is None:
         return DASH
-    counted = _counting(summary["turn_counting"])[0]
-    return f"{number(summary['orcwer']['percent'], 1)} ({counted})"
+    counted = _counting(summary.turn_counting)[0]
+    return f"{number(summary.orcwer.percent, 1)} ({counted})"
 
 
 def _sweep_figure(runs: Sequence[MeetingRun]) -> list[Figure]:
     """What penalties on late ends of turns cost, a panel for each search."""
     panels: dict[str, dict[str, tuple[float, float, Sequence[float] | None]]] = {}
     for run in runs:
-        total = run.scores["all"]
-        ends, orc = total["end_pointing_ms"], total["orcwer"]
-        if SWEEP.fullmatch(run.family) and ends is not None and orc["percent"] is not None:
+        ends, orc = run.scores.all.end_pointing_ms, run.scores.all.orcwer
+        if SWEEP.fullmatch(run.family) and ends is not None and orc.percent is not None:
             panel = panels.setdefault(f"end of a turn, p50, ms ({run.search})", {})
-            panel[run.name] = (ends["p50"], orc["percent"], orc["interval"])
+            panel[run.name] = (ends.p50, orc.percent, orc.interval)
     if not panels:
         return []
     return [Figure(plots.scatter(panels, "ORC-WER, %"), "Errors against when turns end.")]
@@ -194,14 +193,14 @@ def _sweep_figure(runs: Sequence[MeetingRun]) -> list[Figure]:
 def _pictures(run: MeetingRun) -> list[Block]:
     caption = "Who spoke when (above), and what {} recognised when (below): {}."
     paths = sorted((run.directory / "timelines").glob("*.svg"))
-    # The last by name: the mixtures that overlap most.
+    # The last by name: the sessions that overlap most.
     return [
         Figure(path.read_text(encoding="utf-8"), caption.format(run.name, path.stem))
         for path in paths[-_PICTURES:]
     ]
 
 
-def _counting(counted: Mapping[str, Any] | None) -> tuple[str, str]:
+def _counting(counted: TurnCounting | None) -> tuple[str, str]:
     if counted is None:
         return DASH, DASH
-    return number(counted["percent"], 1), interval(counted["interval"])
+    return number(counted.percent, 1), interval(counted.interval)

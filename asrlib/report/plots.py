@@ -6,13 +6,14 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import matplotlib
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from asrlib.experiments.training_log import Curve
+from asrlib.scoring.latency import Histogram
 
 COLOURS = ("#1f6f8b", "#e08e45", "#6a994e", "#a23e48", "#7b6ba8", "#5b6b7b")
 STYLE = {
@@ -29,7 +30,7 @@ STYLE = {
     "xtick.color": "#5b6b7b",
     "ytick.color": "#5b6b7b",
     "legend.frameon": False,
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
 }
 _DASHES = ("-", "--", ":", "-.")
 _FILLED = 3  # histograms: more areas over each other would hide one another
@@ -147,8 +148,8 @@ def _fit(axes: Axes, values: Sequence[float]) -> None:
         axes.set_ylim(0, 1.1 * min(ranked[-1], 3 * typical) or 1)
 
 
-def histograms(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Step histograms side by side: panel title -> series -> summary of `latency.summarise`."""
+def histograms(panels: Mapping[str, Mapping[str, Histogram]]) -> str:
+    """Step histograms of latencies side by side: panel title -> series -> its histogram."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"histograms {list(panels)}"}):
         canvas = Canvas(figsize=(4.6 * len(panels), 3.2), layout="constrained")
         looks = _looks(name for series in panels.values() for name in series)
@@ -156,10 +157,9 @@ def histograms(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
             canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
             ends = []
-            for name, summary in series.items():
-                shape = summary["histogram"]
-                counts = shape["counts"]
-                edges = [shape["start"] + i * shape["bin"] for i in range(len(counts) + 1)]
+            for name, shape in series.items():
+                counts = shape.counts
+                edges = [shape.start + i * shape.bin for i in range(len(counts) + 1)]
                 shares = [100 * n / sum(counts) for n in counts]
                 if len(series) <= _FILLED:
                     axes.stairs(shares, edges, fill=True, alpha=0.22, color=looks[name]["color"])

@@ -7,13 +7,14 @@ that writes: only of the one that decoded, as scores.json tells it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 from asrlib import __version__
 from asrlib.errors import DataError
+from asrlib.experiments.benchmarks import read_benchmark
 from asrlib.experiments.runs import Run, collect_runs, of_set, representatives, split_seed, systems
 from asrlib.experiments.training_log import Curve, read_curves, run_facts, training_commands
 from asrlib.report import plots
@@ -24,16 +25,21 @@ from asrlib.report.format import (
     COMPARISON,
     DASH,
     comparison_cells,
+    gflops,
     interval,
     number,
     params,
     quantiles,
+    symbol_delay,
 )
 from asrlib.report.glossary import MEANINGS
 from asrlib.report.meetings import collect_meetings, talkers_sections
 from asrlib.scoring.compare import compare_systems
-from asrlib.scoring.records import read_json, row_commands
+from asrlib.scoring.groups import Gap, Group
+from asrlib.scoring.latency import Histogram
+from asrlib.scoring.records import row_commands
 from asrlib.scoring.score import ScoreConfig
+from asrlib.scoring.wer import ErrorRate
 
 # Families that steps/compare_models.sh and steps/sweep_compute.sh train.
 _OF_SCRIPTS = re.compile(r"_(cmp|sweep(-w[0-9.]+)?)$")
@@ -83,13 +89,12 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
 def _set_sections(runs: Sequence[Run], test_set: str, config: ScoreConfig) -> Iterator[Section]:
     scores = runs[0].scores
     size = (
-        f"{scores['utterances']:,} utterances, {scores['wer']['words']:,} words, "
-        f"{scores['speakers']:,} speakers"
+        f"{scores.utterances:,} utterances, {scores.wer.words:,} words, "
+        f"{scores.speakers:,} speakers"
     )
-    audio = scores["cost"].get("audio_seconds")
-    if audio:
-        size += f", {audio / 60:,.1f} minutes"
-    confidence = 100 * scores["resampling"]["confidence"]
+    if scores.meta.audio_seconds:
+        size += f", {scores.meta.audio_seconds / 60:,.1f} minutes"
+    confidence = 100 * scores.resampling.confidence
     text = Text(f"{size}. In brackets: {confidence:g} % intervals, speakers resampled.")
     yield Section(f"Test set {test_set}", (text, _main_table(runs)))
     comparisons = _comparisons(runs, config)
@@ -115,38 +120,37 @@ def _main_table(runs: Sequence[Run]) -> Table:
             strong.add(len(rows))
             head = (f"{family}, {len(members)} seeds", search, params(members[0]))
             blank = ("",) * 4
-            rows.append((*head, _spread(members, "wer"), *blank, _spread(members, "cer")))
+            wer, cer = ([m.scores.wer for m in members], [m.scores.cer for m in members])
+            rows.append((*head, _spread(wer), *blank, _spread(cer)))
             rows[-1] += ("",) * (len(header) - len(rows[-1]))
         rows.extend(_run_row(run) for run in members)
     return Table(header, tuple(rows), 2, frozenset(strong))
 
 
-def _spread(members: Sequence[Run], measure: str) -> str:
+def _spread(rates: Iterable[ErrorRate]) -> str:
     """Mean and standard deviation over seeds, in per cent."""
-    rates = [r.scores[measure]["percent"] for r in members]
-    return DASH if None in rates else f"{mean(rates):.2f} ± {stdev(rates):.2f}"
+    percents = [100 * rate.rate for rate in rates]
+    return f"{mean(percents):.2f} ± {stdev(percents):.2f}" if all(map(isfinite, percents)) else DASH
 
 
 def _run_row(run: Run) -> tuple[str, ...]:
-    scores, wer, cost = run.scores, run.scores["wer"], run.scores["cost"]
-    latency = scores["latency"] or {}
-    flops = cost["flops_per_second"]
+    scores, wer, latency = run.scores, run.scores.wer, run.scores.latency
     return (
         run.name,
         run.search,
         params(run),
-        number(wer["percent"], 2),
-        interval(scores["interval"]),
-        str(wer["insertions"]),
-        str(wer["deletions"]),
-        str(wer["substitutions"]),
-        number(scores["cer"]["percent"], 2),
-        number(100 * scores["wrong_utterances"] / scores["utterances"], 1),
-        quantiles(latency.get("symbol_delay_ms")),
-        quantiles(latency.get("finalisation_ms")),
-        number(cost.get("real_time_factor"), 3),
-        number(flops and flops / 1e9, 2),
-        number(cost.get("peak_memory_mb"), 0),
+        number(wer.percent, 2),
+        interval(scores.interval),
+        str(wer.insertions),
+        str(wer.deletions),
+        str(wer.substitutions),
+        number(scores.cer.percent, 2),
+        number(100 * scores.wrong_utterances / scores.utterances, 1),
+        symbol_delay(run),
+        quantiles(latency.finalisation_ms if latency else None),
+        number(scores.meta.real_time_factor, 3),
+        gflops(run, 2),
+        number(scores.meta.peak_memory_mb, 0),
     )
 
 
@@ -169,28 +173,27 @@ def _comparisons(runs: Sequence[Run], config: ScoreConfig) -> Table | None:
 
 def _groups(runs: Sequence[Run], order: Sequence[str]) -> list[Block]:
     chosen = representatives(runs)
-    scored = {c for r in chosen.values() for c in r.scores["groups"]}
+    scored = {c for r in chosen.values() for c in r.scores.groups}
     columns = [c for c in order if c in scored] + sorted(scored - set(order))
     blocks: list[Block] = []
     for column in columns:
         tables = {
-            n: r.scores["groups"][column] for n, r in chosen.items() if column in r.scores["groups"]
+            n: r.scores.groups[column] for n, r in chosen.items() if column in r.scores.groups
         }
-        first = next(iter(tables.values()))["groups"]
-        values = [g["value"] for g in first]
-        cells = {n: {g["value"]: g for g in t["groups"]} for n, t in tables.items()}
+        first = next(iter(tables.values())).groups
+        values = [g.value for g in first]
+        cells = {n: {g.value: g for g in t.groups} for n, t in tables.items()}
         rows = [
             (
-                f"{column}: {g['value']}",
-                str(g["speakers"]),
-                f"{g['errors']['words']:,}",
-                *(_group_cell(cells[n].get(g["value"])) for n in tables),
+                f"{column}: {g.value}",
+                str(g.speakers),
+                f"{g.errors.words:,}",
+                *(_group_cell(cells[n].get(g.value)) for n in tables),
             )
             for g in first
         ]
-        rows.append(
-            (f"{column}: worst / best", "", "", *(_gap_cell(t["gap"]) for t in tables.values()))
-        )
+        gaps = (_gap_cell(t.gap) for t in tables.values())
+        rows.append((f"{column}: worst / best", "", "", *gaps))
         header = (column, "speakers", "words", *(f"{n}, WER %" for n in tables))
         blocks.append(Table(header, tuple(rows), 1, frozenset({len(rows) - 1})))
         series = {n: [_group_point(cells[n].get(v)) for v in values] for n in tables}
@@ -199,36 +202,36 @@ def _groups(runs: Sequence[Run], order: Sequence[str]) -> list[Block]:
     return blocks
 
 
-def _group_cell(group: Mapping[str, Any] | None) -> str:
+def _group_cell(group: Group | None) -> str:
     if group is None:
         return DASH
-    small = "" if group["large_enough"] else " *"
-    return f"{number(group['errors']['percent'], 2)} {interval(group['interval'], 1)}{small}"
+    small = "" if group.large_enough else " *"
+    return f"{number(group.errors.percent, 2)} {interval(group.interval, 1)}{small}"
 
 
-def _group_point(group: Mapping[str, Any] | None) -> tuple[float, Sequence[float] | None] | None:
-    if group is None or group["errors"]["percent"] is None:
+def _group_point(group: Group | None) -> tuple[float, Sequence[float] | None] | None:
+    if group is None or group.errors.percent is None:
         return None
-    return group["errors"]["percent"], group["interval"]
+    return group.errors.percent, group.interval
 
 
-def _gap_cell(gap: Mapping[str, Any] | None) -> str:
+def _gap_cell(gap: Gap | None) -> str:
     if gap is None:
         return DASH
-    who = f"{gap['worst']} / {gap['best']}"
-    if gap["ratio"] is None:
-        return f"{who}: {gap['difference']:+.2f} {interval(gap['difference_interval'], 1, '+')}"
-    return f"{who}: × {gap['ratio']:.2f} {interval(gap['ratio_interval'])}"
+    who = f"{gap.worst} / {gap.best}"
+    if gap.ratio is None:
+        return f"{who}: {gap.difference:+.2f} {interval(gap.difference_interval, 1, '+')}"
+    return f"{who}: × {gap.ratio:.2f} {interval(gap.ratio_interval)}"
 
 
 def _latency_figure(runs: Sequence[Run]) -> Figure | None:
-    titles = {"symbol_delay_ms": "Symbol delay", "finalisation_ms": "Finalisation latency"}
-    panels: dict[str, dict[str, Any]] = {}
+    panels: dict[str, dict[str, Histogram]] = {}
     for name, run in representatives(runs).items():
-        for key, title in titles.items():
-            summary = (run.scores["latency"] or {}).get(key)
-            if summary:
-                panels.setdefault(title, {})[name] = summary
+        if latency := run.scores.latency:
+            delay, final = latency.symbol_delay_ms, latency.finalisation_ms
+            for title, summary in (("Symbol delay", delay), ("Finalisation latency", final)):
+                if summary:
+                    panels.setdefault(title, {})[name] = summary.histogram
     if not panels:
         return None
     return Figure(plots.histograms(panels), "Latencies in stream time, bins of 40 ms.")
@@ -238,17 +241,17 @@ def _training(curves: Mapping[str, Mapping[str, Curve]]) -> list[Section]:
     rows = []
     for name, tags in curves.items():
         facts = run_facts(tags)
-        if not facts:
+        if facts.steps is None:
             continue
-        shares = [100 * facts[k] if k in facts else None for k in ("data_wait", "loss_share")]
         rows.append(
             (
                 name,
-                number(facts["steps"], 0),
-                number(facts.get("dev_loss"), 4),
-                number(1000 * facts["dev_delay"] if "dev_delay" in facts else None, 0),
-                number(facts.get("throughput"), 0),
-                *(number(share, 1) for share in shares),
+                number(facts.steps, 0),
+                number(facts.dev_loss, 4),
+                number(facts.dev_delay, 0, 1000),
+                number(facts.throughput, 0),
+                number(facts.data_wait, 1, 100),
+                number(facts.loss_share, 1, 100),
             )
         )
     if not rows:
@@ -296,36 +299,28 @@ def _speed(bench: Path) -> list[Section]:
     rows: list[tuple[str, ...]] = []
     commands: dict[str, None] = {}  # once each: one may have measured several models
     for path in sorted(bench.glob("*.json")):
-        measured = read_json(path, "run the benchmark again")
-        if "command" in measured:
-            commands[measured["command"]] = None
-        model = ", ".join(
-            str(measured[k]) for k in ("model", "set", "search", "piece") if k in measured
-        )
-        rows.extend(
-            (text, model, f"{measured[key]:.4g}")
-            for key, text in _SPEEDS.items()
-            if key in measured
-        )
+        measured = read_benchmark(path)
+        if measured.command is not None:
+            commands[measured.command] = None
+        labels = (measured.model, measured.set, measured.search, measured.piece)
+        model = ", ".join(label for label in labels if label is not None)
+        figures = ((text, getattr(measured, name)) for name, text in _SPEEDS.items())
+        rows += [(text, model, f"{value:.4g}") for text, value in figures if value is not None]
     table = Table(("what", "model", "measured"), tuple(rows), 2)
     return [Section("Speed", (table, Code("\n".join(commands), "sh")))] if rows else []
 
 
 def _made_on(runs: Sequence[Run]) -> Section:
-    lines = []
-    for machine in sorted(
-        {(r.scores["machine"]["cpu"], r.scores["machine"]["cores"]) for r in runs}
-    ):
-        lines.append(f"{machine[0]}, {machine[1]} cores")
-    settings = sorted(
-        {(r.scores["cost"].get("threads"), r.scores["cost"].get("streams")) for r in runs}, key=str
-    )
+    metas = [r.scores.meta for r in runs]
+    machines = sorted({(m.machine.cpu, m.machine.cores) for m in metas if m.machine})
+    lines = [f"{cpu}, {cores} cores" for cpu, cores in machines] or [DASH]
+    settings = sorted({(meta.threads, meta.streams) for meta in metas}, key=str)
     used = "; ".join(f"{t or DASH} threads, {s or DASH} streams" for t, s in settings)
     seeds = sorted({str(r.seed) for r in runs if r.seed is not None})
     text = f"Decoded on: {'; '.join(lines)}. Decoding with: {used}."
     if seeds:
         text += f" Training seeds: {', '.join(seeds)}."
-    versions = sorted({r.scores["version"] for r in runs})
+    versions = sorted({r.scores.version for r in runs})
     return Section("Made on", (Text(f"{text} Scored by version {', '.join(versions)}."),))
 
 

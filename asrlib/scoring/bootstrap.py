@@ -15,23 +15,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from asrlib.json_record import JsonRecord
 from asrlib.scoring.wer import ErrorRate
 
 _BLOCK = 500  # replicates at a time: bounds memory at _BLOCK x speakers
 
 
-@dataclass(frozen=True)
-class Interval:
-    """Lower and upper end of a confidence interval."""
+class Interval(NamedTuple):
+    """Lower and upper end of a confidence interval, in the unit of what it is the interval of."""
 
     low: float
     high: float
 
-    def percent(self) -> list[float]:
-        return [100 * self.low, 100 * self.high]
+    def percent(self) -> Interval:
+        """The interval of a rate, in per cent."""
+        return Interval(100 * self.low, 100 * self.high)
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,17 @@ class Resampling:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(JsonRecord):
     """System B against system A on the same utterances; below zero: B makes fewer errors.
 
     Attributes:
-        difference: rate of B minus rate of A.
-        interval: of the difference; None with fewer than two speakers.
-        relative: difference divided by the rate of A; None when A makes no error.
-        improvement: share of replicates in which B makes fewer errors than A.
+        a, b: error counts of each system.
+        difference: rate of B minus rate of A, in percentage points.
+        interval: of the difference, in percentage points; None with fewer than two speakers.
+        relative: difference in per cent of the rate of A; None when A makes no error.
+        probability_of_improvement: share of replicates in which B makes fewer errors than A.
         p_value: two-sided, of no difference: twice the share of replicates beyond zero.
+        speakers: number of speakers that were resampled.
     """
 
     a: ErrorRate
@@ -66,7 +70,7 @@ class Comparison:
     difference: float
     interval: Interval | None
     relative: float | None
-    improvement: float
+    probability_of_improvement: float
     p_value: float
     speakers: int
 
@@ -139,13 +143,14 @@ def compare_speakers(
     better = (1 + np.count_nonzero(differences_R <= 0)) / (1 + len(differences_R))
     worse = (1 + np.count_nonzero(differences_R >= 0)) / (1 + len(differences_R))
     difference = total_b.rate - total_a.rate
+    interval = interval_of(differences_R, resampling) if len(a) > 1 else None
     return Comparison(
         a=total_a,
         b=total_b,
-        difference=difference,
-        interval=interval_of(differences_R, resampling) if len(a) > 1 else None,
-        relative=difference / total_a.rate if total_a.errors and total_a.words else None,
-        improvement=float(np.mean(differences_R < 0)) if len(differences_R) else 0.0,
+        difference=100 * difference,
+        interval=interval and interval.percent(),
+        relative=100 * (difference / total_a.rate) if total_a.errors and total_a.words else None,
+        probability_of_improvement=float(np.mean(differences_R < 0)) if len(differences_R) else 0.0,
         p_value=float(min(1.0, 2 * min(better, worse))),
         speakers=len(a),
     )

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from asrlib.errors import DataError
 from asrlib.scoring.bootstrap import Comparison, Resampling, compare_speakers
@@ -25,6 +24,14 @@ class Decoding:
     @cached_property
     def aligned(self) -> list[Aligned]:
         return align(read_utterances(self.directory / "hyp.jsonl"))
+
+
+@dataclass(frozen=True)
+class NamedComparison(Comparison):
+    """What `python -m asrlib compare` writes: `other` (B) against `baseline` (A), MODEL/DECODE."""
+
+    baseline: str
+    other: str
 
 
 def check_same_utterances(
@@ -65,6 +72,20 @@ def compare_systems(
     return compare_speakers(sums_a, sums_b, resampling)
 
 
+def compare_decodes(baseline: Path, other: Path, resampling: Resampling) -> NamedComparison:
+    """Compare two decode directories.
+
+    Raises:
+        DataError: one holds no hypotheses, or their utterances differ.
+    """
+    comparison = compare_systems([Decoding(baseline)], [Decoding(other)], resampling)
+    return NamedComparison(**vars(comparison), baseline=_label(baseline), other=_label(other))
+
+
+def _label(decode_dir: Path) -> str:
+    return f"{decode_dir.parent.name}/{decode_dir.name}"
+
+
 def sum_over_seeds(decodings: Sequence[Decoding]) -> dict[str, ErrorRate]:
     """Counts of each speaker, added over the decodings by one system, one a seed.
 
@@ -80,32 +101,17 @@ def sum_over_seeds(decodings: Sequence[Decoding]) -> dict[str, ErrorRate]:
     return total
 
 
-def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison in per cent of the reference words."""
-    return {
-        "a": comparison.a.to_json(),
-        "b": comparison.b.to_json(),
-        "difference": 100 * comparison.difference,
-        "interval": comparison.interval and comparison.interval.percent(),
-        "relative": None if comparison.relative is None else 100 * comparison.relative,
-        "probability_of_improvement": comparison.improvement,
-        "p_value": comparison.p_value,
-        "speakers": comparison.speakers,
-    }
-
-
-def comparison_text(comparison: Comparison, name_a: str, name_b: str) -> str:
+def comparison_text(found: NamedComparison) -> str:
     """A small table for the terminal."""
-    ends = comparison.interval
-    interval = f"[{100 * ends.low:+.2f}, {100 * ends.high:+.2f}]" if ends else "no interval"
-    relative = "" if comparison.relative is None else f"  ({100 * comparison.relative:+.1f} %)"
-    width = max(len(name_a), len(name_b), 10)
+    interval = "[{:+.2f}, {:+.2f}]".format(*found.interval) if found.interval else "no interval"
+    relative = "" if found.relative is None else f"  ({found.relative:+.1f} %)"
+    width = max(len(found.baseline), len(found.other), 10)
     return "\n".join(
         [
-            f"{name_a:<{width}}  {comparison.a.line()}",
-            f"{name_b:<{width}}  {comparison.b.line()}",
-            f"{'difference':<{width}}  {100 * comparison.difference:+.2f} {interval}{relative}",
-            f"{'':<{width}}  probability of improvement {comparison.improvement:.3f}, "
-            f"p = {comparison.p_value:.4f}, {comparison.speakers} speakers resampled",
+            f"{found.baseline:<{width}}  {found.a.line()}",
+            f"{found.other:<{width}}  {found.b.line()}",
+            f"{'difference':<{width}}  {found.difference:+.2f} {interval}{relative}",
+            f"{'':<{width}}  probability of improvement {found.probability_of_improvement:.3f}, "
+            f"p = {found.p_value:.4f}, {found.speakers} speakers resampled",
         ]
     )

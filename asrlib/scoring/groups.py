@@ -11,13 +11,12 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from asrlib.json_record import JsonRecord
 from asrlib.scoring.bootstrap import (
     Interval,
     Resampling,
@@ -26,6 +25,7 @@ from asrlib.scoring.bootstrap import (
     speaker_interval,
 )
 from asrlib.scoring.wer import ErrorRate
+from asrlib.seeds import group_seed
 
 UNKNOWN = "unknown"
 
@@ -33,10 +33,11 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(JsonRecord):
     """Speakers that share a value.
 
     Attributes:
+        interval: of the error rate, in per cent; None with fewer than two speakers.
         large_enough: has the words and speakers asked for; else it takes no part in the gap.
     """
 
@@ -48,8 +49,14 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Gap:
-    """The worst group against the best; ratio and its interval are None where best is 0."""
+class Gap(JsonRecord):
+    """The worst group against the best.
+
+    Attributes:
+        best, worst: values of the two groups.
+        difference, difference_interval: of their error rates, in percentage points.
+        ratio, ratio_interval: of their error rates; None where the best group makes no error.
+    """
 
     best: str
     worst: str
@@ -60,39 +67,11 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class GroupTable:
+class GroupTable(JsonRecord):
     """One column's groups, in order of value (bands in order of size, unknown last)."""
 
-    column: str
     groups: tuple[Group, ...]
     gap: Gap | None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "groups": [
-                {
-                    "value": g.value,
-                    "speakers": g.speakers,
-                    "errors": g.errors.to_json(),
-                    "interval": g.interval and g.interval.percent(),
-                    "large_enough": g.large_enough,
-                }
-                for g in self.groups
-            ],
-            "gap": self.gap and _gap_json(self.gap),
-        }
-
-
-def _gap_json(gap: Gap) -> dict[str, Any]:
-    ratio = gap.ratio_interval
-    return {
-        "best": gap.best,
-        "worst": gap.worst,
-        "difference": 100 * gap.difference,
-        "difference_interval": gap.difference_interval and gap.difference_interval.percent(),
-        "ratio": gap.ratio,
-        "ratio_interval": ratio and [ratio.low, ratio.high],
-    }
 
 
 def group_tables(
@@ -103,8 +82,8 @@ def group_tables(
     resampling: Resampling,
     min_speakers: int = 1,
     min_words: int = 1,
-) -> list[GroupTable]:
-    """Tables of the columns that the speaker table has; absent ones are skipped and logged.
+) -> dict[str, GroupTable]:
+    """Tables by column, of those that the speaker table has; absent ones are skipped and logged.
 
     Args:
         errors: word counts of each speaker.
@@ -113,7 +92,7 @@ def group_tables(
         bands: ascending edges of the columns that hold numbers.
         min_speakers, min_words: what a group needs to take part in the gap.
     """
-    tables = []
+    tables = {}
     for column in columns:
         values = {s: speakers.get(s, {}).get(column, "") for s in errors}
         if not any(values.values()):
@@ -126,9 +105,8 @@ def group_tables(
         order = [*band_names(bands[column])] if column in bands else sorted(members)
         order = [v for v in order if v in members and v != UNKNOWN]
         order += [UNKNOWN] if UNKNOWN in members else []
-        tables.append(
-            _table(column, {v: members[v] for v in order}, resampling, min_speakers, min_words)
-        )
+        ordered = {value: members[value] for value in order}
+        tables[column] = _table(ordered, resampling, min_speakers, min_words)
     return tables
 
 
@@ -155,7 +133,6 @@ def band(value: str, edges: Sequence[float]) -> str:
 
 
 def _table(
-    column: str,
     members: Mapping[str, Mapping[str, ErrorRate]],
     resampling: Resampling,
     min_speakers: int,
@@ -166,18 +143,19 @@ def _table(
         total = ErrorRate.sum(speakers.values())
         large = len(speakers) >= min_speakers and total.words >= max(min_words, 1)
         interval = speaker_interval(speakers, _own_seed(resampling, value))
-        groups.append(Group(value, len(speakers), total, interval, large and value != UNKNOWN))
+        ends = interval and interval.percent()
+        groups.append(Group(value, len(speakers), total, ends, large and value != UNKNOWN))
     ranked = sorted((g for g in groups if g.large_enough), key=lambda g: g.errors.rate)
     gap = None
     if len(ranked) > 1:
         best, worst = ranked[0].value, ranked[-1].value
         gap = _gap(best, members[best], worst, members[worst], resampling)
-    return GroupTable(column, tuple(groups), gap)
+    return GroupTable(tuple(groups), gap)
 
 
 def _own_seed(resampling: Resampling, value: str) -> Resampling:
     """Speakers of two groups are resampled independently: each group has draws of its own."""
-    return replace(resampling, seed=resampling.seed + zlib.crc32(value.encode()))
+    return replace(resampling, seed=group_seed(resampling.seed, value))
 
 
 def _gap(
@@ -193,9 +171,11 @@ def _gap(
     if min(len(best_speakers), len(worst_speakers)) > 1:
         low_R = replicate_rates(best_speakers, _own_seed(resampling, best))
         high_R = replicate_rates(worst_speakers, _own_seed(resampling, worst))
-        difference_interval = interval_of(high_R - low_R, resampling)
+        ends = interval_of(high_R - low_R, resampling)
+        difference_interval = ends and ends.percent()
         # A bound of a ratio is told only where the best group errs in every replicate.
         if np.all(low_R > 0):
             ratio_interval = interval_of(high_R / low_R, resampling)
     ratio = high / low if low > 0 else None
-    return Gap(best, worst, high - low, difference_interval, ratio, ratio_interval)
+    difference = 100 * (high - low)
+    return Gap(best, worst, difference, difference_interval, ratio, ratio_interval)

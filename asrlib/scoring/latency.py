@@ -11,13 +11,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from asrlib.json_record import JsonRecord
 from asrlib.scoring.wer import Aligned
 
 _BIN_MS = 40.0
+
+
+@dataclass(frozen=True)
+class Histogram(JsonRecord):
+    """How many latencies fall into each bin.
+
+    Attributes:
+        start: lower edge of the first bin, in ms.
+        bin: width of a bin, in ms.
+    """
+
+    start: float
+    bin: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LatencySummary(JsonRecord):
+    """Number, mean, median, 90th percentile and distribution of latencies, in ms."""
+
+    count: int
+    mean: float
+    p50: float
+    p90: float
+    histogram: Histogram
+
+
+@dataclass(frozen=True)
+class LatencyScores(JsonRecord):
+    """Summaries of a `Latency`; None of nothing."""
+
+    symbol_delay_ms: LatencySummary | None
+    finalisation_ms: LatencySummary | None
+    skipped_utterances: int
 
 
 @dataclass(frozen=True)
@@ -34,12 +68,11 @@ class Latency:
     finalisations: tuple[float, ...]
     skipped: int
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "symbol_delay_ms": summarise(self.symbol_delays),
-            "finalisation_ms": summarise(self.finalisations),
-            "skipped_utterances": self.skipped,
-        }
+    def scores(self) -> LatencyScores:
+        """What stands in scores.json."""
+        return LatencyScores(
+            summarise(self.symbol_delays), summarise(self.finalisations), self.skipped
+        )
 
 
 def measure_latency(aligned: Iterable[Aligned]) -> Latency | None:
@@ -89,7 +122,7 @@ def _correct(a: Aligned) -> list[tuple[int, float]]:
     ]
 
 
-def summarise(values_ms: Sequence[float]) -> dict[str, Any] | None:
+def summarise(values_ms: Sequence[float]) -> LatencySummary | None:
     """Mean, median, 90th percentile and a histogram of 40 ms bins; None of nothing."""
     if not values_ms:
         return None
@@ -97,10 +130,5 @@ def summarise(values_ms: Sequence[float]) -> dict[str, Any] | None:
     p50, p90 = np.quantile(values, [0.5, 0.9])
     first = int(np.floor(values.min() / _BIN_MS))
     counts = np.bincount(np.floor(values / _BIN_MS).astype(int) - first)
-    return {
-        "count": len(values),
-        "mean": float(values.mean()),
-        "p50": float(p50),
-        "p90": float(p90),
-        "histogram": {"start": first * _BIN_MS, "bin": _BIN_MS, "counts": counts.tolist()},
-    }
+    histogram = Histogram(first * _BIN_MS, _BIN_MS, tuple(counts.tolist()))
+    return LatencySummary(len(values), float(values.mean()), float(p50), float(p90), histogram)

@@ -5,23 +5,79 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asrlib.errors import DataError
+from asrlib.json_record import JsonRecord
 from asrlib.text.words import TimedWord
-
-
-def streaming_file(name: str, test_set: str, search: str) -> Path:
-    """Where `python -m asrlib bench streaming` leaves its figures, below exp/."""
-    return Path("bench") / f"streaming_{name}_{test_set}_{search}.json"
 
 
 def row_commands(recipe: str, name: str, test_set: str, search: str, score: str) -> list[str]:
     """What makes one row of a table: decoding, then the command that scores."""
     where = f"--recipe-dir {recipe} --name {name} --test-set {test_set} --search {search}"
     return [f"python -m asrlib {command} {where}" for command in ("decode", score)]
+
+
+@dataclass(frozen=True)
+class Machine(JsonRecord):
+    """Model name of the processor, and the number of cores that the process might use."""
+
+    cpu: str
+    cores: int
+
+
+@dataclass(frozen=True)
+class ParameterCounts(JsonRecord):
+    """Parameters of a model by module; `training_only` are those that no decoding uses."""
+
+    encoder: int = 0
+    predictor: int = 0
+    joiner: int = 0
+    training_only: int = 0
+
+    @property
+    def decoding(self) -> int:
+        """How many of them decoding uses."""
+        return self.encoder + self.predictor + self.joiner
+
+
+@dataclass(frozen=True)
+class DecodeMeta(JsonRecord):
+    """meta.json: what was decoded and what it cost; None where whoever decoded did not say.
+
+    Attributes:
+        model: name of its directory under exp/.
+        set: name of the test set, a directory under data/.
+        search: name of the search.
+        config: the values of the `decode` section.
+        audio_seconds: length of the audio.
+        cpu_seconds, wall_seconds: spent on features, model and search.
+        real_time_factor: wall-clock seconds per second of audio.
+        peak_memory_mb: largest resident memory of the process, in MiB.
+        flops_per_second: floating-point operations per second of audio.
+        compute_share: multiplications of an encoder that leaves work out, as a share of its full
+            work; None for encoders that always do all of it.
+        threads: number of threads of torch.
+        streams: number of utterances that were decoded at a time.
+    """
+
+    model: str
+    set: str
+    search: str
+    config: dict[str, Any] = field(default_factory=dict)
+    audio_seconds: float | None = None
+    cpu_seconds: float | None = None
+    wall_seconds: float | None = None
+    real_time_factor: float | None = None
+    peak_memory_mb: float | None = None
+    parameters: ParameterCounts | None = None
+    flops_per_second: float | None = None
+    compute_share: float | None = None
+    machine: Machine | None = None
+    threads: int | None = None
+    streams: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,23 +152,6 @@ def read_utterances(path: Path) -> list[Utterance]:
     if not utterances:
         raise DataError(f"{path}: holds no utterance", "decode again with --force")
     return [utterances[i] for i in sorted(utterances)]
-
-
-def read_json(path: Path, fix: str) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        DataError: missing or broken; names the file.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: missing", fix) from None
-    except ValueError as e:
-        raise DataError(f"{path}: not readable as JSON ({e})", fix) from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: holds no JSON object", fix)
-    return content
 
 
 def read_speakers(path: Path, test_set: str) -> dict[str, dict[str, str]]:

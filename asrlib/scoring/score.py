@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,21 @@ from pydantic import Field
 
 from asrlib import __version__
 from asrlib.config import configclass
-from asrlib.files import atomic_write
+from asrlib.json_record import JsonRecord
 from asrlib.numbers import Count, NonNegative, Positive
-from asrlib.scoring.bootstrap import Resampling, speaker_interval
+from asrlib.scoring.bootstrap import Interval, Resampling, speaker_interval
 from asrlib.scoring.groups import GroupTable, group_tables
 from asrlib.scoring.kaldi_format import write_details
-from asrlib.scoring.latency import measure_latency
-from asrlib.scoring.records import read_json, read_speakers, read_utterances
+from asrlib.scoring.latency import LatencyScores, measure_latency
+from asrlib.scoring.records import DecodeMeta, read_speakers, read_utterances
 from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
 
 log = logging.getLogger(__name__)
 
-_COST_KEYS = (
-    "real_time_factor",
-    "peak_memory_mb",
-    "audio_seconds",
-    "cpu_seconds",
-    "wall_seconds",
-    "threads",
-    "streams",
-    "parameters",
-    "flops_per_second",
-    "compute_share",
-)
+SCORE_VERSION = 1  # raised when the output of `score` changes; see asrlib/stamps.py
 
-OUTPUTS = ("wer.txt", "wer_details/per_utt", "alignments.txt", "scores.json")
+SCORES_FILE = "scores.json"
+OUTPUTS = ("wer.txt", "wer_details/per_utt", "alignments.txt", SCORES_FILE)
 
 
 @configclass
@@ -54,17 +44,17 @@ class ScoreConfig:
         min_speakers, min_words: what a group needs to take part in the gap.
         pairs: models that RESULTS.md compares, [baseline, other].
         collar: s by which a word may be off in tcpWER.
-        timelines: pictures of mixtures, for each condition.
+        timelines: number of sessions of each condition that are drawn.
     """
 
     replicates: int = Field(default=10_000, ge=100)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     seed: Count = 1
-    groups: tuple[str, ...] = ()
-    bands: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    groups: tuple[str, ...]
+    bands: dict[str, tuple[float, ...]]
     min_speakers: Positive = 3
     min_words: Positive = 50
-    pairs: tuple[tuple[str, str], ...] = ()
+    pairs: tuple[tuple[str, str], ...]
     collar: NonNegative = 5.0
     timelines: Count = 2
 
@@ -73,7 +63,35 @@ class ScoreConfig:
         return Resampling(self.replicates, self.confidence, self.seed)
 
 
-def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Scores(JsonRecord):
+    """scores.json: all that is known of one decode of one test set.
+
+    Attributes:
+        version: of the program that scored.
+        meta: what was decoded and what it cost.
+        wrong_utterances: number of utterances with at least one word error.
+        private_utterances: number of those whose words stand in no file.
+        interval: of the word error rate, in per cent; None with fewer than two speakers.
+        latency: None where no word times are known.
+        groups: by column of the speaker table.
+    """
+
+    version: str
+    meta: DecodeMeta
+    wer: ErrorRate
+    cer: ErrorRate
+    utterances: int
+    wrong_utterances: int
+    private_utterances: int
+    speakers: int
+    interval: Interval | None
+    resampling: Resampling
+    latency: LatencyScores | None
+    groups: dict[str, GroupTable]
+
+
+def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> Scores:
     """Score hyp.jsonl of `decode_dir`; leave wer.txt, wer_details/, alignments.txt, scores.json.
 
     Args:
@@ -87,12 +105,13 @@ def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> d
         DataError: hyp.jsonl or meta.json missing or broken.
     """
     aligned = align(read_utterances(decode_dir / "hyp.jsonl"))
-    meta = read_json(decode_dir / "meta.json", "run the decode stage (5) again with --force")
+    fix = "run the decode stage (5) again with --force"
+    meta = DecodeMeta.from_file(decode_dir / "meta.json", fix)
     by_speaker = sum_by_speaker(aligned)
     interval = speaker_interval(by_speaker, config.resampling)
     tables = group_tables(
         by_speaker,
-        read_speakers(speakers_tsv, str(meta.get("set", ""))),
+        read_speakers(speakers_tsv, meta.set),
         config.groups,
         config.bands,
         config.resampling,
@@ -100,39 +119,26 @@ def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> d
         config.min_words,
     )
     write_details(decode_dir, aligned, interval, config.resampling)
-    scores = {
-        "version": __version__,
-        "model": meta.get("model"),
-        "set": meta.get("set"),
-        "search": meta.get("search"),
-        **_accuracy(aligned),
-        "interval": interval and interval.percent(),
-        "resampling": {"replicates": config.replicates, "confidence": config.confidence},
-        "latency": _latency(aligned),
-        "groups": {t.column: t.to_json() for t in tables},
-        "cost": cost_of(meta),
-        "machine": meta.get("machine") or machine(),
-        "meta": meta,
-    }
-    with atomic_write(decode_dir / "scores.json") as f:
-        json.dump(scores, f, indent=1, sort_keys=True)
-    _report(aligned, tables)
+    scores = Scores(
+        version=__version__,
+        meta=meta,
+        wer=ErrorRate.sum(a.words for a in aligned),
+        cer=ErrorRate.sum(a.chars for a in aligned),
+        utterances=len(aligned),
+        wrong_utterances=sum(1 for a in aligned if a.words.errors),
+        private_utterances=sum(1 for a in aligned if a.utterance.private),
+        speakers=len(by_speaker),
+        interval=interval and interval.percent(),
+        resampling=config.resampling,
+        latency=_latency(aligned),
+        groups=tables,
+    )
+    scores.to_file(decode_dir / SCORES_FILE)
+    _report(scores)
     return scores
 
 
-def _accuracy(aligned: Sequence[Aligned]) -> dict[str, Any]:
-    wrong = sum(1 for a in aligned if a.words.errors)
-    return {
-        "wer": ErrorRate.sum(a.words for a in aligned).to_json(),
-        "cer": ErrorRate.sum(a.chars for a in aligned).to_json(),
-        "utterances": len(aligned),
-        "wrong_utterances": wrong,
-        "private_utterances": sum(1 for a in aligned if a.utterance.private),
-        "speakers": len({a.utterance.speaker for a in aligned}),
-    }
-
-
-def _latency(aligned: Sequence[Aligned]) -> dict[str, Any] | None:
+def _latency(aligned: Sequence[Aligned]) -> LatencyScores | None:
     latency = measure_latency(aligned)
     if latency is None:
         log.info("latency: no word times in this set: skipped")
@@ -141,12 +147,7 @@ def _latency(aligned: Sequence[Aligned]) -> dict[str, Any] | None:
         log.warning(
             "latency: %d utterances left out: word times disagree with words", latency.skipped
         )
-    return latency.to_json()
-
-
-def cost_of(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What decoding cost, as meta.json tells it; None where it does not."""
-    return {key: meta.get(key) for key in _COST_KEYS}
+    return latency.scores()
 
 
 def machine() -> dict[str, Any]:
@@ -159,14 +160,14 @@ def machine() -> dict[str, Any]:
     return {"cpu": name, "cores": len(os.sched_getaffinity(0))}
 
 
-def _report(aligned: Sequence[Aligned], tables: Sequence[GroupTable]) -> None:
-    log.info("%s", ErrorRate.sum(a.words for a in aligned).line())
-    for table in tables:
+def _report(scores: Scores) -> None:
+    log.info("%s", scores.wer.line())
+    for column, table in scores.groups.items():
         for g in table.groups:
-            ends = "[{:.2f}, {:.2f}]".format(*g.interval.percent()) if g.interval else "no interval"
+            ends = "[{:.2f}, {:.2f}]".format(*g.interval) if g.interval else "no interval"
             log.info(
                 "%12s %-16s %4d speakers %7d words  WER %6.2f %% %s%s",
-                table.column,
+                column,
                 g.value,
                 g.speakers,
                 g.errors.words,
@@ -177,7 +178,7 @@ def _report(aligned: Sequence[Aligned], tables: Sequence[GroupTable]) -> None:
         if table.gap and table.gap.ratio:
             log.info(
                 "%12s gap: %s / %s = %.2f",
-                table.column,
+                column,
                 table.gap.worst,
                 table.gap.best,
                 table.gap.ratio,

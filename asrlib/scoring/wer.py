@@ -8,17 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jiwer
+from pydantic import computed_field
 
+from asrlib.json_record import JsonRecord
 from asrlib.scoring.records import Utterance
 
 Kind = Literal["C", "S", "I", "D"]
 
 
 @dataclass(frozen=True)
-class ErrorRate:
+class ErrorRate(JsonRecord):
     """Counts whose sum over utterances is the count of the whole.
 
     >>> ErrorRate(1, 0, 1, 4) + ErrorRate(0, 1, 0, 2)
@@ -33,6 +35,7 @@ class ErrorRate:
     substitutions: int = 0
     words: int = 0
 
+    @computed_field
     @property
     def errors(self) -> int:
         return self.insertions + self.deletions + self.substitutions
@@ -47,6 +50,12 @@ class ErrorRate:
         if self.words == 0:
             return math.inf if self.errors else 0.0
         return self.errors / self.words
+
+    @computed_field
+    @property
+    def percent(self) -> float | None:
+        """The rate in per cent; None where it is infinite."""
+        return 100 * self.rate if math.isfinite(self.rate) else None
 
     def __add__(self, other: ErrorRate) -> ErrorRate:
         return ErrorRate(
@@ -66,16 +75,6 @@ class ErrorRate:
             f"%{label} {100 * self.rate:.2f} [ {self.errors} / {self.words}, "
             f"{self.insertions} ins, {self.deletions} del, {self.substitutions} sub ]"
         )
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "errors": self.errors,
-            "words": self.words,
-            "insertions": self.insertions,
-            "deletions": self.deletions,
-            "substitutions": self.substitutions,
-            "percent": 100 * self.rate if math.isfinite(self.rate) else None,
-        }
 
 
 class Op(NamedTuple):

@@ -24,6 +24,7 @@ from asrlib.streaming.result import Result
 from asrlib.streaming.stream import Stream
 from asrlib.text.turns import Turn
 
+DECODE_VERSION = 1  # raised when the output of `decode` changes; see asrlib/stamps.py
 T = TypeVar("T")
 
 

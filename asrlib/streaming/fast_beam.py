@@ -17,8 +17,8 @@ from torch import Tensor
 from asrlib.config import configclass
 from asrlib.errors import ConfigError
 from asrlib.numbers import Positive, PositiveFloat
-from asrlib.streaming.greedy import BLANK
 from asrlib.streaming.search import Hypothesis
+from asrlib.text.tokenizer import BLANK_ID
 from asrlib.transducer.model import Transducer
 from asrlib.transducer.predictor import StatelessPredictor
 
@@ -118,7 +118,7 @@ class FastBeamSearch:
     def initial_state(self, frame: int = 0) -> FastBeamState:
         """State of a new segment that starts at output frame `frame`."""
         history_C = torch.full((self.context_size,), NO_SYMBOL, dtype=torch.int64)
-        history_C[-1] = BLANK
+        history_C[-1] = BLANK_ID
         return FastBeamState(None, frame, history_C)
 
     @torch.no_grad()
@@ -180,7 +180,7 @@ class FastBeamSearch:
         blank_NV = torch.full(
             size, IMPOSSIBLE, device=self.model.joiner.output_linear.weight.device
         )
-        blank_NV[:, BLANK] = 0.0
+        blank_NV[:, BLANK_ID] = 0.0
         decoding.advance(blank_NV)
         decoding.terminate_and_flush_to_streams()
 
@@ -198,7 +198,7 @@ class FastBeamSearch:
         if state.lattices is None:
             return state.settled
         symbols, log_probs = state.lattices.path(state.index)
-        emitted = [i for i, symbol in enumerate(symbols) if symbol > BLANK]
+        emitted = [i for i, symbol in enumerate(symbols) if symbol > BLANK_ID]
         settled = state.settled
         return Hypothesis(
             settled.tokens + tuple(symbols[i] for i in emitted),

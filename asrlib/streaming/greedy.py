@@ -17,9 +17,9 @@ from asrlib.config import configclass
 from asrlib.encoders.state import stack_states, unstack_state
 from asrlib.numbers import Positive
 from asrlib.streaming.search import Hypothesis
+from asrlib.text.tokenizer import BLANK_ID
 from asrlib.transducer.model import Transducer
 
-BLANK = 0
 WINDOW = 8  # frames that one call of the joiner looks at
 
 
@@ -60,7 +60,7 @@ class Place:
 def start_predictor(model: Transducer) -> tuple[Any, Tensor]:
     """State and projected output (J) of the predictor that has seen only the start (blank)."""
     device = next(model.parameters()).device
-    blank_B = torch.full((1,), BLANK, dtype=torch.int64, device=device)
+    blank_B = torch.full((1,), BLANK_ID, dtype=torch.int64, device=device)
     state = model.predictor.initial_state(1)
     decoder_BD, state = model.predictor.step(blank_B, state)
     return state, model.joiner.decoder_proj(decoder_BD)[0]
@@ -146,7 +146,7 @@ class GreedySearch:
         """
         for w in range(place.frame - first, len(token_W)):
             state.score += log_prob_W[w]
-            if token_W[w] == BLANK:
+            if token_W[w] == BLANK_ID:
                 place.frame, place.symbols = place.frame + 1, 0
                 continue
             state.tokens.append(token_W[w])

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from asrlib.config import configclass
 from asrlib.numbers import Positive
-from asrlib.streaming.greedy import BLANK, advance_predictor, start_predictor
+from asrlib.streaming.greedy import advance_predictor, start_predictor
 from asrlib.streaming.search import Hypothesis
+from asrlib.text.tokenizer import BLANK_ID
 from asrlib.transducer.model import Transducer
 
 # The end of a turn is taken for certain at this share of the beam's probability, or when it came so
@@ -104,11 +105,11 @@ def _descends(history: History, node: History) -> bool:
 
 def _last_emissions(emission: Emission | None, count: int) -> Emission | None:
     """The last `count` of a chain, as a chain of their own."""
-    kept = []
-    for _ in range(count):
+    kept: list[Emission] = []
+    while emission is not None and len(kept) < count:
         kept.append(emission)
         emission = emission.previous
-    chain = None
+    chain: Emission | None = None
     for item in reversed(kept):
         chain = item._replace(previous=chain)
     return chain
@@ -129,7 +130,7 @@ class ModifiedBeamSearch:
     @torch.no_grad()
     def initial_state(self, frame: int = 0) -> BeamState:
         """State of a new segment that starts at output frame `frame`."""
-        start = BeamHypothesis(History(BLANK, None), None, 0.0, *start_predictor(self.model))
+        start = BeamHypothesis(History(BLANK_ID, None), None, 0.0, *start_predictor(self.model))
         return BeamState(frame, [start], WeakValueDictionary())
 
     @torch.no_grad()
@@ -181,7 +182,7 @@ class ModifiedBeamSearch:
             if score == -math.inf:  # padding of a narrower beam
                 continue
             parent, token = state.beam[index // vocab_size], index % vocab_size
-            if token == BLANK:
+            if token == BLANK_ID:
                 hyp = replace(parent, score=score)
             else:
                 emission = Emission(state.frame, log_prob, parent.emission)

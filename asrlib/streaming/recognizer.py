@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,12 +18,13 @@ from asrlib.encoders.state import stack_states, unstack_state
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankExtractor
 from asrlib.numbers import NonNegative, Positive, PositiveFloat
+from asrlib.searches import TURN_SEARCHES, SearchName
 from asrlib.streaming.endpoint import EndpointConfig, endpoint_time
 from asrlib.streaming.fast_beam import FastBeamConfig, FastBeamSearch
 from asrlib.streaming.greedy import GreedyConfig, GreedySearch
 from asrlib.streaming.modified_beam import ModifiedBeamConfig, ModifiedBeamSearch
 from asrlib.streaming.result import Result, Segment, StreamClock
-from asrlib.streaming.search import Hypothesis, Search
+from asrlib.streaming.search import Hypothesis, Search, TurnSearch
 from asrlib.streaming.stream import AudioFront, Decoding, Stream
 from asrlib.streaming.talkers import TurnMaker
 from asrlib.text.tokenizer import Tokenizer
@@ -33,7 +33,7 @@ from asrlib.text.turns import Turn
 from asrlib.transducer.model import Transducer
 from asrlib.transducer.model_io import load_transducer
 
-SearchName = Literal["greedy", "modified_beam", "fast_beam"]
+AnySearch = GreedySearch | ModifiedBeamSearch | FastBeamSearch
 
 
 @configclass
@@ -62,7 +62,7 @@ class DecodeConfig:
     endpoint: EndpointConfig = EndpointConfig()
 
 
-def build_search(model: Transducer, config: DecodeConfig) -> Search:
+def build_search(model: Transducer, config: DecodeConfig) -> AnySearch:
     """The search that `config.search` names.
 
     Raises:
@@ -75,8 +75,8 @@ def build_search(model: Transducer, config: DecodeConfig) -> Search:
     return FastBeamSearch(model, config.fast_beam)
 
 
-def _check_talkers(talkers: int, config: DecodeConfig) -> None:
-    """See that a model of several talkers is decoded in a way that knows turns.
+def _turn_search(search: AnySearch, talkers: int, config: DecodeConfig) -> TurnSearch:
+    """The search of a model of several talkers, after a check that it can close turns.
 
     Raises:
         ConfigError: names the setting.
@@ -86,11 +86,12 @@ def _check_talkers(talkers: int, config: DecodeConfig) -> None:
             f"decode.endpoint.enabled: a model of {talkers} talkers parts their turns itself",
             "leave out --endpoint, or set decode.endpoint.enabled=false",
         )
-    if config.search == "fast_beam":
+    if isinstance(search, FastBeamSearch):
         raise ConfigError(
-            f"decode.search fast_beam: does not close the turns of {talkers} talkers",
-            "choose modified_beam or greedy",
+            f"decode.search {config.search}: does not close the turns of {talkers} talkers",
+            f"choose {' or '.join(TURN_SEARCHES)}",
         )
+    return search
 
 
 class StreamingRecognizer:
@@ -128,7 +129,8 @@ class StreamingRecognizer:
         self.tokenizer = tokenizer
         self.fbank = fbank
         self.config = config
-        self.search = build_search(model, config)
+        search = build_search(model, config)
+        self.search: Search = search
         self.clock = StreamClock.of(fbank.config, encoder.subsampling, encoder.lookahead)
         self.device = next(model.parameters()).device
         groups = max(1, config.max_chunk_frames // encoder.subsampling)
@@ -136,9 +138,10 @@ class StreamingRecognizer:
         self._check_frames = max(1, round(config.endpoint.interval / self.clock.frame))
         self.talkers = encoder.num_channels
         self._check: Callable[[Decoding, int], None] | None = None
-        if self.talkers > 1:
-            _check_talkers(self.talkers, config)
-            self.turn_maker = TurnMaker(tokenizer, self.clock, model.config.encoder.turn_style)
+        style = model.config.turn_style
+        if style is not None:
+            self.turn_search = _turn_search(search, self.talkers, config)
+            self.turn_maker = TurnMaker(tokenizer, self.clock, style)
             self._check = self._check_turns
         elif config.endpoint.enabled:
             self._check = self._check_endpoint
@@ -193,7 +196,7 @@ class StreamingRecognizer:
 
     def _check_turns(self, decoding: Decoding, channel: int) -> None:
         """Settle what will not change, and close turns."""
-        settled = self.search.settle(decoding.search_state, TURN_SYMBOLS)
+        settled = self.turn_search.settle(decoding.search_state, TURN_SYMBOLS)
         self.turn_maker.settle(decoding.said, channel, settled, self.clock.heard(decoding.frames))
 
     def _check_endpoint(self, decoding: Decoding, channel: int) -> None:

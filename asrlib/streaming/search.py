@@ -46,6 +46,13 @@ class Search(Protocol):
     def best(self, state: Any) -> Hypothesis:
         """The best hypothesis so far."""
 
+    def last_frame(self, state: Any) -> int | None:
+        """Frame of the best hypothesis' last token, None while it has none."""
+
+
+class TurnSearch(Search, Protocol):
+    """A search that can close turns."""
+
     def settle(self, state: Any, closing: Collection[int] = ()) -> Hypothesis:
         """Hand out the first tokens, those that nothing to come can change, and forget them.
 
@@ -54,6 +61,3 @@ class Search(Protocol):
         Args:
             closing: tokens at which a decision is wanted, as soon as one is nearly sure.
         """
-
-    def last_frame(self, state: Any) -> int | None:
-        """Frame of the best hypothesis' last token, None while it has none."""

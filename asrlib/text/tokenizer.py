@@ -15,11 +15,14 @@ from asrlib.errors import CheckpointError, ConfigError, DataError
 from asrlib.files import atomic_write
 from asrlib.text.words import TimedWord
 
+TOKENS_VERSION = 1  # raised when the output of `tokens` changes; see asrlib/stamps.py
 BLANK = "<blk>"
 UNKNOWN = "<unk>"
 # Start and end of a talker's turn, change of channel: for multi-talker transcripts.
 TALKER_SYMBOLS = ("<sot>", "<eot>", "<cot>")
 SPECIALS = (BLANK, UNKNOWN, *TALKER_SYMBOLS)
+# Every `Tokenizer` begins with `SPECIALS`, or cannot be made: the ids hold for all.
+BLANK_ID = SPECIALS.index(BLANK)
 WORD_MARK = "\u2581"
 
 
@@ -37,7 +40,7 @@ class TokensConfig:
 
 
 class Tokenizer:
-    """A trained sentencepiece model. Id 0 is the transducer's blank, 1 is <unk>.
+    """A trained sentencepiece model, whose first pieces are `SPECIALS`.
 
     Args:
         model: the serialised model.
@@ -45,8 +48,6 @@ class Tokenizer:
     Raises:
         CheckpointError: not a sentencepiece model, or one with other special symbols.
     """
-
-    blank_id = 0
 
     def __init__(self, model: bytes) -> None:
         self.model_bytes = model
@@ -112,7 +113,7 @@ class Tokenizer:
         """
         groups: list[tuple[list[int], float, float]] = []
         for token_id, time in zip(ids, times, strict=True):
-            if token_id == self.blank_id or self._processor.IsControl(int(token_id)):
+            if token_id == BLANK_ID or self._processor.IsControl(int(token_id)):
                 continue
             if not groups or self.piece(token_id).startswith(WORD_MARK):
                 groups.append(([token_id], time, time))
@@ -150,7 +151,7 @@ def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> No
         model_type=config.model_type,
         character_coverage=config.character_coverage,
         hard_vocab_limit=False,
-        unk_id=1,
+        unk_id=SPECIALS.index(UNKNOWN),
         bos_id=-1,
         eos_id=-1,
         pad_id=-1,

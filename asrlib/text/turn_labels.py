@@ -16,7 +16,6 @@ from asrlib.text.tokenizer import SPECIALS
 
 TurnStyle = Literal["sot_eot", "cot"]
 
-# Every `Tokenizer` begins with `SPECIALS`, or cannot be made: these ids hold for all.
 SOT, EOT, COT = (SPECIALS.index(symbol) for symbol in ("<sot>", "<eot>", "<cot>"))
 TURN_SYMBOLS = frozenset((SOT, EOT, COT))
 

@@ -84,7 +84,7 @@ class Turn:
             end=float(segment["end_time"]),
             words=" ".join(str(segment["words"]).split()),
             word_times=tuple(
-                (str(w), float(start), float(end))
+                TimedWord(str(w), float(start), float(end))
                 for w, start, end in segment.get("word_times") or ()
             ),
             speaker=str(segment["speaker"]) if known else None,

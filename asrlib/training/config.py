@@ -11,6 +11,10 @@ from asrlib.numbers import Count, NonNegative, Positive, PositiveFloat, Probabil
 
 # A run may be continued although these differ: they do not touch the weights.
 HARMLESS_KEYS = frozenset({"log_interval", "num_workers", "keep_last", "bad_batch_budget"})
+# A finished model serves although these differ: one that a GPU has trained is as good without it.
+FINISHED_KEYS = HARMLESS_KEYS | {"device"}
+# Trainings are compared although these differ: the draw and the machine are no method.
+COMPARED_KEYS = FINISHED_KEYS | {"seed", "num_threads"}
 
 
 @configclass
@@ -27,7 +31,8 @@ class TrainConfig:
         valid_interval: steps between validations, each leaving a checkpoint; 0: once an epoch.
         keep_last, keep_best: checkpoints kept, by age and by dev metric.
         best_by: the key of the task's evaluation that ranks checkpoints, lower is better.
-        dev_wer_utts: dev utterances decoded at each validation, for the dev figure `wer`.
+        dev_wer_utts: dev utterances decoded at each validation, for the dev figure `wer`, as
+            `conf/decode.yaml` says; for transducers of one talker.
         bad_batch_budget: steps that may meet a non-finite loss or gradient before the run stops.
         num_threads: torch threads; sums depend on their number, so a resumed run must keep it.
     """

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from asrlib.errors import DataError
+from asrlib.seeds import step_seed
 from asrlib.training.config import TrainConfig
 from asrlib.training.optim import Ema, build_optimizer, lr_at
 from asrlib.training.out_of_memory import halves, is_out_of_memory
@@ -136,7 +136,7 @@ class Stepper:
         buffers = self._buffers()
         dropped: list[str] = []
         while batch is not None:
-            torch.manual_seed(_step_seed(self.config.seed, step, part))
+            torch.manual_seed(step_seed(self.config.seed, step, part))
             sums = self.task.loss(batch, step)
             bad_ids = _non_finite(sums)
             if not bad_ids:
@@ -202,9 +202,3 @@ class Stepper:
 def _non_finite(sums: LossSums) -> list[str]:
     finite_B = torch.isfinite(sums.per_item_B.detach()).tolist()
     return [item for item, finite in zip(sums.ids, finite_B, strict=True) if not finite]
-
-
-def _step_seed(seed: int, step: int, part: int) -> int:
-    """Of the first part, the seed of the step; a batch seldom has others."""
-    key = (seed, step, part) if part else (seed, step)
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

@@ -31,6 +31,8 @@ from asrlib.training.task import Task
 
 logger = logging.getLogger(__name__)
 
+TRAIN_VERSION = 1  # raised when the output of `train` changes; see asrlib/stamps.py
+
 
 @dataclass(frozen=True)
 class Position:
@@ -138,8 +140,9 @@ class Trainer:
             return
         if self.at.batch == 0:
             raise DataError(
-                "the training set gives no batches: no utterance fits the data config's limits",
-                "raise data.max_frames, or look at the log for what was left out",
+                "the training set gives no batches: none of its items fits the configured limits",
+                "look at the log for what was left out, or raise the limits, for utterances "
+                "data.max_frames and data.max_tokens",
             )
         self.at = replace(self.at, epoch=self.at.epoch + 1, batch=0)
         if not self.config.valid_interval:
@@ -172,7 +175,7 @@ class Trainer:
                 f"{bad} steps met a non-finite loss or gradient, more than "
                 f"train.bad_batch_budget = {self.config.bad_batch_budget}; "
                 f"last: {' '.join(report.bad_ids)}",
-                "look at these utterances, lower train.peak_lr, or raise the budget",
+                "look at these items, lower train.peak_lr, or raise the budget",
             )
         self._report(report.lr)
 

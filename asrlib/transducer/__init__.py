@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asrlib.transducer.joiner import Joiner
-from asrlib.transducer.loss import BLANK, LossConfig
+from asrlib.transducer.loss import LossConfig
 from asrlib.transducer.model import Transducer, TransducerConfig, TransducerLoss, TurnTargets
 from asrlib.transducer.predictor import (
     LstmPredictorConfig,
@@ -13,7 +13,6 @@ from asrlib.transducer.predictor import (
 )
 
 __all__ = [
-    "BLANK",
     "Joiner",
     "LossConfig",
     "LstmPredictorConfig",

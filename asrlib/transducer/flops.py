@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from asrlib.encoders.base import HasCost
 from asrlib.layers.attention import CausalSelfAttention
+from asrlib.transducer.model import Transducer
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RECURRENT = {nn.LSTM: 4, nn.GRU: 3}  # gates
@@ -74,7 +75,7 @@ def _recurrent(layer: nn.Module, x: Any) -> float:
 
 
 def flops_per_second(
-    model: nn.Module, num_bins: int, seconds: float = 10.0, frame_shift: float = 0.01
+    model: Transducer, num_bins: int, seconds: float = 10.0, frame_shift: float = 0.01
 ) -> dict[str, float]:
     """FLOPs per second of audio of a transducer's encoder, and of its joiner at one call a frame.
 
@@ -83,7 +84,6 @@ def flops_per_second(
     encoder is counted with everything on.
 
     Args:
-        model: a Transducer: has `encoder` and `joiner`.
         num_bins: filter-bank bins of a frame.
         seconds: length of the audio that is counted.
         frame_shift: seconds from frame to frame.

@@ -25,10 +25,10 @@ from torch import Tensor
 
 from asrlib.config import configclass
 from asrlib.numbers import Count, NonNegative, Share
+from asrlib.text.tokenizer import BLANK_ID
 from asrlib.transducer.joiner import Joiner
 from asrlib.transducer.lattice import gather_ranges, smoothed_logprobs
 
-BLANK = 0
 BACKEND = "k2"
 
 
@@ -160,7 +160,7 @@ def pruned_loss(joiner: Joiner, inputs: LossInputs, config: LossConfig) -> Prune
             inputs.lm_BUV.float(),
             inputs.tokens_BU,
             boundary_B4,
-            blank=BLANK,
+            blank=BLANK_ID,
             lm_scale=config.lm_scale,
             am_scale=config.am_scale,
             rnnt_type=config.rnnt_type,
@@ -177,7 +177,7 @@ def pruned_loss(joiner: Joiner, inputs: LossInputs, config: LossConfig) -> Prune
             logits=logits_BSRV.float(),
             symbols=inputs.tokens_BU,
             ranges=ranges_BSR,
-            termination_symbol=BLANK,
+            termination_symbol=BLANK_ID,
             boundary=boundary_B4,
             rnnt_type=config.rnnt_type,
         )
@@ -246,7 +246,8 @@ class _ScaleGradient(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (grad,) = grad_outputs
         return grad * ctx.factor, None
 
 
@@ -273,7 +274,7 @@ def ctc_loss(
         tokens_BU,
         lengths_B,
         token_lengths_B,
-        blank=BLANK,
+        blank=BLANK_ID,
         reduction="none",
         zero_infinity=True,
     )

@@ -8,6 +8,7 @@ channel, as most are, R = B.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +16,14 @@ from torch import Tensor, nn
 
 from asrlib.config import configclass
 from asrlib.encoders import EncoderConfig, SeparatorConfig
-from asrlib.encoders.base import HasCost, Work
+from asrlib.encoders.base import HasCost, StreamingEncoder, Work
 from asrlib.errors import ConfigError
 from asrlib.layers.schedule import set_step
 from asrlib.numbers import Positive
+from asrlib.text.tokenizer import BLANK_ID
+from asrlib.text.turn_labels import TurnStyle
 from asrlib.transducer.joiner import Joiner
 from asrlib.transducer.loss import (
-    BLANK,
     LossConfig,
     LossInputs,
     PrunedLoss,
@@ -30,7 +32,7 @@ from asrlib.transducer.loss import (
     masking_loss,
     pruned_loss,
 )
-from asrlib.transducer.predictor import PredictorConfig
+from asrlib.transducer.predictor import Predictor, PredictorConfig
 
 
 @configclass
@@ -38,10 +40,12 @@ class TransducerConfig:
     """A transducer (`conf/model/*.yaml`).
 
     Attributes:
+        task: tells it from models of other kinds.
         joiner_dim: width of the joint network.
         joiner_project: project encoder and predictor outputs to that width; False: they have it.
     """
 
+    task: Literal["transducer"] = "transducer"
     encoder: EncoderConfig
     predictor: PredictorConfig
     joiner_dim: Positive = 256
@@ -49,13 +53,19 @@ class TransducerConfig:
     loss: LossConfig = LossConfig()
 
     def __post_init__(self) -> None:
-        encoder = self.encoder
-        turns = isinstance(encoder, SeparatorConfig) and encoder.channels > 1
-        if self.loss.eot_penalty > 0 and not (turns and encoder.turn_style != "cot"):
+        if self.loss.eot_penalty > 0 and self.turn_style != "sot_eot":
             raise ConfigError(
                 f"loss.eot_penalty: {self.loss.eot_penalty:g}, but the model puts out no <eot>",
                 "set it to 0, or choose a model that does, such as sts",
             )
+
+    @property
+    def turn_style(self) -> TurnStyle | None:
+        """Which symbols part the turns of a channel; None where the model knows one talker."""
+        encoder = self.encoder
+        if isinstance(encoder, SeparatorConfig) and encoder.channels > 1:
+            return encoder.turn_style
+        return None
 
 
 @dataclass(frozen=True)
@@ -120,8 +130,8 @@ class Transducer(nn.Module):
             )
         self.config = config
         self.vocab_size = vocab_size
-        self.encoder = config.encoder.build(num_bins)
-        self.predictor = config.predictor.build(vocab_size)
+        self.encoder: StreamingEncoder = config.encoder.build(num_bins)
+        self.predictor: Predictor = config.predictor.build(vocab_size)
         encoder_dim, predictor_dim = self.encoder.output_dim, self.predictor.output_dim
         self.joiner = Joiner(
             encoder_dim, predictor_dim, config.joiner_dim, vocab_size, config.joiner_project
@@ -149,14 +159,14 @@ class Transducer(nn.Module):
             turns: for the masking loss and the penalty on late ends of turns.
         """
         positions_U = torch.arange(tokens_RU.shape[1], device=tokens_RU.device)
-        tokens_RU = tokens_RU.masked_fill(positions_U >= token_lengths_R.unsqueeze(1), BLANK)
+        tokens_RU = tokens_RU.masked_fill(positions_U >= token_lengths_R.unsqueeze(1), BLANK_ID)
         set_step(self, step)
         work = None
         if isinstance(self.encoder, HasCost):
             h_RSD, lengths_R, work = self.encoder(x_BTF, x_lengths_B, with_cost=True)
         else:
             h_RSD, lengths_R = self.encoder(x_BTF, x_lengths_B)
-        d_RUD = self.predictor(F.pad(tokens_RU, (1, 0), value=BLANK))
+        d_RUD = self.predictor(F.pad(tokens_RU, (1, 0), value=BLANK_ID))
         inputs = LossInputs(
             h_BSD=h_RSD,
             am_BSV=self.simple_am_proj(h_RSD),
@@ -165,7 +175,9 @@ class Transducer(nn.Module):
             lm_BUV=self.simple_lm_proj(d_RUD),
             tokens_BU=tokens_RU,
             token_lengths_B=token_lengths_R,
-            label_ends_BU=turns and turns.label_ends_RU / self.encoder.subsampling,
+            label_ends_BU=(
+                None if turns is None else turns.label_ends_RU / self.encoder.subsampling
+            ),
         )
         parts = pruned_loss(self.joiner, inputs, self.config.loss)
         ctc_R = None
@@ -195,18 +207,18 @@ class Transducer(nn.Module):
         """The parts summed over the channels of each utterance, and weighed."""
         config, channels = self.config.loss, self.encoder.num_channels
 
-        def by_item(rows_R: Tensor | None) -> Tensor | None:
-            return None if rows_R is None else rows_R.reshape(-1, channels).sum(dim=1)
+        def by_item(rows_R: Tensor) -> Tensor:
+            return rows_R.reshape(-1, channels).sum(dim=1)
 
         loss = TransducerLoss(
             total_B=by_item(parts.simple_B),
             simple_B=by_item(parts.simple_B),
             pruned_B=by_item(parts.pruned_B),
-            ctc_B=by_item(ctc_R),
+            ctc_B=None if ctc_R is None else by_item(ctc_R),
             frames_B=parts.lengths_B[::channels],
             emission_frames_RU=parts.emission_frames_BU,
             late_B=None if masking_R is None else by_item(parts.penalty_B),
-            masking_B=by_item(masking_R),
+            masking_B=None if masking_R is None else by_item(masking_R),
         )
         simple_scale, pruned_scale = loss_scales(step, config)
         total_B = simple_scale * loss.simple_B + pruned_scale * loss.pruned_B

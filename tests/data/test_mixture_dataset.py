@@ -26,7 +26,7 @@ from asrlib.features.fbank import FbankConfig, FbankExtractor
 from asrlib.text import Tokenizer, TokensConfig, train_tokenizer
 from asrlib.text.turn_labels import EOT, split_turns
 
-CONFIG = MixtureConfig(per_epoch=12, reverb_probability=0.2, per_condition=1)
+CONFIG = MixtureConfig(per_epoch=12, reverb_probability=0.2, per_condition=1, rooms=0, noise_snr=())
 DATA = DataConfig(max_frames=3000, max_tokens=300)
 PLAIN = AugmentConfig(spec_probability=0.0, silence_probability=0.0)
 

@@ -18,7 +18,7 @@ from asrlib.data.mixtures import MixtureConfig, MixturePlanner
 from asrlib.errors import ConfigError, DataError
 from asrlib.text.turns import read_turns
 
-SMALL = MixtureConfig(per_condition=2, sets=("test",))
+SMALL = MixtureConfig(per_condition=2, sets=("test",), rooms=0, noise_snr=())
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from asrlib.data.mixtures import (
 )
 from asrlib.errors import ConfigError, DataError
 
-CONFIG = MixtureConfig()
+CONFIG = MixtureConfig(rooms=0, noise_snr=())
 DRY = replace(CONFIG, reverb_probability=0.0, edge=0.0)
 
 
@@ -120,7 +120,7 @@ from lhotse import CutSet
 from asrlib.data.mixtures import MixtureConfig, MixturePlanner, digest
 from asrlib.data.mixing import Mixer
 cuts = {c.id: c for c in CutSet.from_file(sys.argv[1])}
-config = MixtureConfig(reverb_probability=1.0)
+config = MixtureConfig(reverb_probability=1.0, rooms=0, noise_snr=())
 plan = MixturePlanner(cuts.values(), config).random("m", 1, 5)
 audio = Mixer(cuts.values(), config).render(plan)[1]
 print(digest([plan]), hashlib.sha256(audio.tobytes()).hexdigest())

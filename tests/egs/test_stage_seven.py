@@ -82,7 +82,7 @@ def test_from_mixtures_to_scores(recipe, model, tmp_path):
     assert invoke("score-meetings", *options, "--set", "score.replicates=100").exit_code == 0
     left = recipe / f"exp/{name}/decode_mix_test_greedy"
     total = json.loads((left / "meetings.json").read_text())["all"]
-    assert total["groups"] == 2
+    assert total["sessions"] == 2
     assert len(list((left / "timelines").glob("*.svg"))) == 2
     out = tmp_path / "out.json"
     subprocess.run(
@@ -111,7 +111,7 @@ def test_a_single_talker_model_on_the_same_mixtures(recipe):
     assert invoke("decode", *options).exit_code == 0
     assert invoke("score-meetings", *options, "--set", "score.replicates=100").exit_code == 0
     left = recipe / "exp/sts_single/decode_mix_test_greedy"
-    assert json.loads((left / "meetings.json").read_text())["all"]["groups"] == 2
+    assert json.loads((left / "meetings.json").read_text())["all"]["sessions"] == 2
 
 
 def test_a_long_meeting_is_measured(recipe, alone):

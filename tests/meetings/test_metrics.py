@@ -34,12 +34,12 @@ def heard(start, end, words, channel=0, session="m", **times):
     return Turn(session, channel, start, end, words, **times)
 
 
-def group(true_turns, heard_turns, condition="OV20"):
+def session_of(true_turns, heard_turns, condition="OV20"):
     return Session("m", condition, tuple(true_turns), tuple(heard_turns))
 
 
 def errors_of(true_turns, heard_turns, measure):
-    return score_sessions([group(true_turns, heard_turns)])[0].errors[measure]
+    return score_sessions([session_of(true_turns, heard_turns)])[0].errors[measure]
 
 
 TWO = [true(0, 2, "A B C", "ann"), true(1, 3, "D E", "bob", 1), true(4, 5, "F", "ann")]
@@ -111,30 +111,30 @@ def meetings(draw):
 @settings(max_examples=30, deadline=None)
 @given(meetings())
 @pytest.mark.filterwarnings("ignore")
-def test_sums_equal_meetevals_own(groups):
-    scores = score_sessions(groups)
-    ref = [t.to_seglst() for g in groups for t in g.true]
-    for g, score in zip(groups, scores, strict=True):
+def test_sums_equal_meetevals_own(sessions):
+    scores = score_sessions(sessions)
+    ref = [t.to_seglst() for s in sessions for t in s.true]
+    for s, score in zip(sessions, scores, strict=True):
         ref_streams, hyp = {}, {0: [], 1: []}
-        for t in g.true:
+        for t in s.true:
             ref_streams.setdefault(t.speaker, []).append(t.words)
-        for t in g.recognised:
+        for t in s.recognised:
             hyp[t.channel].append(t.words)
         joined = {c: " ".join(w) for c, w in hyp.items()}
-        orc = meeteval.wer.orc_word_error_rate([t.words for t in g.true], joined)
-        said = {s: " ".join(w) for s, w in ref_streams.items()}
+        orc = meeteval.wer.orc_word_error_rate([t.words for t in s.true], joined)
+        said = {who: " ".join(w) for who, w in ref_streams.items()}
         cp = meeteval.wer.cp_word_error_rate(said, joined)
         assert score.errors["orcwer"].errors == orc.errors
         assert score.errors["orcwer"].words == orc.length
         assert score.errors["cpwer"].errors == cp.errors
     total = summary(scores, FEW)
-    assert total["turns"] == len(ref)
-    assert total["orcwer"]["errors"] == sum(s.errors["orcwer"].errors for s in scores)
+    assert total.turns == len(ref)
+    assert total.orcwer.errors == sum(s.errors["orcwer"].errors for s in scores)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_command_line_gives_the_same_figures(tmp_path):
-    sessions = {"m0": "0S", "m1": "OV40", "silent": "0L"}
+    conditions = {"m0": "0S", "m1": "OV40", "silent": "0L"}
     said = [
         true(0, 2, "A B C", "ann", session="m0"),
         true(2.5, 4, "D", "bob", session="m0"),
@@ -149,11 +149,11 @@ def test_the_command_line_gives_the_same_figures(tmp_path):
         heard(1.2, 2, "C E", 1, session="m1", speaker="q"),
         heard(5.2, 6, "F G", 1, session="m1", speaker="p"),
     ]
-    groups = make_sessions(sessions, said, got)
-    total = summary(score_sessions(groups), FEW)
+    sessions = make_sessions(conditions, said, got)
+    total = summary(score_sessions(sessions), FEW)
     write_turns(tmp_path / "ref.json", said)
     for by_channel, name in ((True, "channels.json"), (False, "speakers.json")):
-        write_turns(tmp_path / name, hypotheses(groups, by_channel=by_channel))
+        write_turns(tmp_path / name, hypotheses(sessions, by_channel=by_channel))
     runs = {
         "orcwer": ["-h", "channels.json"],
         "cpwer": ["-h", "speakers.json"],
@@ -163,34 +163,34 @@ def test_the_command_line_gives_the_same_figures(tmp_path):
         command = [MEETEVAL, measure, "-r", "ref.json", *options, "--average-out", "out.json"]
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
         theirs = json.loads((tmp_path / "out.json").read_text())
-        ours = total[measure]
-        assert ours["errors"] > 0
-        assert (theirs["errors"], theirs["length"]) == (ours["errors"], ours["words"])
+        ours = getattr(total, measure)
+        assert ours.errors > 0
+        assert (theirs["errors"], theirs["length"]) == (ours.errors, ours.words)
         for kind in ("insertions", "deletions", "substitutions"):
-            assert theirs[kind] == ours[kind]
+            assert theirs[kind] == getattr(ours, kind)
 
 
-def test_counting_of_all_and_of_long_groups():
+def test_counting_of_all_and_of_long_sessions():
     sessions = {f"m{i}": "0S" for i in range(4)}
     said = [
         true(2 * j, 2 * j + 1, "A", "ann", session=f"m{i}") for i in range(4) for j in range(i + 1)
     ]
     got = [heard(t.start, t.end, "A", session=t.session) for t in said if t != said[-1]]
     total = summary(score_sessions(make_sessions(sessions, said, got)), FEW)
-    assert total["turn_counting"]["right"] == 3
-    assert total["turn_counting"]["percent"] == 75
-    low, high = total["turn_counting"]["interval"]
+    assert total.turn_counting.right == 3
+    assert total.turn_counting.percent == 75
+    low, high = total.turn_counting.interval
     assert 0 <= low <= 75 <= high <= 100
-    assert (total["turn_counting_many"]["right"], total["turn_counting_many"]["groups"]) == (1, 2)
+    assert (total.turn_counting_many.right, total.turn_counting_many.sessions) == (1, 2)
 
 
 def test_turns_without_words_are_not_counted():
-    groups = make_sessions({"m": ""}, TWO, [heard(0, 1, ""), heard(1, 2, "A")])
-    assert [t.words for t in groups[0].recognised] == ["A"]
+    (session,) = make_sessions({"m": ""}, TWO, [heard(0, 1, ""), heard(1, 2, "A")])
+    assert [t.words for t in session.recognised] == ["A"]
 
 
-def test_turns_and_mixtures_of_another_set_are_named():
-    with pytest.raises(DataError, match="m: no such mixture"):
+def test_turns_and_sessions_of_another_set_are_named():
+    with pytest.raises(DataError, match="m: no such session"):
         make_sessions({"x": ""}, TWO, [])
-    with pytest.raises(DataError, match="mixture y: has no true turn"):
+    with pytest.raises(DataError, match="session y: has no true turn"):
         make_sessions({"m": "", "y": ""}, TWO, [])

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asrlib.meetings.pointing import Pointing, compare_medians, pair_turns, point, pointing_json
+from asrlib.meetings.pointing import (
+    Pointing,
+    compare_medians,
+    pair_turns,
+    point,
+    summarise_pointing,
+)
 from asrlib.scoring.bootstrap import Resampling
 from asrlib.text.turns import Turn
 
@@ -39,12 +45,12 @@ def test_symbols_count_where_the_labels_have_them():
 def test_a_symbol_that_did_not_come_is_missing_from_the_expected():
     got = [heard(0.3, 2.2), heard(1.4, 3.1, 1), heard(4.2, 5.0)]
     assert point(THREE, got) == (Pointing((), 1),) * 3
-    assert pointing_json({"m": Pointing((), 1)}, FEW) is None
-    summary = pointing_json({"m": Pointing((5.0,), 1), "n": Pointing((), 1)}, FEW)
-    assert (summary["count"], summary["expected"]) == (1, 2)
+    assert summarise_pointing({"m": Pointing((), 1)}, FEW) is None
+    summary = summarise_pointing({"m": Pointing((5.0,), 1), "n": Pointing((), 1)}, FEW)
+    assert (summary.count, summary.expected) == (1, 2)
 
 
-def test_groups_counted_wrong_have_none():
+def test_sessions_counted_wrong_have_none():
     got = [heard(0.3, 2.2, eot_time=2.25), heard(1.4, 3.1, 1)]
     assert point(THREE, got) == (Pointing(),) * 3
 
@@ -71,19 +77,19 @@ latencies = st.lists(st.floats(-500, 500), max_size=4)
 @given(st.dictionaries(st.sampled_from("abcdefgh"), latencies, min_size=2))
 def test_the_interval_holds_medians_of_the_values(values):
     everything = [ms for found in values.values() for ms in found]
-    summary = pointing_json({k: Pointing(tuple(v), len(v)) for k, v in values.items()}, FEW)
+    summary = summarise_pointing({k: Pointing(tuple(v), len(v)) for k, v in values.items()}, FEW)
     if not everything:
         assert summary is None
         return
-    low, high = summary["p50_interval"]
+    low, high = summary.p50_interval
     assert min(everything) <= low <= high <= max(everything)
-    assert summary["p50"] == pytest.approx(np.median(everything))
+    assert summary.p50 == pytest.approx(np.median(everything))
 
 
 def test_the_interval_of_an_even_number_is_about_its_median():
     """Of two middle values the median is the mean, in the replicates too."""
     values = {f"m{i}": Pointing((500.0 if i % 2 else 3300.0,), 1) for i in range(40)}
-    low, high = pointing_json(values, FEW)["p50_interval"]
+    low, high = summarise_pointing(values, FEW).p50_interval
     assert (low, high) == (500, 3300)
     two = {"a": (500.0, 3300.0), "b": (500.0, 3300.0)}
     ends = compare_medians({"a": (0.0,), "b": (0.0,)}, two, FEW)

@@ -91,7 +91,7 @@ def test_scores_by_condition(scored):
     assert conditions["OV40"]["orcwer"]["errors"] == 2
     assert sum(c["orcwer"]["words"] for c in conditions.values()) == 14
     assert total["turn_counting"]["percent"] == 100
-    assert total["turn_counting_many"]["groups"] == 1
+    assert total["turn_counting_many"]["sessions"] == 1
     assert total["start_pointing_ms"]["p50"] == pytest.approx(200)
     assert total["end_pointing_ms"]["p90"] == pytest.approx(400)
     low, high = total["orcwer"]["interval"]
@@ -134,7 +134,7 @@ def test_results_get_a_section(scored, recipe, asrlib):
     assert asrlib("results", "--recipe-dir", recipe).exit_code == 0
     page = (recipe / "RESULTS.md").read_text()
     assert "## Two talkers: mix_test" in page
-    assert "4 mixtures, 8 turns, 14 words" in page
+    assert "4 sessions, 8 turns, 14 words" in page
     row = next(line for line in page.splitlines() if line.startswith("| sts | greedy | 14.29"))
     assert row.endswith("| 0.100 |")
     pointing = "| 2 of 2 | 200 | 200 | [200, 200] | 200 | 2 of 2 | 400 | 400 | [400, 400] | 400 |"
@@ -175,14 +175,14 @@ def test_what_is_missing_is_named(asrlib, tmp_path):
     recipe = planted(tmp_path / "talk")
     turns = recipe / "exp" / "sts" / "decode_mix_test_greedy" / "turns.seglst.json"
     turns.write_text(turns.read_text().replace('"d"', '"e"'))
-    with pytest.raises(DataError, match="e: no such mixture in the set"):
+    with pytest.raises(DataError, match="e: no such session in the set"):
         score(asrlib, recipe)
     turns.unlink()
     with pytest.raises(DataError, match=r"turns\.seglst\.json: missing"):
         score(asrlib, recipe)
 
 
-def test_pairs_are_compared_on_the_same_mixtures(asrlib, tmp_path):
+def test_pairs_are_compared_on_the_same_sessions(asrlib, tmp_path):
     recipe = planted(tmp_path / "talk")
     sts = recipe / "exp" / "sts" / "decode_mix_test_greedy"
     perfect = recipe / "exp" / "perfect" / sts.name
@@ -224,5 +224,5 @@ def test_pairs_are_compared_on_the_same_mixtures(asrlib, tmp_path):
     scores = json.loads((perfect / "meetings.json").read_text())
     scores["sessions"].pop()
     (perfect / "meetings.json").write_text(json.dumps(scores))
-    with pytest.raises(DataError, match="perfect, greedy: scored on different mixtures"):
+    with pytest.raises(DataError, match="perfect, greedy: scored on different sessions"):
         asrlib("results", "--recipe-dir", recipe, *pair)

@@ -1,4 +1,4 @@
-"""Tables of the fair comparison and of the compute sweep, and the choice of learning rates."""
+"""Tables of the fair comparison and of the compute sweep."""
 
 from __future__ import annotations
 
@@ -8,41 +8,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 from command_fakes import row
 from scoring_fakes import leave_config, planted_entries, planted_speakers, write_decode
 
 from asrlib.errors import DataError
+from asrlib.experiments.benchmarks import streaming_file
 from asrlib.report.document import to_html, to_markdown
 from asrlib.report.single_talker import build_document
-from asrlib.scoring.records import streaming_file
 from asrlib.scoring.score import ScoreConfig, score_decode
 
-CONFIG = ScoreConfig(replicates=200, pairs=())
-
-
-def train_run(
-    directory: Path,
-    rate: float,
-    losses: list[float],
-    seed: int = 1,
-    warmup_steps: int = 10,
-    curve: str = "ctc",
-) -> None:
-    """What a finished training leaves: its config, its curves, a model.
-
-    The loss of a transducer with CTC beside falls further the higher the rate.
-    """
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(directory / "tensorboard")) as writer:
-        for step, loss in enumerate(losses, start=1):
-            if curve == "ctc":
-                writer.add_scalar("dev/loss", 1 - 100 * rate, 100 * step)
-            writer.add_scalar(f"dev/{curve}", loss, 100 * step)
-    config = {"train": {"peak_lr": rate, "seed": seed, "warmup_steps": warmup_steps}}
-    (directory / "config.yaml").write_text(yaml.safe_dump(config))
-    (directory / "final.pt").write_bytes(b"")
+CONFIG = ScoreConfig(replicates=200, groups=(), bands={}, pairs=())
 
 
 UNEQUAL = [
@@ -57,67 +32,6 @@ UNEQUAL = [
 @pytest.fixture
 def recipe(scored_recipe, tmp_path) -> Path:
     return Path(shutil.copytree(scored_recipe, tmp_path / "demo"))
-
-
-def tried(recipe: Path, model: str, losses: dict[str, float], steps: int = 3, **train) -> None:
-    for rate, last in losses.items():
-        values = [0.1] * (steps - 1) + [last]
-        train_run(recipe / "exp" / f"{model}_lr{rate}", float(rate), values, **train)
-
-
-RATES = ("--rate", "0.002", "--rate", "0.004")
-
-
-def test_the_rate_whose_encoder_learned_most_in_the_end_is_chosen(recipe, asrlib):
-    tried(recipe, "lstm", {"0.002": 0.2, "0.004": 0.3})
-    tried(recipe, "conv_rnnt_local", {"0.002": 0.3, "0.004": 0.2})
-    # Trials of other rates, and other trainings with such a name, take no part.
-    tried(recipe, "lstm", {"0.001": 0.1}, steps=9)
-    train_run(recipe / "exp" / "lstm_lr0.002_seed2", 0.002, [0.1])
-    done = asrlib("rates", "--recipe-dir", recipe, *RATES, "lstm", "conv_rnnt/local")
-    assert done.output.split() == ["lstm", "0.002", "conv_rnnt/local", "0.004"]
-    written = json.loads((recipe / "exp" / "compare" / "rates.json").read_text())
-    assert written["models"]["lstm"]["dev"] == pytest.approx({"0.002": 0.2, "0.004": 0.3})
-    assert written["budget"] == {"steps": 300, "warmup_steps": 10, "seed": 1, "judged_by": "ctc"}
-    tried(recipe, "contextnet", {"0.002": 0.5, "0.004": 0.3})
-    asrlib("rates", "--recipe-dir", recipe, *RATES, "contextnet")
-    written = json.loads((recipe / "exp" / "compare" / "rates.json").read_text())
-    assert set(written["models"]) == {"lstm", "conv_rnnt/local", "contextnet"}  # the same budget
-
-
-def test_a_model_may_take_the_rate_of_anothers_trials(recipe, asrlib):
-    tried(recipe, "amortized_full", {"0.002": 0.3, "0.004": 0.2})
-    tried(recipe, "amortized", {"0.002": 0.1, "0.004": 0.4})
-    done = asrlib("rates", "--recipe-dir", recipe, *RATES, "amortized=amortized/full")
-    assert done.output.split() == ["amortized", "0.004"]
-    written = json.loads((recipe / "exp" / "compare" / "rates.json").read_text())
-    assert written["models"]["amortized"]["trial"] == "amortized/full"
-
-
-def test_without_ctc_the_lowest_loss_decides(recipe, asrlib):
-    train_run(recipe / "exp" / "lstm_lr0.002", 0.002, [0.9, 0.2, 0.4], curve="loss")
-    train_run(recipe / "exp" / "lstm_lr0.004", 0.004, [0.9, 0.3, 0.3], curve="loss")
-    done = asrlib("rates", "--recipe-dir", recipe, *RATES, "lstm")
-    assert done.output.split() == ["lstm", "0.002"]
-
-
-@pytest.mark.parametrize(
-    "unequal", [{"steps": 2}, {"seed": 2}, {"warmup_steps": 5}, {"curve": "loss"}]
-)
-def test_unequal_budgets_are_refused(recipe, asrlib, unequal):
-    tried(recipe, "lstm", {"0.002": 0.2, "0.004": 0.3})
-    tried(recipe, "conv_rnnt", {"0.002": 0.2})
-    with pytest.raises(DataError, match=r"conv_rnnt_lr0\.004: no finished training"):
-        asrlib("rates", "--recipe-dir", recipe, *RATES, "lstm", "conv_rnnt")
-    tried(recipe, "conv_rnnt", {"0.004": 0.2}, **unequal)
-    with pytest.raises(DataError, match=r"conv_rnnt_lr0\.004 and .*lr0\.002 had different budgets"):
-        asrlib("rates", "--recipe-dir", recipe, *RATES, "lstm", "conv_rnnt")
-
-
-def test_a_trial_at_another_rate_than_its_name_says_is_refused(recipe, asrlib):
-    train_run(recipe / "exp" / "lstm_lr0.002", 0.1, [0.5])
-    with pytest.raises(DataError, match=r"lstm_lr0\.002: was trained at 0\.1, not 0\.002"):
-        asrlib("rates", "--recipe-dir", recipe, "--rate", "0.002", "lstm")
 
 
 def compared(recipe: Path, rate: float = 0.004, **changed: object) -> str:
@@ -225,7 +139,11 @@ def test_the_sweep_sets_error_against_compute(recipe):
 def test_rates_of_an_earlier_version_are_refused(recipe):
     path = recipe / "exp" / "compare" / "rates.json"
     path.parent.mkdir()
+    budget = {"steps": 300, "warmup_steps": 10, "seed": 1, "judged_by": "ctc"}
     models = {"lstm": {"dev": {"0.002": 0.3}, "chosen": 0.002}}
-    path.write_text(json.dumps({"budget": {}, "models": models}))
-    with pytest.raises(DataError, match=r"rates\.json: was left by an earlier version"):
+    path.write_text(json.dumps({"budget": budget, "models": models}))
+    with pytest.raises(
+        DataError, match=r"rates\.json: key models\.lstm\.trial: .*version"
+    ) as error:
         build_document(recipe, CONFIG)
+    assert error.value.fix == "run steps/compare_models.sh again"

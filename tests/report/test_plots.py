@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrlib.report import plots
+from asrlib.scoring.latency import Histogram
 
 NAMES = st.lists(
     st.text("abcdefghij_", min_size=1, max_size=30), min_size=1, max_size=40, unique=True
@@ -36,8 +37,7 @@ def test_every_curve_is_in_one_legend_however_many_there_are(names):
 @given(names=NAMES)
 @settings(max_examples=8, deadline=None)
 def test_every_histogram_is_in_one_legend_however_many_there_are(names):
-    summary = {"histogram": {"start": -40, "bin": 40, "counts": [3, 5, 1]}}
-    series = {f"M{name}N": summary for name in names}
+    series = {f"M{name}N": Histogram(start=-40, bin=40, counts=(3, 5, 1)) for name in names}
     found = drawn(lambda: plots.histograms({"Symbol delay": series, "Finalisation": series}))
     assert [found.count(name) for name in series] == [1] * len(series)
 

@@ -11,7 +11,7 @@ from asrlib.report.keep import EARLIER, REMARK, SOME, keep
 from asrlib.report.single_talker import build_document
 from asrlib.scoring.score import ScoreConfig
 
-CONFIG = ScoreConfig(replicates=200, pairs=(("lstm", "conv_rnnt"),))
+CONFIG = ScoreConfig(replicates=200, groups=(), bands={}, pairs=(("lstm", "conv_rnnt"),))
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,7 @@ def test_a_system_against_itself_shows_no_difference(table):
     result = compare_speakers(table, table, FEW)
     assert result.difference == 0
     assert (result.interval.low, result.interval.high) == (0, 0)
-    assert (result.improvement, result.p_value) == (0, 1)
+    assert (result.probability_of_improvement, result.p_value) == (0, 1)
 
 
 def test_exchanging_the_systems_exchanges_the_sign():
@@ -121,7 +121,7 @@ def test_exchanging_the_systems_exchanges_the_sign():
     assert ab.difference == -ba.difference < 0
     assert ab.interval.low == pytest.approx(-ba.interval.high)
     assert ab.interval.high < 0
-    assert (ab.improvement, ba.improvement) == (1, 0)
+    assert (ab.probability_of_improvement, ba.probability_of_improvement) == (1, 0)
     assert ab.p_value == ba.p_value < 0.01
 
 

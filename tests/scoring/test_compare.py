@@ -19,7 +19,7 @@ def decode(path, name, **hyps):
 def test_a_system_against_itself(tmp_path):
     d = decode(tmp_path, "m", a0="A B", b0="A", c0="X Y")
     result = compare_systems([d], [d], FEW)
-    assert (result.difference, result.p_value, result.improvement) == (0, 1, 0)
+    assert (result.difference, result.p_value, result.probability_of_improvement) == (0, 1, 0)
     assert (result.interval.low, result.interval.high) == (0, 0)
 
 

@@ -1,7 +1,13 @@
 import pytest
 from scoring_fakes import entry, timed
 
-from asrlib.scoring.latency import correct_words, lags_ms, measure_latency, summarise
+from asrlib.scoring.latency import (
+    Histogram,
+    correct_words,
+    lags_ms,
+    measure_latency,
+    summarise,
+)
 from asrlib.scoring.records import parse_utterance
 from asrlib.scoring.wer import align
 
@@ -63,14 +69,12 @@ def test_empty_texts_have_no_latency_but_do_no_harm():
     silent = entry("u", "s", "", "", ref_words=[], hyp_words=[], final_time=1.0)
     result = latency(silent)
     assert (result.symbol_delays, result.finalisations, result.skipped) == ((), (), 0)
-    assert result.to_json()["symbol_delay_ms"] is None
+    assert result.scores().symbol_delay_ms is None
 
 
 def test_summary():
     values = [float(v) for v in range(-40, 61)]
     summary = summarise(values)
-    assert summary["mean"] == pytest.approx(10)
-    assert (summary["p50"], summary["p90"]) == pytest.approx((10, 50))
-    histogram = summary["histogram"]
-    assert histogram["start"] == -40
-    assert histogram["counts"] == [40, 40, 21]
+    assert summary.mean == pytest.approx(10)
+    assert (summary.p50, summary.p90) == pytest.approx((10, 50))
+    assert summary.histogram == Histogram(start=-40, bin=40, counts=(40, 40, 21))

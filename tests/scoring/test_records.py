@@ -4,7 +4,7 @@ import pytest
 from scoring_fakes import entry
 
 from asrlib.errors import DataError
-from asrlib.scoring.records import read_json, read_speakers, read_utterances
+from asrlib.scoring.records import DecodeMeta, read_speakers, read_utterances
 
 
 def write(path, *lines):
@@ -45,9 +45,9 @@ def test_missing_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"hyp\.jsonl: missing"):
         read_utterances(tmp_path / "hyp.jsonl")
     with pytest.raises(DataError, match=r"meta\.json: missing"):
-        read_json(tmp_path / "meta.json", "decode")
+        DecodeMeta.from_file(tmp_path / "meta.json", "decode")
     with pytest.raises(DataError, match="not readable"):
-        read_json(write(tmp_path / "meta.json", "{"), "decode")
+        DecodeMeta.from_file(write(tmp_path / "meta.json", "{"), "decode")
 
 
 def test_speaker_table_prefers_the_row_of_the_set(tmp_path):

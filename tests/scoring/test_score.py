@@ -5,13 +5,13 @@ from scoring_fakes import entry, planted_entries, write_decode
 
 from asrlib.config import load_config
 from asrlib.errors import ConfigError, DataError
-from asrlib.scoring.score import OUTPUTS, ScoreConfig, score_decode
+from asrlib.scoring.score import OUTPUTS, ScoreConfig, Scores, score_decode
 
-QUICK = ScoreConfig(replicates=100)
+QUICK = ScoreConfig(replicates=100, groups=(), bands={}, pairs=())
 
 
 def scores(recipe, name="lstm"):
-    return json.loads((recipe / "exp" / name / "decode_test_greedy" / "scores.json").read_text())
+    return Scores.from_file(recipe / "exp" / name / "decode_test_greedy" / "scores.json", "")
 
 
 def test_everything_lies_beside_the_hypotheses(scored_recipe):
@@ -24,30 +24,30 @@ def test_everything_lies_beside_the_hypotheses(scored_recipe):
 
 def test_all_files_tell_the_same_total(scored_recipe):
     out = scored_recipe / "exp" / "lstm" / "decode_test_greedy"
-    wer = scores(scored_recipe)["wer"]
+    wer = scores(scored_recipe).wer
     first = (out / "wer.txt").read_text().splitlines()[0]
     assert first == (
-        f"%WER {wer['percent']:.2f} [ {wer['errors']} / {wer['words']}, "
-        f"{wer['insertions']} ins, {wer['deletions']} del, {wer['substitutions']} sub ]"
+        f"%WER {wer.percent:.2f} [ {wer.errors} / {wer.words}, "
+        f"{wer.insertions} ins, {wer.deletions} del, {wer.substitutions} sub ]"
     )
     last = (out / "wer_details" / "per_spk").read_text().splitlines()[-2].split()
-    assert (int(last[3]), int(last[8])) == (wer["words"], wer["errors"])
-    assert f"%WER {wer['percent']:.2f} " in (out / "wer_details" / "wer_bootci").read_text()
+    assert (int(last[3]), int(last[8])) == (wer.words, wer.errors)
+    assert f"%WER {wer.percent:.2f} " in (out / "wer_details" / "wer_bootci").read_text()
 
 
 def test_the_planted_group_stands_in_the_scores(scored_recipe):
-    groups = scores(scored_recipe)["groups"]
-    assert groups["accent"]["gap"]["worst"] == "rare"
-    assert groups["accent"]["gap"]["ratio_interval"][0] > 1
-    assert sum(g["errors"]["words"] for g in groups["age"]["groups"]) == 1440
+    groups = scores(scored_recipe).groups
+    assert groups["accent"].gap.worst == "rare"
+    assert groups["accent"].gap.ratio_interval.low > 1
+    assert sum(g.errors.words for g in groups["age"].groups) == 1440
 
 
 def test_latency_and_cost_stand_in_the_scores(scored_recipe):
     found = scores(scored_recipe)
-    assert 100 < found["latency"]["symbol_delay_ms"]["p50"] < 300
-    assert 600 < found["latency"]["finalisation_ms"]["p50"] < 700
-    assert found["cost"]["real_time_factor"] == 0.05
-    assert found["machine"]["cores"] >= 1
+    assert 100 < found.latency.symbol_delay_ms.p50 < 300
+    assert 600 < found.latency.finalisation_ms.p50 < 700
+    assert found.meta.real_time_factor == 0.05
+    assert found.meta.machine.cores == 4
 
 
 def test_second_run_is_skipped_until_something_changes(tmp_path, asrlib):
@@ -80,7 +80,7 @@ def test_private_words_are_in_no_file_and_no_log(tmp_path, asrlib):
     assert {"scores.json", "score.log", "per_utt"} <= {p.name for p in written}
     texts = [p.read_text() for p in written] + [result.output]
     assert not any("XYZZ" in t or "PIN" in t for t in texts)
-    assert scores(tmp_path, "m")["private_utterances"] == 1
+    assert scores(tmp_path, "m").private_utterances == 1
 
 
 def test_a_set_without_any_word(tmp_path):
@@ -89,9 +89,9 @@ def test_a_set_without_any_word(tmp_path):
         [entry("a", "s", "", ""), entry("b", "t", "", "OH")],
     )
     found = score_decode(out, tmp_path / "speakers.tsv", QUICK)
-    assert found["wer"]["percent"] is None
-    assert found["wer"]["insertions"] == 1
-    assert found["interval"] is None
+    assert found.wer.percent is None
+    assert found.wer.insertions == 1
+    assert found.interval is None
     assert (out / "wer.txt").read_text().startswith("%WER inf [ 1 / 0, 1 ins, 0 del, 0 sub ]")
     json.loads((out / "scores.json").read_text(), parse_constant=lambda c: pytest.fail(c))
 

@@ -29,7 +29,6 @@ from asrlib.transducer.predictor import LstmPredictorConfig, StatelessConfig
 
 ENCODERS = ("lstm", "conv_rnnt", "conformer", "contextnet", "amortized")
 RATE = 16000
-SEARCHES = ("greedy", "modified_beam", "fast_beam")
 WORDS = [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "RUBOUT", "ERASE", "GO", "THREE", "FIVE", "SEVEN", "NINE"]
 
 

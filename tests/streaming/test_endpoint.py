@@ -9,8 +9,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from streaming_fakes import RATE, SEARCHES, recognizer_of, small_config, transcribe
+from streaming_fakes import RATE, recognizer_of, small_config, transcribe
 
+from asrlib.searches import SEARCHES
 from asrlib.streaming import StreamingRecognizer
 from asrlib.streaming.endpoint import EndpointConfig, EndpointRule, endpoint_time
 from asrlib.transducer.model import Transducer

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from streaming_fakes import (
     RATE,
-    SEARCHES,
     babble,
     finish,
     outcome,
@@ -21,6 +20,7 @@ from streaming_fakes import (
 from asrlib.audio.resample import StreamingResampler
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig, FbankExtractor
+from asrlib.searches import SEARCHES
 from asrlib.streaming import DecodeConfig, StreamingRecognizer
 from asrlib.streaming.endpoint import EndpointConfig, EndpointRule
 from asrlib.streaming.fast_beam import FastBeamConfig

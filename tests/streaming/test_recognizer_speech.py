@@ -7,8 +7,9 @@ import torch
 import torchaudio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from streaming_fakes import ENCODERS, RATE, SEARCHES, outcome, recognizer_of, transcribe
+from streaming_fakes import ENCODERS, RATE, outcome, recognizer_of, transcribe
 
+from asrlib.searches import SEARCHES
 from asrlib.streaming import StreamingRecognizer
 
 pytestmark = pytest.mark.realdata

@@ -17,6 +17,7 @@ from test_recognizer import held_elements
 from asrlib.encoders import LstmStackConfig, SeparatorConfig
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
+from asrlib.searches import TURN_SEARCHES
 from asrlib.streaming.endpoint import EndpointConfig
 from asrlib.streaming.meeting_bench import measure_meeting
 from asrlib.streaming.modified_beam import Emission, ModifiedBeamConfig, ModifiedBeamSearch
@@ -25,8 +26,6 @@ from asrlib.streaming.search import Hypothesis
 from asrlib.streaming.talkers import ChannelTurns, TurnMaker
 from asrlib.text.turn_labels import COT, EOT, SOT
 from asrlib.transducer import StatelessConfig, Transducer, TransducerConfig
-
-SEARCHES = ("greedy", "modified_beam")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +80,7 @@ def test_turns_are_the_same_however_tokens_settle(tokenizer, style, data):
     assert turns == whole
 
 
-@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("search", TURN_SEARCHES)
 def test_memory_does_not_grow_over_a_meeting(model, tokenizer, search):
     """After minutes a stream whose closed turns are taken holds what it held after seconds.
 
@@ -104,7 +103,7 @@ def test_memory_does_not_grow_over_a_meeting(model, tokenizer, search):
     assert max(tokens[20:]) < 500
 
 
-@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("search", TURN_SEARCHES)
 def test_taken_turns_and_the_rest_are_all_turns(model, tokenizer, search):
     recognizer = recognizer_of(model, tokenizer, search)
     samples = babble(12.0, seed=3)
@@ -184,7 +183,7 @@ def test_the_end_of_a_turn_is_settled_when_it_is_sure_or_old(model, share, age, 
     assert len(state.beam) == (2 if handed_out == 1 else 1)
 
 
-@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("search", TURN_SEARCHES)
 def test_turns_know_when_they_were_handed_out(model, tokenizer, search):
     recognizer = recognizer_of(model, tokenizer, search)
     stream = recognizer.create_stream()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from asrlib.errors import CheckpointError, ConfigError, DataError
 from asrlib.text import Tokenizer, TokensConfig, train_tokenizer
+from asrlib.text.tokenizer import BLANK_ID
 
 WORDS = "YES NO TURN THE LIGHT ON OFF PLAY SOME MUSIC IT'S COLD HERE TODAY STOP".split()  # noqa: SIM905
 TEXTS = [" ".join(random.Random(i).choices(WORDS, k=4)) for i in range(200)]
@@ -38,7 +39,7 @@ def test_every_kind_round_trips(tmp_path, model_type, vocab_size):
 
 def test_special_ids(tokenizer):
     assert [tokenizer.piece(i) for i in range(5)] == ["<blk>", "<unk>", "<sot>", "<eot>", "<cot>"]
-    assert tokenizer.blank_id == 0
+    assert BLANK_ID == 0
     assert not {"<s>", "</s>", "<pad>"} & {tokenizer.piece(i) for i in range(tokenizer.vocab_size)}
 
 

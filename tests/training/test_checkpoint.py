@@ -12,9 +12,9 @@ import zipfile
 import pytest
 import torch
 
+from asrlib import checkpoint_file
 from asrlib.checkpoint_file import CorruptCheckpoint, load, save
 from asrlib.errors import CheckpointError
-from asrlib.training import checkpoint
 from asrlib.training.checkpoint import CheckpointStore, average
 
 
@@ -78,7 +78,7 @@ def test_other_kind(tmp_path):
 
 @pytest.mark.parametrize(("version", "word"), [(0, "older"), (99, "newer")])
 def test_other_format(tmp_path, monkeypatch, version, word):
-    monkeypatch.setattr(checkpoint, "FORMAT", version)
+    monkeypatch.setattr(checkpoint_file, "FORMAT", version)
     save(tmp_path / "a.pt", "tiny", weights(1.0))
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=f"format {version} is {word}"):

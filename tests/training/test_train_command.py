@@ -25,8 +25,12 @@ from asrlib.checkpoint_file import load, save
 from asrlib.cli.train import command
 from asrlib.errors import CheckpointError, ConfigError, DataError, UserError
 from asrlib.recipe import Recipe
-from asrlib.training.build import Configs, _dev_wer
-from asrlib.training.config import TrainConfig
+from asrlib.streaming.greedy import GreedyConfig
+from asrlib.streaming.recognizer import DecodeConfig
+from asrlib.training import transducer_build
+from asrlib.training.build import Configs, load_configs
+from asrlib.training.dev_wer import dev_wer
+from asrlib.training.trainer import TRAIN_VERSION, differences
 from asrlib.transducer.model_io import load_transducer
 
 
@@ -82,6 +86,28 @@ def test_complete_is_skipped_and_force_redoes(recipe):
     assert final.read_bytes() == content
 
 
+def test_a_finished_model_of_an_older_version_is_kept_with_a_warning(recipe, monkeypatch):
+    run(recipe)
+    final = recipe / "exp" / "tiny" / "final.pt"
+    before = final.stat().st_mtime_ns
+    monkeypatch.setattr("asrlib.cli.train.TRAIN_VERSION", TRAIN_VERSION + 1)
+    run(recipe)
+    assert final.stat().st_mtime_ns == before
+    assert f"final.pt: made by version {TRAIN_VERSION} of this stage" in log(recipe)
+    run(recipe, "--force")
+    assert final.stat().st_mtime_ns > before
+    assert log(recipe).count("made by version") == 1
+
+
+def test_a_finished_model_is_trained_anew_for_no_new_version_of_the_library(recipe, monkeypatch):
+    run(recipe)
+    before = (recipe / "exp" / "tiny" / "final.pt").stat().st_mtime_ns
+    monkeypatch.setattr("asrlib.__version__", "999")
+    run(recipe)
+    assert (recipe / "exp" / "tiny" / "final.pt").stat().st_mtime_ns == before
+    assert "made by version" not in log(recipe)
+
+
 def test_other_configuration_needs_another_name_or_force(recipe):
     run(recipe)
     final = recipe / "exp" / "tiny" / "final.pt"
@@ -108,10 +134,10 @@ def test_what_does_not_touch_the_weights_may_change(recipe):
 
 
 def test_a_finished_model_may_come_from_another_device_but_not_half_of_one(recipe):
-    here = Configs.of(Recipe(recipe), "tiny")
+    here = load_configs(Recipe(recipe), "tiny")
     there = replace(here, train=replace(here.train, device="cuda"))
     assert here.of_a_result() == there.of_a_result()
-    assert here.identity((), recipe) != there.identity((), recipe)
+    assert here.identity(recipe / "data") != there.identity(recipe / "data")
 
 
 def test_run_of_a_version_that_knew_fewer_keys_is_continued(recipe):
@@ -199,6 +225,15 @@ def test_config_typo(recipe, override, message):
         run(recipe, "--set", override)
 
 
+def test_an_earlier_run_is_not_given_up_for_one_that_cannot_begin(recipe):
+    run(recipe)
+    left = sorted((recipe / "exp" / "tiny").rglob("*.pt"))
+    (recipe / "data" / "lang" / "bpe.model").unlink()
+    with pytest.raises(DataError, match=r"bpe\.model: missing"):
+        run(recipe, "--force")
+    assert sorted((recipe / "exp" / "tiny").rglob("*.pt")) == left
+
+
 def test_unknown_model_lists_the_known(recipe):
     arguments = ["--recipe-dir", str(recipe), "--model", "tinny"]
     result = CliRunner().invoke(command, arguments, standalone_mode=False)
@@ -219,14 +254,63 @@ def test_dev_word_error_rate_is_that_of_streaming_decoding(tmp_path):
     model = transducer()
     silent = torch.full_like(model.joiner.output_linear.bias, -1e4)
     silent[0] = 1e4
-    config = TrainConfig(dev_wer_utts=2)
-    figures = _dev_wer(CutSet.from_cuts(cuts), tokenizer(), FBANK, config)
+    figures = dev_wer(CutSet.from_cuts(cuts), 2, tokenizer(), FBANK, DecodeConfig())
     with torch.no_grad():
         model.joiner.output_linear.bias.copy_(silent)
         assert figures(model) == {"wer": 1.0}
         loud = silent.roll(tokenizer().encode("ONE")[0])  # a piece that begins a word
         model.joiner.output_linear.bias.copy_(loud)
-        assert figures(model)["wer"] > 1.0
+        loud_wer = figures(model)["wer"]
+        assert loud_wer > 1.0
+        reserved = DecodeConfig(greedy=GreedyConfig(max_symbols_per_frame=1))
+        figures = dev_wer(CutSet.from_cuts(cuts), 2, tokenizer(), FBANK, reserved)
+        assert 1.0 < figures(model)["wer"] < loud_wer
+
+
+def of_dev(recipe: Path, *overrides: str) -> Configs:
+    """The configuration of a training that decodes dev utterances."""
+    return load_configs(Recipe(recipe, ("train.dev_wer_utts=2", *overrides)), "tiny")
+
+
+def test_dev_utterances_are_decoded_as_the_recipe_decodes(recipe, monkeypatch):
+    given = []
+    monkeypatch.setattr(transducer_build, "dev_wer", lambda *args: given.append(args))
+    of_dev(recipe, "decode.search=modified_beam").build_task(recipe / "data", None)
+    ((_, count, _, _, decode),) = given
+    assert (count, decode.search) == (2, "modified_beam")
+
+
+def test_a_search_that_does_not_suit_is_refused_before_training(recipe):
+    predictor = "{name: lstm, embedding_dim: 8, layers: 1, hidden_dim: 8, output_dim: 16}"
+    path = recipe / "conf" / "model" / "tiny.yaml"
+    values = yaml.safe_load(path.read_text()) | {"predictor": yaml.safe_load(predictor)}
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ConfigError, match="fast_beam needs a stateless predictor"):
+        of_dev(recipe, "decode.search=fast_beam").build_task(recipe / "data", None)
+
+
+def test_decoding_belongs_to_a_run_that_decodes_and_to_no_other(recipe):
+    data, beam = recipe / "data", "decode.modified_beam.beam=7"
+    usual = of_dev(recipe)
+    assert usual.identity(data) != of_dev(recipe, "decode.search=modified_beam").identity(data)
+    for same in ("chunk_seconds=1.0", "max_streams=1", "num_threads=2", "modified_beam.beam=7"):
+        assert usual.identity(data) == of_dev(recipe, f"decode.{same}").identity(data)
+    beams = of_dev(recipe, "decode.search=modified_beam")
+    wider = of_dev(recipe, "decode.search=modified_beam", beam)
+    assert beams.of_a_result() != wider.of_a_result()
+    without = load_configs(Recipe(recipe, (beam, "decode.search=modified_beam")), "tiny")
+    assert "decode" not in without.sections()
+
+
+def test_a_run_that_decoded_with_the_defaults_is_continued_with_them_alone(recipe):
+    """Before dev utterances were decoded as the recipe says, and models named their task."""
+    data = recipe / "data"
+    old = of_dev(recipe).identity(data)
+    del old["decode"], old["model"]["task"]
+    assert differences(of_dev(recipe).upgrade(old), of_dev(recipe).identity(data)) == []
+    beams = of_dev(recipe, "decode.search=modified_beam")
+    changed = differences(beams.upgrade(old), beams.identity(data))
+    assert changed[0] == "decode.search: greedy, now modified_beam"
 
 
 def test_two_trainings_in_one_directory_are_refused(recipe):

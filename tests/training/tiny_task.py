@@ -40,6 +40,17 @@ class Points:
     ids: list[str]
 
 
+def classifier(hidden_dim: int, dropout: float) -> nn.Module:
+    """Of points with five coordinates into three classes."""
+    return nn.Sequential(
+        nn.Linear(5, hidden_dim),
+        nn.BatchNorm1d(hidden_dim),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden_dim, 3),
+    )
+
+
 class TinyTask:
     """Dropout, batch normalisation and a hidden layer: whatever may break an exact resume."""
 
@@ -48,11 +59,12 @@ class TinyTask:
         poison: dict[str, float] | None = None,
         strike: tuple[str, int] | None = None,
         workers: int = 0,
+        model: nn.Module | None = None,
     ) -> None:
-        torch.manual_seed(0)
-        self.model = nn.Sequential(
-            nn.Linear(5, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3)
-        )
+        if model is None:
+            torch.manual_seed(0)
+            model = classifier(16, 0.3)
+        self.model = model
         self.poison = poison or {}
         self.strike = strike
         self.workers = workers

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import click
-from lhotse import CutSet, MonoCut
+from lhotse import CutSet, MonoCut, RecordingSet, SupervisionSet
 from lhotse.recipes.libricss import prepare_libricss
 from lhotse.utils import fastcopy
 
@@ -45,7 +45,10 @@ def read_sessions(corpus: Path, audio: str) -> CutSet:
     """
     try:
         manifests = prepare_libricss(corpus, type=audio)
-        return CutSet.from_manifests(manifests["recordings"], manifests["supervisions"])
+        return CutSet.from_manifests(
+            cast(RecordingSet, manifests["recordings"]),
+            cast(SupervisionSet, manifests["supervisions"]),
+        )
     except Exception as e:  # lhotse passes on whatever its parsers and readers raise
         raise DataError(
             f"{corpus}: not LibriCSS as it is released: {str(e).splitlines()[0]}",

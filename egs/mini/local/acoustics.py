@@ -111,11 +111,12 @@ def white(rng: np.random.Generator, n: int) -> np.ndarray:
 
 def pink(rng: np.random.Generator, n: int) -> np.ndarray:
     """Noise whose power falls by 3 dB an octave: wind, traffic, ventilation."""
-    return lfilter(  # Kellet's filter, within 0.5 dB of 1/f above 20 Hz
+    pink_N = lfilter(  # Kellet's filter, within 0.5 dB of 1/f above 20 Hz
         [0.049922035, -0.095993537, 0.050612699, -0.004408786],
         [1, -2.494956002, 2.017265875, -0.522189400],
         rng.standard_normal(n),
     )
+    return np.asarray(pink_N)
 
 
 def hum(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -26,13 +26,14 @@ import acoustics
 import click
 import numpy as np
 import soundfile
-from people import CorpusConfig, Speaker, cast, speaker_rng
+from people import CorpusConfig, Speaker, cast
 from sentences import Grammar, Sentence
 from tqdm import tqdm
 
 from asrlib.config import load_config
 from asrlib.errors import DataError, UserError
 from asrlib.files import atomic_dir, atomic_write
+from asrlib.seeds import named_generator
 from local.script import recipe_command, run
 
 HERE = Path(__file__).resolve().parent
@@ -49,14 +50,17 @@ class Synthesiser:
     def __init__(self) -> None:
         command = [sys.executable, str(HERE / "espeak.py")]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdin is not None  # both are pipes, as asked for
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
 
     def __enter__(self) -> Synthesiser:
         return self
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
+            self._requests.close()
+        self._answers.close()
         self._process.wait()
 
     def say(self, request: dict[str, Any]) -> tuple[np.ndarray, list[int]]:
@@ -66,9 +70,9 @@ class Synthesiser:
             DataError: the engine does not run, or refuses the request.
         """
         with contextlib.suppress(BrokenPipeError):  # then there is no answer either
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-        line = self._process.stdout.readline()
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.flush()
+        line = self._answers.readline()
         if not line:
             raise DataError(
                 "egs/mini/local/espeak.py: the synthesiser does not run",
@@ -82,7 +86,7 @@ class Synthesiser:
                 f"the synthesiser speaks at {answer['sample_rate']} Hz, not at {_ENGINE_RATE} Hz",
                 "install the locked version of espeakng-loader: tools/install.sh",
             )
-        pcm = self._process.stdout.read(2 * answer["num_samples"])
+        pcm = self._answers.read(2 * answer["num_samples"])
         return np.frombuffer(pcm, "<i2") / 32768.0, answer["starts"]
 
 
@@ -102,13 +106,13 @@ class Studio:
     def __init__(self, speaker: Speaker, seed: int, engine: Synthesiser) -> None:
         self._speaker, self._seed, self._engine = speaker, seed, engine
         self._tract = acoustics.VocalTract(speaker.vtl_ratio, _ENGINE_RATE)
-        rng = speaker_rng(seed, speaker.id, "room")
+        rng = named_generator(seed, speaker.id, "room")
         self._room = acoustics.room_response(rng, speaker.room_rt60, speaker.room_drr_db)
         self._others = self._record_others() if speaker.noise == "babble" else []
 
     def record(self, sentence: Sentence, utterance_id: str) -> Utterance:
         """One utterance; depends on the utterances before it only through the engine's state."""
-        rng = speaker_rng(self._seed, utterance_id, "utterance")
+        rng = named_generator(self._seed, utterance_id, "utterance")
         speech, first_samples = self._engine.say(self._request(sentence.text, rng))
         speech = self._tract.apply(speech)
         lead = round(rng.uniform(*LEAD_IN_S) * acoustics.SAMPLE_RATE)
@@ -140,7 +144,7 @@ class Studio:
         }
 
     def _record_others(self) -> list[np.ndarray]:
-        rng = speaker_rng(self._seed, self._speaker.id, "others")
+        rng = named_generator(self._seed, self._speaker.id, "others")
         grammar = Grammar(CONF / "sentences.yaml")
         voices = rng.permutation([f"en-us+{g}{i}" for g in "fm" for i in range(1, 6)])
         resample = acoustics.VocalTract(1.0, _ENGINE_RATE).apply
@@ -194,7 +198,7 @@ def is_complete(corpus: Path, speaker: Speaker, key: str) -> bool:
 def _utterances(config: CorpusConfig, speaker: Speaker) -> Iterator[Utterance]:
     """Utterances until they last as long as the set wants."""
     grammar = Grammar(CONF / "sentences.yaml")
-    rng = speaker_rng(config.seed, speaker.id, "sentences")
+    rng = named_generator(config.seed, speaker.id, "sentences")
     sentences = grammar.stream(rng, config.reserved_sentences, speaker.set != "train")
     wanted = config.sets[speaker.set].seconds_per_speaker * acoustics.SAMPLE_RATE
     done, count = 0, 0
@@ -220,8 +224,11 @@ def generate_speaker(config: CorpusConfig, speaker: Speaker, corpus: Path) -> No
             rows = [_write(temp, utterance, place) for utterance in _utterances(config, speaker)]
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             (temp / "utterances.jsonl").write_text(lines)
-            facts = {"key": speaker_key(config, speaker), "utterances": len(rows)}
-            facts["speaker"] = dataclasses.asdict(speaker)
+            facts = {
+                "key": speaker_key(config, speaker),
+                "utterances": len(rows),
+                "speaker": dataclasses.asdict(speaker),
+            }
             (temp / "speaker.json").write_text(json.dumps(facts, indent=1) + "\n")
     except (OSError, soundfile.LibsndfileError) as e:
         raise DataError(f"{place}: not written: {e}", "free some space or permit writing") from e

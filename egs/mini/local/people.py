@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +17,7 @@ import zipcodes
 
 from asrlib.config import configclass
 from asrlib.errors import ConfigError
+from asrlib.seeds import named_generator
 
 REGIONS = {  # census divisions
     "New England": "CT MA ME NH RI VT",
@@ -142,11 +142,6 @@ class Speaker:
         return {k: v for k, v in fields.items() if k not in ("id", "set", "gender")}
 
 
-def speaker_rng(seed: int, speaker: str, purpose: str) -> np.random.Generator:
-    """A random generator of this speaker's own, so that no speaker depends on another."""
-    return np.random.default_rng([seed, zlib.crc32(speaker.encode()), zlib.crc32(purpose.encode())])
-
-
 def cast(config: CorpusConfig) -> list[Speaker]:
     """All speakers, sets in the order of the configuration.
 
@@ -184,7 +179,7 @@ def _assign_groups(config: CorpusConfig, set_name: str, count: int) -> list[str]
             "plant fewer or enlarge the set",
         )
     groups = planted + ["none"] * (count - len(planted))
-    order = speaker_rng(config.seed, set_name, "groups").permutation(count)
+    order = named_generator(config.seed, set_name, "groups").permutation(count)
     return [groups[i] for i in order]
 
 
@@ -196,7 +191,7 @@ def _draw(
     group: str,
     gender: str,
 ) -> Speaker:
-    rng = speaker_rng(config.seed, speaker, "person")
+    rng = named_generator(config.seed, speaker, "person")
     population = config.population
     if group in config.groups:
         population = config.groups[group].applied_to(population)

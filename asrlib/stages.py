@@ -1,0 +1,59 @@
+"""The stages of the pipeline: their numbers, names and one line of help each.
+
+`run.sh --help` shows the same lines, and a test compares them: run.sh must work before anything
+is installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of run.sh.
+
+    Attributes:
+        number: what `--stage` and `--stop-stage` take.
+        help: what the stage does, as `run.sh --help` shows it.
+        commands: the commands of `python -m asrlib` that do the stage's work.
+    """
+
+    number: int
+    name: str
+    help: str
+    commands: tuple[str, ...] = ()
+
+
+STAGES = (
+    Stage(0, "corpus", "check the installation; generate, find or download the corpus"),
+    Stage(
+        1,
+        "manifests",
+        "decode every file once, quarantine the bad, write cuts and the speaker table",
+        ("manifests",),
+    ),
+    Stage(2, "fbank", "kaldifeat features; global mean and variance", ("fbank",)),
+    Stage(3, "tokens", "the sentencepiece model", ("tokens",)),
+    Stage(4, "train", "every model of --models, for every seed of --seeds", ("train",)),
+    Stage(
+        5,
+        "decode",
+        "streaming decoding of every test set, with every search of --searches",
+        ("decode",),
+    ),
+    Stage(6, "score", "WER with intervals, alignments, latency, cost", ("score",)),
+    Stage(
+        7,
+        "talkers",
+        "mixtures of two talkers; train, decode, score the models of --talker-models; runs only "
+        "when asked for, by --stage 7 or --talker-models",
+        ("mixtures", "score-meetings"),
+    ),
+    Stage(13, "report", "RESULTS.md and one self-contained page, exp/report.html", ("results",)),
+)
+
+
+def stage_of(command: str) -> Stage | None:
+    """The stage whose work a command of `python -m asrlib` does; None for the others."""
+    return next((stage for stage in STAGES if command in stage.commands), None)

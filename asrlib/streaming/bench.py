@@ -1,0 +1,56 @@
+"""How fast sets are decoded: several recognisers in turn, so that other load slows all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from lhotse import CutSet
+
+from asrlib.streaming.batch import Cost, decode_cuts, decode_turns
+from asrlib.streaming.recognizer import StreamingRecognizer
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class StreamingSpeed:
+    """What one recogniser took in the fastest of its rounds.
+
+    Attributes:
+        real_time_factor: wall-clock seconds per second of audio.
+        cpu_seconds: CPU seconds per second of audio.
+    """
+
+    real_time_factor: float
+    cpu_seconds: float
+
+
+def measure_streaming(
+    recognizers: Mapping[K, StreamingRecognizer], cuts: CutSet, rounds: int
+) -> dict[K, StreamingSpeed]:
+    """Decode the cuts with each recogniser in turn, `rounds` times; the fastest time counts.
+
+    Args:
+        recognizers: by any key. Threads are the caller's to set.
+        rounds: above 0; two cuts are decoded before the first, which is not counted.
+    """
+    for recognizer in recognizers.values():
+        _decode(recognizer, cuts.subset(first=2))
+    costs = [{key: _decode(r, cuts) for key, r in recognizers.items()} for _ in range(rounds)]
+    return {
+        key: StreamingSpeed(
+            min(cost[key].real_time for cost in costs),
+            min(cost[key].cpu_seconds for cost in costs) / costs[0][key].audio_seconds,
+        )
+        for key in recognizers
+    }
+
+
+def _decode(recognizer: StreamingRecognizer, cuts: CutSet) -> Cost:
+    """What it takes."""
+    decode = decode_turns if recognizer.talkers > 1 else decode_cuts
+    decoded, cost = decode(recognizer, cuts)
+    list(decoded)
+    return cost

@@ -1,0 +1,46 @@
+"""The word error rate of dev utterances while a model is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lhotse import CutSet
+
+from asrlib.features.fbank import FbankConfig, FbankExtractor
+from asrlib.scoring.records import Utterance
+from asrlib.scoring.wer import ErrorRate, align
+from asrlib.streaming.batch import decode_cuts
+from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+from asrlib.text.tokenizer import Tokenizer
+from asrlib.transducer.model import Transducer
+
+
+def dev_wer(
+    cuts: CutSet, count: int, tokenizer: Tokenizer, features: FbankConfig, decode: DecodeConfig
+) -> Callable[[Transducer], dict[str, float]]:
+    """A function that gives the dev figure `wer`, from 0, of a model in streaming decoding.
+
+    Args:
+        cuts: the dev set, with audio.
+        count: how many utterances are decoded, spread evenly over the sorted ids.
+        decode: as the recipe decodes its test sets.
+    """
+    ordered = sorted(cuts, key=lambda cut: cut.id)
+    chosen = ordered[:: max(1, len(ordered) // count)][:count]
+    fbank = FbankExtractor(features)
+
+    def figures(model: Transducer) -> dict[str, float]:
+        decoded, _ = decode_cuts(StreamingRecognizer(model, tokenizer, fbank, decode), chosen)
+        aligned = align(
+            [
+                Utterance(cut.id, "", _words(cut.supervisions[0].text), _words(result.text))
+                for cut, result in decoded
+            ]
+        )
+        return {"wer": ErrorRate.sum(a.words for a in aligned).rate}
+
+    return figures
+
+
+def _words(text: str | None) -> tuple[str, ...]:
+    return tuple((text or "").split())

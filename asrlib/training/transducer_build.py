@@ -1,0 +1,162 @@
+"""From a recipe's configuration to the task of a transducer, of one talker or of several."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, get_args
+
+from typing_extensions import Self
+
+from asrlib.data.augment import AugmentConfig
+from asrlib.data.cuts import read_cuts
+from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
+from asrlib.data.mixtures import MixtureConfig
+from asrlib.data.sampler import DataConfig
+from asrlib.encoders import SeparatorConfig
+from asrlib.errors import ConfigError
+from asrlib.features.fbank import FbankConfig
+from asrlib.recipe import Recipe
+from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
+from asrlib.training.build import Configs
+from asrlib.training.config import TrainConfig
+from asrlib.training.dev_wer import dev_wer
+from asrlib.training.talker_task import RecipeMixtures, TalkerTask
+from asrlib.training.training_inputs import RecipeInputs, input_files, read_inputs
+from asrlib.training.transducer_task import TransducerData, TransducerTask
+from asrlib.transducer.model import Transducer, TransducerConfig
+from asrlib.transducer.model_io import load_start
+
+logger = logging.getLogger(__name__)
+
+# By the law of `StreamingRecognizer` these change no result of decoding; threads are the trainer's.
+_HARMLESS_DECODING = frozenset({"chunk_seconds", "max_streams", "max_chunk_frames", "num_threads"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransducerConfigs(Configs):
+    """All that decides the training of a transducer.
+
+    Attributes:
+        decode: where dev utterances are decoded (`train.dev_wer_utts`), else None. With
+            `train.best_by` wer it decides which checkpoints are kept and averaged, so which
+            weights come out; with another `best_by` it decides what the figures of dev mean that
+            the model and its curves hold, which must not change on the way.
+        mixtures: where the model is one of several talkers, else None.
+    """
+
+    model: TransducerConfig
+    data: DataConfig
+    augment: AugmentConfig
+    features: FbankConfig
+    decode: DecodeConfig | None = None
+    mixtures: MixtureConfig | None = None
+
+    HARMLESS: ClassVar[Mapping[str, frozenset[str]]] = {
+        **Configs.HARMLESS,
+        "decode": _HARMLESS_DECODING,
+    }
+
+    @classmethod
+    def of(cls, recipe: Recipe, model: str) -> Self:
+        mixtures = None
+        if _num_talkers(recipe.config(TransducerConfig, "model", model)) > 1:
+            recipe, mixtures = _for_mixtures(recipe)
+        configs = super().of(recipe, model)
+        decode = recipe.config(DecodeConfig, "decode") if configs.train.dev_wer_utts else None
+        return replace(configs, decode=decode, mixtures=mixtures)
+
+    @classmethod
+    def decisive(cls, identity: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """As `Configs.decisive`; also without the settings of searches that are not used."""
+        sections = super().decisive(identity)
+        if decode := sections.get("decode"):
+            unused = set(get_args(SearchName)) - {decode["search"]}
+            sections["decode"] = {k: v for k, v in decode.items() if k not in unused}
+        return sections
+
+    @classmethod
+    def upgrade(cls, identity: dict[str, Any]) -> dict[str, Any]:
+        """As `Configs.upgrade`; dev utterances once were decoded with the defaults."""
+        if identity["train"].get("dev_wer_utts"):
+            identity = {"decode": {}, **identity}
+        return super().upgrade(identity)
+
+    def input_files(self, data: Path) -> tuple[Path, ...]:
+        files = input_files(data)
+        return files if self.mixtures is None else (*files, _dev_mixtures(data))
+
+    def build_task(self, data: Path, init: Path | None) -> TransducerTask:
+        inputs = read_inputs(data)
+        model = Transducer(self.model, self.features.num_bins, inputs.tokenizer.vocab_size)
+        model.encoder.norm.set_stats(inputs.mean_F, inputs.std_F)
+        logger.info("parameters: %s", model.parameter_counts())
+        if self.mixtures is None:
+            task = self._one_talker(model, inputs)
+        else:
+            task = self._talkers(model, inputs, self.mixtures, data)
+        if init is not None:
+            load_start(model, inputs.tokenizer, init)
+        return task
+
+    def _one_talker(self, model: Transducer, inputs: RecipeInputs) -> TransducerTask:
+        source = TransducerData(
+            train=inputs.train,
+            dev=inputs.dev,
+            noise=inputs.noise,
+            tokenizer=inputs.tokenizer,
+            fbank=self.features,
+            data=self.data,
+            augment=self.augment,
+        )
+        figures = None
+        if self.decode is not None:
+            build_search(model, self.decode)  # refuses what does not suit, before hours are spent
+            count = self.train.dev_wer_utts
+            figures = dev_wer(inputs.dev, count, inputs.tokenizer, self.features, self.decode)
+        return TransducerTask(model, source, self.train, figures)
+
+    def _talkers(
+        self, model: Transducer, inputs: RecipeInputs, mixtures: MixtureConfig, data: Path
+    ) -> TalkerTask:
+        style = self.model.encoder.turn_style
+        bounds = replace(self.data, max_frames=mixtures.max_frames, max_tokens=mixtures.max_tokens)
+        train = MixtureTrainingSet(
+            inputs.train,
+            mixtures,
+            MixtureFormat(inputs.tokenizer, self.features, style),
+            bounds,
+            self.augment,
+            model.encoder.subsampling,
+        )
+        dev = read_cuts(_dev_mixtures(data), "make the mixtures first: python -m asrlib mixtures")
+        config = self.train
+        source = RecipeMixtures(train, dev, bounds.max_frames, config.seed, config.num_workers)
+        return TalkerTask(model, source, config)
+
+
+def _num_talkers(config: TransducerConfig) -> int:
+    """Output channels of a model."""
+    encoder = config.encoder
+    return encoder.channels if isinstance(encoder, SeparatorConfig) else 1
+
+
+def _for_mixtures(recipe: Recipe) -> tuple[Recipe, MixtureConfig]:
+    """The recipe with the settings of training that mixtures have, and the mixtures."""
+    mixtures = recipe.config(MixtureConfig, "mixtures")
+    unknown = set(mixtures.train).difference(TrainConfig.__dataclass_fields__)
+    if unknown:
+        raise ConfigError(
+            f"mixtures.train: no key {sorted(unknown)[0]} in conf/train.yaml",
+            "fix its name in conf/mixtures.yaml",
+        )
+    usual = (f"train.{key}={json.dumps(value)}" for key, value in mixtures.train.items())
+    recipe = replace(recipe, overrides=(*usual, *recipe.overrides))
+    return recipe, replace(mixtures, train={})  # they have gone into the section of that name
+
+
+def _dev_mixtures(data: Path) -> Path:
+    return data / "mix_dev" / "cuts.jsonl.gz"
