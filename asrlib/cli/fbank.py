@@ -19,6 +19,7 @@ from lhotse import CutSet
 from asrlib.cli.common import log_to, recipe_options
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.noise import NOISE_SET, import_noise, make_noise_cuts
+from asrlib.data.raw import TRAIN_SET
 from asrlib.errors import ConfigError, DataError
 from asrlib.features.extract import (
     FBANK_VERSION,
@@ -34,7 +35,6 @@ from asrlib.jobs import ENGINES, run_array
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 
-TRAIN_SET = "train"
 CUTS_PER_JOB = 500  # at least; a process takes as long to start as these take
 
 

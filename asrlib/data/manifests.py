@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from asrlib.audio.io import Audio
 from asrlib.data.raw import RawUtterance
-from asrlib.data.speakers import speaker_rows, write_speakers
+from asrlib.data.speakers import check_shared_speakers, speaker_rows, write_speakers
 from asrlib.data.validation import (
     Quarantined,
     Reason,
@@ -82,7 +82,11 @@ def build_manifests(
         normalise: makes a transcript what the recogniser is to print.
         num_jobs: files decoded at a time; the decoder works outside Python's lock, so these
             are threads.
+
+    Raises:
+        DataError: the training set shares speakers with another set, and that is not permitted.
     """
+    check_shared_speakers(sets, config.permit_shared_speakers)  # before hours of decoding
     verdicts: dict[tuple[str, int], MonoCut | Quarantined] = {}
     files: dict[Path, list[_Row]] = {}
     seen: set[str] = set()

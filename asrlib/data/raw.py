@@ -22,6 +22,7 @@ from asrlib.errors import DataError
 from asrlib.files import atomic_dir
 
 Scalar = str | int | float | bool | None
+TRAIN_SET = "train"  # the one set that models learn from
 
 
 @configclass
@@ -87,7 +88,7 @@ def raw_sets(raw_dir: Path) -> dict[str, Path]:
     Raises:
         DataError: there is none.
     """
-    order = {"train": 0, "dev": 1}
+    order = {TRAIN_SET: 0, "dev": 1}
     paths = sorted(raw_dir.glob("*.jsonl"), key=lambda p: (order.get(p.stem, 2), p.stem))
     if not paths:
         raise DataError(

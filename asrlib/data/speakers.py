@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from asrlib.data.raw import RawUtterance, Scalar
+from asrlib.data.raw import TRAIN_SET, RawUtterance, Scalar
 from asrlib.errors import DataError
 from asrlib.files import atomic_write
 
@@ -35,21 +35,47 @@ def speaker_rows(sets: Mapping[str, Iterable[RawUtterance]]) -> list[dict[str, S
                     + ", ".join(sorted(keys)),
                     "make the raw table say the same in all of the speaker's rows",
                 )
-    _warn_of_shared(rows)
     return list(rows.values())
 
 
-def _warn_of_shared(rows: Iterable[tuple[str, str]]) -> None:
-    seen: dict[str, str] = {}
-    shared = {speaker for speaker, name in rows if seen.setdefault(speaker, name) != name}
-    if shared:
-        some = ", ".join(sorted(shared)[:5])
-        logging.warning(
-            "%d speakers are in more than one set (%s): scores of the sets that share them "
-            "flatter the system",
-            len(shared),
-            some,
+def check_shared_speakers(sets: Mapping[str, Iterable[RawUtterance]], permit: bool) -> None:
+    """Refuse speakers of the training set in other sets; warn when two other sets share some.
+
+    A model that was trained on a speaker's voice makes fewer errors on that speaker than on
+    others: the error rates of such a set say too little about new speakers.
+
+    Args:
+        sets: the rows of each set.
+        permit: only warn of shared training speakers too.
+
+    Raises:
+        DataError: the training set shares speakers with another set, and that is not permitted.
+    """
+    sets_of: dict[str, list[str]] = {}
+    for name, utterances in sets.items():
+        for speaker in {u.speaker for u in utterances}:
+            sets_of.setdefault(speaker, []).append(name)
+    shared = {speaker: names for speaker, names in sets_of.items() if len(names) > 1}
+    trained = {speaker: names for speaker, names in shared.items() if TRAIN_SET in names}
+    if trained and not permit:
+        raise DataError(
+            f"the training set shares speakers with other sets: {_listed(trained)}; error rates "
+            "would be lower than with new speakers",
+            "move all utterances of a speaker into one set, or permit it with "
+            "--set manifests.permit_shared_speakers=true or in the recipe's conf/manifests.yaml",
         )
+    if shared:
+        logging.warning(
+            "some speakers are in more than one set: %s; error rates on known speakers are lower "
+            "than with new ones",
+            _listed(shared),
+        )
+
+
+def _listed(shared: Mapping[str, Sequence[str]]) -> str:
+    """The first few speakers with their sets, and how many there are."""
+    some = "; ".join(f"{speaker} in {', '.join(shared[speaker])}" for speaker in sorted(shared)[:5])
+    return some if len(shared) <= 5 else f"{some}; ... ({len(shared)} in all)"
 
 
 def write_speakers(path: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:

@@ -31,6 +31,7 @@ class ValidationConfig:
     max_duration: PositiveFloat
     silence_db: float = Field(le=0)
     max_chars_per_second: PositiveFloat
+    permit_shared_speakers: bool
     error_budget: Share
 
 

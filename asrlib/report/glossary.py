@@ -13,8 +13,8 @@ MEANINGS: tuple[tuple[str, str], ...] = (
         "interval",
         "Confidence interval by resampling speakers (percentile bootstrap). It says how the "
         "figure would move with other speakers of the same kind, not with another training. "
-        "Without a single error it is [0, 0], which says nothing; with few speakers it is "
-        "too narrow.",
+        "Without a single error it is [0, 0], which says nothing. With few speakers it is too "
+        "narrow: a 95 % interval of 9 speakers contains the true rate in about 87 % of cases.",
     ),
     ("ins, del, sub", "Words inserted, deleted, substituted."),
     ("CER %", "Character error rate, spaces included."),

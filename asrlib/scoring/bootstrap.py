@@ -4,6 +4,10 @@ Percentile bootstrap of a ratio of sums, after Bisani and Ney, "Bootstrap estima
 intervals in ASR performance evaluation", ICASSP 2004; resampling whole speakers is our choice, so
 is the percentile interval. Deterministic: a seed and the order of speakers' names decide all.
 
+Known limit: with few speakers the percentile interval is too narrow. In a simulation (speakers'
+rates beta distributed around 20 %, 50 to 150 words each), a 95 % interval contains the true rate
+in 81 % of cases with 5 speakers, 87 % with 9, 92 % with 20 and 93 % with 44.
+
 Shapes: S speakers, R replicates, K counts that are summed.
 """
 

@@ -87,6 +87,7 @@ def test_each_bad_one_is_quarantined_with_its_reason_and_the_good_stay(recipe):
 
 def test_every_utterance_is_a_cut_or_quarantined(recipe):
     sets = {"train": [row("ok1")] + [r for r, _ in BAD], "test": [row("c"), row("d", "none.wav")]}
+    sets["test"] = [dataclasses.replace(u, speaker="t") for u in sets["test"]]
     found, _ = build(recipe, sets, num_jobs=3)
     cuts = [cut.id for name in sets for cut in found.cuts[name]]
     given = [u.id for name in sets for u in sets[name]]
@@ -157,7 +158,7 @@ def test_past_the_budget_the_table_is_there_and_no_manifest(recipe):
 
 
 def test_a_set_without_a_good_one_is_an_error(recipe):
-    sets = {"train": [row(f"u{i}") for i in range(9)], "test": [row("t", "none.wav")]}
+    sets = {"train": [row(f"u{i}") for i in range(9)], "test": [row("t", "none.wav", speaker="t")]}
     found, config = build(recipe, sets, error_budget=1.0)
     with pytest.raises(DataError, match="no fit utterance in set test"):
         write_manifests(found, recipe / "data", config)
@@ -196,6 +197,18 @@ def test_command_ends_with_a_summary_past_the_budget(recipe):
     assert isinstance(result.exception, DataError)
     assert not (recipe / "data" / "train").exists()
     assert run(recipe, "--set", "manifests.error_budget=0.5").exit_code == 0
+
+
+def test_command_refuses_training_speakers_in_the_test_set_before_it_decodes(recipe):
+    write_raw(recipe / "data" / "raw", {"train": [row("u")], "test": [row("v", "none.wav")]})
+    result = run(recipe)
+    assert isinstance(result.exception, DataError)
+    assert "s in train, test" in str(result.exception)
+    assert not (recipe / "data" / "quarantine.tsv").exists()
+    write_raw(recipe / "data" / "raw", {"train": [row("u")], "test": [row("v")]})
+    assert run(recipe, "--set", "manifests.permit_shared_speakers=true").exit_code == 0
+    table = (recipe / "data" / "speakers.tsv").read_text().splitlines()
+    assert [line.split("\t")[:2] for line in table[1:]] == [["s", "train"], ["s", "test"]]
 
 
 def test_no_transcript_leaves_the_manifests(recipe):

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asrlib.data.raw import RawUtterance
-from asrlib.data.speakers import hold_out_speakers, speaker_rows, write_speakers
+from asrlib.data.speakers import (
+    check_shared_speakers,
+    hold_out_speakers,
+    speaker_rows,
+    write_speakers,
+)
 from asrlib.errors import DataError
 
 
@@ -90,10 +95,42 @@ def test_contradictions_are_errors():
         speaker_rows({"train": rows})
 
 
-def test_a_speaker_in_two_sets_is_said(caplog):
-    rows = speaker_rows({"train": [utterance("1", "a")], "test": [utterance("2", "a")]})
+def sets_of(**speakers: str) -> dict[str, list[RawUtterance]]:
+    """Sets of one utterance for each letter, which is its speaker."""
+    return {
+        name: [utterance(f"{name}-{s}", s) for s in letters] for name, letters in speakers.items()
+    }
+
+
+def test_a_speaker_in_two_sets_has_two_rows():
+    rows = speaker_rows(sets_of(train="a", test="a"))
     assert [row["set"] for row in rows] == ["train", "test"]
-    assert "more than one set (a)" in caplog.text
+
+
+def test_training_speakers_in_another_set_are_refused():
+    sets = sets_of(train="abcdefgh", dev="ai", test_one="xabcdefgy", test_two="z")
+    with pytest.raises(DataError) as caught:
+        check_shared_speakers(sets, permit=False)
+    assert "a in train, dev, test_one; b in train, test_one; c in" in caught.value.what
+    assert "; ... (7 in all)" in caught.value.what
+    assert "f in" not in caught.value.what
+    assert "--set manifests.permit_shared_speakers=true" in caught.value.fix
+
+
+def test_permitted_training_speakers_are_a_warning(caplog):
+    check_shared_speakers(sets_of(train="ab", test="bc"), permit=True)
+    assert "b in train, test;" in caplog.text
+
+
+def test_a_speaker_of_dev_and_test_is_a_warning(caplog):
+    check_shared_speakers(sets_of(train="a", dev="b", test="bc"), permit=False)
+    assert "b in dev, test;" in caplog.text
+
+
+@given(genders=genders_st, count=st.integers(1, 12))
+def test_held_out_speakers_are_not_shared(genders, count):
+    train, dev = hold_out_speakers(corpus(genders), count)
+    check_shared_speakers({"train": train, "dev": dev}, permit=False)
 
 
 def test_the_choice_is_fixed():

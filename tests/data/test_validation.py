@@ -31,6 +31,7 @@ CONFIG = ValidationConfig(
     max_duration=5.0,
     silence_db=-60.0,
     max_chars_per_second=40.0,
+    permit_shared_speakers=False,
     error_budget=0.1,
 )
 

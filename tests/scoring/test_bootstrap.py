@@ -3,6 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asrlib.report.glossary import MEANINGS
+from asrlib.scoring import bootstrap
 from asrlib.scoring.bootstrap import (
     Resampling,
     compare_speakers,
@@ -12,6 +14,9 @@ from asrlib.scoring.bootstrap import (
 from asrlib.scoring.wer import ErrorRate
 
 FEW = Resampling(replicates=400)
+# Measured coverage of the 95 % interval by number of speakers, 2000 trials each. Test sets of real
+# corpora have 8 to 10 speakers in a group.
+COVERAGE = {5: 0.81, 9: 0.87, 20: 0.92, 44: 0.93}
 
 speaker = st.builds(
     lambda w, e: ErrorRate(0, 0, min(w, e), w), st.integers(1, 60), st.integers(0, 60)
@@ -31,14 +36,27 @@ def simulate(rng: np.random.Generator, num_speakers: int, mean: float) -> dict[s
     }
 
 
-def test_interval_covers_the_true_rate_about_as_often_as_it_says():
+@pytest.mark.parametrize(("num_speakers", "coverage"), COVERAGE.items())
+def test_interval_covers_the_true_rate_as_often_as_is_known(num_speakers, coverage):
+    """Not as often as its 95 % promise: that is the percentile interval's limit, not a goal.
+
+    A better interval fails here too: then COVERAGE and what quotes it are to be measured anew.
+    """
     rng = np.random.default_rng(3)
-    trials, hits = 200, 0
+    trials, hits = 1000, 0
     for _ in range(trials):
-        interval = speaker_interval(simulate(rng, 40, 0.2), FEW)
+        interval = speaker_interval(simulate(rng, num_speakers, 0.2), FEW)
         hits += interval.low <= 0.2 <= interval.high
-    # Binomial spread of 200 trials is 1.5 %; a percentile interval of 40 speakers is a bit narrow.
-    assert 0.88 <= hits / trials <= 0.99
+    # Two and a half standard deviations of 1000 trials, which is 0.012 at a coverage of 0.81.
+    assert hits / trials == pytest.approx(coverage, abs=0.03)
+    assert hits / trials < FEW.confidence
+
+
+def test_the_reader_is_told_that_few_speakers_give_too_narrow_intervals():
+    warning = f"{COVERAGE[9]:.0%}".replace("%", " %")
+    for text in (dict(MEANINGS)["interval"], bootstrap.__doc__):
+        assert "too narrow" in text
+        assert warning in text
 
 
 def test_resampling_rows_instead_of_speakers_would_be_too_sure():
