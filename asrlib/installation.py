@@ -98,7 +98,8 @@ def check_python() -> str:
 def check_package(name: str) -> str:
     """The locked version is there and can be imported."""
     want = KALDIFEAT_VERSION if name == "kaldifeat" else read_lock().get(name)
-    _require(want, f"not in {LOCK.name}")
+    if want is None:
+        raise CheckError(f"not in {LOCK.name}")
     version = _check_version(name, want)
     importlib.import_module(MODULES[name])
     return version
