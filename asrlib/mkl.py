@@ -14,7 +14,8 @@ MKL still finds out for itself which instructions the processor has.
 or for good in path.sh. This is the only variable of the environment that asrlib reads: the choice
 is made when torch is imported, before any command line is read, and workers must choose alike.
 The two codes round sums differently: losses agree to some six digits at first, and to three after
-dozens of updates; weights are not equal bit for bit.
+dozens of updates; weights are not equal bit for bit. So a killed training that goes on ends in the
+weights of an uninterrupted one only where both ran the same code.
 
 `python -m asrlib doctor` tells which code is in use.
 """

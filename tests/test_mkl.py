@@ -193,6 +193,7 @@ def _imports(path: Path) -> list[str]:
 def test_every_script_imports_asrlib_before_torch(repo):
     scripts = [*repo.glob("egs/*/local/*.py"), *repo.glob("local/*.py"), *repo.glob("tools/*.py")]
     scripts.append(repo / "tests" / "conftest.py")
+    scripts += [p for p in repo.glob("tests/**/*.py") if "\nif __name__ ==" in p.read_text()]
     late = []
     for script in scripts:
         imported = _imports(script)
