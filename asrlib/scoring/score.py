@@ -22,7 +22,7 @@ from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
 
 log = logging.getLogger(__name__)
 
-SCORE_VERSION = 1  # raised when the output of `score` changes; see asrlib/stamps.py
+SCORE_VERSION = 2  # raised when the output of `score` changes; see asrlib/stamps.py
 
 SCORES_FILE = "scores.json"
 OUTPUTS = ("wer.txt", "wer_details/per_utt", "alignments.txt", SCORES_FILE)
