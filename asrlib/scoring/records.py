@@ -68,6 +68,7 @@ class DecodeMeta(JsonRecord):
             work; None for encoders that always do all of it.
         threads: number of threads of torch.
         streams: number of utterances that were decoded at a time.
+        run: identity of the training whose model decoded; None where it left no record.
     """
 
     model: str
@@ -85,6 +86,7 @@ class DecodeMeta(JsonRecord):
     machine: Machine | None = None
     threads: int | None = None
     streams: int | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Utterance:
         ref_words: where the words were spoken, or None where unknown.
         final_time: stream time (s) at which the result was final, or None.
         private: holds personal data: counted in every rate, its words never written.
+        encoder_work: the encoder's, as a share of its full work; None where it always does all.
     """
 
     id: str
@@ -108,6 +111,7 @@ class Utterance:
     ref_words: tuple[TimedWord, ...] | None = None
     final_time: float | None = None
     private: bool = False
+    encoder_work: float | None = None
 
 
 def parse_utterance(entry: Mapping[str, Any]) -> Utterance:
@@ -127,6 +131,7 @@ def parse_utterance(entry: Mapping[str, Any]) -> Utterance:
         ref_words=None if ref_words is None else _timed_words(ref_words),
         final_time=entry.get("final_time"),
         private=bool(entry.get("private", False)),
+        encoder_work=entry.get("encoder_work"),
     )
 
 

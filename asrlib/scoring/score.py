@@ -18,6 +18,7 @@ from asrlib.scoring.groups import GroupTable, group_tables
 from asrlib.scoring.kaldi_format import write_details
 from asrlib.scoring.latency import LatencyScores, measure_latency
 from asrlib.scoring.records import DecodeMeta, read_speakers, read_utterances
+from asrlib.scoring.utt_counts import COUNTS_FILE, write_counts
 from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 SCORE_VERSION = 2  # raised when the output of `score` changes; see asrlib/stamps.py
 
 SCORES_FILE = "scores.json"
-OUTPUTS = ("wer.txt", "wer_details/per_utt", "alignments.txt", SCORES_FILE)
+OUTPUTS = ("wer.txt", "wer_details/per_utt", "alignments.txt", COUNTS_FILE, SCORES_FILE)
 
 
 @configclass
@@ -89,7 +90,7 @@ class Scores(JsonRecord):
 
 
 def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> Scores:
-    """Score hyp.jsonl of `decode_dir`; leave wer.txt, wer_details/, alignments.txt, scores.json.
+    """Score hyp.jsonl of `decode_dir`; leave `OUTPUTS` and the other wer_details/ there.
 
     Args:
         decode_dir: holds hyp.jsonl and meta.json.
@@ -116,6 +117,7 @@ def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> S
         config.min_words,
     )
     write_details(decode_dir, aligned, interval, config.resampling)
+    write_counts(decode_dir / COUNTS_FILE, aligned)
     scores = Scores(
         version=__version__,
         meta=meta,

@@ -10,7 +10,7 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -24,7 +24,7 @@ from asrlib.streaming.result import Result
 from asrlib.streaming.stream import Stream
 from asrlib.text.turns import Turn
 
-DECODE_VERSION = 1  # raised when the output of `decode` changes; see asrlib/stamps.py
+DECODE_VERSION = 2  # raised when the output of `decode` changes; see asrlib/stamps.py
 T = TypeVar("T")
 
 
@@ -37,6 +37,7 @@ class Cost:
         cpu_seconds, wall_seconds: spent in features, model and search.
         multiplications, full_multiplications: made by an encoder that leaves work out, and what
             it would make without that; 0 for encoders that always do all of it.
+        shares: of the full work, by cut; empty for encoders that always do all of it.
     """
 
     audio_seconds: float = 0.0
@@ -44,6 +45,7 @@ class Cost:
     wall_seconds: float = 0.0
     multiplications: float = 0.0
     full_multiplications: float = 0.0
+    shares: dict[str, float] = field(default_factory=dict)
 
     @property
     def compute_share(self) -> float | None:
@@ -52,12 +54,14 @@ class Cost:
             return None
         return self.multiplications / self.full_multiplications
 
-    def add_work(self, encoder: StreamingEncoder, state: Any) -> None:
-        """Add the work of a finished stream, where its encoder counts it."""
+    def add_work(self, cut: str, encoder: StreamingEncoder, state: Any) -> None:
+        """Add the work of a cut's finished stream, where its encoder counts it."""
         if isinstance(encoder, HasCost):
             spent, full = encoder.work(state)
             self.multiplications += spent
             self.full_multiplications += full
+            if full:
+                self.shares[cut] = spent / full
 
     @property
     def real_time(self) -> float:
@@ -140,7 +144,7 @@ def _decode(
             done = [(r.cut, outcome(r)) for r in running if r.stream.finished]
         for r in running:
             if r.stream.finished:
-                cost.add_work(recognizer.model.encoder, r.stream.encoder_state)
+                cost.add_work(r.cut.id, recognizer.model.encoder, r.stream.encoder_state)
         running = [r for r in running if not r.stream.finished]
         yield from done
 
@@ -167,8 +171,12 @@ def chunks_of(cut: Cut, seconds: float) -> Iterator[Tensor]:
     return iter(samples_CN.mean(0).split(length))
 
 
-def hyp_line(cut: Cut, result: Result) -> dict[str, Any]:
-    """One line of hyp.jsonl; times in seconds, rounded to a tenth of a millisecond."""
+def hyp_line(cut: Cut, result: Result, work: float | None = None) -> dict[str, Any]:
+    """One line of hyp.jsonl; times in seconds, rounded to a tenth of a millisecond.
+
+    Args:
+        work: the encoder's, as a share of its full work; None of one that always does all of it.
+    """
     supervisions = cut.supervisions
     first = supervisions[0] if supervisions else None
     line = {
@@ -183,6 +191,8 @@ def hyp_line(cut: Cut, result: Result) -> dict[str, Any]:
         "ref_words": spoken_words(cut),
         "final_time": None if result.final_time is None else round(result.final_time, 4),
     }
+    if work is not None:
+        line["encoder_work"] = round(work, 4)
     if any((s.custom or {}).get("private") for s in supervisions):
         line["private"] = True
     return line

@@ -13,8 +13,12 @@ from asrlib.numbers import Count, NonNegative, Positive, PositiveFloat, Probabil
 HARMLESS_KEYS = frozenset({"log_interval", "num_workers", "keep_last", "bad_batch_budget"})
 # A finished model serves although these differ: one that a GPU has trained is as good without it.
 FINISHED_KEYS = HARMLESS_KEYS | {"device"}
-# Trainings are compared although these differ: the draw and the machine are no method.
-COMPARED_KEYS = FINISHED_KEYS | {"seed", "num_threads"}
+# The machine's share: a run on another machine is the same run although these differ.
+MACHINE_KEYS = FINISHED_KEYS | {"num_threads"}
+# By the law of `StreamingRecognizer` these keys of decoding change no result of it.
+HARMLESS_DECODING_KEYS = frozenset(
+    {"chunk_seconds", "max_streams", "max_chunk_frames", "num_threads"}
+)
 
 
 @configclass
