@@ -38,6 +38,7 @@ MODULES = {
     "meeteval": "meeteval",
     "pydantic": "pydantic",
     "omegaconf": "omegaconf",
+    "cycler": "cycler",
     "pyyaml": "yaml",
     "click": "click",
     "tqdm": "tqdm",

@@ -22,6 +22,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+import asrlib  # noqa: F401, before torch: it decides how torch multiplies matrices
+
+# isort: split
 import numpy as np
 import soundfile
 import yaml
