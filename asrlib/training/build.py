@@ -58,7 +58,7 @@ class Configs(ABC):
         """The files in the recipe's data directory that decide what is trained, there or not."""
 
     @abstractmethod
-    def build_task(self, data: Path, init: Path | None) -> Task:
+    def build_task(self, data: Path, init: Path | None) -> Task[Any]:
         """A fresh model, with weights from torch's generator as it stands, its data and its loss.
 
         Args:
@@ -149,7 +149,7 @@ def load_configs(recipe: Recipe, model: str) -> Configs:
 
 def build_trainer(
     configs: Configs, directory: Path, data: Path, init: Path | None = None
-) -> Trainer:
+) -> Trainer[Any]:
     """The trainer of a fresh model, whose weights are drawn from the configured seed.
 
     Args:

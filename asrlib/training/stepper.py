@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from asrlib.seeds import step_seed
 from asrlib.training.config import TrainConfig
 from asrlib.training.optim import Ema, build_optimizer, lr_at
 from asrlib.training.out_of_memory import halves, is_out_of_memory
-from asrlib.training.task import Batch, LossSums, Task
+from asrlib.training.task import BatchT, LossSums, Task
 
 logger = logging.getLogger(__name__)
 
@@ -45,16 +45,16 @@ class StepReport:
     bad_ids: Sequence[str] = ()
 
 
-class Stepper:
+class Stepper(Generic[BatchT]):
     """A model with its optimiser and, perhaps, the moving average of its weights."""
 
-    def __init__(self, task: Task, config: TrainConfig) -> None:
+    def __init__(self, task: Task[BatchT], config: TrainConfig) -> None:
         self.task, self.config = task, config
         self.model = task.model
         self.optimizer = build_optimizer(task.model, config)
         self.ema = Ema(task.model, config.ema_decay) if config.ema_decay else None
 
-    def step(self, batch: Batch, step: int, total_steps: int) -> StepReport:
+    def step(self, batch: BatchT, step: int, total_steps: int) -> StepReport:
         """Take step number `step` (from 0); a function of state, batch, seed and number only."""
         lr = lr_at(step, total_steps, self.config)
         for group in self.optimizer.param_groups:
@@ -74,7 +74,7 @@ class Stepper:
             self.ema.update(self.model)
         return StepReport(lr, float(sums.per_item_B.sum()), norm, sums, bad_ids)
 
-    def _gradient(self, batch: Batch, step: int) -> tuple[LossSums | None, list[str]]:
+    def _gradient(self, batch: BatchT, step: int) -> tuple[LossSums | None, list[str]]:
         """Leave the gradient of the mean loss; return the loss, and the items without a finite one.
 
         A batch that does not fit into memory is taken in halves, or in halves of these, whose
@@ -101,7 +101,7 @@ class Stepper:
         return total, dropped
 
     def _accumulate(
-        self, batch: Batch, parts: Sequence[Sequence[str]], step: int
+        self, batch: BatchT, parts: Sequence[Sequence[str]], step: int
     ) -> tuple[list[LossSums], list[str]] | None:
         """Add up the gradients of the parts' summed losses; None: memory does not suffice."""
         buffers = self._buffers()
@@ -129,7 +129,7 @@ class Stepper:
         return sums, dropped
 
     def _finite_loss(
-        self, batch: Batch | None, step: int, part: int
+        self, batch: BatchT | None, step: int, part: int
     ) -> tuple[LossSums | None, list[str]]:
         """Loss of a part of a batch without the items whose loss is not finite, and those items."""
         # Losses that are not finite come with normalisation statistics that are not either.
@@ -150,7 +150,7 @@ class Stepper:
         return None, dropped
 
     @torch.no_grad()
-    def _culprits(self, batch: Batch, step: int) -> list[str]:
+    def _culprits(self, batch: BatchT, step: int) -> list[str]:
         """Items whose loss is not finite by themselves.
 
         In training, statistics over the batch spread one item's NaN over all; not in evaluation.

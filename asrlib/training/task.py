@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -65,13 +65,21 @@ class LossSums:
 class Batch(Protocol):
     """What the trainer must know of a task's batch: the names of its items, each once."""
 
-    ids: Sequence[str]
+    @property
+    def ids(self) -> Sequence[str]: ...
 
 
-class Task(Protocol):
-    """A model with its data and loss. All of it must be a function of config, seed and step."""
+BatchT = TypeVar("BatchT", bound=Batch)
 
-    model: nn.Module
+
+class Task(Protocol[BatchT]):
+    """A model with its data and loss. All of it must be a function of config, seed and step.
+
+    It says of what kind its batches are; the trainer only passes them back to it.
+    """
+
+    @property
+    def model(self) -> nn.Module: ...
 
     def batches_per_epoch(self) -> int:
         """About how many batches an epoch has; the length of the learning-rate schedule."""
@@ -81,15 +89,15 @@ class Task(Protocol):
         """Hear how many steps the run has, before the first of them."""
         ...
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterable[Batch]:
+    def train_batches(self, epoch: int, start_batch: int) -> Iterable[BatchT]:
         """The batches of an epoch (from 0) from `start_batch` on, the same at every call."""
         ...
 
-    def loss(self, batch: Batch, step: int) -> LossSums:
+    def loss(self, batch: BatchT, step: int) -> LossSums:
         """Losses of a batch at optimiser step `step`."""
         ...
 
-    def drop(self, batch: Batch, ids: Collection[str]) -> Batch | None:
+    def drop(self, batch: BatchT, ids: Collection[str]) -> BatchT | None:
         """The batch without these items; None when nothing is left."""
         ...
 
