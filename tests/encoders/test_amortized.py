@@ -372,7 +372,7 @@ def test_a_wrong_value_is_named(values, match):
 
 @pytest.mark.parametrize("kind", ["single", "dual"])
 def test_arbitrators_that_begin_with_everything_off_are_named(kind):
-    with pytest.raises(ConfigError, match=r"encoder\.arbitrator\.keep: 0\.4 begins with"):
+    with pytest.raises(ConfigError, match=r"encoder\.arbitrator\.keep: 0\.4 starts training with"):
         make(kind=kind, keep=0.4)
 
 
