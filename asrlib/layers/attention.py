@@ -247,7 +247,8 @@ class CausalSelfAttention(nn.Module):
         projecting them takes as much time as computing the queries.
         """
         weight = self.position.weight
-        if torch.is_grad_enabled() or weight.is_inference():  # these have no version
+        # Changes of inference tensors cannot be detected: they have no version.
+        if torch.is_grad_enabled() or weight.is_inference():
             return self._projected()
         version = (weight.data_ptr(), weight._version)
         if self._kept is None or self._kept[0] != version:
