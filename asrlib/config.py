@@ -182,6 +182,20 @@ def check_sections(overrides: Sequence[str], sections: Collection[str]) -> None:
             )
 
 
+def split_override(override: str) -> tuple[str, Any]:
+    """Key and plain value of `section.key=value`.
+
+    Raises:
+        ConfigError: it is not of that form, or the value is no YAML.
+    """
+    _section(override)
+    values: Any = _parse_override(override)
+    key = override.partition("=")[0]
+    for part in key.split(".")[1:]:
+        values = values[part]
+    return key, values
+
+
 def _section(override: str) -> str:
     key, sep, _ = override.partition("=")
     section, dot, tail = key.partition(".")

@@ -8,10 +8,10 @@ from typing import Any
 
 from asrlib.errors import DataError
 from asrlib.experiments.training_log import settings_of
-from asrlib.training.config import COMPARED_KEYS
+from asrlib.training.config import MACHINE_KEYS
 
 _SECTIONS = ("train", "data", "augment", "features")
-_FREE = {f"train.{key}" for key in COMPARED_KEYS}
+_FREE = {f"train.{key}" for key in MACHINE_KEYS | {"seed"}}
 
 
 def check_equal_settings(exp: Path, names: Sequence[str], apart: frozenset[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,9 @@ from statistics import median
 from typing import Any
 
 from asrlib.errors import DataError
+from asrlib.experiments.run_record import RUN_FILE, read_record
 
 Curve = Sequence[tuple[float, float]]  # (step, value)
-COMMAND_FILE = "command.txt"  # in exp/NAME: what repeats the training, overrides included
 
 
 def read_curves(model_dir: Path) -> dict[str, Curve]:
@@ -89,6 +90,6 @@ def settings_of(model_dir: Path, section: str) -> dict[str, Any]:
 
 
 def training_commands(exp: Path, names: Iterable[str]) -> list[str]:
-    """The commands that trained these models, where they are known."""
-    files = (exp / name / COMMAND_FILE for name in names)
-    return [path.read_text(encoding="utf-8").strip() for path in files if path.exists()]
+    """The commands that trained these models, where they left a record."""
+    files = (exp / name / RUN_FILE for name in names)
+    return [shlex.join(read_record(p.parent).argv) for p in files if p.exists()]

@@ -83,27 +83,32 @@ class Latency:
         )
 
 
+def latency_of(a: Aligned) -> Latency:
+    """Latencies of one utterance; none where its word times are unknown or disagree."""
+    utterance, ref_words = a.utterance, a.utterance.ref_words
+    if ref_words is None:
+        return Latency((), (), 0)
+    if utterance.ref != tuple(w.word for w in ref_words):
+        return Latency((), (), 1)
+    final = ()
+    if utterance.final_time is not None and ref_words:
+        final = (1000 * (utterance.final_time - max(w.end for w in ref_words)),)
+    if not _timed(a):
+        return Latency((), final, 1)
+    return Latency(tuple(1000 * (end - ref_words[i].end) for i, end in _correct(a)), final, 0)
+
+
 def measure_latency(aligned: Iterable[Aligned]) -> Latency | None:
     """Measure the latencies of the utterances with known word times; None if there are none."""
     known = [a for a in aligned if a.utterance.ref_words is not None]
     if not known:
         return None
-    delays: list[float] = []
-    finalisations: list[float] = []
-    skipped = 0
-    for a in known:
-        utterance = a.utterance
-        ref_words = utterance.ref_words or ()
-        if utterance.ref != tuple(w.word for w in ref_words):
-            skipped += 1
-            continue
-        if utterance.final_time is not None and ref_words:
-            finalisations.append(1000 * (utterance.final_time - max(w.end for w in ref_words)))
-        if _timed(a):
-            delays.extend(1000 * (end - ref_words[i].end) for i, end in _correct(a))
-        else:
-            skipped += 1
-    return Latency(tuple(delays), tuple(finalisations), skipped)
+    found = [latency_of(a) for a in known]
+    return Latency(
+        tuple(ms for one in found for ms in one.symbol_delays),
+        tuple(ms for one in found for ms in one.finalisations),
+        sum(one.skipped for one in found),
+    )
 
 
 def correct_words(aligned: Iterable[Aligned]) -> dict[tuple[str, int], float]:

@@ -81,6 +81,7 @@ class DecodeMeta(JsonRecord):
         machine: the machine on which the set was decoded.
         threads: number of threads of torch.
         streams: number of utterances that were decoded at the same time.
+        run: identity of the training of the model; None if the training left no record.
     """
 
     model: str
@@ -98,6 +99,7 @@ class DecodeMeta(JsonRecord):
     machine: Machine | None = None
     threads: int | None = None
     streams: int | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Utterance:
         final_time: stream time at which the result was final, in seconds; None if unknown.
         private: whether the utterance contains personal data. Such an utterance counts in every
             rate, but its words are never written to a file.
+        encoder_work: multiplications of the encoder as a share of those at full compute; None for
+            an encoder that never skips any.
     """
 
     id: str
@@ -126,6 +130,7 @@ class Utterance:
     ref_words: tuple[TimedWord, ...] | None = None
     final_time: float | None = None
     private: bool = False
+    encoder_work: float | None = None
 
 
 def parse_utterance(entry: Mapping[str, Any]) -> Utterance:
@@ -145,6 +150,7 @@ def parse_utterance(entry: Mapping[str, Any]) -> Utterance:
         ref_words=None if ref_words is None else _timed_words(ref_words),
         final_time=entry.get("final_time"),
         private=bool(entry.get("private", False)),
+        encoder_work=entry.get("encoder_work"),
     )
 
 

@@ -18,6 +18,7 @@ from asrlib.scoring.groups import GroupTable, group_tables
 from asrlib.scoring.kaldi_format import write_details
 from asrlib.scoring.latency import LatencyScores, measure_latency
 from asrlib.scoring.records import DecodeMeta, read_speakers, read_utterances
+from asrlib.scoring.utt_counts import COUNTS_FILE, write_counts
 from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 SCORE_VERSION = 2  # raise it when the output of `score` changes; see asrlib/stamps.py
 
 SCORES_FILE = "scores.json"
-OUTPUTS = ("wer.txt", "wer_details/per_utt", "alignments.txt", SCORES_FILE)
+OUTPUTS = ("wer.txt", "wer_details/per_utt", "alignments.txt", COUNTS_FILE, SCORES_FILE)
 
 
 @configclass
@@ -97,7 +98,7 @@ class Scores(JsonRecord):
 def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> Scores:
     """Score the hypotheses of a decode directory.
 
-    Writes wer.txt, wer_details/, alignments.txt and scores.json to the same directory.
+    Writes `OUTPUTS` and the other files of wer_details/ to the same directory.
 
     Args:
         decode_dir: directory that contains hyp.jsonl and meta.json.
@@ -125,6 +126,7 @@ def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> S
         config.min_words,
     )
     write_details(decode_dir, aligned, interval, config.resampling)
+    write_counts(decode_dir / COUNTS_FILE, aligned)
     scores = Scores(
         version=__version__,
         meta=meta,
