@@ -13,4 +13,6 @@ export PROJECT_DIR
 export PATH="$PROJECT_DIR/.venv/bin:$PATH"
 export PYTHONPATH="$PROJECT_DIR${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONUNBUFFERED=1 # logs show a line when it is written
+# Fast matrix products on AMD processors (asrlib/mkl.py): on | off, which is for comparisons only.
+export FAIRSTREAM_MKL=${FAIRSTREAM_MKL:-on}
 export LC_ALL=C.UTF-8     # one sort order, and UTF-8, on every machine

@@ -1,4 +1,4 @@
-"""Check the installation: every dependency, its version and ABI, and that the compiled ones work.
+"""Check the installation, of which `asrlib.installation` says what must hold.
 
 This module needs the standard library only, so that it can say what else is missing. The checks
 run in a child process: a library with a wrong ABI may kill the process that loads it, and that
@@ -9,52 +9,19 @@ must become a finding like any other.
 
 from __future__ import annotations
 
-import functools
-import importlib
-import importlib.metadata
-import io
 import json
-import math
-import re
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-PROJECT_DIR = Path(__file__).resolve().parents[1]
-LOCK = PROJECT_DIR / "tools" / "requirements.txt"
-KALDIFEAT_VERSION = "1.24"  # built from source by tools/install.sh, hence in no lock
-TIMEOUT_S = 300
-INSTALL = "run tools/install.sh"
-REINSTALL = "run tools/install.sh --force"
+from asrlib.installation import CHECKS, INSTALL, REINSTALL, CheckWarning
 
-# What asrlib imports. The rest of the lock is only looked up: those packages are run as tools.
-MODULES = {
-    "numpy": "numpy",
-    "torch": "torch",
-    "torchaudio": "torchaudio",
-    "k2": "k2",
-    "kaldifeat": "kaldifeat",
-    "lhotse": "lhotse",
-    "sentencepiece": "sentencepiece",
-    "soundfile": "soundfile",
-    "scipy": "scipy",
-    "jiwer": "jiwer",
-    "meeteval": "meeteval",
-    "pydantic": "pydantic",
-    "omegaconf": "omegaconf",
-    "pyyaml": "yaml",
-    "click": "click",
-    "tqdm": "tqdm",
-    "typing-extensions": "typing_extensions",
-    "tensorboard": "tensorboard",
-    "matplotlib": "matplotlib",
-    "submitit": "submitit",
-}
+PROJECT_DIR = Path(__file__).resolve().parents[1]
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
@@ -65,7 +32,7 @@ class Finding:
         name: what was checked.
         ok: whether it holds.
         detail: the version or value seen, or the reason of the failure.
-        fix: what to do; empty when ok.
+        fix: what to do; empty when ok, unless it is well but slow: then a warning.
     """
 
     name: str
@@ -74,254 +41,12 @@ class Finding:
     fix: str = ""
 
 
-class CheckError(Exception):
-    """A check that does not hold: its reason and its fix."""
-
-    def __init__(self, reason: str, fix: str = REINSTALL) -> None:
-        super().__init__(reason)
-        self.fix = fix
-
-
-def read_lock(path: Path = LOCK) -> dict[str, str]:
-    """Locked version of each package, by normalised name."""
-    if not path.exists():
-        raise CheckError(f"{path}: not found", "restore it from version control")
-    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", path.read_text(), re.MULTILINE))
-
-
-def _require(condition: Any, reason: str) -> None:
-    if not condition:
-        raise CheckError(reason)
-
-
-def _installed(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        raise CheckError("not installed", INSTALL) from None
-
-
-def _check_version(name: str, want: str) -> str:
-    have = _installed(name)
-    if have != want:
-        raise CheckError(f"version {have}, but {want} is locked", INSTALL)
-    return have
-
-
-def check_python() -> str:
-    have = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] != (3, 10):
-        raise CheckError(
-            f"version {have}, but the lock is for 3.10", "run .venv/bin/python instead"
-        )
-    return have
-
-
-def check_package(name: str) -> str:
-    """The locked version is there and can be imported."""
-    want = KALDIFEAT_VERSION if name == "kaldifeat" else read_lock().get(name)
-    _require(want, f"not in {LOCK.name}")
-    version = _check_version(name, want)
-    importlib.import_module(MODULES[name])
-    return version
-
-
-def check_rest() -> str:
-    """Every other locked package is there in its locked version."""
-    rest = {name: version for name, version in read_lock().items() if name not in MODULES}
-    wrong = []
-    for name, version in rest.items():
-        try:
-            _check_version(name, version)
-        except CheckError as e:
-            wrong.append(f"{name}: {e}")
-    if wrong:
-        raise CheckError("; ".join(wrong), INSTALL)
-    return f"{len(rest)} packages as locked"
-
-
-def _check_abi(built: str) -> str:
-    """`built`: the torch version that a compiled package was built with."""
-    import torch
-
-    if built.split("+")[0] != torch.__version__.split("+")[0]:
-        raise CheckError(f"built with torch {built}, but {torch.__version__} is installed")
-    return f"built with torch {built}"
-
-
-def check_k2_abi() -> str:
-    import k2
-
-    return _check_abi(k2.k2_torch_version)
-
-
-def check_kaldifeat_abi() -> str:
-    from kaldifeat.torch_version import kaldifeat_torch_version
-
-    return _check_abi(kaldifeat_torch_version)
-
-
-def check_torch() -> str:
-    """A gradient through a convolution; names the device."""
-    import torch
-
-    x_BFT = torch.ones(1, 2, 8, requires_grad=True)
-    torch.nn.functional.conv1d(x_BFT, torch.ones(3, 2, 3)).sum().backward()
-    # The two edge frames lie in one and two of the windows of three frames, the others in three.
-    _require(x_BFT.grad.sum().item() == 2 * 3 * (6 * 3), "a convolution has a wrong gradient")
-    if not torch.cuda.is_available():
-        return f"{torch.__version__}, CPU with {torch.get_num_threads()} threads"
-    return f"{torch.__version__}, {torch.cuda.get_device_name()}"
-
-
-def _transducer_case() -> tuple[Any, Any, Any]:
-    """Random logits_BTUV (a leaf), two transcripts y_BU, and boundary_B4 as k2 wants it."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    logits_BTUV = torch.randn(2, 7, 4, 5, generator=generator).requires_grad_()
-    y_BU = torch.tensor([[1, 2, 3], [4, 1, 2]])
-    boundary_B4 = torch.tensor([[0, 0, 3, 7]] * 2)
-    return logits_BTUV, y_BU, boundary_B4
-
-
-def _full_loss(logits_BTUV: Any, y_BU: Any, boundary_B4: Any) -> float:
-    import torch
-    import torchaudio
-
-    _, _, symbols_B, frames_B = boundary_B4.to(torch.int32).T.contiguous()
-    loss = torchaudio.functional.rnnt_loss(
-        logits_BTUV, y_BU.to(torch.int32), frames_B, symbols_B, blank=0, reduction="sum"
-    )
-    return loss.item()
-
-
-def check_torchaudio_loss() -> str:
-    """torchaudio's full transducer loss is finite."""
-    loss = _full_loss(*_transducer_case())
-    _require(math.isfinite(loss) and loss > 0, f"the loss is {loss}")
-    return f"loss {loss:.4f}"
-
-
-def check_k2_loss() -> str:
-    """k2's pruned transducer loss, with a range that prunes nothing, is torchaudio's."""
-    import k2
-    import torch
-
-    logits_BTUV, y_BU, boundary_B4 = _transducer_case()
-    batch, frames, symbols, _ = logits_BTUV.shape
-    ranges_BTR = torch.arange(symbols).expand(batch, frames, symbols).contiguous()
-    loss = k2.rnnt_loss_pruned(
-        logits_BTUV, y_BU, ranges_BTR, termination_symbol=0, boundary=boundary_B4, reduction="sum"
-    )
-    loss.backward()
-    want = _full_loss(logits_BTUV, y_BU, boundary_B4)
-    _require(abs(loss.item() - want) < 1e-3, f"the loss is {loss.item()}, torchaudio's {want}")
-    _require(torch.isfinite(logits_BTUV.grad).all(), "the gradient is not finite")
-    return f"loss {loss.item():.4f}, equal to torchaudio's"
-
-
-def check_kaldifeat_frames() -> str:
-    """The filterbank of a second of a 1 kHz tone peaks in the bin around 1 kHz."""
-    import kaldifeat
-    import torch
-
-    options = kaldifeat.FbankOptions()
-    options.frame_opts.samp_freq = 16000
-    options.frame_opts.dither = 0
-    options.frame_opts.snip_edges = False
-    options.mel_opts.num_bins = 80
-    tone_N = torch.sin(2 * math.pi * 1000 * torch.arange(16000) / 16000)
-    x_TF = kaldifeat.Fbank(options)(tone_N)
-    _require(x_TF.shape == (100, 80), f"features of shape {tuple(x_TF.shape)}, not (100, 80)")
-    mel = [1127 * math.log(1 + hz / 700) for hz in (20, 1000, 8000)]
-    want = round(81 * (mel[1] - mel[0]) / (mel[2] - mel[0])) - 1
-    peak = x_TF[50].argmax().item()
-    _require(abs(peak - want) <= 1, f"a 1 kHz tone peaks in bin {peak}, not {want}")
-    return f"100 frames of 80 bins; 1 kHz in bin {peak}"
-
-
-def check_kernels() -> str:
-    """asrlib's own compiled operations leave a row that is off as it was, and change the other;
-    their LSTM gives what torch's gives."""
-    import torch
-
-    from asrlib.layers.compiled_ops import kernels, library_path
-    from asrlib.layers.lstm_kernel import FastLstm
-
-    norm, lstm = torch.nn.LayerNorm(4), FastLstm(4, 3)
-    first, second = torch.nn.Linear(4, 8), torch.nn.Linear(8, 4)
-    with torch.no_grad():
-        weights = [w for m in (norm, first, second) for w in (m.weight, m.bias)]
-        x_BSD, toggle_BS = torch.ones(1, 2, 4), torch.tensor([[0.0, 1.0]])
-        y_BSD = kernels().gated_feed_forward(x_BSD, toggle_BS, weights)
-        x_SBD, zeros_1BH = torch.ones(5, 1, 4), torch.zeros(1, 1, 3)
-        wanted, found = (
-            layer(x_SBD, (zeros_1BH, zeros_1BH))[0]
-            for layer in (super(FastLstm, lstm).forward, lstm)
-        )
-    off = (found - wanted).abs().max()
-    changed = (y_BSD != x_BSD).any(dim=2)[0].tolist()
-    _require(changed == [False, True], f"rows changed: {changed}, not the second alone")
-    _require(off < 1e-5, f"an LSTM is off by {off:.2g}")
-    return library_path().name
-
-
-def check_sentencepiece() -> str:
-    """A tiny model trains and gives a text back."""
-    import sentencepiece
-
-    text, model = "turn the light on", io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([text, "turn the heating off"]),
-        model_writer=model,
-        vocab_size=20,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    pieces = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    _require(
-        pieces.decode(pieces.encode(text)) == text, "a text does not come back from its pieces"
-    )
-    return f"round trip through {pieces.get_piece_size()} pieces"
-
-
-def check_soundfile() -> str:
-    """WAV, FLAC and OGG files are written and read back."""
-    import numpy as np
-    import soundfile
-
-    samples = np.sin(np.arange(1600) / 10).astype("float32") / 2
-    with tempfile.TemporaryDirectory() as folder:
-        for suffix, tolerance in (("wav", 1e-4), ("flac", 1e-4), ("ogg", 0.2)):
-            path = f"{folder}/tone.{suffix}"
-            soundfile.write(path, samples, 16000)
-            back, rate = soundfile.read(path, dtype="float32")
-            _require(rate == 16000 and len(back) == 1600, f"{suffix}: rate or length is lost")
-            _require(np.abs(back - samples).max() < tolerance, f"{suffix}: the samples differ")
-    return f"round trips, libsndfile {soundfile.__libsndfile_version__}"
-
-
-CHECKS: dict[str, Callable[[], str]] = {
-    "python": check_python,
-    **{name: functools.partial(check_package, name) for name in MODULES},
-    "other packages": check_rest,
-    "k2 ABI": check_k2_abi,
-    "kaldifeat ABI": check_kaldifeat_abi,
-    "torch works": check_torch,
-    "torchaudio loss": check_torchaudio_loss,
-    "k2 loss": check_k2_loss,
-    "kaldifeat frames": check_kaldifeat_frames,
-    "asrlib's operations": check_kernels,
-    "sentencepiece works": check_sentencepiece,
-    "soundfile works": check_soundfile,
-}
-
-
 def run_check(name: str, check: Callable[[], str]) -> Finding:
     """Run one check in this process; whatever it raises becomes a finding."""
     try:
         return Finding(name, True, check())
+    except CheckWarning as e:
+        return Finding(name, True, str(e), e.fix)
     except ModuleNotFoundError as e:
         return Finding(name, False, f"module {e.name} not found", INSTALL)
     except Exception as e:
@@ -356,15 +81,18 @@ def examine(
 
 
 def table(findings: Sequence[Finding]) -> str:
-    """The findings as lines for a terminal, and the fix of whatever fails."""
+    """The findings as lines for a terminal, and the fix of whatever fails or warns."""
     width = max(len(f.name) for f in findings)
     lines = []
     for f in findings:
-        lines.append(f"{'ok  ' if f.ok else 'FAIL'}  {f.name:<{width}}  {f.detail}")
-        if not f.ok:
+        state = "FAIL" if not f.ok else "warn" if f.fix else "ok  "
+        lines.append(f"{state}  {f.name:<{width}}  {f.detail}")
+        if f.fix:
             lines.append(f"      {'':<{width}}  fix: {f.fix}")
     failed = sum(not f.ok for f in findings)
-    lines.append(f"{failed} of {len(findings)} checks failed" if failed else "all is well")
+    warned = sum(f.ok and bool(f.fix) for f in findings)
+    well = f"all works; {warned} of {len(findings)} checks warn" if warned else "all is well"
+    lines.append(f"{failed} of {len(findings)} checks failed" if failed else well)
     return "\n".join(lines)
 
 

@@ -52,8 +52,9 @@ INSTALLED_BY = (
     "tools/requirements.txt",
     "tools/build_kaldifeat.py",
     "tools/build_kernels.py",
-    "asrlib/encoders/gated_block.cc",
-    "asrlib/encoders/lstm_layer.cc",
+    "asrlib/layers/gated_block.cc",
+    "asrlib/layers/lstm_layer.cc",
+    "tools/mkl_on_amd.c",
     "tools/install.sh",
 )
 
@@ -119,6 +120,7 @@ def complete(sandbox, repo) -> Sandbox:
         (libraries / file).touch()
     for file in ("_k2.cpython-310.so", "_kaldifeat.cpython-310.so", "fairstream_kernels.1.so"):
         (libraries / file).touch()
+    (venv / "lib" / "fairstream_mkl.so").write_text("of tools/mkl_on_amd.c")
     write_stub(venv / "bin" / "python")
     key = subprocess.run(
         f"cat {' '.join(INSTALLED_BY)} | sha256sum",
@@ -272,6 +274,7 @@ def test_complete_and_unchanged_returns_at_once(complete):
         ".venv/lib/python3.10/site-packages/_k2.cpython-310.so",
         ".venv/lib/python3.10/site-packages/_kaldifeat.cpython-310.so",
         ".venv/lib/python3.10/site-packages/fairstream_kernels.1.so",
+        ".venv/lib/fairstream_mkl.so",
         ".venv/lib/python3.10/site-packages/click-*.dist-info",
         ".venv/lib/python3.10/site-packages/kaldifeat-1.24.dist-info",
     ],
@@ -313,6 +316,12 @@ def test_path_sh_puts_the_environment_first(repo, tmp_path):
         tmp_path,
     )
     assert done.stdout.splitlines() == [str(repo), str(repo / "asrlib" / "__init__.py")]
+
+
+def test_path_sh_lets_the_caller_switch_the_override_for_amd_off(repo):
+    script = f'. {repo}/path.sh; echo "$FAIRSTREAM_MKL"'
+    assert run_bash(script, repo).stdout == "on\n"
+    assert run_bash(script, repo, FAIRSTREAM_MKL="off").stdout == "off\n"
 
 
 def test_path_sh_without_an_environment_names_the_mend(repo, tmp_path):

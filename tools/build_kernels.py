@@ -8,6 +8,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import asrlib  # noqa: F401  it comes before torch: see asrlib/mkl.py
+
+# isort: split
 import torch
 from torch.utils.cpp_extension import include_paths, library_paths
 

@@ -2,7 +2,8 @@
 # Set up everything Fairstream needs, in .venv inside the repository.
 #
 # Finds Python 3.10, installs the versions locked in tools/requirements.txt (checked by hash),
-# builds kaldifeat and asrlib's own operations against the installed torch, and checks it all with
+# builds kaldifeat and asrlib's own operations against the installed torch, compiles the library that
+# lets torch multiply matrices at full speed on AMD processors, and checks it all with
 # `python -m asrlib doctor`.
 # Complete and unchanged returns at once; a killed or damaged installation is mended from where it
 # stopped.
@@ -12,6 +13,9 @@
 #                   conda, then through uv
 #   --force         install anew, and build kaldifeat again
 #   --help          this text
+#
+# The library for AMD processors is .venv/lib/fairstream_mkl.so (tools/mkl_on_amd.c; asrlib/mkl.py
+# explains it). FAIRSTREAM_MKL=off before any command does without it.
 #
 # The log (install.log) and the wheel of kaldifeat lie in .cache inside the repository.
 set -euo pipefail
@@ -31,6 +35,7 @@ stamp=$venv/.installed
 kaldifeat_version=1.24
 kaldifeat_hash=sha256:71f0f696d8c3fa7e536fede7e16e4f4fe347e8f424e22449478bd9f10b9ed935
 libraries=$venv/lib/python3.10/site-packages
+mkl=$venv/lib/fairstream_mkl.so
 
 # The installation answers for its own modules and folder, whatever the caller's shell holds.
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
@@ -52,7 +57,7 @@ run() { # run COMMAND...: output goes to the log; its end is shown when the comm
 
 installed_key() {
   cat "$lock" tools/build_kaldifeat.py tools/build_kernels.py asrlib/layers/*.cc \
-    tools/install.sh | sha256sum
+    tools/mkl_on_amd.c tools/install.sh | sha256sum
 }
 
 names() { tr '[:upper:]_.' '[:lower:]--' | sort; }
@@ -74,7 +79,7 @@ has_files() { # has_files torch|k2|kaldifeat: the package's own files, not only 
 is_complete() {
   [[ -f "$stamp" && "$(<"$stamp")" == "$(installed_key)" && -x "$venv/bin/python" ]] &&
     has_files torch && has_files k2 && has_files kaldifeat &&
-    compgen -G "$libraries/fairstream_kernels.*.so" >/dev/null &&
+    compgen -G "$libraries/fairstream_kernels.*.so" >/dev/null && [[ -s "$mkl" ]] &&
     [[ -z "$(missing_packages)" ]] && "$venv/bin/python" -S -c '' 2>/dev/null
 }
 
@@ -258,6 +263,12 @@ build_kernels() { # returns at once when it is built of this source and for this
       "it needs g++ 7 or newer; then run again"
 }
 
+build_mkl_override() { # always anew: it takes a moment
+  run gcc -O2 -shared -fPIC tools/mkl_on_amd.c -o "$mkl.part" ||
+    die "tools/mkl_on_amd.c could not be compiled (.cache/install.log)" "it needs gcc; then run again"
+  mv "$mkl.part" "$mkl"
+}
+
 # ---- main ------------------------------------------------------------------------------------
 
 if ! $force && [[ -z "$python" ]] && is_complete; then
@@ -280,6 +291,7 @@ make_venv
 install_lock
 build_kaldifeat
 build_kernels
+build_mkl_override
 say "checking with python -m asrlib doctor"
 "$venv/bin/python" -m asrlib doctor || die "the checks above failed" \
   "follow them, or run tools/install.sh --force to install anew"

@@ -27,13 +27,14 @@ def command() -> None:
 
 
 def _report(recipe: Recipe, name: str, measured: Benchmark) -> None:
+    from asrlib.machine import machine
     from asrlib.scoring.records import Machine
-    from asrlib.scoring.score import machine
 
     path = recipe.exp / "bench" / f"{name}.json"
     where, command = Machine(**machine()), command_line(recipe, *_OWN)
     dataclasses.replace(measured, machine=where, command=command).to_file(path)
-    for key, value in measured.to_json().items():
+    lines = {**measured.to_json(), "processor": where.cpu, "matrix code": where.matrix_code}
+    for key, value in lines.items():
         click.echo(f"{key:>28}  {value:.4g}" if isinstance(value, float) else f"{key:>28}  {value}")
     click.echo(f"written to {path}")
 

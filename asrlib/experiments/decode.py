@@ -17,8 +17,8 @@ from asrlib.data.cuts import read_cuts
 from asrlib.errors import CheckpointError
 from asrlib.experiments.training_log import settings_of
 from asrlib.files import atomic_write
+from asrlib.machine import machine
 from asrlib.scoring.records import DecodeMeta, Machine, ParameterCounts
-from asrlib.scoring.score import machine
 from asrlib.streaming.batch import Cost, decode_cuts, decode_turns, hyp_line
 from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 from asrlib.text.turns import TURNS_FILE, write_turns

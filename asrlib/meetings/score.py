@@ -27,7 +27,7 @@ from asrlib.scoring.wer import ErrorRate
 from asrlib.text.turns import TURNS_FILE, Turn, read_turns, write_turns
 
 # Raised when the output of `score-meetings` changes; see asrlib/stamps.py.
-SCORE_MEETINGS_VERSION = 1
+SCORE_MEETINGS_VERSION = 2
 
 # By channel for ORC-WER, by speaker where known for cpWER and tcpWER.
 CHANNELS_FILE, SPEAKERS_FILE = "channels.seglst.json", "speakers.seglst.json"

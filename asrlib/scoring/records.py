@@ -22,10 +22,17 @@ def row_commands(recipe: str, name: str, test_set: str, search: str, score: str)
 
 @dataclass(frozen=True)
 class Machine(JsonRecord):
-    """Model name of the processor, and the number of cores that the process might use."""
+    """What a timing depends on beside the code (`asrlib.machine.machine`).
+
+    Attributes:
+        cpu: model name of the processor.
+        cores: number of cores that the process might use.
+        matrix_code: instructions that MKL multiplied matrices with, such as AVX2; None if unknown.
+    """
 
     cpu: str
     cores: int
+    matrix_code: str | None = None
 
 
 @dataclass(frozen=True)

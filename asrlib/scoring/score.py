@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -25,7 +22,7 @@ from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
 
 log = logging.getLogger(__name__)
 
-SCORE_VERSION = 1  # raised when the output of `score` changes; see asrlib/stamps.py
+SCORE_VERSION = 2  # raised when the output of `score` changes; see asrlib/stamps.py
 
 SCORES_FILE = "scores.json"
 OUTPUTS = ("wer.txt", "wer_details/per_utt", "alignments.txt", SCORES_FILE)
@@ -148,16 +145,6 @@ def _latency(aligned: Sequence[Aligned]) -> LatencyScores | None:
             "latency: %d utterances left out: word times disagree with words", latency.skipped
         )
     return latency.scores()
-
-
-def machine() -> dict[str, Any]:
-    """Name of the processor and number of cores this process may use."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
-        name = lines[0].partition(":")[2].strip() if lines else name
-    return {"cpu": name, "cores": len(os.sched_getaffinity(0))}
 
 
 def _report(scores: Scores) -> None:

@@ -116,6 +116,7 @@ import hashlib, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 sys.path.insert(0, sys.argv[3])
+import asrlib
 from lhotse import CutSet
 from asrlib.data.mixtures import MixtureConfig, MixturePlanner, digest
 from asrlib.data.mixing import Mixer

@@ -71,13 +71,13 @@ def recipe(tmp_path_factory):
     return planted(tmp_path_factory.mktemp("egs") / "talk")
 
 
-def score(asrlib, recipe, *options):
-    return asrlib("score-meetings", "--recipe-dir", recipe, "--name", "sts", *QUICK, *options)
+def score(cli, recipe, *options):
+    return cli("score-meetings", "--recipe-dir", recipe, "--name", "sts", *QUICK, *options)
 
 
 @pytest.fixture
-def scored(recipe, asrlib):
-    assert score(asrlib, recipe).exit_code == 0
+def scored(recipe, cli):
+    assert score(cli, recipe).exit_code == 0
     return recipe / "exp" / "sts" / "decode_mix_test_greedy"
 
 
@@ -130,8 +130,8 @@ def test_pictures_name_talkers_and_words(scored):
         assert f">{text}<" in pictures["c"]
 
 
-def test_results_get_a_section(scored, recipe, asrlib):
-    assert asrlib("results", "--recipe-dir", recipe).exit_code == 0
+def test_results_get_a_section(scored, recipe, cli):
+    assert cli("results", "--recipe-dir", recipe).exit_code == 0
     page = (recipe / "RESULTS.md").read_text()
     assert "## Two talkers: mix_test" in page
     assert "4 sessions, 8 turns, 14 words" in page
@@ -144,14 +144,14 @@ def test_results_get_a_section(scored, recipe, asrlib):
     assert "<svg" in (recipe / "exp" / "report.html").read_text()
 
 
-def test_a_current_score_is_left_alone(scored, recipe, asrlib):
+def test_a_current_score_is_left_alone(scored, recipe, cli):
     before = (scored / "meetings.json").stat().st_mtime_ns
-    assert "%ORCWER" not in score(asrlib, recipe).output
+    assert "%ORCWER" not in score(cli, recipe).output
     assert (scored / "meetings.json").stat().st_mtime_ns == before
-    assert "%ORCWER" in score(asrlib, recipe, "--force").output
+    assert "%ORCWER" in score(cli, recipe, "--force").output
 
 
-def test_a_single_talker_model_is_scored_on_the_same_mixtures(asrlib, tmp_path):
+def test_a_single_talker_model_is_scored_on_the_same_mixtures(cli, tmp_path):
     recipe = planted(tmp_path / "talk")
     decode = recipe / "exp" / "lstm" / "decode_mix_test_greedy"
     decode.mkdir(parents=True)
@@ -160,7 +160,7 @@ def test_a_single_talker_model_is_scored_on_the_same_mixtures(asrlib, tmp_path):
     (decode / "hyp.jsonl").write_text("".join(json.dumps(e) + "\n" for e in (entry, empty)))
     (decode / "meta.json").write_text('{"model": "lstm", "set": "mix_test", "search": "greedy"}')
     options = ["--recipe-dir", recipe, "--name", "lstm", *QUICK]
-    assert asrlib("score-meetings", *options).exit_code == 0
+    assert cli("score-meetings", *options).exit_code == 0
     sessions = json.loads((decode / "meetings.json").read_text())["sessions"]
     assert [(s["recognised"], s["orcwer"]["errors"]) for s in sessions] == [
         # ORC gives a true turn to one stream, and both fit
@@ -171,18 +171,18 @@ def test_a_single_talker_model_is_scored_on_the_same_mixtures(asrlib, tmp_path):
     ]
 
 
-def test_what_is_missing_is_named(asrlib, tmp_path):
+def test_what_is_missing_is_named(cli, tmp_path):
     recipe = planted(tmp_path / "talk")
     turns = recipe / "exp" / "sts" / "decode_mix_test_greedy" / "turns.seglst.json"
     turns.write_text(turns.read_text().replace('"d"', '"e"'))
     with pytest.raises(DataError, match="e: no such session in the set"):
-        score(asrlib, recipe)
+        score(cli, recipe)
     turns.unlink()
     with pytest.raises(DataError, match=r"turns\.seglst\.json: missing"):
-        score(asrlib, recipe)
+        score(cli, recipe)
 
 
-def test_pairs_are_compared_on_the_same_sessions(asrlib, tmp_path):
+def test_pairs_are_compared_on_the_same_sessions(cli, tmp_path):
     recipe = planted(tmp_path / "talk")
     sts = recipe / "exp" / "sts" / "decode_mix_test_greedy"
     perfect = recipe / "exp" / "perfect" / sts.name
@@ -192,9 +192,9 @@ def test_pairs_are_compared_on_the_same_sessions(asrlib, tmp_path):
     (perfect / "meta.json").write_text((sts / "meta.json").read_text())
     for name in ("sts", "perfect"):
         options = ["--recipe-dir", recipe, "--name", name, *QUICK]
-        assert asrlib("score-meetings", *options).exit_code == 0
+        assert cli("score-meetings", *options).exit_code == 0
     pair = ["--set", "score.pairs=[[sts,perfect]]", *QUICK]
-    assert asrlib("results", "--recipe-dir", recipe, *pair).exit_code == 0
+    assert cli("results", "--recipe-dir", recipe, *pair).exit_code == 0
     page = (recipe / "RESULTS.md").read_text()
     assert "| perfect against sts | greedy | -14.29 | [" in page
     # `perfect` has no symbols, and both count all turns right.
@@ -202,7 +202,7 @@ def test_pairs_are_compared_on_the_same_sessions(asrlib, tmp_path):
     # Of a sweep each penalty beside none, unasked.
     for name, swept in (("sts", "sts_eot-a0"), ("perfect", "sts_eot-a0.3-g5")):
         shutil.copytree(recipe / "exp" / name, recipe / "exp" / swept)
-    assert asrlib("results", "--recipe-dir", recipe, *pair).exit_code == 0
+    assert cli("results", "--recipe-dir", recipe, *pair).exit_code == 0
     page = (recipe / "RESULTS.md").read_text()
     assert "| sts_eot-a0.3-g5 against sts_eot-a0 | greedy | -14.29 | [" in page
     # Seeds that both have are taken together: as many mixtures right, twice.
@@ -212,7 +212,7 @@ def test_pairs_are_compared_on_the_same_sessions(asrlib, tmp_path):
         shutil.copytree(recipe / "exp" / name, tmp_path / "away" / name)
         shutil.rmtree(recipe / "exp" / name)
     shutil.copytree(recipe / "exp" / "sts_seed1", recipe / "exp" / "sts_seed3")
-    assert asrlib("results", "--recipe-dir", recipe, *pair).exit_code == 0
+    assert cli("results", "--recipe-dir", recipe, *pair).exit_code == 0
     page = (recipe / "RESULTS.md").read_text()
     assert "| perfect against sts | greedy | -14.29 | [" in page
     assert "| perfect against sts | greedy | +0.0 | [+0.00, +0.00] | 1.0000 | 8 | – | – |" in page
@@ -225,4 +225,4 @@ def test_pairs_are_compared_on_the_same_sessions(asrlib, tmp_path):
     scores["sessions"].pop()
     (perfect / "meetings.json").write_text(json.dumps(scores))
     with pytest.raises(DataError, match="perfect, greedy: scored on different sessions"):
-        asrlib("results", "--recipe-dir", recipe, *pair)
+        cli("results", "--recipe-dir", recipe, *pair)

@@ -79,48 +79,48 @@ def test_page_is_self_contained(document):
     assert not re.search(r"\b20\d\d-\d\d-\d\d\b", page)
 
 
-def test_notes_survive_regeneration(scored_recipe, tmp_path, asrlib):
+def test_notes_survive_regeneration(scored_recipe, tmp_path, cli):
     recipe = tmp_path / "demo"
     shutil.copytree(scored_recipe, recipe)
     notes = "Seed 1 met a *noisy* day.\n\n- keep | this\n"
     (recipe / "NOTES.md").write_text(notes)
     for _ in range(2):
-        result = asrlib("results", "--recipe-dir", recipe, "--set", "score.replicates=200")
+        result = cli("results", "--recipe-dir", recipe, "--set", "score.replicates=200")
         assert result.exit_code == 0
         assert (recipe / "RESULTS.md").read_text().endswith(f"## Notes\n\n{notes}")
     assert "keep | this" in (recipe / "exp" / "report.html").read_text()
 
 
-def test_sections_that_exp_cannot_make_again_are_kept(scored_recipe, tmp_path, asrlib):
+def test_sections_that_exp_cannot_make_again_are_kept(scored_recipe, tmp_path, cli):
     recipe = tmp_path / "demo"
     shutil.copytree(scored_recipe, recipe)
     page = recipe / "RESULTS.md"
     (recipe / "NOTES.md").write_text("## Of people\n\nNever kept twice.\n")
     again = ("results", "--recipe-dir", recipe, "--set", "score.replicates=200")
-    assert asrlib(*again).exit_code == 0
+    assert cli(*again).exit_code == 0
     made = page.read_text()
     earlier = "## Two talkers: mix_old\n\n| a | b |\n\n### Columns\n\nof it\n\n"
     page.write_text(made.replace("## Notes", f"{earlier}## Notes"))
     for _ in range(2):
-        assert asrlib(*again).exit_code == 0
+        assert cli(*again).exit_code == 0
         remarked = earlier.replace("mix_old\n\n", f"mix_old\n\n{REMARK}\n\n")
         assert page.read_text() == made.replace("## Notes", f"{remarked}## Notes")
     assert "mix_old" in (recipe / "exp" / "report.html").read_text()
 
 
-def test_tables_of_systems_that_are_gone_stay_under_another_title(scored_recipe, tmp_path, asrlib):
+def test_tables_of_systems_that_are_gone_stay_under_another_title(scored_recipe, tmp_path, cli):
     """A table made anew of other systems must not take the place of what cannot be made again."""
     recipe = tmp_path / "demo"
     shutil.copytree(scored_recipe, recipe)
     page, again = recipe / "RESULTS.md", ("results", "--recipe-dir", recipe)
     again = (*again, "--set", "score.replicates=200")
-    assert asrlib(*again).exit_code == 0
+    assert cli(*again).exit_code == 0
     made = page.read_text()
     lines = made.split("## Test set ")[1].splitlines()
     title, row = lines[0], next(line for line in lines if line.startswith("| lstm "))
     page.write_text(made.replace(row, f"{row}\n{row.replace('| lstm ', '| old ', 1)}", 1))
     for _ in range(2):
-        assert asrlib(*again).exit_code == 0
+        assert cli(*again).exit_code == 0
         kept = page.read_text()
         assert f"## Test set {title}{EARLIER}\n\n{SOME}\n" in kept
         earlier = kept.split(f"## Test set {title}{EARLIER}")[1].split("\n## ")[0]

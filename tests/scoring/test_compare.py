@@ -49,10 +49,10 @@ def test_other_references_are_refused(tmp_path):
         compare_systems([a], [b], FEW)
 
 
-def test_command_writes_json_and_prints_the_interval(scored_recipe, asrlib, tmp_path):
+def test_command_writes_json_and_prints_the_interval(scored_recipe, cli, tmp_path):
     out = tmp_path / "compare.json"
     dirs = ["lstm/decode_test_greedy", "conv_rnnt_seed1/decode_test_greedy"]
-    result = asrlib("compare", "--recipe-dir", scored_recipe, *dirs, "--out", out)
+    result = cli("compare", "--recipe-dir", scored_recipe, *dirs, "--out", out)
     assert result.exit_code == 0
     written = json.loads(out.read_text())
     assert (written["baseline"], written["other"]) == tuple(dirs)

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asrlib  # noqa: F401  it comes before torch: see asrlib/mkl.py
+
+# isort: split
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader

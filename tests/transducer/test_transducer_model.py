@@ -170,7 +170,7 @@ def test_a_config_survives_a_checkpoint(encoder, predictor):
 def test_inference_needs_no_k2():
     code = (
         "import sys; sys.modules['k2'] = None\n"
-        "import torch\n"
+        "import asrlib, torch\n"
         "from asrlib.encoders import LstmConfig\n"
         "from asrlib.transducer import StatelessConfig, Transducer, TransducerConfig\n"
         "config = TransducerConfig(encoder=LstmConfig(), predictor=StatelessConfig())\n"

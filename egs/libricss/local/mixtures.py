@@ -11,6 +11,9 @@ import logging
 from pathlib import Path
 from typing import Literal, cast
 
+import asrlib  # noqa: F401  it comes before lhotse's torch: see asrlib/mkl.py
+
+# isort: split
 import click
 from lhotse import CutSet, MonoCut, RecordingSet, SupervisionSet
 from lhotse.recipes.libricss import prepare_libricss

@@ -13,6 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import asrlib  # noqa: F401  it comes before lhotse's torch: see asrlib/mkl.py
+
+# isort: split
 import click
 from lhotse.recipes.librispeech import LIBRISPEECH, parse_alignments
 
