@@ -188,8 +188,8 @@ def hyp_line(cut: Cut, result: Result, work: float | None = None) -> dict[str, A
     Words are `TimedWord`, which JSON writes as lists.
 
     Args:
-        work: multiplications of the encoder as a share of those at full compute; None for an encoder
-            that never skips any.
+        work: multiplications of the encoder as a share of those at full compute; None for an
+            encoder that never skips any.
     """
     supervisions = cut.supervisions
     first = supervisions[0] if supervisions else None
