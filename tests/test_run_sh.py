@@ -227,7 +227,7 @@ def test_help_names_only_options_that_a_script_takes(repo: Path):
 def test_an_option_that_a_script_explains_itself_is_not_explained_again(repo: Path):
     text = call(repo, "egs/mini/local/corpus.sh", "--help").stdout
     assert text.count("--corpus-dir") == text.count("--nj") == 1
-    assert "where to generate it" in text
+    assert "directory for the corpus" in text
 
 
 def test_a_step_without_a_recipe_says_so(repo: Path):
