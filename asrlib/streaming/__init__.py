@@ -1,6 +1,6 @@
-"""The streaming recogniser: audio in pieces in, tokens with times out.
+"""Streaming recognition: `StreamingRecognizer` turns pieces of audio into tokens with times.
 
-Offline decoding is the same code with one long piece.
+Offline decoding runs the same code with one long piece.
 """
 
 from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer

@@ -1,4 +1,4 @@
-"""Decoding a set of cuts: many at a time, each fed in chunks as if it were live.
+"""Decode a set of cuts: many streams at a time, each fed in chunks like live audio.
 
 Shape suffixes: N samples.
 """
@@ -23,6 +23,7 @@ from asrlib.streaming.recognizer import StreamingRecognizer
 from asrlib.streaming.result import Result
 from asrlib.streaming.stream import Stream
 from asrlib.text.turns import Turn
+from asrlib.text.words import TimedWord
 
 DECODE_VERSION = 2  # raised when the output of `decode` changes; see asrlib/stamps.py
 T = TypeVar("T")
@@ -30,14 +31,16 @@ T = TypeVar("T")
 
 @dataclass
 class Cost:
-    """What decoding took; reading audio files is left out.
+    """Time and computation that decoding took. The time to read audio files is not counted.
 
     Attributes:
-        audio_seconds: length of the audio decoded, without tails.
-        cpu_seconds, wall_seconds: spent in features, model and search.
-        multiplications, full_multiplications: made by an encoder that leaves work out, and what
-            it would make without that; 0 for encoders that always do all of it.
-        shares: of the full work, by cut; empty for encoders that always do all of it.
+        audio_seconds: seconds of audio decoded, without the tail padding.
+        cpu_seconds, wall_seconds: CPU and wall-clock seconds in features, model and search.
+        multiplications: number of multiplications made by an encoder that can skip computation.
+        full_multiplications: number of multiplications that the same encoder makes if it skips
+            nothing. Both numbers are 0 for encoders that cannot skip computation.
+        shares: the first number divided by the second, for each cut; empty for encoders that cannot
+            skip computation.
     """
 
     audio_seconds: float = 0.0
@@ -49,13 +52,13 @@ class Cost:
 
     @property
     def compute_share(self) -> float | None:
-        """Of the full work, None for encoders that always do all of it."""
+        """Fraction of the full computation that was made; None if the encoder cannot skip any."""
         if not self.full_multiplications:
             return None
         return self.multiplications / self.full_multiplications
 
     def add_work(self, cut: str, encoder: StreamingEncoder, state: Any) -> None:
-        """Add the work of a cut's finished stream, where its encoder counts it."""
+        """Add the multiplications of a cut's finished stream, if its encoder counts them."""
         if isinstance(encoder, HasCost):
             spent, full = encoder.work(state)
             self.multiplications += spent
@@ -70,12 +73,12 @@ class Cost:
 
     @property
     def peak_memory_mb(self) -> float:
-        """Largest resident memory of this process so far, in MiB."""
+        """Largest resident memory of this process so far, in MiB, model included."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Add what the body takes."""
+        """Add the CPU and wall-clock time that the body of the `with` statement takes."""
         cpu, wall = time.process_time(), time.perf_counter()
         yield
         self.cpu_seconds += time.process_time() - cpu
@@ -93,14 +96,14 @@ class _Running:
 def decode_cuts(
     recognizer: StreamingRecognizer, cuts: Iterable[Cut]
 ) -> tuple[Iterator[tuple[Cut, Result]], Cost]:
-    """Decode cuts, at most `max_streams` at a time; a finished one makes room for the next.
+    """Decode cuts, at most `max_streams` at a time; when one ends, the next one starts.
 
     Returns:
-        the cuts with their final results, in order of completion; what it cost, complete when
-        the former is exhausted.
+        An iterator over the cuts with their final results, in order of completion, and the cost,
+        which is complete when the iterator is exhausted.
 
     Raises:
-        DataError: a cut's audio cannot be read; names its id.
+        DataError: the audio of a cut cannot be read; the message names the cut.
     """
     cost = Cost()
     return _decode(recognizer, iter(cuts), cost, lambda r: recognizer.result(r.stream)), cost
@@ -109,7 +112,12 @@ def decode_cuts(
 def decode_turns(
     recognizer: StreamingRecognizer, cuts: Iterable[Cut]
 ) -> tuple[Iterator[tuple[Cut, list[Turn]]], Cost]:
-    """As `decode_cuts`, with a model of several talkers: the turns of each cut, its session."""
+    """Decode cuts as `decode_cuts` does, with a model of several talkers.
+
+    Returns:
+        An iterator over the cuts with their turns, whose session is the id of the cut, and the
+        cost.
+    """
     cost = Cost()
 
     def turns(r: _Running) -> list[Turn]:
@@ -155,27 +163,33 @@ def _open(recognizer: StreamingRecognizer, cut: Cut) -> _Running:
 
 
 def chunks_of(cut: Cut, seconds: float) -> Iterator[Tensor]:
-    """A cut's samples (N,), read at once, in chunks of `seconds`; channels are averaged.
+    """Read the samples (N,) of a cut, average its channels, and split them into chunks.
+
+    Args:
+        seconds: length of a chunk in seconds; the last one may be shorter.
 
     Raises:
-        DataError: its audio cannot be read; names its id.
+        DataError: the audio of the cut cannot be read; the message names the cut.
     """
     try:
         samples_CN = torch.from_numpy(cut.load_audio())
     except Exception as e:  # lhotse's readers raise many kinds
         raise DataError(
             f"cut {cut.id}: its audio cannot be read: {str(e).splitlines()[0] if str(e) else e!r}",
-            "bring the corpus back to where stage 1 found it, or run stage 1 again",
+            "move the corpus back to where stage 1 found it, or run stage 1 again",
         ) from e
     length = max(1, round(seconds * cut.sampling_rate))
     return iter(samples_CN.mean(0).split(length))
 
 
 def hyp_line(cut: Cut, result: Result, work: float | None = None) -> dict[str, Any]:
-    """One line of hyp.jsonl; times in seconds, rounded to a tenth of a millisecond.
+    """Build a line of hyp.jsonl; its times are in seconds, rounded to 0.1 ms.
+
+    Words are `TimedWord`, which JSON writes as lists.
 
     Args:
-        work: the encoder's, as a share of its full work; None of one that always does all of it.
+        work: multiplications of the encoder as a share of those at full compute; None for an
+            encoder that never skips any.
     """
     supervisions = cut.supervisions
     first = supervisions[0] if supervisions else None
@@ -187,7 +201,7 @@ def hyp_line(cut: Cut, result: Result, work: float | None = None) -> dict[str, A
         "duration": round(cut.duration, 4),
         "tokens": list(result.pieces),
         "token_times": [round(t, 4) for t in result.token_times],
-        "hyp_words": [[w, round(start, 4), round(end, 4)] for w, start, end in result.words],
+        "hyp_words": [TimedWord(w.word, round(w.start, 4), round(w.end, 4)) for w in result.words],
         "ref_words": spoken_words(cut),
         "final_time": None if result.final_time is None else round(result.final_time, 4),
     }
@@ -198,12 +212,15 @@ def hyp_line(cut: Cut, result: Result, work: float | None = None) -> dict[str, A
     return line
 
 
-def spoken_words(cut: Cut) -> list[list[Any]] | None:
-    """Words with start and end from the cut's start, s; None unless known of every supervision."""
+def spoken_words(cut: Cut) -> list[TimedWord] | None:
+    """Return the spoken words of a cut, with times in seconds from the cut's start.
+
+    Returns None unless every supervision of the cut has a word alignment.
+    """
     words = []
     for supervision in cut.supervisions:
         alignment = (supervision.alignment or {}).get("word")
         if alignment is None:
             return None
-        words += [[a.symbol, round(a.start, 4), round(a.end, 4)] for a in alignment]
+        words += [TimedWord(a.symbol, round(a.start, 4), round(a.end, 4)) for a in alignment]
     return words

@@ -1,4 +1,7 @@
-"""How fast sets are decoded: several recognisers in turn, so that other load slows all alike."""
+"""Measure how fast recognisers decode a set.
+
+The recognisers take turns, so that other load on the machine slows all of them alike.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True)
 class StreamingSpeed:
-    """What one recogniser took in the fastest of its rounds.
+    """Time that one recogniser took: the smallest value over its rounds.
 
     Attributes:
         real_time_factor: wall-clock seconds per second of audio.
@@ -33,8 +36,10 @@ def measure_streaming(
     """Decode the cuts with each recogniser in turn, `rounds` times; the fastest time counts.
 
     Args:
-        recognizers: by any key. Threads are the caller's to set.
-        rounds: above 0; two cuts are decoded before the first, which is not counted.
+        recognizers: the recognisers, under keys of any kind. The caller sets the number of
+            torch threads.
+        rounds: number of rounds, above 0. Each recogniser decodes two cuts before the first
+            round; this warm-up is not counted.
     """
     for recognizer in recognizers.values():
         _decode(recognizer, cuts.subset(first=2))
@@ -49,7 +54,7 @@ def measure_streaming(
 
 
 def _decode(recognizer: StreamingRecognizer, cuts: CutSet) -> Cost:
-    """What it takes."""
+    """Decode all cuts and return the time that it took."""
     decode = decode_turns if recognizer.talkers > 1 else decode_cuts
     decoded, cost = decode(recognizer, cuts)
     list(decoded)

@@ -1,4 +1,4 @@
-"""The three usual endpoint rules: when an utterance is over."""
+"""Endpoint detection: the three usual rules that decide when an utterance is over."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from asrlib.numbers import NonNegative, PositiveFloat
 
 @configclass
 class EndpointRule:
-    """A rule that fires when all of its conditions hold.
+    """An endpoint rule, which fires when all of its conditions hold.
 
     Attributes:
-        needs_token: something must have been decoded in the segment.
-        trailing_silence: seconds since the last token (since the segment's start without one).
-        utterance_length: seconds since the segment's start.
+        needs_token: whether the segment must hold at least one token.
+        trailing_silence: least time in seconds since the last token, or since the segment's start
+            if it has no token.
+        utterance_length: least time in seconds since the segment's start.
     """
 
     needs_token: bool = False
@@ -25,15 +26,16 @@ class EndpointRule:
 
 @configclass
 class EndpointConfig:
-    """Endpointing, as Kaldi's online decoders do it.
+    """Settings of endpoint detection, which follows Kaldi's online decoders.
 
     Attributes:
-        enabled: cut the stream into segments where a rule fires: the segment becomes final and
-            the search begins anew (the encoder's state continues).
-        interval: seconds of audio between looks at the rules, whatever the pieces' size.
-        rule1: long silence, even if nothing was decoded.
-        rule2: silence after something was decoded.
-        rule3: too long an utterance.
+        enabled: whether the stream is cut into segments where a rule fires. The segment then
+            becomes final and the search starts again; the encoder's state continues.
+        interval: seconds of audio between two checks of the rules, whatever the size of the
+            pieces of audio.
+        rule1: the rule for a long silence, even if nothing was decoded.
+        rule2: the rule for a silence after decoded tokens.
+        rule3: the rule for an utterance that is too long.
     """
 
     enabled: bool = False
@@ -44,13 +46,14 @@ class EndpointConfig:
 
 
 def endpoint_time(config: EndpointConfig, last_token: float | None) -> float:
-    """Earliest time at which a rule fires if no further token comes.
+    """Return the earliest time at which a rule fires if no further token comes.
 
     Args:
-        last_token: time of the segment's last token, None without one.
+        last_token: time of the segment's last token, in seconds since the segment's start; None
+            if the segment has no token.
 
     Returns:
-        Seconds since the segment's start, as is `last_token`; infinity when no rule ever fires.
+        Time in seconds since the segment's start; infinity if no rule ever fires.
     """
     since = last_token or 0.0
     times = [

@@ -1,4 +1,4 @@
-"""k2's fast beam search over a trivial graph: the one search that needs k2.
+"""Fast beam search of k2 over a trivial graph; it is the only search that needs k2.
 
 Shape suffixes: B streams, N contexts of all streams, C context tokens of a stateless predictor,
 S output frames, D encoder width, V vocabulary.
@@ -29,14 +29,16 @@ IMPOSSIBLE = -1e10
 
 @configclass
 class FastBeamConfig:
-    """k2 fast beam search.
+    """Settings of k2's fast beam search.
 
     Attributes:
-        beam: width in natural-log probability: how far below the best a state may lie.
-        max_contexts: token contexts kept per stream and frame.
-        max_states: graph states kept per stream and frame.
-        max_lattice_frames: output frames after which the best path so far is settled and a new
-            lattice begins behind it: bounds memory and time on long streams.
+        beam: width of the beam: a state is kept if its natural-log probability lies at most this
+            far below that of the best state.
+        max_contexts: largest number of token contexts kept per stream and frame.
+        max_states: largest number of graph states kept per stream and frame.
+        max_lattice_frames: largest number of output frames in a lattice. After as many, the best
+            path becomes final and a new lattice begins, which bounds memory and time on long
+            streams.
     """
 
     beam: PositiveFloat = 20.0
@@ -46,7 +48,7 @@ class FastBeamConfig:
 
 
 class Lattices:
-    """The lattices of the streams that last advanced together; best paths found on demand."""
+    """Lattices of the streams that last advanced together; best paths are found on demand."""
 
     def __init__(self, k2: Any, decoding: Any, num_frames: Sequence[int]) -> None:
         self._k2 = k2
@@ -55,7 +57,11 @@ class Lattices:
         self._paths: list[tuple[list[int], list[float]]] | None = None
 
     def path(self, index: int) -> tuple[list[int], list[float]]:
-        """Per lattice frame of stream `index`, the best path's symbol and log-probability."""
+        """Return symbol and log-probability of the best path at each lattice frame of a stream.
+
+        Args:
+            index: position of the stream among those that advanced together.
+        """
         if self._paths is None:
             lattice = self._decoding.format_output(self._num_frames, allow_partial=True)
             best = self._k2.shortest_path(lattice, use_double_scores=True)
@@ -66,14 +72,18 @@ class Lattices:
 
 @dataclass
 class FastBeamState:
-    """A stream's lattice, and what was settled before it began.
+    """A stream's lattice, and the hypothesis that became final before the lattice began.
 
     Attributes:
-        start: output frame at which the lattice begins.
-        length: output frames in the lattice.
-        frames: per lattice frame its output frame; those added to close it have none.
-        history_C: the predictor's context at the lattice's start.
-        settled: the hypothesis before the lattice.
+        stream: k2's decoding stream; None before the lattice has a frame.
+        start: index of the output frame at which the lattice begins.
+        history_C: token context of the predictor at the lattice's start.
+        length: number of output frames in the lattice.
+        frames: index of the output frame for each lattice frame; NO_FRAME for the frames that
+            were added to close the lattice.
+        settled: the final hypothesis before the lattice.
+        lattices: the lattices of the streams that this one last advanced with.
+        index: position of this stream among them.
     """
 
     stream: Any
@@ -87,9 +97,9 @@ class FastBeamState:
 
 
 class FastBeamSearch:
-    """Fast beam search of k2 (Kang et al. 2022, arXiv 2211.00484), one symbol a frame.
+    """Fast beam search of k2 (Kang et al. 2022, arXiv 2211.00484), with one symbol per frame.
 
-    The best path is that of the lattice kept so far, so tokens already shown may be rewritten.
+    The best path is found in the lattice as it is, so tokens that were already shown may change.
 
     Raises:
         ConfigError: the predictor is not stateless, or k2 is not installed.
@@ -98,7 +108,7 @@ class FastBeamSearch:
     def __init__(self, model: Transducer, config: FastBeamConfig) -> None:
         if not isinstance(model.predictor, StatelessPredictor):
             raise ConfigError(
-                "decode.search fast_beam needs a stateless predictor, which this model has not",
+                "decode.search fast_beam needs a stateless predictor, and this model has none",
                 "choose modified_beam or greedy",
             )
         try:
@@ -116,14 +126,14 @@ class FastBeamSearch:
         self._k2 = k2
 
     def initial_state(self, frame: int = 0) -> FastBeamState:
-        """State of a new segment that starts at output frame `frame`."""
+        """Return the state of a new segment that starts at output frame `frame`."""
         history_C = torch.full((self.context_size,), NO_SYMBOL, dtype=torch.int64)
         history_C[-1] = BLANK_ID
         return FastBeamState(None, frame, history_C)
 
     @torch.no_grad()
     def advance(self, h_BSD: Tensor, states: Sequence[FastBeamState]) -> None:
-        """Consume S frames of each stream; updates `states` in place."""
+        """Consume S frames of each stream and update `states` in place."""
         am_BSJ = self.model.joiner.encoder_proj(h_BSD)
         s, total = 0, am_BSJ.shape[1]
         while s < total:
@@ -136,7 +146,7 @@ class FastBeamSearch:
             s += n
 
     def _extend(self, am_BSJ: Tensor, states: Sequence[FastBeamState]) -> None:
-        """Grow all lattices by the same number of frames."""
+        """Extend the lattices of all streams by the same number of frames."""
         k2, config = self._k2, self.config
         for state in states:
             if state.stream is None:
@@ -170,9 +180,9 @@ class FastBeamSearch:
             state.lattices, state.index = lattices, index
 
     def _close(self, decoding: Any) -> None:
-        """Flush the lattices, with a frame of certain blank at their end.
+        """Append a frame of certain blank to the lattices and flush them to the streams.
 
-        k2 takes the last frame's symbols for the way into the final state and loses them; a
+        k2 uses the symbols of the last frame as the arc into the final state and loses them. A
         certain blank loses nothing, and changes neither states nor scores.
         """
         shape, _ = decoding.get_contexts()
@@ -185,7 +195,7 @@ class FastBeamSearch:
         decoding.terminate_and_flush_to_streams()
 
     def _settle(self, state: FastBeamState) -> None:
-        """Make the best path final and begin a new lattice behind it."""
+        """Make the best path final and begin a new lattice after it."""
         state.settled = self.best(state)
         tokens_C = torch.tensor(state.settled.tokens[-self.context_size :], dtype=torch.int64)
         initial_C = self.initial_state().history_C
@@ -194,7 +204,7 @@ class FastBeamSearch:
         state.length, state.stream, state.lattices, state.frames = 0, None, None, []
 
     def best(self, state: FastBeamState) -> Hypothesis:
-        """The lattice's best path behind what was settled before."""
+        """Return the hypothesis before the lattice, followed by the lattice's best path."""
         if state.lattices is None:
             return state.settled
         symbols, log_probs = state.lattices.path(state.index)
@@ -208,15 +218,16 @@ class FastBeamSearch:
         )
 
     def last_frame(self, state: FastBeamState) -> int | None:
-        """Frame of the best path's last token, None while it has none."""
+        """Return the output frame of the best path's last token; None if it has no token."""
         frames = self.best(state).frames
         return frames[-1] if frames else None
 
 
 def _with_history(context_NC: Tensor, history_NC: Tensor) -> Tensor:
-    """Replace the zeros with which k2 begins a context by the tokens before the lattice.
+    """Replace the zeros at the beginning of k2's contexts by the tokens before the lattice.
 
-    k2 starts at [0, ..., 0], where training starts at [-1, ..., -1, 0]; zero is never a token.
+    k2 starts from the context [0, ..., 0], but training starts from [-1, ..., -1, 0]. Zero (blank)
+    is never a token.
     """
     known_N1 = (context_NC != 0).sum(1, keepdim=True)
     size = context_NC.shape[1]

@@ -1,4 +1,4 @@
-"""Greedy search: at each frame the most probable symbol, until blank or a limit.
+"""Greedy search: each frame emits its most probable symbol, until blank or a limit.
 
 Shape suffixes: B streams, N emitting streams, S output frames, D encoder width, J joiner width,
 V vocabulary.
@@ -20,17 +20,18 @@ from asrlib.streaming.search import Hypothesis
 from asrlib.text.tokenizer import BLANK_ID
 from asrlib.transducer.model import Transducer
 
-WINDOW = 8  # frames that one call of the joiner looks at
+WINDOW = 8  # output frames that go through the joiner in one call
 
 
 @configclass
 class GreedyConfig:
-    """Greedy search.
+    """Settings of greedy search.
 
     Attributes:
-        max_symbols_per_frame: tokens one output frame may emit; None: 1 where the model was
-            trained with at most one (`loss.rnnt_type: modified`; such a model repeats a token
-            as long as it is asked), else 3.
+        max_symbols_per_frame: largest number of tokens that one output frame may emit. None means
+            1 if the model was trained with at most one symbol per frame
+            (`loss.rnnt_type: modified`), because such a model repeats a token until the limit
+            stops it, and 3 for other models.
     """
 
     max_symbols_per_frame: Positive | None = None
@@ -38,7 +39,7 @@ class GreedyConfig:
 
 @dataclass
 class GreedyState:
-    """A stream's predictor and what it emitted so far."""
+    """A stream's predictor state and the tokens that it has emitted so far."""
 
     frame: int
     predictor_state: Any
@@ -51,14 +52,14 @@ class GreedyState:
 
 @dataclass
 class Place:
-    """Where a stream is in a window: its frame, and the symbols that it emitted there."""
+    """Position of a stream in a window: its frame, and the number of symbols emitted there."""
 
     frame: int = 0
     symbols: int = 0
 
 
 def start_predictor(model: Transducer) -> tuple[Any, Tensor]:
-    """State and projected output (J) of the predictor that has seen only the start (blank)."""
+    """Return the predictor's state and projected output (J) after the start symbol (blank)."""
     device = next(model.parameters()).device
     blank_B = torch.full((1,), BLANK_ID, dtype=torch.int64, device=device)
     state = model.predictor.initial_state(1)
@@ -69,7 +70,7 @@ def start_predictor(model: Transducer) -> tuple[Any, Tensor]:
 def advance_predictor(
     model: Transducer, tokens: Sequence[int], predictor_states: Sequence[Any]
 ) -> tuple[list[Any], Tensor]:
-    """Feed one token to each of N predictors; their states and projected outputs (N, J)."""
+    """Feed one token to each of N predictors; return their states and projected outputs (N, J)."""
     device = model.joiner.output_linear.weight.device
     y_N = torch.tensor(tokens, dtype=torch.int64, device=device)
     decoder_ND, state = model.predictor.step(y_N, stack_states(list(predictor_states)))
@@ -86,13 +87,13 @@ class GreedySearch:
 
     @torch.no_grad()
     def initial_state(self, frame: int = 0) -> GreedyState:
-        """State of a new segment that starts at output frame `frame`."""
+        """Return the state of a new segment that starts at output frame `frame`."""
         predictor_state, decoder_J = start_predictor(self.model)
         return GreedyState(frame, predictor_state, decoder_J)
 
     @torch.no_grad()
     def advance(self, h_BSD: Tensor, states: Sequence[GreedyState]) -> None:
-        """Consume S frames of each stream; updates `states` in place."""
+        """Consume S frames of each stream and update `states` in place."""
         am_BSJ = self.model.joiner.encoder_proj(h_BSD)
         lm_BJ = torch.stack([state.decoder_J for state in states])
         for am_BWJ in am_BSJ.split(WINDOW, dim=1):
@@ -101,10 +102,10 @@ class GreedySearch:
             state.decoder_J = lm_BJ[b].clone()
 
     def _window(self, am_BWJ: Tensor, lm_BJ: Tensor, states: Sequence[GreedyState]) -> None:
-        """Some frames of all streams; rows of `lm_BJ` change where a token is emitted.
+        """Decode a window of W frames of all streams; update the rows of `lm_BJ` that emit.
 
-        The joiner sees all frames that are left as if they were blank, which most are; a stream
-        that emits looks again from there.
+        The joiner computes all remaining frames as if none of them emitted a token, because most
+        frames are blank. For a stream that emits one, it computes the frames from there again.
         """
         active, places = list(range(len(states))), [Place() for _ in states]
         while active:
@@ -139,10 +140,10 @@ class GreedySearch:
         log_prob_W: Sequence[float],
         state: GreedyState,
     ) -> bool:
-        """Go behind the next token, or to the end of the window; whether there was a token.
+        """Move past the next token, or to the end of the window; return whether there was a token.
 
         Args:
-            first: frame of the window that `token_W` and `log_prob_W` begin with.
+            first: frame of the window at which `token_W` and `log_prob_W` begin.
         """
         for w in range(place.frame - first, len(token_W)):
             state.score += log_prob_W[w]
@@ -159,17 +160,17 @@ class GreedySearch:
         return False
 
     def best(self, state: GreedyState) -> Hypothesis:
-        """All that was emitted."""
+        """Return all tokens emitted so far."""
         return Hypothesis(
             tuple(state.tokens), tuple(state.frames), tuple(state.log_probs), state.score
         )
 
     def settle(self, state: GreedyState, closing: Collection[int] = ()) -> Hypothesis:
-        """Hand out and forget all that was emitted: it stands."""
+        """Return all tokens emitted so far, which are final, and forget them."""
         settled = self.best(state)
         state.tokens, state.frames, state.log_probs = [], [], []
         return settled
 
     def last_frame(self, state: GreedyState) -> int | None:
-        """Frame of the last token, None while there is none."""
+        """Return the output frame of the last token; None if there is no token."""
         return state.frames[-1] if state.frames else None

@@ -1,4 +1,4 @@
-"""What a long meeting costs: one stream of a model of several talkers, for as long as is asked."""
+"""Measure time and memory of a long meeting: one stream, and a model of several talkers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from asrlib.streaming.recognizer import StreamingRecognizer
 
 @dataclass(frozen=True)
 class MeetingCost:
-    """Of one stream.
+    """Time and memory that one long stream took.
 
     Attributes:
-        minutes: of audio, at least as many as were asked for.
-        turns: that were recognised.
-        real_time_factor, cpu_seconds: a second of audio; reading the audio is left out.
-        early_memory_mb, memory_mb: largest resident memory, MiB, between two chunks of the first
-            tenth, and of the rest. As large in the rest: memory does not grow with the meeting.
+        minutes: minutes of audio decoded, at least as many as were requested.
+        turns: number of turns recognised.
+        real_time_factor, cpu_seconds: wall-clock and CPU seconds per second of audio; the time to
+            read the audio is not counted.
+        early_memory_mb: largest resident memory in MiB, measured after each chunk of the first
+            tenth of the meeting.
+        memory_mb: the same for the rest of the meeting. It equals `early_memory_mb` if memory
+            does not grow with the meeting.
     """
 
     minutes: float
@@ -39,19 +42,19 @@ class MeetingCost:
 def measure_meeting(
     recognizer: StreamingRecognizer, mixtures: Sequence[Cut], minutes: float
 ) -> MeetingCost:
-    """Decode mixtures as one meeting, one after another and again, until it is long enough.
+    """Decode mixtures one after another as one meeting; repeat them until it is long enough.
 
     Args:
-        mixtures: at least one, all of one sampling rate.
-        minutes: above 0.
+        mixtures: the mixtures, at least one; all have the same sampling rate.
+        minutes: length of the meeting in minutes, above 0.
 
     Raises:
-        UserError: the model is one of a single talker.
+        UserError: the model is a model of a single talker.
     """
     if recognizer.talkers == 1:
         raise UserError(
-            "bench meeting: the model is one of a single talker",
-            "give --name of a model of several (conf/model/sts.yaml)",
+            "bench meeting: the model is a model of a single talker",
+            "give the --name of a model of several talkers (conf/model/sts.yaml)",
         )
     stream, cost, turns, early, late = recognizer.create_stream(), Cost(), 0, 0.0, 0.0
     for chunk_N, rate in _endless(recognizer, mixtures):
@@ -81,7 +84,10 @@ def measure_meeting(
 
 
 def _resident_mb() -> float:
-    """Of this process now; its peak so far is mostly that of loading the model."""
+    """Return the present resident memory of this process in MiB.
+
+    The peak would not do: loading the model mostly decides it.
+    """
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 

@@ -1,4 +1,4 @@
-"""Modified beam search: at most one symbol a frame, hypotheses merged by their token history.
+"""Modified beam search: at most one symbol per frame; hypotheses with equal tokens are merged.
 
 Shape suffixes: B streams, K hypotheses of a stream, N hypotheses of all streams, S output frames,
 D encoder width, J joiner width, V vocabulary.
@@ -22,22 +22,24 @@ from asrlib.streaming.search import Hypothesis
 from asrlib.text.tokenizer import BLANK_ID
 from asrlib.transducer.model import Transducer
 
-# The end of a turn is taken for certain at this share of the beam's probability, or when it came so
-# many frames ago: our choice. Variants of old words stay in a beam for as long as nobody speaks.
+# The end of a turn counts as certain if the hypotheses that contain it hold this share of the
+# beam's probability, or if it was emitted more than this number of output frames ago (our choice).
+# The age limit is needed because variants of old words stay in the beam while nobody speaks.
 _SURE = 0.95
 _LONG_AGO = 12
-# Tokens that hypotheses may differ in before the best is taken. Words of a turn never are as many.
+# Largest number of tokens in which hypotheses may differ; beyond it only the best one is kept. No
+# turn has as many tokens.
 _MOST_OPEN = 200
 
 
 @configclass
 class ModifiedBeamConfig:
-    """Modified beam search.
+    """Settings of modified beam search.
 
     Attributes:
-        beam: hypotheses kept per stream.
-        length_norm: the best hypothesis is that of the highest score per token (the start counts
-            as one) in place of the highest score.
+        beam: number of hypotheses kept per stream.
+        length_norm: whether the best hypothesis is the one with the highest score per token (the
+            start symbol counts as a token) instead of the highest score.
     """
 
     beam: Positive = 4
@@ -45,7 +47,7 @@ class ModifiedBeamConfig:
 
 
 class History:
-    """A token sequence as a chain; equal sequences of one stream are one object."""
+    """A token sequence as a linked list; equal sequences of one stream are the same object."""
 
     __slots__ = ("__weakref__", "length", "parent", "token")
 
@@ -56,7 +58,7 @@ class History:
 
 
 class Emission(NamedTuple):
-    """When and how surely a hypothesis emitted its tokens, as a chain."""
+    """Output frame and log-probability of a hypothesis' tokens, as a linked list."""
 
     frame: int
     log_prob: float
@@ -65,10 +67,10 @@ class Emission(NamedTuple):
 
 @dataclass(frozen=True)
 class BeamHypothesis:
-    """One path of the beam: its tokens, their emissions, its score and its predictor.
+    """One path of the beam: its tokens, their emissions, its score and its predictor state.
 
-    `predictor_state` and `decoder_J` are those of the parent while `pending` is set: the token
-    that the predictor has yet to be fed.
+    `pending` is a token that the predictor has not consumed yet. While it is set,
+    `predictor_state` and `decoder_J` are still those of the parent.
     """
 
     history: History
@@ -81,15 +83,16 @@ class BeamHypothesis:
 
 @dataclass
 class BeamState:
-    """A stream's beam. Chains share their past, so memory grows by the tokens only."""
+    """A stream's beam. Hypotheses share list nodes, so memory grows only with new tokens."""
 
     frame: int
     beam: list[BeamHypothesis]
     histories: WeakValueDictionary[tuple[int, int], History]
 
     def extend(self, history: History, token: int) -> History:
-        """The one object that stands for `history` followed by `token`."""
-        # A child keeps its parent alive, so the parent's id is its own while the key exists.
+        """Return the only object that represents `history` followed by `token`."""
+        # A child keeps its parent alive, so no other object has the parent's id while the key
+        # exists.
         key = (id(history), token)
         child = self.histories.get(key)
         if child is None:
@@ -104,7 +107,7 @@ def _descends(history: History, node: History) -> bool:
 
 
 def _last_emissions(emission: Emission | None, count: int) -> Emission | None:
-    """The last `count` of a chain, as a chain of their own."""
+    """Return the last `count` emissions as a linked list of their own."""
     kept: list[Emission] = []
     while emission is not None and len(kept) < count:
         kept.append(emission)
@@ -118,9 +121,10 @@ def _last_emissions(emission: Emission | None, count: int) -> Emission | None:
 class ModifiedBeamSearch:
     """Modified beam search, batched over streams and hypotheses.
 
-    The usual search of stateless transducers: per frame every hypothesis is extended by blank or
-    one token, the best `beam` extensions are kept, and those of equal tokens are merged by adding
-    their probabilities. Scores are summed in double precision, so that long streams lose nothing.
+    This is the usual search for stateless transducers. At each frame every hypothesis is extended
+    by blank or one token, the best `beam` extensions are kept, and extensions with equal tokens
+    are merged by adding their probabilities. Scores are summed in double precision, so that long
+    streams lose no accuracy.
     """
 
     def __init__(self, model: Transducer, config: ModifiedBeamConfig) -> None:
@@ -129,13 +133,13 @@ class ModifiedBeamSearch:
 
     @torch.no_grad()
     def initial_state(self, frame: int = 0) -> BeamState:
-        """State of a new segment that starts at output frame `frame`."""
+        """Return the state of a new segment that starts at output frame `frame`."""
         start = BeamHypothesis(History(BLANK_ID, None), None, 0.0, *start_predictor(self.model))
         return BeamState(frame, [start], WeakValueDictionary())
 
     @torch.no_grad()
     def advance(self, h_BSD: Tensor, states: Sequence[BeamState]) -> None:
-        """Consume S frames of each stream; updates `states` in place."""
+        """Consume S frames of each stream and update `states` in place."""
         am_BSJ = self.model.joiner.encoder_proj(h_BSD)
         for s in range(am_BSJ.shape[1]):
             self._frame(am_BSJ[:, s], states)
@@ -153,7 +157,10 @@ class ModifiedBeamSearch:
         self._feed_pending(states)
 
     def _scores(self, am_BJ: Tensor, states: Sequence[BeamState]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of all extensions, and with their hypothesis' score added (double)."""
+        """Return log-probabilities (B, K, V) of all extensions, and the hypotheses' new scores.
+
+        A new score is the log-probability plus the hypothesis' score, in double precision.
+        """
         rows = [(b, k) for b, state in enumerate(states) for k in range(len(state.beam))]
         b_N, k_N = (torch.tensor(i, device=am_BJ.device) for i in zip(*rows, strict=True))
         hyps = [hyp for state in states for hyp in state.beam]
@@ -176,7 +183,7 @@ class ModifiedBeamSearch:
         log_probs: Sequence[float],
         vocab_size: int,
     ) -> None:
-        """Replace the beam by the chosen extensions, best first, equal token histories added."""
+        """Replace the beam by the chosen extensions, best first; merge those with equal tokens."""
         merged: dict[int, BeamHypothesis] = {}
         for score, index, log_prob in zip(scores, indices, log_probs, strict=True):
             if score == -math.inf:  # padding of a narrower beam
@@ -194,8 +201,8 @@ class ModifiedBeamSearch:
             if known is not None:
                 high, low = max(known.score, score), min(known.score, score)
                 total = high + math.log1p(math.exp(low - high))
-                # The times are those of the better path (the first), the predictor whichever
-                # has already been fed.
+                # The emission times are those of the better path, which comes first. The
+                # predictor state is that of the path whose predictor needs no further step.
                 fed = known if known.pending is None else hyp
                 hyp = replace(fed, emission=known.emission, score=total)
             merged[id(hyp.history)] = hyp
@@ -203,7 +210,7 @@ class ModifiedBeamSearch:
         state.frame += 1
 
     def _feed_pending(self, states: Sequence[BeamState]) -> None:
-        """Run the predictors of the hypotheses that grew, all streams at once."""
+        """Feed the new tokens to the predictors of the hypotheses, for all streams at once."""
         where = [
             (state, k)
             for state in states
@@ -230,7 +237,7 @@ class ModifiedBeamSearch:
         return max(state.beam, key=lambda hyp: hyp.score / (hyp.history.length + 1))
 
     def best(self, state: BeamState) -> Hypothesis:
-        """The hypothesis of the highest score, per token when `length_norm`."""
+        """Return the hypothesis with the highest score, or score per token with `length_norm`."""
         hyp = self._best(state)
         tokens, frames, log_probs = [], [], []
         history, emission = hyp.history, hyp.emission
@@ -244,15 +251,15 @@ class ModifiedBeamSearch:
         )
 
     def settle(self, state: BeamState, closing: Collection[int] = ()) -> Hypothesis:
-        """Hand out the tokens that all hypotheses share, with the times of the best one.
+        """Return the tokens that all hypotheses share, with the times of the best one; forget them.
 
-        Hypotheses against the end of a turn that is nearly sure, or half a second old, are given up
-        before; and all
-        but the best, where they have not agreed for `_MOST_OPEN` tokens: memory is bounded whatever
-        the model.
+        Two rules drop hypotheses first. Hypotheses that contradict the end of a turn are dropped
+        if this end is nearly certain (`_SURE`) or about half a second old (`_LONG_AGO`). All but
+        the best are dropped if they differ in more than `_MOST_OPEN` tokens, which bounds memory
+        for any model.
 
-        The last shared token becomes the chains' new root; lengths go on counting from the
-        stream's start, so that no comparison of hypotheses changes.
+        The last shared token becomes the new root of the linked lists. Lengths still count from
+        the stream's start, so that no comparison of hypotheses changes.
         """
         self._close(state, closing)
         root = self._shared(state)
@@ -267,7 +274,7 @@ class ModifiedBeamSearch:
             replace(hyp, emission=_last_emissions(hyp.emission, hyp.history.length - root.length))
             for hyp in state.beam
         ]
-        # The parent goes, and another history may be given its id.
+        # The parent is freed, and another history may get its id.
         del state.histories[id(root.parent), root.token]
         root.parent = None
         return Hypothesis(
@@ -275,7 +282,7 @@ class ModifiedBeamSearch:
         )
 
     def _close(self, state: BeamState, closing: Collection[int]) -> None:
-        """Keep only what agrees with the best up to its last closing token that is certain."""
+        """Drop hypotheses that differ from the best one before its last certain closing token."""
         best = self._best(state)
         share_K = torch.tensor([hyp.score for hyp in state.beam], dtype=torch.float64).softmax(0)
         node, emission = best.history, best.emission
@@ -290,17 +297,17 @@ class ModifiedBeamSearch:
 
     @staticmethod
     def _shared(state: BeamState) -> History:
-        """The longest history from which all hypotheses descend."""
+        """Return the longest history that all hypotheses begin with."""
         nodes = [hyp.history for hyp in state.beam]
         while any(node is not nodes[0] for node in nodes):
             longest = max(range(len(nodes)), key=lambda k: nodes[k].length)
             parent = nodes[longest].parent
-            if parent is None:  # cannot be: all chains begin at one root
+            if parent is None:  # impossible, because all lists begin at one root
                 raise AssertionError("hypotheses of one stream without a common root")
             nodes[longest] = parent
         return nodes[0]
 
     def last_frame(self, state: BeamState) -> int | None:
-        """Frame of the best hypothesis' last token, None while it has none."""
+        """Return the output frame of the best hypothesis' last token; None if it has no token."""
         emission = self._best(state).emission
         return None if emission is None else emission.frame

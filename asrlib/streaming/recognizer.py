@@ -1,7 +1,7 @@
-"""The streaming recogniser: many streams, one batch of whoever has frames.
+"""The streaming recogniser: decodes many streams, in batches of the streams that have frames.
 
-Shape suffixes: B streams, R rows: the output channels of all streams (as many as streams where the
-model knows one talker), T input frames, F features, S output frames, D encoder width.
+Shape suffixes: B streams, R output channels of all streams (R = B if the model knows one talker),
+T input frames, F features, S output frames, D encoder width.
 """
 
 from __future__ import annotations
@@ -38,16 +38,19 @@ AnySearch = GreedySearch | ModifiedBeamSearch | FastBeamSearch
 
 @configclass
 class DecodeConfig:
-    """Decoding.
+    """Settings of decoding (`conf/decode.yaml`).
 
     Attributes:
-        search: which of the searches below.
-        chunk_seconds: audio given to a stream at a time, when a file is decoded.
-        max_streams: files decoded at the same time.
-        max_chunk_frames: input frames through the encoder at once: bounds memory when a stream
-            is given all of its audio in one piece.
-        tail_padding: seconds of zeros behind the audio, beyond what the model's geometry needs.
-        num_threads: of torch, in the commands.
+        search: name of the search that is used.
+        chunk_seconds: seconds of audio given to a stream at a time when a file is decoded.
+        max_streams: largest number of files decoded at the same time.
+        max_chunk_frames: largest number of input frames in one call of the encoder, which bounds
+            memory if a stream gets all of its audio in one piece.
+        tail_padding: seconds of zeros after the audio, in addition to the zeros that the encoder's
+            lookahead and subsampling need.
+        num_threads: number of torch threads in the commands.
+        greedy, modified_beam, fast_beam: settings of each search.
+        endpoint: settings of endpoint detection.
     """
 
     search: SearchName = "greedy"
@@ -63,10 +66,10 @@ class DecodeConfig:
 
 
 def build_search(model: Transducer, config: DecodeConfig) -> AnySearch:
-    """The search that `config.search` names.
+    """Build the search that `config.search` names.
 
     Raises:
-        ConfigError: the model does not suit the search.
+        ConfigError: the search cannot decode this model.
     """
     if config.search == "greedy":
         return GreedySearch(model, config.greedy)
@@ -76,19 +79,19 @@ def build_search(model: Transducer, config: DecodeConfig) -> AnySearch:
 
 
 def _turn_search(search: AnySearch, talkers: int, config: DecodeConfig) -> TurnSearch:
-    """The search of a model of several talkers, after a check that it can close turns.
+    """Check that a search can close the turns of several talkers, and return it.
 
     Raises:
-        ConfigError: names the setting.
+        ConfigError: it cannot, or endpoint detection is on; the message names the setting.
     """
     if config.endpoint.enabled:
         raise ConfigError(
-            f"decode.endpoint.enabled: a model of {talkers} talkers parts their turns itself",
+            f"decode.endpoint.enabled: a model of {talkers} talkers finds the ends of turns itself",
             "leave out --endpoint, or set decode.endpoint.enabled=false",
         )
     if isinstance(search, FastBeamSearch):
         raise ConfigError(
-            f"decode.search {config.search}: does not close the turns of {talkers} talkers",
+            f"decode.search {config.search}: cannot close the turns of {talkers} talkers",
             f"choose {' or '.join(TURN_SEARCHES)}",
         )
     return search
@@ -97,19 +100,21 @@ def _turn_search(search: AnySearch, talkers: int, config: DecodeConfig) -> TurnS
 class StreamingRecognizer:
     """Decodes any number of streams with one model.
 
-    Use: `create_stream`, then `stream.accept` and `step` in turn, `result` whenever wanted; at
-    the end `stream.finish`, `step`, `result`. Law: how the audio is cut into pieces, and which
-    other streams are decoded beside it, changes no result.
+    Call `create_stream` first, then `stream.accept` and `step` in turn, and `result` at any time;
+    at the end call `stream.finish`, `step` and `result`. Law: a result depends neither on how the
+    audio is cut into pieces nor on the other streams that are decoded at the same time.
 
-    A model of several talkers (`talkers` above 1) gives `turns` in place of `result`, and closed
-    ones, to be forgotten, by `take_turns`.
+    With a model of several talkers (`talkers` above 1), call `turns` instead of `result`;
+    `take_turns` returns closed turns and removes them from the stream.
 
     Args:
-        model: put into evaluation mode; decoding runs on its device.
+        model: the model, which is set to evaluation mode; decoding runs on its device.
+        tokenizer: the tokens of the model.
         fbank: the features that the model was trained with.
+        config: settings of decoding.
 
     Raises:
-        ConfigError: the model does not suit the search or the features.
+        ConfigError: the model does not fit the search or the features.
     """
 
     def __init__(
@@ -123,7 +128,7 @@ class StreamingRecognizer:
         if encoder.num_bins != fbank.config.num_bins:
             raise ConfigError(
                 f"the model takes {encoder.num_bins} filter-bank bins, not {fbank.config.num_bins}",
-                "use the feature settings that the model's checkpoint carries",
+                "use the feature settings that are stored in the model's checkpoint",
             )
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -148,16 +153,16 @@ class StreamingRecognizer:
 
     @classmethod
     def from_checkpoint(cls, path: Path, config: DecodeConfig) -> StreamingRecognizer:
-        """Load `final.pt`, which carries its tokens and its feature settings.
+        """Load `final.pt`, which also holds the tokens and the feature settings.
 
         Raises:
-            CheckpointError: missing, corrupt, or of another kind.
+            CheckpointError: the file is missing, corrupt, or of another kind.
         """
         model, tokenizer, fbank, _ = load_transducer(path)
         return cls(model, tokenizer, FbankExtractor(fbank), config)
 
     def create_stream(self) -> Stream:
-        """A stream that has heard nothing."""
+        """Create a stream, which has received no audio yet."""
         front = AudioFront(self.fbank, self.clock, self.config.tail_padding)
         encoder_state = self.model.encoder.initial_state(1, self.device)
         channels = [Decoding(self.search.initial_state()) for _ in range(self.talkers)]
@@ -165,7 +170,7 @@ class StreamingRecognizer:
 
     @torch.no_grad()
     def step(self, streams: Sequence[Stream]) -> None:
-        """Decode all that `streams` can give; those without a whole group of frames wait."""
+        """Decode all frames that are ready; a stream without a whole group of frames waits."""
         while ready := [stream for stream in streams if stream.available]:
             length = min(self._max_frames, *(stream.available for stream in ready))
             x_BTF = torch.stack([stream.take(length) for stream in ready]).to(self.device)
@@ -176,9 +181,10 @@ class StreamingRecognizer:
             self._search(h_RSD, [decoding for stream in ready for decoding in stream.channels])
 
     def _search(self, h_RSD: Tensor, decodings: Sequence[Decoding]) -> None:
-        """Advance the search; with endpointing or turns, stop at each look at them.
+        """Advance the search; stop wherever endpoints or turns have to be checked.
 
-        The looks come at fixed frames of each stream, so that pieces make no difference.
+        The checks come at fixed frames of each stream, so that the result does not depend on the
+        pieces of audio.
         """
         s, total = 0, h_RSD.shape[1]
         while s < total:
@@ -195,17 +201,17 @@ class StreamingRecognizer:
                     self._check(decoding, row % self.talkers)
 
     def _check_turns(self, decoding: Decoding, channel: int) -> None:
-        """Settle what will not change, and close turns."""
+        """Move tokens that are final from the search to the turns, and close turns."""
         settled = self.turn_search.settle(decoding.search_state, TURN_SYMBOLS)
         self.turn_maker.settle(decoding.said, channel, settled, self.clock.heard(decoding.frames))
 
     def _check_endpoint(self, decoding: Decoding, channel: int) -> None:
-        """Close the segment when a rule fires."""
+        """Close the segment if an endpoint rule fires."""
         last = self.search.last_frame(decoding.search_state)
         start = decoding.segment_start
         since = None if last is None else (last + 1 - start) * self.clock.frame
         length = (decoding.frames - start) * self.clock.frame
-        # Half a frame: times are multiples of it, up to rounding.
+        # Times are multiples of a frame up to rounding; half a frame makes the comparison safe.
         if length < endpoint_time(self.config.endpoint, since) - self.clock.frame / 2:
             return
         if last is not None:
@@ -227,10 +233,10 @@ class StreamingRecognizer:
         )
 
     def result(self, stream: Stream) -> Result:
-        """What was recognised so far; final once the stream is finished and decoded.
+        """Return what was recognised so far; it is final once the stream is finished and decoded.
 
         Raises:
-            ValueError: the model is one of several talkers, whose `turns` there are instead.
+            ValueError: the model knows several talkers; call `turns` instead.
         """
         (decoding,) = stream.channels
         segments = list(decoding.segments)
@@ -245,7 +251,10 @@ class StreamingRecognizer:
         return Result(tuple(segments), is_final=True, final_time=last_time)
 
     def _final_time(self, stream: Stream, last_frame: int | None) -> float:
-        """When the open segment is final: a rule fires, or the audio ends."""
+        """Return the stream time in seconds at which a rule fires for the open segment.
+
+        The time is at most the end of the audio.
+        """
         (decoding,) = stream.channels
         start = decoding.segment_start
         since = None if last_frame is None else (last_frame + 1 - start) * self.clock.frame
@@ -253,10 +262,10 @@ class StreamingRecognizer:
         return min(fires, self.clock.heard(decoding.frames))
 
     def turns(self, stream: Stream, session: str = "") -> list[Turn]:
-        """Turns of all channels, in order of start, but those that were taken.
+        """Return the turns of all channels in order of start, without those already taken.
 
-        A channel's last turn may still grow until the stream is finished and decoded; that closes
-        what is open.
+        A channel's last turn may still grow until the stream is finished and decoded; then all
+        open turns are closed.
         """
         is_final = stream.finished and not stream.available
         turns = [
@@ -272,10 +281,10 @@ class StreamingRecognizer:
         return _in_order(turns, session)
 
     def take_turns(self, stream: Stream, session: str = "") -> list[Turn]:
-        """Turns that were closed since the last call, in order of start; the stream forgets them.
+        """Return turns closed since the last call, in order of start, and remove them.
 
-        So a meeting of any length needs the memory of its open turns. What is open at the end
-        comes with `turns`.
+        A meeting of any length thus needs memory only for its open turns. At the end, `turns`
+        returns the turns that are still open.
         """
         turns = [turn for decoding in stream.channels for turn in decoding.said.closed]
         for decoding in stream.channels:
@@ -283,7 +292,7 @@ class StreamingRecognizer:
         return _in_order(turns, session)
 
     def open_texts(self, stream: Stream) -> list[tuple[int, str]]:
-        """The channels on which somebody talks, and the last words of each."""
+        """Return each channel that has an open turn, with the last words of the turn."""
         texts = (
             self.turn_maker.open_text(decoding.said, self.search.best(decoding.search_state))
             for decoding in stream.channels

@@ -1,4 +1,4 @@
-"""What the recogniser says of a stream: text, tokens and words with times, segments."""
+"""Result of decoding a stream: text, tokens and words with times, and segments."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from asrlib.text.words import TimedWord
 
 @dataclass(frozen=True)
 class StreamClock:
-    """Maps output frames to stream time: how much audio must be heard for them.
+    """Converts output frames to stream time, the seconds of audio that must arrive before them.
 
     Attributes:
         frame_shift: seconds between input frames.
-        window: seconds of audio under one input frame.
-        subsampling: input frames per output frame.
-        lookahead: input frames of the future that the encoder waits for.
+        window: seconds of audio in one input frame.
+        subsampling: number of input frames per output frame.
+        lookahead: number of future input frames that the encoder waits for.
     """
 
     frame_shift: float
@@ -26,7 +26,7 @@ class StreamClock:
 
     @classmethod
     def of(cls, fbank: FbankConfig, subsampling: int, lookahead: int) -> StreamClock:
-        """The clock of a feature configuration and an encoder's geometry."""
+        """Build the clock from the feature settings and the encoder's geometry."""
         return cls(fbank.frame_shift, fbank.window / fbank.sample_rate, subsampling, lookahead)
 
     @property
@@ -35,32 +35,33 @@ class StreamClock:
         return self.subsampling * self.frame_shift
 
     def heard(self, frames: int) -> float:
-        """Seconds of audio that must be heard before `frames` output frames are out.
+        """Return the seconds of audio that must arrive before `frames` output frames are computed.
 
-        Input frame i is centred on (i + 1/2) shifts, so its window ends half of what the window
-        exceeds the shift by after (i + 1) shifts.
+        Input frame i is centred on (i + 1/2) shifts. Its window therefore ends at (i + 1) shifts
+        plus (window - shift) / 2.
         """
         inputs = frames * self.subsampling + self.lookahead
         return inputs * self.frame_shift + max(0.0, self.window - self.frame_shift) / 2
 
     def token_time(self, frame: int) -> float:
-        """Seconds of audio that must be heard before output frame `frame` can emit."""
+        """Return the seconds of audio that must arrive before output frame `frame` can emit."""
         return self.heard(frame + 1)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """What was said between two endpoints.
+    """Transcript between two endpoints.
 
     Attributes:
+        text: the transcript.
         tokens: token ids.
-        pieces: the tokens' text.
-        token_times: per token, the stream time in seconds at which it was emitted: the audio
-            that must be heard for it, the encoder's lookahead included.
-        token_log_probs: per token, its natural-log probability.
-        words: (word, start, end): the times of its first and last token.
-        final_time: stream time in seconds at which an endpoint rule made it final, None while
-            it is open.
+        pieces: text of each token.
+        token_times: stream time in seconds at which each token was emitted: the audio that must
+            arrive before it, including the encoder's lookahead.
+        token_log_probs: natural-log probability of each token.
+        words: (word, start, end), with the times of the word's first and last token in seconds.
+        final_time: stream time in seconds at which an endpoint rule made the segment final; None
+            while the segment is open.
     """
 
     text: str
@@ -74,14 +75,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Result:
-    """All that was said in a stream so far; the fields are those of its segments, joined.
+    """Transcript of a stream so far; its properties join the values of its segments.
 
     Attributes:
-        segments: those that hold tokens; the last one is open while its `final_time` is None.
-        is_final: the stream was finished and all of its audio is decoded.
-        final_time: stream time in seconds at which the last word was final: when an endpoint
-            rule fired behind it, or would have, at the latest the end of the audio with its
-            tail; None before `is_final`.
+        segments: segments that hold tokens; the last one is open while its `final_time` is None.
+        is_final: whether the stream was finished and all of its audio is decoded.
+        final_time: stream time in seconds at which the last word became final: the time at which
+            an endpoint rule fired after it, or would have fired, but at most the end of the audio
+            with its tail. None before `is_final`.
     """
 
     segments: tuple[Segment, ...] = ()
@@ -95,7 +96,7 @@ class Result:
 
     @property
     def partial(self) -> str:
-        """Text of the open segment: what may still change."""
+        """Text of the open segment, which may still change."""
         return "".join(s.text for s in self.segments[-1:] if s.final_time is None)
 
     @property
@@ -105,7 +106,7 @@ class Result:
 
     @property
     def pieces(self) -> tuple[str, ...]:
-        """The tokens' text."""
+        """Text of each token."""
         return tuple(p for s in self.segments for p in s.pieces)
 
     @property
@@ -120,5 +121,5 @@ class Result:
 
     @property
     def words(self) -> tuple[TimedWord, ...]:
-        """(word, start, end) with stream times in seconds."""
+        """Words as (word, start, end), with stream times in seconds."""
         return tuple(w for s in self.segments for w in s.words)

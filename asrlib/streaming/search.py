@@ -1,4 +1,4 @@
-"""What every search offers: a state per stream, advanced over batches of encoder frames.
+"""Interface of the searches: a state per stream, advanced over batches of encoder frames.
 
 Shape suffixes: B streams, S output frames, D encoder width.
 """
@@ -18,11 +18,11 @@ class Hypothesis:
 
     Attributes:
         tokens: token ids, without blanks.
-        frames: per token, the index of the output frame that emitted it, counted from the
-            stream's start.
-        log_probs: per token, its natural-log probability at that frame given its history.
-        score: natural-log probability of the hypothesis, blanks included (modified beam search
-            sums over the alignments it kept; the others score their single best one).
+        frames: index of the output frame that emitted each token, counted from the stream's
+            start.
+        log_probs: natural-log probability of each token at that frame, given the tokens before.
+        score: natural-log probability of the hypothesis, blanks included. Modified beam search
+            sums over the alignments that it kept; the other searches score one best alignment.
     """
 
     tokens: tuple[int, ...] = ()
@@ -32,32 +32,33 @@ class Hypothesis:
 
 
 class Search(Protocol):
-    """A search over the transducer's outputs; holds no stream's data itself.
+    """A search over the transducer's outputs. It keeps no data of a stream itself.
 
-    Law: cutting `h_BSD` along S, or decoding a stream in another batch, changes no result.
+    Law: neither cutting `h_BSD` along S nor decoding a stream in another batch changes a result.
     """
 
     def initial_state(self, frame: int = 0) -> Any:
-        """State of a new segment whose first output frame has index `frame`."""
+        """Return the state of a new segment whose first output frame has index `frame`."""
 
     def advance(self, h_BSD: Tensor, states: Sequence[Any]) -> None:
-        """Consume S frames of each of B streams; updates their states in place."""
+        """Consume S frames of each of B streams and update their states in place."""
 
     def best(self, state: Any) -> Hypothesis:
-        """The best hypothesis so far."""
+        """Return the best hypothesis so far."""
 
     def last_frame(self, state: Any) -> int | None:
-        """Frame of the best hypothesis' last token, None while it has none."""
+        """Return the output frame of the best hypothesis' last token; None if it has no token."""
 
 
 class TurnSearch(Search, Protocol):
-    """A search that can close turns."""
+    """A search that can close the turns of several talkers."""
 
     def settle(self, state: Any, closing: Collection[int] = ()) -> Hypothesis:
-        """Hand out the first tokens, those that nothing to come can change, and forget them.
+        """Return the first tokens, which no later frame can change, and forget them.
 
-        `best` then gives what follows them. The predictor keeps their memory.
+        `best` then returns the tokens after them. The predictor states still depend on them.
 
         Args:
-            closing: tokens at which a decision is wanted, as soon as one is nearly sure.
+            closing: tokens that end a turn. The search may drop hypotheses without such a token
+                as soon as the token is nearly certain.
         """

@@ -1,4 +1,4 @@
-"""One stream: audio in pieces in, groups of frames out, and what was recognised so far.
+"""A stream: takes pieces of audio, gives groups of frames, and keeps what was recognised.
 
 Shape suffixes: N samples, T input frames, F features.
 """
@@ -19,13 +19,13 @@ from asrlib.features.fbank import FbankExtractor
 from asrlib.streaming.result import Segment, StreamClock
 from asrlib.streaming.talkers import ChannelTurns
 
-# Seconds of audio that go through the features at once, so that an hour in one piece needs no
-# more memory than its frames.
+# Longest audio, in seconds, that goes through the features at once. An hour of audio in one piece
+# thus needs no more memory than its frames.
 _PIECE_SECONDS = 10
 
 
 class FrameQueue:
-    """Frames waiting for the encoder; what was taken is gone."""
+    """Queue of frames (T, F) that wait for the encoder."""
 
     def __init__(self) -> None:
         self._pieces: deque[Tensor] = deque()
@@ -35,13 +35,13 @@ class FrameQueue:
         return self._length
 
     def put(self, x_TF: Tensor) -> None:
-        """Append frames, possibly none."""
+        """Append T frames; T may be 0."""
         if len(x_TF):
             self._pieces.append(x_TF)
             self._length += len(x_TF)
 
     def take(self, length: int) -> Tensor:
-        """Remove and return the first `length` frames; so many must be there."""
+        """Remove and return the first `length` frames; the queue must hold as many."""
         taken = []
         self._length -= length
         while length:
@@ -54,7 +54,7 @@ class FrameQueue:
 
 
 class AudioFront:
-    """Samples of any rate in, filter-bank frames out: resampling, features, tail padding."""
+    """Converts samples of any rate to filter-bank frames: resampling, features, tail padding."""
 
     def __init__(self, extractor: FbankExtractor, clock: StreamClock, tail_padding: float) -> None:
         self._fbank = extractor.stream()
@@ -68,15 +68,17 @@ class AudioFront:
 
     @property
     def seconds(self) -> float:
-        """Audio that went through the features so far, the tail included."""
+        """Seconds of audio that went through the features so far, including the tail."""
         return self._num_samples / self._rate
 
     def accept(self, samples: Tensor | np.ndarray, sample_rate: int) -> list[Tensor]:
-        """New frames (T, F), in pieces."""
+        """Add samples (N,) and return the new frames, in pieces (T, F)."""
         samples_N = _checked(samples)
         if self._input_rate is None:
             if sample_rate <= 0:
-                raise DataError(f"sample rate {sample_rate} Hz", "give the audio's true rate")
+                raise DataError(
+                    f"sample rate {sample_rate} Hz is not positive", "give the audio's true rate"
+                )
             self._input_rate = sample_rate
             if sample_rate != self._rate:
                 self._resampler = StreamingResampler(sample_rate, self._rate)
@@ -90,10 +92,11 @@ class AudioFront:
         return [self._push(self._resample(piece_N)) for piece_N in pieces]
 
     def finish(self) -> list[Tensor]:
-        """Last frames: the resampler's rest, the tail of zeros, the features' right edge.
+        """Return the last frames: the resampler's rest, the tail of zeros, the right edge.
 
-        The tail is what completes the encoder's last group, its lookahead, and `tail_padding`
-        seconds, since a streaming transducer may emit after the word has ended.
+        The tail completes the encoder's last group of frames and its lookahead, and adds
+        `tail_padding` seconds, because a streaming transducer may emit a token after the word has
+        ended.
         """
         frames = []
         if self._resampler is not None:
@@ -117,39 +120,40 @@ class AudioFront:
 
 
 def _checked(samples: Tensor | np.ndarray) -> Tensor:
-    """Samples as a finite float32 vector.
+    """Return samples as a float32 vector (N,) of finite values.
 
     Raises:
-        DataError: more than one axis, integers, or values that are not finite.
+        DataError: the samples have more than one axis, are integers, or are not finite.
     """
     samples_N = torch.as_tensor(samples).detach().cpu()
     if samples_N.dim() != 1:
         raise DataError(
-            f"audio of shape {tuple(samples_N.shape)}; a stream takes one channel",
-            "average the channels, or open a stream for each",
+            f"the audio has shape {tuple(samples_N.shape)}, but a stream takes one channel",
+            "average the channels, or open a stream for each channel",
         )
     if not samples_N.is_floating_point():
         raise DataError(
-            f"audio samples of type {samples_N.dtype}; a stream takes floats in [-1, 1]",
+            f"the samples have type {samples_N.dtype}, but a stream takes floats in [-1, 1]",
             "divide 16-bit samples by 32768",
         )
     if not bool(samples_N.isfinite().all()):
         raise DataError(
-            "audio holds samples that are not numbers (NaN or infinite)",
-            "fix the recording or what produced it",
+            "the audio holds samples that are not numbers (NaN or infinite)",
+            "fix the recording or the program that produced it",
         )
     return samples_N.float()
 
 
 @dataclass
 class Decoding:
-    """Where the recogniser stands in an output channel of a stream; the recogniser's own.
+    """Decoding state of one output channel of a stream; only the recogniser uses it.
 
     Attributes:
-        frames: output frames decoded.
-        segment_start: output frame at which the current segment began.
-        segments: those that an endpoint made final; only ones with tokens are kept.
-        said: turns, of a model of several talkers.
+        search_state: state of the search.
+        frames: number of output frames decoded.
+        segment_start: index of the output frame at which the current segment began.
+        segments: segments that an endpoint made final; segments without tokens are not kept.
+        said: tokens and turns, if the model knows several talkers.
     """
 
     search_state: Any
@@ -160,15 +164,16 @@ class Decoding:
 
 
 class Stream:
-    """A stream of audio and what was recognised in it; made by the recogniser.
+    """A stream of audio and what was recognised in it; `StreamingRecognizer` creates it.
 
-    Memory is bounded by the audio given between two `StreamingRecognizer.step`s, and by the
-    tokens; of several talkers, by those of their open turns, where closed ones are taken.
+    Memory grows with the audio added between two calls of `StreamingRecognizer.step` and with the
+    number of tokens. With several talkers, only the tokens of open turns count, provided that
+    closed turns are taken.
 
     Attributes:
-        encoder_state: the recogniser's own.
-        channels: where it stands in each output channel.
-        finished: no more audio comes.
+        encoder_state: state of the encoder; only the recogniser uses it.
+        channels: decoding state of each output channel.
+        finished: whether the end of the audio was reached.
     """
 
     def __init__(
@@ -182,22 +187,23 @@ class Stream:
         self._subsampling = clock.subsampling
 
     def accept(self, samples: Tensor | np.ndarray, sample_rate: int) -> None:
-        """Add the next piece of audio, of any length (none is legal).
+        """Add the next piece of audio, of any length (zero included).
 
         Args:
-            samples: one channel of floats in [-1, 1].
-            sample_rate: Hz, any, but the same for all of a stream.
+            samples: samples (N,) of one channel, floats in [-1, 1].
+            sample_rate: sampling rate in Hz. Any rate is allowed, but it must not change within a
+                stream.
 
         Raises:
             DataError: the stream is finished, the rate changed, or the samples are not usable.
         """
         if self.finished:
-            raise DataError("audio for a stream that is finished", "open a new stream")
+            raise DataError("the stream is finished and takes no more audio", "open a new stream")
         for x_TF in self._front.accept(samples, sample_rate):
             self._frames.put(x_TF)
 
     def finish(self) -> None:
-        """The audio is over; a second call does nothing. A stream without audio stays empty."""
+        """End the audio. A second call does nothing. A stream without audio stays empty."""
         if self.finished:
             return
         self.finished = True
@@ -206,14 +212,14 @@ class Stream:
 
     @property
     def seconds(self) -> float:
-        """Length of the audio so far; with its tail once the stream is finished."""
+        """Seconds of audio so far, including the tail once the stream is finished."""
         return self._front.seconds
 
     @property
     def available(self) -> int:
-        """Input frames ready for the encoder: whole groups of its subsampling."""
+        """Number of input frames ready for the encoder, in whole groups of its subsampling."""
         return len(self._frames) - len(self._frames) % self._subsampling
 
     def take(self, length: int) -> Tensor:
-        """Remove and return the next `length` frames (T, F); at most `available`."""
+        """Remove and return the next `length` frames (T, F), at most `available`."""
         return self._frames.take(length)

@@ -1,4 +1,4 @@
-"""Turns of talk out of a channel's tokens: closed ones are handed out, the open one goes on."""
+"""Build turns from the tokens of an output channel while the stream is decoded."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from asrlib.text.tokenizer import Tokenizer
 from asrlib.text.turn_labels import COT, TURN_SYMBOLS, TurnSpan, TurnStyle, split_turns
 from asrlib.text.turns import Turn
 
-_SHOWN = 64  # settled tokens of an open turn that are shown
+_SHOWN = 64  # largest number of settled tokens that are shown of an open turn
 
 
 @dataclass
 class ChannelTurns:
-    """What one output channel said.
+    """Tokens and closed turns of one output channel.
 
     Attributes:
-        tokens, frames: settled tokens, turn symbols among them, since the last symbol that closed
-            a turn (that one included), and their output frames.
-        closed: turns that are over and not yet handed out.
+        tokens: settled tokens, turn symbols included, from the last symbol that closed a turn on.
+        frames: output frame of each of these tokens.
+        closed: turns that are closed and not yet taken.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -30,17 +30,20 @@ class ChannelTurns:
 
 @dataclass(frozen=True)
 class TurnMaker:
-    """Builds turns; their session is not known here and empty."""
+    """Builds turns. Their session is left empty, because it is not known here."""
 
     tokenizer: Tokenizer
     clock: StreamClock
     style: TurnStyle
 
     def settle(self, said: ChannelTurns, channel: int, settled: Hypothesis, now: float) -> None:
-        """Take in tokens that will not change any more; closes the turns that they end.
+        """Append tokens that will not change any more, and close the turns that they end.
 
         Args:
-            now: stream time, s.
+            said: tokens and turns of the channel; updated in place.
+            channel: index of the output channel.
+            settled: the new tokens.
+            now: stream time in seconds.
         """
         known = len(said.tokens)
         said.tokens += settled.tokens
@@ -54,19 +57,19 @@ class TurnMaker:
         del said.tokens[:last], said.frames[:last]
 
     def all_turns(self, said: ChannelTurns, channel: int, rest: Hypothesis) -> list[Turn]:
-        """Closed turns that were not handed out, and those that `rest` may still change."""
+        """Return closed turns that were not taken, and turns that `rest` may still change."""
         tokens, frames = [*said.tokens, *rest.tokens], [*said.frames, *rest.frames]
         spans = split_turns(tokens, self.style)
         return [*said.closed, *self._turns(spans, channel, tokens, frames)]
 
     def open_text(self, said: ChannelTurns, rest: Hypothesis) -> str:
-        """The last words of the turn that is open: what is shown costs no more as turns grow."""
+        """Return the last words of the open turn; the cost does not grow with the turn."""
         tokens = [*said.tokens[-_SHOWN:], *rest.tokens]
         last = self._last_symbol(tokens)
         return self.tokenizer.decode(tokens if last is None else tokens[last + 1 :])
 
     def _last_symbol(self, tokens: list[int], start: int = 0) -> int | None:
-        """Index of the last symbol of this style from `start` on."""
+        """Return the index of the last turn symbol of this style from `start` on, or None."""
         for i in range(len(tokens) - 1, start - 1, -1):
             if tokens[i] in TURN_SYMBOLS and (tokens[i] == COT) == (self.style == "cot"):
                 return i

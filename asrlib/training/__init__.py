@@ -1,1 +1,1 @@
-"""The trainer, its optimiser and checkpoints; it knows of tasks, not of transducers."""
+"""The trainer with its optimiser and checkpoints. It trains any `Task`; transducers are one."""

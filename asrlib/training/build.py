@@ -1,9 +1,9 @@
-"""From a recipe's configuration to a trainer, whatever is trained.
+"""Build a trainer from a recipe's configuration, for models of any task.
 
-The `task` of `conf/model/MODEL.yaml` says what a model is, and `TASKS` which class knows how to
-train it. That class, a `Configs`, lists the sections of `conf/` that decide the result and the
-files that training reads, and builds the `Task`. The trainer and `python -m asrlib train` know
-this much and no model.
+The key `task` of `conf/model/MODEL.yaml` names the kind of model, and `TASKS` names the class that
+can train it. This class, a subclass of `Configs`, lists the sections of `conf/` that decide the
+result and the files that training reads, and it builds the `Task`. The trainer and
+`python -m asrlib train` know nothing else about models.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from asrlib.training.config import FINISHED_KEYS, HARMLESS_KEYS, TrainConfig
 from asrlib.training.task import Task
 from asrlib.training.trainer import Trainer
 
-# Each task's `Configs`, as "module:class": imported only when a model is of that task.
+# The `Configs` of each task as "module:class". It is imported only for a model of that task.
 TASKS: dict[str, str] = {
     "transducer": "asrlib.training.transducer_build:TransducerConfigs",
 }
@@ -36,33 +36,40 @@ TASKS: dict[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Configs(ABC):
-    """All that decides the result of a training: one field for each section of `conf/` it reads.
+    """All settings that decide the result of a training: a field for each section of `conf/`.
 
-    A task derives from this, with the config class of its model and a field for each section of
-    its own. A field that may be None is a section that not all of its models read: `of` leaves it
-    None, and the derived class loads it where it is needed.
+    A task defines a subclass with the config class of its model and a field for each further
+    section that it reads. A field may be None if only some models of the task read its section:
+    `of` then sets it to None, and the subclass loads it where it is needed.
 
     Attributes:
-        model: of a config class with a field `task: Literal["..."]`, the task's name in `TASKS`.
-        train: read by the trainer.
+        model: settings of the model. Their class has a field `task: Literal["..."]`, the name of
+            the task in `TASKS`.
+        train: settings of the trainer.
     """
 
     model: Any
     train: TrainConfig
 
-    # Keys of each section that a continued run may change: they do not touch the result.
+    # Keys of each section that a resumed run may change, because they do not affect the result.
     HARMLESS: ClassVar[Mapping[str, frozenset[str]]] = {"train": HARMLESS_KEYS}
 
     @abstractmethod
     def input_files(self, data: Path) -> tuple[Path, ...]:
-        """The files in the recipe's data directory that decide what is trained, there or not."""
+        """List the files in the recipe's data directory that decide the result.
+
+        Files that do not exist are listed too.
+        """
 
     @abstractmethod
-    def build_task(self, data: Path, init: Path | None) -> Task:
-        """A fresh model, with weights from torch's generator as it stands, its data and its loss.
+    def build_task(self, data: Path, init: Path | None) -> Task[Any]:
+        """Build a new model with its data and its loss.
+
+        The weights are drawn from torch's global random generator in its present state.
 
         Args:
-            init: a finished model to start from; what that may be is the task's matter.
+            data: the recipe's data directory.
+            init: a finished model to start from; the task decides which models are allowed.
 
         Raises:
             UserError: a file is missing, broken, or does not fit the configuration.
@@ -73,7 +80,8 @@ class Configs(ABC):
         """Load the sections of a recipe's configuration.
 
         Raises:
-            ConfigError: names the file or the override, and the key.
+            ConfigError: a key is unknown or has a wrong value; the message names the key and its
+                file or override.
         """
         configs = cls(
             **{
@@ -88,7 +96,7 @@ class Configs(ABC):
 
     @classmethod
     def _kinds(cls) -> dict[str, tuple[type, bool]]:
-        """The config class of each section, and whether the section may be None."""
+        """Return the config class of each section, and whether the section may be None."""
         hints = get_type_hints(cls)
         kinds = {}
         for field in dataclasses.fields(cls):
@@ -100,18 +108,18 @@ class Configs(ABC):
         return kinds
 
     def sections(self) -> dict[str, dict[str, Any]]:
-        """Plain values of the sections that this training reads."""
+        """Return the sections that this training reads, as nested dicts of plain values."""
         configs = {section: getattr(self, section) for section in self._kinds()}
         return {section: to_dict(c) for section, c in configs.items() if c is not None}
 
     def of_a_result(self) -> dict[str, Any]:
-        """What a finished model depends on."""
+        """Return the settings that a finished model depends on."""
         sections = self.decisive(self.sections())
         train = {k: v for k, v in sections["train"].items() if k not in FINISHED_KEYS}
         return {**sections, "train": train}
 
     def identity(self, data: Path, init: Path | None = None) -> dict[str, Any]:
-        """What must not change when a run is continued: sections, and hashes of what it reads."""
+        """Return what must not change when a run is resumed: settings, and hashes of its files."""
         hashes = {f"data/{p.relative_to(data)}": hash_file(p) for p in self.input_files(data)}
         if init is not None:
             hashes["init"] = hash_file(init)
@@ -119,7 +127,7 @@ class Configs(ABC):
 
     @classmethod
     def decisive(cls, identity: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Sections without the keys that do not touch the result."""
+        """Return the sections without the keys that do not affect the result."""
         return {
             section: {k: v for k, v in values.items() if k not in cls.HARMLESS.get(section, ())}
             for section, values in identity.items()
@@ -127,8 +135,9 @@ class Configs(ABC):
 
     @classmethod
     def upgrade(cls, identity: dict[str, Any]) -> dict[str, Any]:
-        """An older version's identity, with the defaults of keys that it did not know."""
-        with contextlib.suppress(ConfigError):  # it knew keys that are gone: a difference
+        """Add the defaults of new keys to the identity of a run of an older version."""
+        # A key that no longer exists makes the identities differ, which the caller reports.
+        with contextlib.suppress(ConfigError):
             filled = {
                 section: to_dict(from_dict(kind, identity[section]))
                 for section, (kind, _) in cls._kinds().items()
@@ -139,26 +148,27 @@ class Configs(ABC):
 
 
 def load_configs(recipe: Recipe, model: str) -> Configs:
-    """The configuration of a model, of the class that its task names.
+    """Load the configuration of a model, as the `Configs` of its task.
 
     Raises:
-        ConfigError: no such model or task, or a key that is unknown or ill-typed.
+        ConfigError: the model or task does not exist, or a key is unknown or has a wrong type.
     """
     return pkgutil.resolve_name(TASKS[recipe.task(model, TASKS)]).of(recipe, model)
 
 
 def build_trainer(
     configs: Configs, directory: Path, data: Path, init: Path | None = None
-) -> Trainer:
-    """The trainer of a fresh model, whose weights are drawn from the configured seed.
+) -> Trainer[Any]:
+    """Build the trainer of a new model, whose weights are drawn from the configured seed.
 
     Args:
-        directory: gets what training leaves.
+        configs: all settings of the training.
+        directory: directory for the outputs of the training.
         data: the recipe's data directory.
         init: a finished model to start from.
 
     Raises:
-        UserError: as `Configs.build_task`.
+        UserError: the task cannot be built, see `Configs.build_task`.
     """
     torch.manual_seed(configs.train.seed)
     task = configs.build_task(data, init)

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which are kept, and their mean."""
+"""The checkpoints of a run: write, find, delete and average them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,20 @@ logger = logging.getLogger(__name__)
 
 
 def average(paths: Mapping[int, Path], kind: str) -> tuple[dict[str, Tensor], list[int]]:
-    """Mean of the `model` weights of a run's checkpoints, by step, summed in float64.
+    """Average the `model` weights of a run's checkpoints; the sums are in float64.
 
-    Only of those that are as deep as the latest (`GrowingDepth`): before all blocks have joined,
-    the weights stand for another model.
+    Only checkpoints as deep as the latest one are averaged (`GrowingDepth`): while blocks are
+    still missing, the weights belong to a different model.
+
+    Args:
+        paths: the checkpoint of each step.
+        kind: kind of the checkpoints.
 
     Returns:
-        The mean, and the steps that are in it, as ordered in `paths`.
+        The mean weights, and the steps that were averaged, in the order of `paths`.
 
     Raises:
-        CheckpointError: as `load`.
+        CheckpointError: a checkpoint cannot be loaded.
     """
     states = {step: load(path, kind)["model"] for step, path in paths.items()}
     latest = depth_of(states[max(states)])
@@ -39,14 +43,19 @@ def average(paths: Mapping[int, Path], kind: str) -> tuple[dict[str, Tensor], li
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """A run's checkpoints: `step-*.pt` to continue from, `best-*.pt` (weights only) to use."""
+    """The checkpoints of a run: `step-*.pt` to resume from, `best-*.pt` with weights to use.
+
+    Attributes:
+        dir: directory of the checkpoints.
+        kind: kind of the `best-*.pt` checkpoints.
+    """
 
     dir: Path
     kind: str
 
     @property
     def step_kind(self) -> str:
-        """Kind of the checkpoints to continue from."""
+        """Kind of the checkpoints to resume from."""
         return f"{self.kind}-training"
 
     def step_path(self, step: int) -> Path:
@@ -56,22 +65,22 @@ class CheckpointStore:
         return self.dir / f"best-{step:08d}.pt"
 
     def save_step(self, step: int, content: Mapping[str, Any]) -> Path:
-        """Save all that continuing needs."""
+        """Save everything that resuming needs."""
         path = self.step_path(step)
         save(path, self.step_kind, content)
         return path
 
     def save_best(self, step: int, content: Mapping[str, Any]) -> Path:
-        """Save weights and payload."""
+        """Save the weights and the payload."""
         path = self.best_path(step)
         save(path, self.kind, content)
         return path
 
     def latest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest checkpoint that is intact; None when there is none at all.
+        """Load the newest intact checkpoint; return None if there is no checkpoint.
 
         Raises:
-            CheckpointError: all are corrupt, or the newest intact one cannot be used.
+            CheckpointError: all checkpoints are corrupt, or the newest intact one cannot be used.
         """
         self.remove_leftovers()
         paths = sorted(self.dir.glob("step-*.pt"), reverse=True)
@@ -88,19 +97,24 @@ class CheckpointStore:
         return None
 
     def prune(self, steps: Collection[int], best: Collection[int]) -> None:
-        """Remove all checkpoints but those of these steps."""
+        """Delete all checkpoints except those of the given steps.
+
+        Args:
+            steps: steps whose `step-*.pt` are kept.
+            best: steps whose `best-*.pt` are kept.
+        """
         keep = {self.step_path(s) for s in steps} | {self.best_path(s) for s in best}
         for path in self.paths():
             if path not in keep:
                 path.unlink(missing_ok=True)
 
     def paths(self) -> Iterator[Path]:
-        """All checkpoints of the run."""
+        """Return the paths of all checkpoints of the run."""
         yield from sorted(self.dir.glob("step-*.pt"))
         yield from sorted(self.dir.glob("best-*.pt"))
 
     def remove_leftovers(self) -> None:
-        """Remove the temporary files of a run that was killed while it wrote."""
+        """Delete the temporary files of a run that was killed while it wrote a checkpoint."""
         for path in self.dir.glob(".*.pt"):
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()

@@ -1,4 +1,4 @@
-"""What an experiment may change about training: `conf/train.yaml`."""
+"""Settings of training: `conf/train.yaml`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pydantic import model_validator
 from asrlib.config import configclass
 from asrlib.numbers import Count, NonNegative, Positive, PositiveFloat, Probability, Share
 
-# A run may be continued although these differ: they do not touch the weights.
+# A run may be resumed with other values of these keys, because they do not affect the weights.
 HARMLESS_KEYS = frozenset({"log_interval", "num_workers", "keep_last", "bad_batch_budget"})
-# A finished model serves although these differ: one that a GPU has trained is as good without it.
+# A finished model is up to date even if these keys differ: a model trained on a GPU is not trained
+# again on a machine without one.
 FINISHED_KEYS = HARMLESS_KEYS | {"device"}
-# The machine's share: a run on another machine is the same run although these differ.
+# A run on another machine is the same run even if these keys differ.
 MACHINE_KEYS = FINISHED_KEYS | {"num_threads"}
-# By the law of `StreamingRecognizer` these keys of decoding change no result of it.
+# These keys of decoding change no result, by the law of `StreamingRecognizer`.
 HARMLESS_DECODING_KEYS = frozenset(
     {"chunk_seconds", "max_streams", "max_chunk_frames", "num_threads"}
 )
@@ -26,19 +27,29 @@ class TrainConfig:
     """Length, optimiser, schedule and bookkeeping of a training run; units in conf/train.yaml.
 
     Attributes:
-        epochs, max_steps: the run ends at whichever comes first; `max_steps` 0 sets no bound.
+        seed: seed of the weights, the data order and dropout.
+        epochs, max_steps: the run ends when either number is reached; `max_steps` 0 means no limit.
+        device: device of the model.
+        num_threads: number of torch threads. Sums depend on it, so a resumed run must keep it.
+        num_workers: number of processes that load batches; 0 loads them in the training process.
         peak_lr, warmup_steps, schedule, final_lr_ratio: see `asrlib.training.optim.lr_at`.
-        beta1, beta2, adam_eps, weight_decay: AdamW (arXiv 1711.05101).
+        beta1, beta2, adam_eps, weight_decay: parameters of AdamW (arXiv 1711.05101).
         clip_norm: largest gradient norm; larger gradients are scaled down to it.
-        ema_decay: evaluate and keep an exponential moving average of the weights; 0 is off.
-        average, average_of: `final.pt` is the mean of this many validated checkpoints.
-        valid_interval: steps between validations, each leaving a checkpoint; 0: once an epoch.
-        keep_last, keep_best: checkpoints kept, by age and by dev metric.
-        best_by: the key of the task's evaluation that ranks checkpoints, lower is better.
-        dev_wer_utts: dev utterances decoded at each validation, for the dev figure `wer`, as
-            `conf/decode.yaml` says; for transducers of one talker.
-        bad_batch_budget: steps that may meet a non-finite loss or gradient before the run stops.
-        num_threads: torch threads; sums depend on their number, so a resumed run must keep it.
+        ema_decay: decay of an exponential moving average of the weights, which is then validated
+            and kept instead of the weights; 0 turns it off.
+        average, average_of: `final.pt` is the mean of this many checkpoints: those with the best
+            dev metric, or the last validated ones.
+        valid_interval: steps between validations, each of which leaves a checkpoint; 0 means one
+            validation per epoch.
+        keep_last, keep_best: numbers of checkpoints kept: the last ones, and the best ones by dev
+            metric.
+        best_by: key of the dev metric that ranks checkpoints; lower is better.
+        dev_wer_utts: number of dev utterances decoded at each validation to measure the dev
+            metric `wer`, with the settings of `conf/decode.yaml`; only for transducers of one
+            talker.
+        log_interval: steps between two lines of the log.
+        bad_batch_budget: number of steps that may meet a non-finite loss or gradient; at the next
+            one the run stops.
     """
 
     seed: int = 1
@@ -73,6 +84,6 @@ class TrainConfig:
         if self.average > kept:
             raise ValueError(
                 f"average ({self.average}) exceeds keep_{self.average_of} ({kept}): "
-                "what is to be averaged must be kept"
+                "checkpoints that are averaged must be kept"
             )
         return self

@@ -1,4 +1,4 @@
-"""The word error rate of dev utterances while a model is trained."""
+"""Word error rate of dev utterances at each validation of a training."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from asrlib.transducer.model import Transducer
 def dev_wer(
     cuts: CutSet, count: int, tokenizer: Tokenizer, features: FbankConfig, decode: DecodeConfig
 ) -> Callable[[Transducer], dict[str, float]]:
-    """A function that gives the dev figure `wer`, from 0, of a model in streaming decoding.
+    """Return a function that decodes dev utterances in streaming mode and measures the WER.
+
+    The function takes a model and returns the dev metric `wer` as a fraction (0 means no errors).
 
     Args:
         cuts: the dev set, with audio.
-        count: how many utterances are decoded, spread evenly over the sorted ids.
-        decode: as the recipe decodes its test sets.
+        count: number of utterances to decode; they are spread evenly over the sorted ids.
+        tokenizer: the tokens of the model.
+        features: feature settings of the model.
+        decode: settings of decoding, the same as for the recipe's test sets.
     """
     ordered = sorted(cuts, key=lambda cut: cut.id)
     chosen = ordered[:: max(1, len(ordered) // count)][:count]

@@ -1,4 +1,4 @@
-"""Figures of a training run: one log line per interval, and the same to TensorBoard."""
+"""Figures of a training run: a log line per interval, and the same figures for TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Sums:
-    """Named figures as sums and counts, divided last."""
+    """Named figures, kept as sums and counts; they are divided only at the end."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = defaultdict(float)
@@ -30,14 +30,14 @@ class Sums:
             self._counts[name] += count
 
     def means(self) -> dict[str, float]:
-        """Sum by count, of those that counted anything; in the order they first came."""
+        """Return sum / count of each figure whose count is not 0, in the order of first use."""
         return {n: self._sums[n] / count for n, count in self._counts.items() if count}
 
 
 class Meter:
-    """Sums over the steps of a log interval; divided only when they are written.
+    """Sums over the training steps of a log interval; they are divided when they are read.
 
-    Wall time runs from one `line` to the next, less what was `paused`.
+    Wall-clock time runs from one call of `scalars` to the next, without the time in `paused`.
     """
 
     def __init__(self) -> None:
@@ -51,20 +51,20 @@ class Meter:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Time the wait for a batch."""
+        """Measure the time that training waits for a batch."""
         start = time.perf_counter()
         yield
         self._wait += time.perf_counter() - start
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out time that is not training: validation, saving."""
+        """Exclude time that is not training, such as validation and saving."""
         start = time.perf_counter()
         yield
         self._paused += time.perf_counter() - start
 
     def add(self, loss: float, sums: LossSums, norm: float) -> None:
-        """Take in a step: its loss sum, figures and gradient norm."""
+        """Add a training step: the sum of its losses, its figures and its gradient norm."""
         self._sums.add({"loss": (loss, sums.weight), **sums.stats})
         self._seconds += sums.seconds
         self._loss += sums.loss_seconds() if sums.loss_seconds else 0.0
@@ -72,10 +72,10 @@ class Meter:
         self._steps += 1
 
     def scalars(self) -> dict[str, float]:
-        """The interval's figures; starts a new interval.
+        """Return the figures of the interval and start a new interval.
 
-        `throughput` is seconds of signal per second; `data_wait` and `loss_share` are fractions
-        of the wall time.
+        `throughput` is seconds of signal per second of wall-clock time; `data_wait` and
+        `loss_share` are fractions of the wall-clock time.
         """
         wall = max(time.perf_counter() - self._start - self._paused, 1e-9)
         figures = self._sums.means()
@@ -91,13 +91,13 @@ _PERCENT = frozenset({"data_wait", "loss_share"})
 
 
 def line(figures: dict[str, float]) -> str:
-    """One line of text of named figures."""
+    """Format named figures as one line of text."""
     parts = [f"{k} {v:.1%}" if k in _PERCENT else f"{k} {v:.4g}" for k, v in figures.items()]
     return ", ".join(parts)
 
 
 class Board:
-    """TensorBoard scalars of a run; what a killed run wrote past `from_step` is hidden."""
+    """TensorBoard scalars of a run; scalars that a killed run wrote past `from_step` are hidden."""
 
     def __init__(self, path: Path, from_step: int) -> None:
         self._writer = SummaryWriter(str(path), purge_step=from_step + 1)
@@ -106,7 +106,7 @@ class Board:
         try:
             for name, value in figures.items():
                 self._writer.add_scalar(f"{group}/{name}", value, step)
-        except OSError as e:  # of the writer's own thread, which knows no file
+        except OSError as e:  # the error comes from the writer's thread, which names no file
             e.filename = e.filename or self._writer.log_dir
             raise
 

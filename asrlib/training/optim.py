@@ -1,4 +1,4 @@
-"""AdamW's parameter groups, the learning-rate schedule, and averages of weights."""
+"""The optimiser, the learning-rate schedule, and averages of weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asrlib.training.config import TrainConfig
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (arXiv 1711.05101); vectors and scalars (biases, norms) are not decayed."""
+    """Build AdamW (arXiv 1711.05101). Vectors and scalars (biases, norms) have no weight decay."""
     params = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in params if p.ndim >= 2], "weight_decay": config.weight_decay},
@@ -28,10 +28,11 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def lr_at(step: int, total_steps: int, config: TrainConfig) -> float:
-    """Learning rate of a step (from 0).
+    """Return the learning rate of a training step, counted from 0.
 
-    A straight line to `peak_lr` over `warmup_steps`, then constant, or a half cosine
-    (arXiv 1608.03983, one cycle) that reaches `final_lr_ratio` x peak at `total_steps`.
+    The rate rises linearly to `peak_lr` over `warmup_steps`. After that it stays constant or
+    follows half a cosine (arXiv 1608.03983, one cycle) down to `final_lr_ratio` * `peak_lr` at
+    `total_steps`.
     """
     if step < config.warmup_steps:
         return config.peak_lr * (step + 1) / config.warmup_steps
@@ -45,9 +46,9 @@ def lr_at(step: int, total_steps: int, config: TrainConfig) -> float:
 class Ema:
     """Exponential moving average of all floating-point state, normalisation statistics included.
 
-    The decay grows as (1 + n) / (10 + n) with the number of updates n until it reaches `decay`,
-    so that the random start is forgotten early; our choice, after common practice. What tells how
-    far the training is, such as the depth, is taken over as it is.
+    The decay grows with the number of updates n as (1 + n) / (10 + n) until it reaches `decay`,
+    so that the random initial weights are forgotten early; this is our choice, after common
+    practice. State that describes the progress of training, such as the depth, is copied.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -57,7 +58,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take in the weights after an optimiser step."""
+        """Update the average with the weights after an optimiser step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for name, value in model.state_dict().items():
@@ -68,9 +69,9 @@ class Ema:
 
 
 def average_states(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Mean of state dicts, summed in float64; integer entries are those of the last.
+    """Average state dicts; the sums are in float64, and integer entries are those of the last.
 
-    Normalisation statistics are averaged as weights are.
+    Normalisation statistics are averaged like weights.
     """
     sums: dict[str, Tensor] = {}
     last: Mapping[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""Short of memory: what says so, and a batch in smaller parts."""
+"""Recognise out-of-memory errors, and split a batch into smaller parts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _SAID = re.compile(r"DefaultCPUAllocator|out of memory|_STATUS_ALLOC_FAILED", re
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the CPU's or a GPU's memory did not suffice."""
+    """Return whether an error says that the memory of the CPU or of a GPU did not suffice."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and bool(_SAID.search(str(error)))
 
 
 def halves(parts: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    """Every part in two, the first no smaller than the second; a single item stays whole."""
+    """Split each part in two, the first half no smaller than the second; keep single items."""
     halved = []
     for part in parts:
         middle = -(-len(part) // 2)

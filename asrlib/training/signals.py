@@ -1,4 +1,4 @@
-"""Asked to stop (SIGTERM, SIGINT): finish the step at hand, save, then leave."""
+"""Handle SIGTERM and SIGINT: finish the current training step, save a checkpoint, then exit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any
 
 
 class StopFlag:
-    """A context in which SIGTERM and SIGINT only raise a flag; a second one acts as before."""
+    """A context in which SIGTERM and SIGINT only set a flag; a second signal acts as usual.
+
+    Attributes:
+        signal: the signal that was received; None if there was none.
+    """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -35,11 +39,11 @@ class StopFlag:
         signal.signal(number, self._previous[number])
 
     def guard_children(self) -> None:
-        """Keep loader workers that die of the same signal from breaking off the step at hand.
+        """Prevent loader workers that die of the same signal from interrupting the current step.
 
-        A signal sent to the whole process group (Ctrl-C, a scheduler) ends the workers too, and
-        torch's SIGCHLD handler would then raise an error wherever this process happens to be.
-        Call it whenever an iterator over batches was made; calling it again changes nothing.
+        A signal to the entire process group (Ctrl-C, a scheduler) ends the workers too, and
+        torch's SIGCHLD handler would then raise an error anywhere in this process. Call this
+        method whenever an iterator over batches was made; further calls change nothing.
         """
         handler = signal.getsignal(signal.SIGCHLD)
         if not callable(handler) or signal.SIGCHLD in self._previous:

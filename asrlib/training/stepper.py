@@ -1,5 +1,7 @@
-"""One optimiser step: loss, gradient, clipping, update; what is not finite leaves no trace, and
-what does not fit into memory is taken in parts.
+"""A training step: loss, gradient, clipping and update.
+
+A loss or gradient that is not finite does not change the model, and a batch that does not fit into
+memory is processed in parts.
 
 Shapes: B items of a batch.
 """
@@ -11,7 +13,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
@@ -21,21 +23,21 @@ from asrlib.seeds import step_seed
 from asrlib.training.config import TrainConfig
 from asrlib.training.optim import Ema, build_optimizer, lr_at
 from asrlib.training.out_of_memory import halves, is_out_of_memory
-from asrlib.training.task import Batch, LossSums, Task
+from asrlib.training.task import BatchT, LossSums, Task
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step did.
+    """Result of a training step.
 
     Attributes:
-        lr: its learning rate.
-        loss: sum over the items that were used.
-        norm: of the gradient, before clipping.
-        sums: the loss's figures; None: the step was skipped.
-        bad_ids: items whose loss was not finite; of a skipped step, all.
+        lr: learning rate.
+        loss: sum of the losses of the items that were used.
+        norm: norm of the gradient before clipping.
+        sums: losses and figures of the batch; None if the step was skipped.
+        bad_ids: items whose loss was not finite; all items if the step was skipped.
     """
 
     lr: float
@@ -45,17 +47,20 @@ class StepReport:
     bad_ids: Sequence[str] = ()
 
 
-class Stepper:
-    """A model with its optimiser and, perhaps, the moving average of its weights."""
+class Stepper(Generic[BatchT]):
+    """A model with its optimiser and, if configured, the moving average of its weights."""
 
-    def __init__(self, task: Task, config: TrainConfig) -> None:
+    def __init__(self, task: Task[BatchT], config: TrainConfig) -> None:
         self.task, self.config = task, config
         self.model = task.model
         self.optimizer = build_optimizer(task.model, config)
         self.ema = Ema(task.model, config.ema_decay) if config.ema_decay else None
 
-    def step(self, batch: Batch, step: int, total_steps: int) -> StepReport:
-        """Take step number `step` (from 0); a function of state, batch, seed and number only."""
+    def step(self, batch: BatchT, step: int, total_steps: int) -> StepReport:
+        """Make training step number `step` (from 0).
+
+        The result depends only on the state, the batch, the seed and the step number.
+        """
         lr = lr_at(step, total_steps, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -74,15 +79,15 @@ class Stepper:
             self.ema.update(self.model)
         return StepReport(lr, float(sums.per_item_B.sum()), norm, sums, bad_ids)
 
-    def _gradient(self, batch: Batch, step: int) -> tuple[LossSums | None, list[str]]:
-        """Leave the gradient of the mean loss; return the loss, and the items without a finite one.
+    def _gradient(self, batch: BatchT, step: int) -> tuple[LossSums | None, list[str]]:
+        """Compute the gradient of the mean loss; return the losses and the items dropped.
 
-        A batch that does not fit into memory is taken in halves, or in halves of these, whose
-        gradients add up to the whole's; but what a model computes over a batch (normalisation
-        statistics) or draws for it (dropout) is then computed or drawn for each part.
+        Items are dropped if their loss is not finite. A batch that does not fit into memory is
+        split into halves, and these again if needed. The gradients of the parts add up to that of
+        the batch, but normalisation statistics and dropout masks are computed for each part.
 
         Raises:
-            DataError: an item does not even fit by itself.
+            DataError: a single item does not fit into memory.
         """
         parts: list[Sequence[str]] = [batch.ids]
         while (done := self._accumulate(batch, parts, step)) is None:
@@ -101,9 +106,9 @@ class Stepper:
         return total, dropped
 
     def _accumulate(
-        self, batch: Batch, parts: Sequence[Sequence[str]], step: int
+        self, batch: BatchT, parts: Sequence[Sequence[str]], step: int
     ) -> tuple[list[LossSums], list[str]] | None:
-        """Add up the gradients of the parts' summed losses; None: memory does not suffice."""
+        """Add up the gradients of the parts' summed losses; return None if memory is too small."""
         buffers = self._buffers()
         self.optimizer.zero_grad(set_to_none=True)
         sums, dropped = [], []
@@ -122,17 +127,21 @@ class Stepper:
                 if len(ids) == 1:
                     raise DataError(
                         f"step {step}: {ids[0]} does not fit into memory, even alone: {e}",
-                        "leave it out or cut it up, take a smaller model, or give more memory",
+                        "leave it out or split it, use a smaller model, or give more memory",
                     ) from e
                 self._restore(buffers)
                 return None
         return sums, dropped
 
     def _finite_loss(
-        self, batch: Batch | None, step: int, part: int
+        self, batch: BatchT | None, step: int, part: int
     ) -> tuple[LossSums | None, list[str]]:
-        """Loss of a part of a batch without the items whose loss is not finite, and those items."""
-        # Losses that are not finite come with normalisation statistics that are not either.
+        """Compute the losses of a part of a batch; drop items whose loss is not finite.
+
+        Returns:
+            The losses of the remaining items (None if there are none), and the dropped items.
+        """
+        # A loss that is not finite often makes the normalisation statistics non-finite too.
         buffers = self._buffers()
         dropped: list[str] = []
         while batch is not None:
@@ -145,15 +154,16 @@ class Stepper:
             bad_ids = self._culprits(batch, step) or bad_ids
             logger.warning("step %d: loss is not finite, dropped: %s", step, " ".join(bad_ids))
             dropped += bad_ids
-            # Computed anew: a masked NaN would still reach the gradients of shared weights.
+            # The loss is computed again without these items, because a masked NaN would still
+            # reach the gradients of shared weights.
             batch = self.task.drop(batch, bad_ids)
         return None, dropped
 
     @torch.no_grad()
-    def _culprits(self, batch: Batch, step: int) -> list[str]:
-        """Items whose loss is not finite by themselves.
+    def _culprits(self, batch: BatchT, step: int) -> list[str]:
+        """Find the items whose loss is not finite, with the model in evaluation mode.
 
-        In training, statistics over the batch spread one item's NaN over all; not in evaluation.
+        In training mode, statistics over the batch would spread the NaN of one item to all items.
         """
         self.model.eval()
         try:
@@ -171,7 +181,7 @@ class Stepper:
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """The moving average, where there is one, in the model's place."""
+        """Use the moving average, if there is one, as the model's weights."""
         if self.ema is None:
             yield
             return
@@ -183,7 +193,10 @@ class Stepper:
             self.model.load_state_dict(raw)
 
     def state(self) -> dict[str, Any]:
-        """All that continuing needs; `model` are the weights to use: the average, if there is."""
+        """Return everything that resuming needs.
+
+        `model` holds the weights to use: the moving average if there is one.
+        """
         raw = self.model.state_dict()
         return {
             "model": self.ema.state if self.ema else raw,
@@ -192,7 +205,7 @@ class Stepper:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Restore what `state` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.model.load_state_dict(state["raw"]["state"] if self.ema else state["model"])
         if self.ema:

@@ -1,13 +1,13 @@
-"""What the trainer trains: batches in, losses out as sums and counts.
+"""Interface between the trainer and a task: a task gives batches, losses and dev metrics.
 
-Shapes: B utterances (or whatever a task's items are) of a batch.
+Shapes: B items of a batch, for example utterances.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,17 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class LossSums:
-    """The loss of one batch, not yet divided by anything.
+    """The losses of a batch as sums, not normalised by length.
 
     Attributes:
-        per_item_B: each item's loss, differentiable.
+        per_item_B: loss of each item, differentiable.
         ids: names of the items, in the same order.
-        weight: what the sum is divided by: frames or tokens of the batch.
-        stats: figures to log, each as (sum, count); they are summed over steps, divided last.
+        weight: divisor of the summed loss: the number of frames or tokens in the batch.
+        stats: figures to log, each as (sum, count). Sums and counts are added over steps and
+            divided at the end.
         seconds: seconds of signal in the batch, for the throughput.
-        loss_seconds: asked after the backward pass: seconds of the step spent in the loss alone,
-            forward and backward.
+        loss_seconds: function that returns the seconds spent in the loss alone, forward and
+            backward. Call it after the backward pass.
     """
 
     per_item_B: Tensor
@@ -35,7 +36,7 @@ class LossSums:
     loss_seconds: Callable[[], float] | None = None
 
     def detached(self) -> LossSums:
-        """The figures after the backward pass, without the graph and its memory."""
+        """Return a copy for use after the backward pass, without the graph and its memory."""
         seconds = self.loss_seconds and self.loss_seconds()
         return replace(
             self,
@@ -45,7 +46,7 @@ class LossSums:
 
     @staticmethod
     def joined(parts: Sequence[LossSums]) -> LossSums:
-        """The figures of a batch, of those of its parts; one at least."""
+        """Join the losses of the parts of a batch; there must be at least one part."""
         stats: dict[str, tuple[float, float]] = {}
         for part in parts:
             for name, (value, count) in part.stats.items():
@@ -63,40 +64,54 @@ class LossSums:
 
 
 class Batch(Protocol):
-    """What the trainer must know of a task's batch: the names of its items, each once."""
+    """A batch of a task. The trainer only uses the names of its items, which are unique."""
 
-    ids: Sequence[str]
+    @property
+    def ids(self) -> Sequence[str]: ...
 
 
-class Task(Protocol):
-    """A model with its data and loss. All of it must be a function of config, seed and step."""
+BatchT = TypeVar("BatchT", bound=Batch)
 
-    model: nn.Module
+
+class Task(Protocol[BatchT]):
+    """A model with its data and its loss, generic in its batches, which the trainer passes back.
+
+    All of its results must depend only on the configuration, the seed and the step.
+    """
+
+    @property
+    def model(self) -> nn.Module: ...
 
     def batches_per_epoch(self) -> int:
-        """About how many batches an epoch has; the length of the learning-rate schedule."""
+        """Return the approximate number of batches in an epoch, for the learning-rate schedule."""
         ...
 
     def begin(self, total_steps: int) -> None:
-        """Hear how many steps the run has, before the first of them."""
+        """Tell scheduled modules the total number of training steps; called before the first."""
         ...
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterable[Batch]:
-        """The batches of an epoch (from 0) from `start_batch` on, the same at every call."""
+    def train_batches(self, epoch: int, start_batch: int) -> Iterable[BatchT]:
+        """Return the batches of an epoch, beginning with number `start_batch`.
+
+        Epochs and batches are counted from 0. Every call gives the same batches.
+        """
         ...
 
-    def loss(self, batch: Batch, step: int) -> LossSums:
-        """Losses of a batch at optimiser step `step`."""
+    def loss(self, batch: BatchT, step: int) -> LossSums:
+        """Compute the losses of a batch at training step `step`, counted from 0."""
         ...
 
-    def drop(self, batch: Batch, ids: Collection[str]) -> Batch | None:
-        """The batch without these items; None when nothing is left."""
+    def drop(self, batch: BatchT, ids: Collection[str]) -> BatchT | None:
+        """Return the batch without the given items; None if no item is left."""
         ...
 
     def evaluate(self) -> dict[str, float]:
-        """Dev figures of `model` as it stands; holds "loss". Must leave no trace in the model."""
+        """Compute the dev metrics of the present model, among them `loss`.
+
+        The model must not change.
+        """
         ...
 
     def payload(self) -> dict[str, Any]:
-        """What a checkpoint needs beside weights to be used elsewhere; holds "kind"."""
+        """Return what a checkpoint needs besides weights to be used elsewhere, among it `kind`."""
         ...

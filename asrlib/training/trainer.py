@@ -1,8 +1,9 @@
-"""The training loop of every task: steps, validations, checkpoints, resume.
+"""The training loop of every task: steps, validations, checkpoints, resuming.
 
-A run is a function of (task, config, seed): everything random in step n is drawn from a generator
-seeded by (seed, n), and batches are found by (epoch, number). So a run that is killed and
-continued ends in the same weights, to the bit on the CPU, as one that was not.
+A run that was killed and resumed ends in the same weights as an uninterrupted run, bit for bit on
+the CPU. This holds because a run depends only on task, configuration and seed: all random numbers
+of step n come from a generator with the seed (seed, n), and a batch depends only on its epoch and
+its number.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from tqdm import tqdm
@@ -27,7 +28,7 @@ from asrlib.training.config import TrainConfig
 from asrlib.training.meter import Board, Meter, line
 from asrlib.training.signals import StopFlag
 from asrlib.training.stepper import Stepper
-from asrlib.training.task import Task
+from asrlib.training.task import BatchT, Task
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +37,12 @@ TRAIN_VERSION = 1  # raised when the output of `train` changes; see asrlib/stamp
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run is: all that a checkpoint holds beside weights and moments.
+    """Progress of a run, which checkpoints hold besides weights and optimiser moments.
 
     Attributes:
-        step: optimiser steps done, skipped ones included.
-        epoch, batch: the next batch.
-        bad_steps: steps that met a non-finite loss or gradient.
+        step: number of training steps made, including skipped ones.
+        epoch, batch: epoch and number of the next batch.
+        bad_steps: number of steps that met a non-finite loss or gradient.
         history: (step, dev metric) of every validation.
     """
 
@@ -54,33 +55,41 @@ class Position:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `final` is the finished model, or None when a `signal` stopped the run."""
+    """How a run ended.
+
+    Attributes:
+        step: number of training steps made.
+        final: path of the finished model; None if a signal stopped the run.
+        signal: the signal that stopped the run; None if it finished.
+    """
 
     step: int
     final: Path | None
     signal: signal.Signals | None
 
 
-class Trainer:
-    """Trains a task's model in a directory, from where an earlier run there left off.
+class Trainer(Generic[BatchT]):
+    """Trains the model of a task, and resumes an earlier run in the same directory.
 
     Args:
         task: model, data and loss.
-        config: length, optimiser, bookkeeping.
-        directory: gets checkpoints/, tensorboard/ and, at the end, final.pt.
+        config: settings of training.
+        directory: directory for checkpoints/, tensorboard/ and, at the end, final.pt.
         identity: nested plain values that decide the weights (configuration, hashes of the
-            data); checkpoints of another identity are not continued.
-        upgrade: brings the identity in a checkpoint of an older version up to this one's.
+            data). Checkpoints with another identity are not resumed.
+        upgrade: function that converts the identity of a checkpoint of an older version to that
+            of the present version.
 
     Raises:
-        CheckpointError: from `resume`, when the checkpoints here are of another identity or model,
-            or all corrupt; from `run`, when one cannot be written.
-        DataError: from `run`: an epoch without batches, or too many non-finite losses.
+        CheckpointError: raised by `resume` if the checkpoints in the directory have another
+            identity, belong to another model, or are all corrupt; raised by `run` if a
+            checkpoint cannot be written.
+        DataError: raised by `run` if an epoch has no batches or too many losses are not finite.
     """
 
     def __init__(
         self,
-        task: Task,
+        task: Task[BatchT],
         config: TrainConfig,
         directory: Path,
         identity: Mapping[str, Any],
@@ -94,7 +103,7 @@ class Trainer:
         self.at = Position()
 
     def run(self) -> Outcome:
-        """Train to the end; after SIGTERM or SIGINT finish the step, save and return."""
+        """Train to the end. After SIGTERM or SIGINT, finish the step, save and return."""
         self.meter = Meter()
         self.total_steps = self._count_steps()
         self.task.begin(self.total_steps)
@@ -140,16 +149,19 @@ class Trainer:
             return
         if self.at.batch == 0:
             raise DataError(
-                "the training set gives no batches: none of its items fits the configured limits",
-                "look at the log for what was left out, or raise the limits, for utterances "
-                "data.max_frames and data.max_tokens",
+                "the training set gives no batches: none of its items is within the limits",
+                "see the log for the items that were left out, or raise the limits (for utterances "
+                "data.max_frames and data.max_tokens)",
             )
         self.at = replace(self.at, epoch=self.at.epoch + 1, batch=0)
         if not self.config.valid_interval:
             self._validate()
 
     def _batches(self) -> Iterator[Any]:
-        """The rest of the epoch; ends early if loader workers died of the signal that stops us."""
+        """Yield the remaining batches of the epoch.
+
+        The iterator ends early if the signal that stops the run has ended the loader workers.
+        """
         try:
             with self.meter.waiting():
                 batches = iter(self.task.train_batches(self.at.epoch, self.at.batch))
@@ -175,7 +187,7 @@ class Trainer:
                 f"{bad} steps met a non-finite loss or gradient, more than "
                 f"train.bad_batch_budget = {self.config.bad_batch_budget}; "
                 f"last: {' '.join(report.bad_ids)}",
-                "look at these items, lower train.peak_lr, or raise the budget",
+                "check these items, lower train.peak_lr, or raise the budget",
             )
         self._report(report.lr)
 
@@ -213,7 +225,7 @@ class Trainer:
             self.task.model.train()
 
     def _best_steps(self) -> list[int]:
-        """Steps of the best validations so far, best first; of equals the later."""
+        """Return the steps of the best validations so far, best first; of equals, the later."""
         ranked = sorted(self.at.history, key=lambda v: (not math.isfinite(v[1]), v[1], -v[0]))
         return [step for step, _ in ranked[: self.config.keep_best]]
 
@@ -227,7 +239,7 @@ class Trainer:
         logger.info("saved %s", path)
 
     def resume(self) -> None:
-        """Go on from the newest intact checkpoint of this directory, if there is one."""
+        """Resume from the newest intact checkpoint in the directory, if there is one."""
         found = self.store.latest()
         if found is None:
             return
@@ -235,7 +247,7 @@ class Trainer:
         different = differences(self.upgrade(content["facts"]["identity"]), self.identity)
         if different:
             raise CheckpointError(
-                f"{path}: was trained otherwise: {'; '.join(different)}",
+                f"{path}: was trained with other settings or data: {'; '.join(different)}",
                 "give the same configuration to continue, another --name for a new run, "
                 "or --force to start over",
             )
@@ -251,7 +263,7 @@ class Trainer:
         logger.info("continuing from %s (epoch %d)", path, self.at.epoch)
 
     def _finish(self) -> Path:
-        """Average the chosen checkpoints into final.pt, and say how it does on dev."""
+        """Average the chosen checkpoints into final.pt, and log its dev metrics."""
         if self.config.average_of == "best":
             steps = self._best_steps()[: self.config.average]
             mean, steps = average({s: self.store.best_path(s) for s in steps}, self.store.kind)
@@ -272,7 +284,7 @@ class Trainer:
 
 @contextlib.contextmanager
 def _torch_settings(config: TrainConfig) -> Iterator[None]:
-    """Threads as configured; denormal numbers, which LSTM states decay to, count as zero."""
+    """Set the number of threads, and flush denormal numbers, to which LSTM states decay, to 0."""
     threads = torch.get_num_threads()
     torch.set_num_threads(config.num_threads)
     torch.set_flush_denormal(True)
@@ -285,7 +297,10 @@ def _torch_settings(config: TrainConfig) -> Iterator[None]:
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """Where two nests of plain values differ, as `section.key: old, now new`; None: no such key."""
+    """List where two nested mappings differ, each as `section.key: old, now new`.
+
+    None stands for a missing key.
+    """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         found = []
         for name in [*old, *(n for n in new if n not in old)]:

@@ -1,4 +1,4 @@
-"""What stages 1 to 3 left for training, checked before hours are spent on it."""
+"""Read the outputs of stages 1 to 3 for training, and check them before training starts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ _AGAIN = "run stage 2 again with --force"
 
 @dataclass(frozen=True)
 class RecipeInputs:
-    """Training and dev sets with features, their statistics, and the tokens.
+    """Training and dev sets with features, the feature statistics, and the tokens.
 
     Attributes:
-        noise: to be added to the training set, if stage 2 left some.
-        mean_F, std_F: of the training set's features.
-        files: those that were read; they decide what is trained.
+        train, dev: the sets, with features.
+        noise: noise to add to the training set; None if stage 2 left none.
+        mean_F, std_F: mean and standard deviation of the training set's features.
+        tokenizer: the tokens.
+        files: the files that were read; they decide the result of the training.
     """
 
     train: CutSet
@@ -38,7 +40,7 @@ class RecipeInputs:
 
 
 def input_files(data: Path) -> tuple[Path, ...]:
-    """The files of a recipe's data directory that decide what is trained."""
+    """List the files in a recipe's data directory that decide the result of a training."""
     sets = tuple(data / name / "cuts_fbank.jsonl.gz" for name in ("train", "dev"))
     noise = data / NOISE_SET / "cuts_fbank.jsonl.gz"
     optional = (noise,) if noise.exists() else ()
@@ -49,8 +51,9 @@ def read_inputs(data: Path) -> RecipeInputs:
     """Read a recipe's data directory.
 
     Raises:
-        DataError: a file is missing, half-made or unreadable; names it and the stage to run.
-        CheckpointError: the token model is none.
+        DataError: a file is missing, incomplete or unreadable; the message names the file and the
+            stage to run.
+        CheckpointError: the file of the token model holds something else.
     """
     files = input_files(data)
     for path in files:
@@ -70,7 +73,7 @@ def _read_features(path: Path) -> CutSet:
         raise DataError(f"{path}: {bare} has no features", _AGAIN)
     for stored in sorted({cut.features.storage_path for cut in cuts}):
         if not Path(stored).exists():
-            raise DataError(f"{stored}: missing, features that {path} points at", _AGAIN)
+            raise DataError(f"{stored}: missing, features that {path} refers to", _AGAIN)
     return cuts
 
 

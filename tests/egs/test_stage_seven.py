@@ -161,7 +161,7 @@ def test_another_start_is_another_training(recipe, alone):
     assert "init" not in content["facts"]["identity"]["input"]
     model = ("train", "--recipe-dir", recipe, "--model", "sts", "--name", "alone")
     outcome = call(*model, "--init", recipe / "exp/sts_single")
-    assert explained(outcome, "was trained otherwise", "input.init")
+    assert explained(outcome, "was trained with other settings", "input.init")
 
 
 def test_what_training_cannot_start_from_is_named(recipe):

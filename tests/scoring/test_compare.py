@@ -45,7 +45,7 @@ def test_other_references_are_refused(tmp_path):
     a = decode(tmp_path, "a", a0="A", b0="A")
     rows = [entry("a0", "a", "A B", "A"), entry("b0", "b", "A C", "A")]
     b = Decoding(write_decode(tmp_path / "b" / "decode_test_greedy", rows))
-    with pytest.raises(DataError, match="references or speakers differ, first of b0"):
+    with pytest.raises(DataError, match="references or speakers differ, first at b0"):
         compare_systems([a], [b], FEW)
 
 
