@@ -51,7 +51,9 @@ def summary(command: str) -> str:
     """First sentence of a command's help, and its stage; read without importing the command."""
     path = Path(__file__).parent / "cli" / f"{_module(command)}.py"
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    function = next(f for f in ast.walk(tree) if getattr(f, "name", None) == "command")
+    function = next(
+        f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and f.name == "command"
+    )
     text = click.Command(command, help=ast.get_docstring(function)).get_short_help_str(limit=200)
     stage = stage_of(command)
     return text.rstrip(".") + (f" (stage {stage.number})" if stage else "")

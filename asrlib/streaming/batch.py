@@ -23,6 +23,7 @@ from asrlib.streaming.recognizer import StreamingRecognizer
 from asrlib.streaming.result import Result
 from asrlib.streaming.stream import Stream
 from asrlib.text.turns import Turn
+from asrlib.text.words import TimedWord
 
 DECODE_VERSION = 1  # raised when the output of `decode` changes; see asrlib/stamps.py
 T = TypeVar("T")
@@ -177,7 +178,10 @@ def chunks_of(cut: Cut, seconds: float) -> Iterator[Tensor]:
 
 
 def hyp_line(cut: Cut, result: Result) -> dict[str, Any]:
-    """Build a line of hyp.jsonl; its times are in seconds, rounded to 0.1 ms."""
+    """Build a line of hyp.jsonl; its times are in seconds, rounded to 0.1 ms.
+
+    Words are `TimedWord`, which JSON writes as lists.
+    """
     supervisions = cut.supervisions
     first = supervisions[0] if supervisions else None
     line = {
@@ -188,7 +192,7 @@ def hyp_line(cut: Cut, result: Result) -> dict[str, Any]:
         "duration": round(cut.duration, 4),
         "tokens": list(result.pieces),
         "token_times": [round(t, 4) for t in result.token_times],
-        "hyp_words": [[w, round(start, 4), round(end, 4)] for w, start, end in result.words],
+        "hyp_words": [TimedWord(w.word, round(w.start, 4), round(w.end, 4)) for w in result.words],
         "ref_words": spoken_words(cut),
         "final_time": None if result.final_time is None else round(result.final_time, 4),
     }
@@ -197,8 +201,8 @@ def hyp_line(cut: Cut, result: Result) -> dict[str, Any]:
     return line
 
 
-def spoken_words(cut: Cut) -> list[list[Any]] | None:
-    """Return the spoken words of a cut as [word, start, end], in seconds from the cut's start.
+def spoken_words(cut: Cut) -> list[TimedWord] | None:
+    """Return the spoken words of a cut with start and end, in seconds from the cut's start.
 
     Returns None unless every supervision of the cut has a word alignment.
     """
@@ -207,5 +211,5 @@ def spoken_words(cut: Cut) -> list[list[Any]] | None:
         alignment = (supervision.alignment or {}).get("word")
         if alignment is None:
             return None
-        words += [[a.symbol, round(a.start, 4), round(a.end, 4)] for a in alignment]
+        words += [TimedWord(a.symbol, round(a.start, 4), round(a.end, 4)) for a in alignment]
     return words

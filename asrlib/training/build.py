@@ -62,7 +62,7 @@ class Configs(ABC):
         """
 
     @abstractmethod
-    def build_task(self, data: Path, init: Path | None) -> Task:
+    def build_task(self, data: Path, init: Path | None) -> Task[Any]:
         """Build a new model with its data and its loss.
 
         The weights are drawn from torch's global random generator in its present state.
@@ -158,7 +158,7 @@ def load_configs(recipe: Recipe, model: str) -> Configs:
 
 def build_trainer(
     configs: Configs, directory: Path, data: Path, init: Path | None = None
-) -> Trainer:
+) -> Trainer[Any]:
     """Build the trainer of a new model, whose weights are drawn from the configured seed.
 
     Args:

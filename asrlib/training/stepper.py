@@ -13,7 +13,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from asrlib.seeds import step_seed
 from asrlib.training.config import TrainConfig
 from asrlib.training.optim import Ema, build_optimizer, lr_at
 from asrlib.training.out_of_memory import halves, is_out_of_memory
-from asrlib.training.task import Batch, LossSums, Task
+from asrlib.training.task import BatchT, LossSums, Task
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +47,16 @@ class StepReport:
     bad_ids: Sequence[str] = ()
 
 
-class Stepper:
+class Stepper(Generic[BatchT]):
     """A model with its optimiser and, if configured, the moving average of its weights."""
 
-    def __init__(self, task: Task, config: TrainConfig) -> None:
+    def __init__(self, task: Task[BatchT], config: TrainConfig) -> None:
         self.task, self.config = task, config
         self.model = task.model
         self.optimizer = build_optimizer(task.model, config)
         self.ema = Ema(task.model, config.ema_decay) if config.ema_decay else None
 
-    def step(self, batch: Batch, step: int, total_steps: int) -> StepReport:
+    def step(self, batch: BatchT, step: int, total_steps: int) -> StepReport:
         """Make training step number `step` (from 0).
 
         The result depends only on the state, the batch, the seed and the step number.
@@ -79,7 +79,7 @@ class Stepper:
             self.ema.update(self.model)
         return StepReport(lr, float(sums.per_item_B.sum()), norm, sums, bad_ids)
 
-    def _gradient(self, batch: Batch, step: int) -> tuple[LossSums | None, list[str]]:
+    def _gradient(self, batch: BatchT, step: int) -> tuple[LossSums | None, list[str]]:
         """Compute the gradient of the mean loss; return the losses and the items dropped.
 
         Items are dropped if their loss is not finite. A batch that does not fit into memory is
@@ -106,7 +106,7 @@ class Stepper:
         return total, dropped
 
     def _accumulate(
-        self, batch: Batch, parts: Sequence[Sequence[str]], step: int
+        self, batch: BatchT, parts: Sequence[Sequence[str]], step: int
     ) -> tuple[list[LossSums], list[str]] | None:
         """Add up the gradients of the parts' summed losses; return None if memory is too small."""
         buffers = self._buffers()
@@ -134,7 +134,7 @@ class Stepper:
         return sums, dropped
 
     def _finite_loss(
-        self, batch: Batch | None, step: int, part: int
+        self, batch: BatchT | None, step: int, part: int
     ) -> tuple[LossSums | None, list[str]]:
         """Compute the losses of a part of a batch; drop items whose loss is not finite.
 
@@ -160,7 +160,7 @@ class Stepper:
         return None, dropped
 
     @torch.no_grad()
-    def _culprits(self, batch: Batch, step: int) -> list[str]:
+    def _culprits(self, batch: BatchT, step: int) -> list[str]:
         """Find the items whose loss is not finite, with the model in evaluation mode.
 
         In training mode, statistics over the batch would spread the NaN of one item to all items.

@@ -1,4 +1,4 @@
-"""Training on mixtures of talkers: the transducer's task with labels for each output channel.
+"""Training a transducer of several talkers, on mixtures: labels for each output channel.
 
 Shapes: B mixtures, N channels, R = B * N rows, T input frames, U tokens.
 """
@@ -18,15 +18,18 @@ from asrlib.features.fbank import FbankConfig
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.text.turn_labels import EOT
 from asrlib.training.config import TrainConfig
-from asrlib.training.transducer_task import LossClock, TransducerTask
+from asrlib.training.transducer_task_base import TransducerTaskBase
 from asrlib.transducer.model import Transducer, TransducerLoss, TurnTargets
 
 
 class MixtureSource(Protocol):
     """Mixtures to train on; all of it a function of its configuration, the seed and the epoch."""
 
-    tokenizer: Tokenizer
-    fbank: FbankConfig
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def fbank(self) -> FbankConfig: ...
 
     def batches_per_epoch(self) -> int:
         """About how many batches an epoch has."""
@@ -76,7 +79,7 @@ class RecipeMixtures:
         return mixture_eval_batches(self.dev, self.train.format, self.max_frames)
 
 
-class TalkerTask(TransducerTask):
+class TalkerTask(TransducerTaskBase[MixtureBatch]):
     """A transducer of several output channels: `-sum_n log P(y_n | h_n)`, turns assigned to
     channels by the data (arXiv 2205.05199).
 
@@ -91,11 +94,8 @@ class TalkerTask(TransducerTask):
                 " word error rate",
                 "set train.dev_wer_utts=0 and train.best_by=loss",
             )
-        self.device = torch.device(config.device)
-        self.model = model.to(self.device)
-        self.source, self.config, self.dev_figures = source, config, None
-        self.clock = LossClock(model.encoder)
-        self.frame_shift = source.fbank.frame_shift
+        super().__init__(model, source.tokenizer, source.fbank, config)
+        self.source = source
 
     def batches_per_epoch(self) -> int:
         return self.source.batches_per_epoch()
@@ -111,8 +111,9 @@ class TalkerTask(TransducerTask):
 
     def _loss(self, batch: MixtureBatch, step: int) -> TransducerLoss:
         self._check_channels(batch)
+        shift = self.fbank.frame_shift
         turns = TurnTargets(
-            label_ends_RU=(batch.turn_ends_BNU / self.frame_shift).flatten(0, 1).to(self.device),
+            label_ends_RU=(batch.turn_ends_BNU / shift).flatten(0, 1).to(self.device),
             speech_RT=batch.speech_BNT.flatten(0, 1).to(self.device),
         )
         return self.model.loss(
@@ -135,7 +136,7 @@ class TalkerTask(TransducerTask):
     def _stats(self, batch: MixtureBatch, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
         """Parts of the loss per encoder frame; `eot_delay_s`: seconds from the end of a turn to
         the expected emission of its `<eot>`."""
-        seconds = self.model.encoder.subsampling * self.frame_shift
+        seconds = self.model.encoder.subsampling * self.fbank.frame_shift
         ends_RU = batch.turn_ends_BNU.flatten(0, 1)
         heard_RU = (loss.emission_frames_RU.cpu() + 1) * seconds
         positions_U = torch.arange(ends_RU.shape[1])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -66,16 +66,22 @@ class LossSums:
 class Batch(Protocol):
     """A batch of a task. The trainer only uses the names of its items, which are unique."""
 
-    ids: Sequence[str]
+    @property
+    def ids(self) -> Sequence[str]: ...
 
 
-class Task(Protocol):
+BatchT = TypeVar("BatchT", bound=Batch)
+
+
+class Task(Protocol[BatchT]):
     """A model with its data and its loss.
 
-    All of its results must depend only on the configuration, the seed and the step.
+    All of its results must depend only on the configuration, the seed and the step. The type
+    parameter is the type of its batches, which the trainer only passes back to it.
     """
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module: ...
 
     def batches_per_epoch(self) -> int:
         """Return the approximate number of batches in an epoch, for the learning-rate schedule."""
@@ -85,18 +91,18 @@ class Task(Protocol):
         """Tell scheduled modules the total number of training steps; called before the first."""
         ...
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterable[Batch]:
+    def train_batches(self, epoch: int, start_batch: int) -> Iterable[BatchT]:
         """Return the batches of an epoch, beginning with number `start_batch`.
 
         Epochs and batches are counted from 0. Every call gives the same batches.
         """
         ...
 
-    def loss(self, batch: Batch, step: int) -> LossSums:
+    def loss(self, batch: BatchT, step: int) -> LossSums:
         """Compute the losses of a batch at training step `step`, counted from 0."""
         ...
 
-    def drop(self, batch: Batch, ids: Collection[str]) -> Batch | None:
+    def drop(self, batch: BatchT, ids: Collection[str]) -> BatchT | None:
         """Return the batch without the given items; None if no item is left."""
         ...
 

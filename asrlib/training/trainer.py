@@ -15,7 +15,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from tqdm import tqdm
@@ -28,7 +28,7 @@ from asrlib.training.config import TrainConfig
 from asrlib.training.meter import Board, Meter, line
 from asrlib.training.signals import StopFlag
 from asrlib.training.stepper import Stepper
-from asrlib.training.task import Task
+from asrlib.training.task import BatchT, Task
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Outcome:
     signal: signal.Signals | None
 
 
-class Trainer:
+class Trainer(Generic[BatchT]):
     """Trains the model of a task, and resumes an earlier run in the same directory.
 
     Args:
@@ -89,7 +89,7 @@ class Trainer:
 
     def __init__(
         self,
-        task: Task,
+        task: Task[BatchT],
         config: TrainConfig,
         directory: Path,
         identity: Mapping[str, Any],

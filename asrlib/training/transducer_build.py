@@ -16,15 +16,16 @@ from asrlib.data.cuts import read_cuts
 from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
 from asrlib.data.mixtures import MixtureConfig
 from asrlib.data.sampler import DataConfig
-from asrlib.encoders import SeparatorConfig
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.recipe import Recipe
 from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
+from asrlib.text.turn_labels import TurnStyle
 from asrlib.training.build import Configs
 from asrlib.training.config import TrainConfig
 from asrlib.training.dev_wer import dev_wer
 from asrlib.training.talker_task import RecipeMixtures, TalkerTask
+from asrlib.training.task import Task
 from asrlib.training.training_inputs import RecipeInputs, input_files, read_inputs
 from asrlib.training.transducer_task import TransducerData, TransducerTask
 from asrlib.transducer.model import Transducer, TransducerConfig
@@ -63,7 +64,7 @@ class TransducerConfigs(Configs):
     @classmethod
     def of(cls, recipe: Recipe, model: str) -> Self:
         mixtures = None
-        if _num_talkers(recipe.config(TransducerConfig, "model", model)) > 1:
+        if recipe.config(TransducerConfig, "model", model).turn_style is not None:
             recipe, mixtures = _for_mixtures(recipe)
         configs = super().of(recipe, model)
         decode = recipe.config(DecodeConfig, "decode") if configs.train.dev_wer_utts else None
@@ -89,15 +90,16 @@ class TransducerConfigs(Configs):
         files = input_files(data)
         return files if self.mixtures is None else (*files, _dev_mixtures(data))
 
-    def build_task(self, data: Path, init: Path | None) -> TransducerTask:
+    def build_task(self, data: Path, init: Path | None) -> Task[Any]:
         inputs = read_inputs(data)
         model = Transducer(self.model, self.features.num_bins, inputs.tokenizer.vocab_size)
         model.encoder.norm.set_stats(inputs.mean_F, inputs.std_F)
         logger.info("parameters: %s", model.parameter_counts())
-        if self.mixtures is None:
+        style = self.model.turn_style
+        if self.mixtures is None or style is None:  # None together: see `of`
             task = self._one_talker(model, inputs)
         else:
-            task = self._talkers(model, inputs, self.mixtures, data)
+            task = self._talkers(model, inputs, self.mixtures, style, data)
         if init is not None:
             load_start(model, inputs.tokenizer, init)
         return task
@@ -120,9 +122,13 @@ class TransducerConfigs(Configs):
         return TransducerTask(model, source, self.train, figures)
 
     def _talkers(
-        self, model: Transducer, inputs: RecipeInputs, mixtures: MixtureConfig, data: Path
+        self,
+        model: Transducer,
+        inputs: RecipeInputs,
+        mixtures: MixtureConfig,
+        style: TurnStyle,
+        data: Path,
     ) -> TalkerTask:
-        style = self.model.encoder.turn_style
         bounds = replace(self.data, max_frames=mixtures.max_frames, max_tokens=mixtures.max_tokens)
         train = MixtureTrainingSet(
             inputs.train,
@@ -136,12 +142,6 @@ class TransducerConfigs(Configs):
         config = self.train
         source = RecipeMixtures(train, dev, bounds.max_frames, config.seed, config.num_workers)
         return TalkerTask(model, source, config)
-
-
-def _num_talkers(config: TransducerConfig) -> int:
-    """Output channels of a model."""
-    encoder = config.encoder
-    return encoder.channels if isinstance(encoder, SeparatorConfig) else 1
 
 
 def _for_mixtures(recipe: Recipe) -> tuple[Recipe, MixtureConfig]:

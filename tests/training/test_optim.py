@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from asrlib.encoders.base import is_progress
 from asrlib.layers.growing_depth import GrowingDepth
 from asrlib.layers.norm import MaskedBatchNorm
+from asrlib.layers.progress import is_progress
 from asrlib.training.config import TrainConfig
 from asrlib.training.optim import Ema, average_states, build_optimizer, lr_at
 

@@ -1,0 +1,166 @@
+"""What the tasks of transducers have in common: the one place that knows both the trainer's
+protocol and the model's loss.
+
+Shapes: B items of a batch, S encoder frames, D width.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
+from dataclasses import Field, fields, replace
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from asrlib.features.fbank import FbankConfig
+from asrlib.layers.schedule import set_run_length
+from asrlib.text.tokenizer import Tokenizer
+from asrlib.training.config import TrainConfig
+from asrlib.training.meter import Sums
+from asrlib.training.task import Batch, LossSums
+from asrlib.transducer.model import Transducer, TransducerLoss
+from asrlib.transducer.model_io import transducer_payload
+
+logger = logging.getLogger(__name__)
+
+# Beyond any warm-up: dev losses of all steps weigh their parts alike.
+_LATE = 1 << 30
+
+
+class TransducerBatch(Batch, Protocol):
+    """A dataclass whose fields, tensors or lists, all have the items along the first axis.
+
+    Attributes:
+        x_lengths_B: input frames.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def x_lengths_B(self) -> Tensor: ...
+
+
+BatchT = TypeVar("BatchT", bound=TransducerBatch)
+
+
+class LossClock:
+    """Seconds from the encoder's output to its gradient: the loss, forward and backward."""
+
+    def __init__(self, encoder: torch.nn.Module) -> None:
+        self._start = self._end = 0.0
+        encoder.register_forward_hook(self._encoded)
+
+    def _encoded(self, module: Any, args: Any, output: tuple[Tensor, Tensor]) -> None:
+        self._start = self._end = time.perf_counter()
+        if output[0].requires_grad:
+            output[0].register_hook(self._arrived)
+
+    def _arrived(self, grad_BSD: Tensor) -> None:
+        self._end = time.perf_counter()
+
+    def seconds(self) -> float:
+        return self._end - self._start
+
+
+class TransducerTaskBase(ABC, Generic[BatchT]):
+    """A transducer and its loss, for the trainer; a derived class knows the batches.
+
+    Args:
+        model: features normalised by itself (`model.encoder.norm`).
+        tokenizer, fbank: what the model is used with, for its checkpoints.
+    """
+
+    def __init__(
+        self, model: Transducer, tokenizer: Tokenizer, fbank: FbankConfig, config: TrainConfig
+    ) -> None:
+        self.device = torch.device(config.device)
+        self.model = model.to(self.device)
+        self.tokenizer, self.fbank, self.config = tokenizer, fbank, config
+        self.clock = LossClock(model.encoder)
+
+    @abstractmethod
+    def batches_per_epoch(self) -> int:
+        """As `asrlib.training.task.Task`."""
+
+    @abstractmethod
+    def train_batches(self, epoch: int, start_batch: int) -> Iterable[BatchT]:
+        """As `asrlib.training.task.Task`."""
+
+    @abstractmethod
+    def dev_batches(self) -> Iterable[BatchT]:
+        """The dev set, the same at every call."""
+
+    @abstractmethod
+    def _loss(self, batch: BatchT, step: int) -> TransducerLoss:
+        """The model's loss of a batch."""
+
+    @abstractmethod
+    def _stats(self, batch: BatchT, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
+        """Figures to log, as in `LossSums`: those of `_parts`, and what the labels tell."""
+
+    @abstractmethod
+    def _num_tokens(self, batch: BatchT) -> float:
+        """Labels of a batch, without padding."""
+
+    def begin(self, total_steps: int) -> None:
+        set_run_length(self.model, total_steps)
+
+    def loss(self, batch: BatchT, step: int) -> LossSums:
+        loss = self._loss(batch, step)
+        return LossSums(
+            per_item_B=loss.total_B,
+            ids=batch.ids,
+            weight=float(loss.frames_B.sum()),
+            stats=self._stats(batch, loss),
+            seconds=float(batch.x_lengths_B.sum()) * self.fbank.frame_shift,
+            loss_seconds=self.clock.seconds,
+        )
+
+    def _parts(self, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
+        """Parts of the loss per encoder frame; `compute`: multiplications spent, of all."""
+        frames = float(loss.frames_B.sum())
+        parts = {"simple": loss.simple_B, "pruned": loss.pruned_B, "ctc": loss.ctc_B}
+        parts |= {"masking": loss.masking_B, "eot_late": loss.late_B}
+        sums = {k: (float(v.detach().sum()), frames) for k, v in parts.items() if v is not None}
+        if loss.spent_B is not None and loss.full_B is not None:
+            sums["compute"] = float(loss.spent_B.detach().sum()), float(loss.full_B.sum())
+        return sums
+
+    def drop(self, batch: BatchT, ids: Collection[str]) -> BatchT | None:
+        keep = [i for i, item in enumerate(batch.ids) if item not in ids]
+        if not keep:
+            return None
+        values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+        kept = {
+            k: v[keep] if isinstance(v, Tensor) else [v[i] for i in keep] for k, v in values.items()
+        }
+        return replace(batch, **kept)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Dev loss per encoder frame (`loss`) and per token, and the figures of `_stats`."""
+        self.model.eval()
+        sums = Sums()
+        for batch in self.dev_batches():
+            loss = self._loss(batch, _LATE)
+            bad_B = ~torch.isfinite(loss.total_B)
+            if bad_B.any():
+                ids = [i for i, bad in zip(batch.ids, bad_B.tolist(), strict=True) if bad]
+                logger.warning("dev: loss is not finite, left out: %s", " ".join(ids))
+                kept = self.drop(batch, ids)
+                if kept is None:
+                    continue
+                batch = kept
+                loss = self._loss(batch, _LATE)
+            total = float(loss.total_B.sum())
+            sums.add({"loss": (total, float(loss.frames_B.sum()))})
+            sums.add({"loss_per_token": (total, self._num_tokens(batch))})
+            sums.add(self._stats(batch, loss))
+        return sums.means()
+
+    def payload(self) -> dict[str, Any]:
+        return transducer_payload(self.model, self.tokenizer, self.fbank)
