@@ -78,8 +78,8 @@ def talkers_sections(
     """Tables over all sessions and by condition, for each test set; none without runs."""
     sections = []
     recipe = f"egs/{recipe_dir.resolve().name}"
-    abouts = {plan: read_plan(recipe_dir, plan).about for plan in sorted(map(plan_of, runs))}
-    references = {plan: about and about.reference for plan, about in abouts.items()}
+    plans = sorted(set(map(plan_of, runs)))
+    references = {plan: read_plan(recipe_dir, plan).reference for plan in plans}
     for test_set in dict.fromkeys(r.test_set for r in runs):
         own = [r for r in runs if r.test_set == test_set]
         blocks: list[Block] = [Text(_size(own[0])), _main_table(own), _pointing_table(own)]

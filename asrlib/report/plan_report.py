@@ -45,12 +45,11 @@ def plan_report(
         skipped += left_out
     known = read_plan(recipe_dir, plan)
     results = replace(known, runs=tuple(found), skipped=tuple(skipped), imported=None)
-    model = known.about and known.about.reference
     for section in plan_sections(results):
         yield replace(section, title=f"Plan {plan}: {section.title}")
     for test_set, search, scored in systems_of(results.runs, SetScores):
         own = [r for r in runs if (r.test_set, r.search) == (test_set, search)]
-        blocks: list[Block] = [*_lags(own, reference_of(scored, model).label)]
+        blocks: list[Block] = [*_lags(own, reference_of(scored, known.reference).label)]
         blocks += _compute_figure(scored)
         if blocks:
             title = f"Plan {plan}: {test_set}, {search}: delay and compute"

@@ -127,7 +127,7 @@ def reference_of(systems: Sequence[System[ScoresT]], model: str | None) -> Syste
 
 def pairings(plan: PlanResults, systems: Sequence[System[ScoresT]]) -> list[Pairing[ScoresT]]:
     """Each system but the reference beside it; the same speakers are resampled for both."""
-    reference = reference_of(systems, plan.about and plan.about.reference)
+    reference = reference_of(systems, plan.reference)
     declared = declared_keys([run.record for run in plan.runs])
     return [pair(reference, s, declared) for s in systems if s is not reference]
 

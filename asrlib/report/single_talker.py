@@ -180,8 +180,8 @@ def _comparisons(runs: Sequence[Run], config: ScoreConfig) -> tuple[Block, ...]:
             if reason := why_not(one.record, other.record, (SEED,), *decoded):
                 refused.append(f"- {b} against {a}, {search}: {reason}")
                 continue
-            decodings = ([r.decoding for r in side] for side in sides if side is not None)
-            result = compare_systems(*decodings, config.resampling)
+            ours, theirs = ([r.decoding for r in side or ()] for side in sides)
+            result = compare_systems(ours, theirs, config.resampling)
             rows.append((f"{b} against {a}", search, *comparison_cells(result)))
     header = ("systems", "search", "WER difference", *COMPARISON)
     blocks: list[Block] = [Table(header, tuple(rows), 2)] if rows else []
