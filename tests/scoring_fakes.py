@@ -104,7 +104,11 @@ def planted_recipe(recipe: Path) -> Path:
         ("conv_rnnt_seed1", better, 2),
         ("conv_rnnt_seed2", better, 3),
     ):
-        write_decode(recipe / "exp" / name / "decode_test_greedy", planted_entries(used, seed))
+        directory = recipe / "exp" / name
+        write_decode(directory / "decode_test_greedy", planted_entries(used, seed))
+        model, _, number = name.partition("_seed")
+        record = run_record(name, model, int(number or 1), model__encoder={"name": model})
+        record.to_file(directory / "run.json")
     return recipe
 
 
@@ -171,20 +175,3 @@ def plant_run(recipe: Path, record: RunRecord, worse: float = 1.0, seed: int = 1
     (directory / "config.yaml").write_text(yaml.safe_dump(record.config))
     score_decode(out, recipe / "data" / "speakers.tsv", QUICK)
     return directory
-
-
-def leave_config(directory: Path, **changed: object) -> None:
-    """The settings that a training leaves: `train_epochs=2` changes train.epochs."""
-    config = {
-        "model": {"encoder": {"name": directory.name}, "loss": {"ctc_scale": 0.3}},
-        "train": {"seed": len(directory.name), "peak_lr": 0.004, "epochs": 4, "device": "cpu"},
-        "data": {"max_frames": 4000},
-        "augment": {"speeds": [0.9, 1.0, 1.1]},
-        "features": {"num_bins": 80},
-    }
-    for key, value in changed.items():
-        section, _, name = key.partition("_")
-        known = config["model"]["loss"] if section == "loss" else config[section]
-        known[name] = value
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "config.yaml").write_text(yaml.safe_dump(config))

@@ -74,6 +74,21 @@ def refusal(a: str, b: str, difference: Difference) -> str:
     return f"{a} had {difference.key}: {difference.a}, but {b} {difference.b}"
 
 
+def why_not(
+    a: RunRecord | None,
+    b: RunRecord | None,
+    declared: Collection[str],
+    decode_a: Mapping[str, Any],
+    decode_b: Mapping[str, Any],
+) -> str | None:
+    """Why two runs are not compared; None where they may be, or left no record."""
+    if a is None or b is None:
+        return None
+    found = undeclared(a, b, declared, decode_a, decode_b)
+    more = f" (and {len(found) - 1} more keys)" if len(found) > 1 else ""
+    return refusal(a.name, b.name, found[0]) + more if found else None
+
+
 def _values(record: RunRecord, decode: Mapping[str, Any] | None) -> dict[str, Any]:
     """What is compared, by key: configuration, hashes of the data, and the start."""
     sections: dict[str, Any] = decisive(record.config)

@@ -141,8 +141,8 @@ def _set_scores(exp: Path, decode_dir: Path, record: RunRecord, public: bool) ->
         utterances=scores.utterances,
         wrong_utterances=scores.wrong_utterances,
         interval=scores.interval,
-        delay=_quantiles(latency and latency.symbol_delay_ms),
-        final=_quantiles(latency and latency.finalisation_ms),
+        delay=_quantiles(None if latency is None else latency.symbol_delay_ms),
+        final=_quantiles(None if latency is None else latency.finalisation_ms),
         groups={column: _groups(table) for column, table in scores.groups.items()},
         gaps={column: table.gap for column, table in scores.groups.items() if table.gap},
         speakers=_by_shown_id(by_speaker, meta.set, public),
@@ -174,7 +174,9 @@ def _read_counts(path: Path) -> list[UtteranceCounts]:
 
 
 def _quantiles(summary: LatencySummary | None) -> Quantiles | None:
-    return summary and Quantiles(summary.count, summary.mean, summary.p50, summary.p90)
+    if summary is None:
+        return None
+    return Quantiles(summary.count, summary.mean, summary.p50, summary.p90)
 
 
 def _groups(table: GroupTable) -> dict[str, GroupCounts]:

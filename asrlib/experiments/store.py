@@ -245,6 +245,11 @@ class PlanResults:
     imported: Imported | None = None
     skipped: tuple[Skipped, ...] = ()
 
+    @property
+    def reference(self) -> str | None:
+        """The model that the others are compared with; None: the first by name."""
+        return None if self.about is None else self.about.reference
+
 
 def plan_dir(recipe_dir: Path, plan: str) -> Path:
     """The folder of a plan's results."""

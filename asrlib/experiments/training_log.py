@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import operator
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from asrlib.errors import DataError
-from asrlib.experiments.run_record import RUN_FILE, read_record
 
 Curve = Sequence[tuple[float, float]]  # (step, value)
 
@@ -87,9 +85,3 @@ def settings_of(model_dir: Path, section: str) -> dict[str, Any]:
         raise DataError(
             f"{path}: tells of no {section} ({type(e).__name__})", "train the model again"
         ) from e
-
-
-def training_commands(exp: Path, names: Iterable[str]) -> list[str]:
-    """The commands that trained these models, where they left a record."""
-    files = (exp / name / RUN_FILE for name in names)
-    return [shlex.join(read_record(p.parent).argv) for p in files if p.exists()]

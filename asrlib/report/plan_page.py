@@ -49,7 +49,7 @@ def about_of(recipe: str, plan: PlanResults) -> About:
     """What pages say of a plan, where it does not say so itself."""
     if plan.about is not None:
         return plan.about
-    if plan.imported is not None and not plan.runs:
+    if plan.imported is not None:
         old = plan.imported
         return About(title=old.title or plan.name, finding=old.finding, command=old.command)
     name = recipe.rpartition("/")[2]
@@ -63,12 +63,12 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
     """Scores, comparisons, cost and groups for each set and search; then the runs."""
     for test_set, search, systems in systems_of(plan.runs, SetScores):
         pairs = pairings(plan, systems)
-        reference = reference_of(systems, plan.about and plan.about.reference)
+        reference = reference_of(systems, plan.reference)
         blocks = [Text(_size(systems[0])), _scores(systems), *_pairs(reference, pairs)]
         blocks += [Text("Cost, of the lowest seed:"), _cost(systems), *_gaps(systems)]
         yield Section(f"{test_set}, {search}", tuple(blocks))
     for test_set, search, mixed in systems_of(plan.runs, MixtureScores):
-        reference = reference_of(mixed, plan.about and plan.about.reference)
+        reference = reference_of(mixed, plan.reference)
         blocks = [_mixtures(mixed), *_pairs(reference, pairings(plan, mixed))]
         yield Section(f"{test_set}, {search}", tuple(blocks))
     if plan.tuning is not None:
@@ -142,7 +142,7 @@ def _cost(systems: Sequence[System[SetScores]]) -> Table:
         rows.append(
             (
                 system.label,
-                number(meta.parameters and meta.parameters.decoding / 1e6, 2),
+                number(meta.parameters.decoding / 1e6 if meta.parameters else None, 2),
                 number(meta.flops_per_second and meta.flops_per_second / 1e9, 3),
                 number(meta.compute_share, 1, 100),
                 number(meta.real_time_factor, 3),

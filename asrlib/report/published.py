@@ -8,7 +8,7 @@ from math import isfinite
 from statistics import mean, stdev
 from typing import Generic, TypeVar
 
-from asrlib.experiments.declared import declared_keys, refusal, undeclared
+from asrlib.experiments.declared import declared_keys, why_not
 from asrlib.experiments.run_record import RunRecord
 from asrlib.experiments.store import MixtureScores, PlanResults, PublishedRun, SetScores
 from asrlib.experiments.systems import group_systems, seeds_of
@@ -127,7 +127,7 @@ def reference_of(systems: Sequence[System[ScoresT]], model: str | None) -> Syste
 
 def pairings(plan: PlanResults, systems: Sequence[System[ScoresT]]) -> list[Pairing[ScoresT]]:
     """Each system but the reference beside it; the same speakers are resampled for both."""
-    reference = reference_of(systems, plan.about and plan.about.reference)
+    reference = reference_of(systems, plan.reference)
     declared = declared_keys([run.record for run in plan.runs])
     return [pair(reference, s, declared) for s in systems if s is not reference]
 
@@ -137,10 +137,9 @@ def pair(a: System[ScoresT], b: System[ScoresT], declared: Collection[str]) -> P
     first, decode = a.records[0], a.scores[0].meta.config
     for system in (a, b):
         for record, scores in zip(system.records, system.scores, strict=True):
-            found = undeclared(first, record, declared, decode, scores.meta.config)
-            if found:
-                more = f" (and {len(found) - 1} more keys)" if len(found) > 1 else ""
-                return Pairing(b, None, refusal(first.name, record.name, found[0]) + more)
+            reason = why_not(first, record, declared, decode, scores.meta.config)
+            if reason is not None:
+                return Pairing(b, None, reason)
     units = [_words(s) for system in (a, b) for s in system.scores]
     if any(words != units[0] for words in units):
         return Pairing(b, None, f"{b.label} was scored on other utterances than {a.label}")

@@ -41,7 +41,7 @@ class ScoreConfig:
         bands: ascending band edges, for each column that contains numbers.
         min_speakers, min_words: smallest numbers of speakers and of reference words with which a
             group takes part in the gap.
-        pairs: models that RESULTS.md compares, as [baseline, other].
+        pairs: models that exp/report.html compares, as [baseline, other].
         collar: largest distance in time at which tcpWER matches two words, in seconds.
         timelines: number of sessions of each condition for which a timeline is drawn.
     """

@@ -103,7 +103,7 @@ def test_defaults_are_spelled_out_and_typos_are_named(tmp_path):
     config = load_config(ScoreConfig, "score", [file])
     assert ("lstm", "conv_rnnt") in config.pairs
     models = PROJECT_DIR / "conf" / "model"
-    known = {"_".join(p.relative_to(models).with_suffix("").parts) for p in models.rglob("*.yaml")}
+    known = {p.relative_to(models).with_suffix("").as_posix() for p in models.rglob("*.yaml")}
     assert {name for pair in config.pairs for name in pair} <= known
     written = {line.split(":")[0] for line in file.read_text().splitlines() if line[:1].isalpha()}
     assert written == set(ScoreConfig.__dataclass_fields__)
