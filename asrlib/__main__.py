@@ -33,7 +33,6 @@ COMMANDS = (
     "score",
     "compare",
     "sizes",
-    "rates",
     "toggles",
     "mixtures",
     "score-meetings",

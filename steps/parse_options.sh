@@ -6,7 +6,7 @@
 # again: it collects in the array `overrides` as (--set KEY=VALUE ...). `--help` prints the header
 # comment of the calling script, and the common options that it takes but leaves to be explained
 # here. A script that sets recipe_dir gets the array `stage_options`, which every stage's command
-# takes. `leave_command DIR` writes down there how the script was called.
+# takes.
 
 # Options that mean the same everywhere, of scripts that set these variables.
 declare -A common_options=(
@@ -41,18 +41,6 @@ print_help() {
     printf '  %s\n' "$text"
   done
   printf '  --help              this text\n'
-}
-
-# leave_command DIR: DIR/SCRIPT.txt, for RESULTS.md, as called from the top, wherever that lies.
-_invoked=("steps/${0##*/}" "$@")
-leave_command() {
-  local word line=""
-  for word in "${_invoked[@]}"; do
-    [[ $word =~ ^[A-Za-z0-9_./=+-]+$ ]] || word="\"$word\""
-    line+=" $word"
-  done
-  mkdir -p "$1"
-  printf '%s\n' "${line# }" >"$1/$(basename "$0" .sh).txt"
 }
 
 : "${force:=false}"

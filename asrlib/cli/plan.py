@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import replace
 from types import FrameType
 
 import click
@@ -28,11 +29,12 @@ def command(
     whose trainings save; the same command goes on.
     """
     from asrlib.experiments.plan import load_plan
-    from asrlib.experiments.run_plan import PlanRunner, without_overrides
+    from asrlib.experiments.run_plan import PlanRunner
+    from asrlib.report.results_page import write_pages
 
     plan = load_plan(recipe, name)
-    own = without_overrides(recipe)
-    runner = PlanRunner(own, plan, nj, engine, parse_options(options))
+    own = replace(recipe, overrides=())  # the plan's runs hold them
+    runner = PlanRunner(own, plan, nj, engine, parse_options(options), write_pages)
     if dry_run:
         for line in runner.outline():
             click.echo(line)

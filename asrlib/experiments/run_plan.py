@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -78,6 +78,7 @@ class PlanRunner:
         recipe: without overrides.
         nj: jobs at a time.
         engine, options: as `asrlib.jobs.run_each` takes them.
+        write_pages: makes what people read of the store, given the recipe's directory.
         failed: why, by name of the job or run.
     """
 
@@ -86,6 +87,7 @@ class PlanRunner:
     nj: int
     engine: str
     options: Mapping[str, Any]
+    write_pages: Callable[[Path], Any]
     failed: dict[str, str] = field(default_factory=dict)
     state: PlanState = field(init=False)
 
@@ -258,14 +260,12 @@ class PlanRunner:
         if not self.plan.published:
             logger.info("%s: scored", run.name)
             return
-        from asrlib.report.results_page import write_pages
-
         done = publish(self.recipe, [run.name])
         for skipped in done.skipped:
             self.failed[run.name] = f"{skipped.path}: {skipped.reason}"
         for path in done.files:
             logger.info("published: %s", path)
-        write_pages(self.recipe.dir)
+        self.write_pages(self.recipe.dir)
 
     def _tell(self) -> None:
         """Keep what the pages say of the plan; a finding that somebody wrote changes no run."""
@@ -372,11 +372,6 @@ class PlanRunner:
         if done.returncode:
             what, _, fix = done.stderr.strip().rpartition("\n  fix: ")
             raise UserError(what.rpartition("error: ")[2] or done.stderr, fix or "see above")
-
-
-def without_overrides(recipe: Recipe) -> Recipe:
-    """The recipe as its files say."""
-    return replace(recipe, overrides=())
 
 
 def _reason(log: Path) -> str:
