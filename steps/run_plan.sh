@@ -7,7 +7,7 @@ nj=$(nproc)
 engine=""
 dry_run=false
 . steps/parse_options.sh
-[[ -d egs/$recipe/local ]] || die "no recipe '$recipe'" "choose among $(cd egs && echo *)"
+[[ -d egs/$recipe ]] || die "no recipe '$recipe'" "choose among $(cd egs && echo *)"
 
 asked=$engine
 . ./cmd.sh

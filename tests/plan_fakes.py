@@ -11,7 +11,7 @@ import yaml
 from command_fakes import call, in_process, invoke, write_recipe
 
 from asrlib.errors import UserError
-from asrlib.experiments.run_plan import Job
+from asrlib.experiments.plan_job import Job
 
 TWO = {"title": "Two models", "models": ["tiny", "twin"], "factors": {"train.seed": [1]}}
 

@@ -70,7 +70,7 @@ class PlanState:
         files = configs.input_files(self.recipe.data)
         if files not in self._hashes:
             self._hashes[files] = hash_data(self.recipe.data, files)
-        start = run.start and self.identity(run.start)
+        start = None if run.start is None else self.identity(run.start)
         return identity_of(configs.sections(), self._hashes[files], start)
 
     def _matches(self, run: PlannedRun, held: PublishedRun) -> bool:

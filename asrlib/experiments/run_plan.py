@@ -8,19 +8,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
-import os
-import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from asrlib.errors import DataError, UserError
 from asrlib.experiments.plan import Plan, PlannedRun, as_overrides
+from asrlib.experiments.plan_job import Job, run_job
 from asrlib.experiments.plan_state import PlanState
 from asrlib.experiments.publish import publish
 from asrlib.experiments.store import About, plan_dir, read_plan, write_about
@@ -30,44 +27,6 @@ from asrlib.recipe import Recipe
 logger = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 120.0  # for trainings to save in, when the plan is stopped
-
-
-@dataclass(frozen=True)
-class Job:
-    """Commands of `python -m asrlib`, one after the other."""
-
-    name: str
-    commands: tuple[tuple[str, ...], ...]
-
-
-def run_job(job: Job) -> None:
-    """Run a job's commands; SIGTERM goes on to the one that runs, which may save.
-
-    Raises:
-        UserError: a command failed or was stopped.
-    """
-    child: subprocess.Popen[bytes] | None = None
-    stopped = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
-        # Slurm tells all processes of a job itself, and a second signal would end a save.
-        if child is not None and "SLURM_JOB_ID" not in os.environ:
-            child.send_signal(signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        for words in job.commands:
-            command = [sys.executable, "-m", "asrlib", *words]
-            print("$", shlex.join(["python", *command[1:]]), flush=True)
-            child = subprocess.Popen(command)
-            status = child.wait()
-            if stopped or status:
-                how = "was stopped" if stopped else f"ended with exit code {status}"
-                raise UserError(f"asrlib {words[0]} {how}", "see the log, then run the plan again")
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass
@@ -111,8 +70,12 @@ class PlanRunner:
 
     def _is_known(self, run: PlannedRun) -> bool:
         """Whether the run has its value of the tuned key."""
+        key = self._tuned_key()
+        return key is None or key in run.factors
+
+    def _tuned_key(self) -> str | None:
         tune = self.plan.config.tune
-        return tune is None or tune.key in run.factors
+        return None if tune is None else tune.key
 
     def _scored(self, run: PlannedRun) -> bool:
         return self.state.has_data and self.state.scored(run)
@@ -152,7 +115,7 @@ class PlanRunner:
                 yield from (f"train                {run.name}" for run in self.missing_starts())
         for run in runs:
             if not self._is_known(run):
-                yield f"train, decode, score {run.name} ({self.plan.config.tune.key} chosen on dev)"
+                yield f"train, decode, score {run.name} ({self._tuned_key()} chosen on dev)"
             elif self._scored(run) and not self.recipe.force:
                 yield f"publish              {run.name}"
             else:
@@ -216,7 +179,7 @@ class PlanRunner:
         missing = self.missing()
         unknown = [run for run in missing if not self._is_known(run)]
         for run in unknown:
-            self.failed[run.name] = f"no {self.plan.config.tune.key} was chosen, trials failed"
+            self.failed[run.name] = f"no {self._tuned_key()} was chosen, trials failed"
         known = [run for run in missing if self._is_known(run)]
         ready = [run for run in known if self._scored(run) and not self.recipe.force]
         due = [run for run in known if run not in ready]

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -95,7 +95,7 @@ def run_each(
     name: str,
     options: Mapping[str, Any] | None = None,
     grace_s: float = 0.0,
-) -> Iterator[tuple[int, Result | UserError]]:
+) -> Generator[tuple[int, Result | UserError], None, None]:
     """As `run_array`, but one job's failure leaves the others alone; outcomes as they come.
 
     A caller that stops early closes the iterator, which cancels the jobs.
@@ -151,7 +151,7 @@ def _run(
     nj: int,
     options: Mapping[str, Any],
     grace_s: float,
-) -> Iterator[tuple[int, Result | UserError]]:
+) -> Generator[tuple[int, Result | UserError], None, None]:
     if not calls.shards:
         return
     log_dir = calls.logs[0].parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from command_fakes import call, explained
@@ -137,3 +138,36 @@ def test_a_start_is_trained_once_and_only_if_needed(recipe):
         assert "nothing to do" in plan(recipe, "further", "--dry-run")
     write_plan(recipe, "further", {**content, "start": {"model": "tiny"}})
     assert plan(recipe, "further", "--dry-run").count("train, decode, score") == 2
+
+
+def test_plans_in_turn_and_at_once_lose_nothing(recipe):
+    """The second plan publishes in the midst of the first one."""
+    for name in ("one", "other"):
+        write_plan(recipe, name, {"title": name, "models": ["tiny", "twin"]})
+
+    def nested(function, jobs, **more):
+        for index, outcome in here(function, jobs, **more):
+            if not published(recipe, "other"):
+                with patch("asrlib.experiments.run_plan.run_each", here):
+                    plan(recipe, "other")
+            yield index, outcome
+
+    with patch("asrlib.experiments.run_plan.run_each", nested):
+        plan(recipe, "one")
+    assert published(recipe, "one") == ["one-tiny", "one-twin"]
+    assert published(recipe, "other") == ["other-tiny", "other-twin"]
+    page = (recipe / "RESULTS.md").read_text()
+    assert "results/one" in page
+    assert "results/other" in page
+
+
+def test_what_the_command_line_changes_is_not_published_as_the_plans(recipe):
+    write_plan(recipe, "two", {**TWO, "models": ["tiny"]})
+    options = ("--set", "train.peak_lr=0.5")
+    plan(recipe, "two", *options)
+    assert not (recipe / "results").exists()
+    assert (recipe / "exp/two-peak_lr0.5-tiny-seed1/final.pt").exists()
+    assert "nothing to do" in plan(recipe, "two", "--dry-run", *options)
+    assert "train, decode, score two-tiny-seed1" in plan(recipe, "two", "--dry-run")
+    assert call("publish", "--recipe-dir", recipe).code == 0
+    assert published(recipe, "two-peak_lr0.5") == ["two-peak_lr0.5-tiny-seed1"]
