@@ -243,13 +243,14 @@ class PlanRunner:
             return
         rows = {row.name: row.model for row in config.rows()}
         recipe = f"egs/{self.recipe.dir.resolve().name}"
+        before = read_plan(self.recipe.dir, self.plan.name).about
         about = About(
             title=config.title,
-            finding=config.finding,
+            finding=config.finding or (before.finding if before else ""),
             command=f"python -m asrlib plan {self.plan.name} --recipe-dir {recipe}",
             reference=rows.get(config.reference),
         )
-        if read_plan(self.recipe.dir, self.plan.name).about != about:
+        if before != about:
             write_about(self.recipe.dir, self.plan.name, about)
 
     def _common(self, overrides: Sequence[str]) -> tuple[str, ...]:
