@@ -138,9 +138,9 @@ class PlanRunner:
             UserError: jobs failed; names them and their logs. The others were run.
         """
         with _alone(self.folder):
-            self._tell()
             missing = self.missing()
             self._require_data(missing)
+            self._tell()
             if missing:
                 self._tune()
                 self._run_missing()
@@ -243,15 +243,17 @@ class PlanRunner:
             return
         rows = {row.name: row.model for row in config.rows()}
         recipe = f"egs/{self.recipe.dir.resolve().name}"
-        before = read_plan(self.recipe.dir, self.plan.name).about
+        held = read_plan(self.recipe.dir, self.plan.name)
+        told = next((t.finding for t in (held.about, held.imported) if t and t.finding), "")
         about = About(
             title=config.title,
-            finding=config.finding or (before.finding if before else ""),
+            finding=config.finding or told,
             command=f"python -m asrlib plan {self.plan.name} --recipe-dir {recipe}",
             reference=rows.get(config.reference),
         )
-        if before != about:
+        if held.about != about:
             write_about(self.recipe.dir, self.plan.name, about)
+            self.write_pages(self.recipe.dir)
 
     def _common(self, overrides: Sequence[str]) -> tuple[str, ...]:
         words = ["--recipe-dir", str(self.recipe.dir)]

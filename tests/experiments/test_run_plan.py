@@ -10,7 +10,7 @@ import pytest
 from command_fakes import call, explained
 from plan_fakes import TWO, here, prepare, write_plan
 
-from asrlib.experiments.store import read_plan
+from asrlib.experiments.store import Imported, read_plan
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +171,16 @@ def test_what_the_command_line_changes_is_not_published_as_the_plans(recipe):
     assert "train, decode, score two-tiny-seed1" in plan(recipe, "two", "--dry-run")
     assert call("publish", "--recipe-dir", recipe).code == 0
     assert published(recipe, "two-peak_lr0.5") == ["two-peak_lr0.5-tiny-seed1"]
+
+
+def test_a_finding_of_older_rows_stays_until_the_plan_says_another(recipe):
+    write_plan(recipe, "two", {**TWO, "models": ["tiny"]})
+    folder = recipe / "results" / "two"
+    folder.mkdir(parents=True)
+    old = Imported(commit="abc", source="RESULTS.md", finding="Seeds differ.", rows=())
+    old.to_file(folder / "imported.json")
+    plan(recipe, "two")
+    assert "Seeds differ." in (folder / "README.md").read_text()
+    write_plan(recipe, "two", {**TWO, "models": ["tiny"], "finding": "They do not."})
+    plan(recipe, "two")
+    assert "They do not." in (folder / "README.md").read_text()
