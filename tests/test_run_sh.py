@@ -130,10 +130,10 @@ def test_a_sweep_goes_on_from_one_model(repo: Path):
 
 def copied(repo: Path, folder: Path) -> Path:
     """A copy of all that run.sh needs but .venv; its tools/install.sh only leaves a file."""
-    unwanted = shutil.ignore_patterns("__pycache__")
-    local = shutil.ignore_patterns("data", "exp", "corpus", "__pycache__")
-    for name in ("asrlib", "conf", "egs", "local", "steps", "tools"):
-        shutil.copytree(repo / name, folder / name, ignore=local if name == "egs" else unwanted)
+    for name in ("asrlib", "conf", "local", "steps", "tools"):
+        shutil.copytree(repo / name, folder / name)
+    unwanted = shutil.ignore_patterns("data", "exp", "corpus")
+    shutil.copytree(repo / "egs", folder / "egs", ignore=unwanted)
     for script in repo.glob("*.sh"):
         shutil.copy(script, folder)
     (folder / "tools" / "install.sh").write_text("#!/usr/bin/env bash\n>installed\n")
