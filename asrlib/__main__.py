@@ -37,6 +37,7 @@ COMMANDS = (
     "toggles",
     "mixtures",
     "score-meetings",
+    "publish",
     "results",
     "transcribe",
     "bench",

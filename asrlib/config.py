@@ -198,6 +198,20 @@ def check_sections(overrides: Sequence[str], sections: Collection[str]) -> None:
             )
 
 
+def split_override(override: str) -> tuple[str, Any]:
+    """Split `section.key=value` into `section.key` and the plain value.
+
+    Raises:
+        ConfigError: the override does not have that form, or its value is not valid YAML.
+    """
+    _section(override)
+    values: Any = _parse_override(override)
+    key = override.partition("=")[0]
+    for part in key.split(".")[1:]:
+        values = values[part]
+    return key, values
+
+
 def _section(override: str) -> str:
     key, sep, _ = override.partition("=")
     section, dot, tail = key.partition(".")

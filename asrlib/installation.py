@@ -39,6 +39,7 @@ MODULES = {
     "meeteval": "meeteval",
     "pydantic": "pydantic",
     "omegaconf": "omegaconf",
+    "cycler": "cycler",
     "pyyaml": "yaml",
     "click": "click",
     "tqdm": "tqdm",

@@ -1,8 +1,8 @@
-"""Find a corpus, or download it; write its place to data/corpus.json of the recipe.
+"""Find a corpus, or download it; write its location to data/corpus.json of the recipe.
 
-Looked for, in this order: at --corpus-dir, and nowhere else if that is given; where an earlier run
-of this recipe, or of the corpus's own recipe (--home), found it; in corpus/ of the latter, into
-which it is downloaded otherwise.
+If --corpus-dir is given, the corpus must be there. Otherwise it is searched first where an earlier
+run of this recipe, or of the corpus's own recipe (--home), found it, and then in corpus/ of that
+own recipe, into which it is downloaded if it is missing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from local.script import recipe_command, run
 
 
 def find(place: Path, probes: Sequence[str], inside: Sequence[str]) -> Path | None:
-    """The directory at `place`, or in one of its subdirectories `inside`, that has a probe."""
+    """Return `place`, or the first of its subdirectories `inside`, that contains a probe."""
     for candidate in [place, *(place / name for name in inside)]:
         if any((candidate / probe).exists() for probe in probes):
             return candidate.resolve()
@@ -29,10 +29,10 @@ def find(place: Path, probes: Sequence[str], inside: Sequence[str]) -> Path | No
 
 
 def recorded(recipe_dir: Path) -> Path | None:
-    """Where an earlier run found the corpus.
+    """Return the location at which an earlier run found the corpus, or None.
 
     Raises:
-        DataError: its note is broken.
+        DataError: the recipe's data/corpus.json is broken.
     """
     file = recipe_dir / "data" / "corpus.json"
     if not file.exists():
@@ -46,14 +46,14 @@ def recorded(recipe_dir: Path) -> Path | None:
 
 
 def locate(recipe_dir: Path) -> Path:
-    """The recorded place, for the step that reads the corpus.
+    """Return the recorded location, for the step that reads the corpus.
 
     Raises:
-        DataError: stage 0 has not run, or the corpus has gone.
+        DataError: stage 0 has not run, or the corpus is no longer there.
     """
     place = recorded(recipe_dir)
     if place is None or not place.is_dir():
-        what = "not looked for yet" if place is None else f"{place} has gone"
+        what = "stage 0 has not run" if place is None else f"{place} no longer exists"
         raise DataError(
             f"{recipe_dir}: the corpus is missing: {what}",
             "run stage 0 of the recipe, with --corpus-dir DIR if you have a copy",
@@ -69,7 +69,7 @@ def _archive(text: str) -> Archive:
 def _download(
     place: Path, probes: Sequence[str], inside: Sequence[str], archives: Sequence[str]
 ) -> Path | None:
-    """Fetch what is not fetched yet, unless somebody unpacked the corpus there by hand."""
+    """Download the missing archives, unless somebody unpacked the corpus there by hand."""
     by_hand = not (place / ".fetched").exists() and find(place, probes, inside)
     if not by_hand:
         for archive in archives:
@@ -78,12 +78,14 @@ def _download(
 
 
 @recipe_command("corpus", __doc__)
-@click.option("--corpus-dir", default="", help="An existing copy.")
-@click.option("--home", type=click.Path(path_type=Path), required=True, help="Its own recipe.")
-@click.option("--title", required=True, help="The corpus's name, for messages.")
-@click.option("--probe", "probes", multiple=True, required=True, help="A file or folder of it.")
-@click.option("--inside", multiple=True, help="A subdirectory in which it may lie as well.")
-@click.option("--archive", "archives", multiple=True, help="'URL' or 'URL md5:HEX'.")
+@click.option("--corpus-dir", default="", help="Directory of an existing copy.")
+@click.option(
+    "--home", type=click.Path(path_type=Path), required=True, help="The corpus's own recipe."
+)
+@click.option("--title", required=True, help="Name of the corpus in messages.")
+@click.option("--probe", "probes", multiple=True, required=True, help="A file or folder in it.")
+@click.option("--inside", multiple=True, help="A subdirectory that may hold the corpus.")
+@click.option("--archive", "archives", multiple=True, help="Archive: 'URL' or 'URL md5:HEX'.")
 def command(
     recipe_dir: Path,
     corpus_dir: str,

@@ -1,4 +1,4 @@
-"""Download an archive and unpack it: resumable, with a progress bar and a checksum."""
+"""Download and unpack an archive, with resumption, a progress bar and a checksum."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Archive:
     """A published archive.
 
     Attributes:
-        url: where it lies.
-        checksum: `md5:HEX` or `sha256:HEX` where one is published, or the empty string.
+        url: address of the archive.
+        checksum: published checksum, `md5:HEX` or `sha256:HEX`, or the empty string.
     """
 
     url: str
@@ -41,13 +41,13 @@ class Archive:
 
 
 def fetch(archive: Archive, dest: Path) -> None:
-    """Download `archive` and unpack it into `dest`, unless that is done already.
+    """Download `archive` and unpack it into `dest`, unless this was done before.
 
-    What came is recorded in `dest/.fetched/<name>.json` with its SHA-256. An interrupted
-    download goes on where it stopped.
+    Address, size and SHA-256 are recorded in `dest/.fetched/<name>.json`. An interrupted download
+    continues where it stopped.
 
     Raises:
-        DataError: no connection, a wrong checksum, or a broken archive.
+        DataError: the download fails, its checksum is wrong, or the archive is broken.
     """
     marker = dest / ".fetched" / f"{archive.name}.json"
     if marker.exists():
@@ -64,7 +64,7 @@ def fetch(archive: Archive, dest: Path) -> None:
 
 
 def download(url: str, part: Path) -> None:
-    """Download `url` to `part`, after what is already there."""
+    """Download `url` to `part`, and continue after the bytes that `part` already holds."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -72,7 +72,7 @@ def download(url: str, part: Path) -> None:
             resumed = have > 0 and response.status == 206
             _copy(response, part, have if resumed else 0)
     except urllib.error.HTTPError as e:
-        if e.code == 416 and have:  # nothing is left to fetch
+        if e.code == 416 and have:  # all bytes are there already
             return
         raise _no_download(url, e) from e
     except (OSError, ValueError) as e:
@@ -85,8 +85,8 @@ def download(url: str, part: Path) -> None:
 def _no_download(url: str, error: Exception) -> DataError:
     return DataError(
         f"{url}: not downloaded: {error}",
-        "run again to go on where it stopped, or fetch it by hand, unpack it, and give its place "
-        "with --corpus-dir",
+        "run again to continue where it stopped, or download and unpack it by hand and give its "
+        "directory with --corpus-dir",
     )
 
 
@@ -106,7 +106,7 @@ def _copy(response: HTTPResponse | addinfourl, part: Path, have: int) -> None:
 
 
 def _verify(archive: Archive, part: Path) -> str:
-    """Compare the checksum; a wrong file is removed. Returns the SHA-256."""
+    """Check the checksum and return the SHA-256; a wrong file is removed."""
     kind, _, expected = archive.checksum.partition(":")
     digests = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     with open(part, "rb") as f:
@@ -117,13 +117,13 @@ def _verify(archive: Archive, part: Path) -> str:
         part.unlink()
         raise DataError(
             f"{archive.url}: {kind} is {digests[kind].hexdigest()}, not {expected}",
-            "run again: the broken download was removed",
+            "run again; the broken download was removed",
         )
     return digests["sha256"].hexdigest()
 
 
 def unpack(archive: Path, dest: Path) -> None:
-    """Unpack a tar file beside `dest`'s content, then move it in: nothing is half there."""
+    """Unpack a tar file into a temporary folder, then move it into `dest` as complete files."""
     temp = Path(tempfile.mkdtemp(dir=dest, prefix=".unpack."))
     try:
         with naming(dest), tarfile.open(archive) as tar:
@@ -134,17 +134,19 @@ def unpack(archive: Path, dest: Path) -> None:
     except (tarfile.TarError, EOFError) as e:
         archive.unlink()
         raise DataError(
-            f"{archive}: broken archive: {e}", "run again: the download was removed"
+            f"{archive}: broken archive: {e}", "run again; the broken download was removed"
         ) from e
     finally:
         shutil.rmtree(temp, ignore_errors=True)
 
 
 def _wanted(archive: Path, member: tarfile.TarInfo) -> bool:
-    """Files and folders; links and devices are no part of a corpus and could lead out of it.
+    """Whether to unpack a member: files and folders only.
+
+    Links and devices are not part of a corpus, and could point outside its folder.
 
     Raises:
-        DataError: the member's name leads out of the folder.
+        DataError: the member's name points outside the folder.
     """
     path = Path(member.name)
     if path.is_absolute() or ".." in path.parts:

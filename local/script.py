@@ -1,4 +1,4 @@
-"""How a data-preparation script begins and ends: as the commands of `python -m asrlib` do."""
+"""Start and end of data-preparation scripts, the same as of `python -m asrlib` commands."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from asrlib.cli.common import log_to
 
 
 def recipe_command(log: str, about: str | None) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a function a command line with --recipe-dir that logs to data/log/LOG.log there.
+    """Return a decorator that makes a function a command with --recipe-dir and a log file.
+
+    The command logs to data/log/LOG.log of the recipe.
 
     Args:
-        log: the log file's name, without .log.
-        about: the help text.
+        log: name of the log file, without .log.
+        about: help text of the command.
     """
 
     def decorate(function: Callable[..., None]) -> click.Command:
@@ -34,5 +36,5 @@ def recipe_command(log: str, about: str | None) -> Callable[[Callable[..., None]
 
 
 def run(command: click.Command) -> None:
-    """Run a script's command line; an error for the user is two lines, and exit code 1."""
+    """Run a script's command; a `UserError` prints two lines and gives exit code 1."""
     main(command)

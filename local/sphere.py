@@ -1,4 +1,4 @@
-"""SPHERE audio as FLAC: lhotse reads SPHERE only with a program that few machines have."""
+"""Convert SPHERE audio to FLAC: lhotse reads SPHERE only with a rarely installed program."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from asrlib.files import atomic_path
 
 
 def as_flac(path: Path, out: Path) -> Path:
-    """A lossless FLAC copy of a 16-bit SPHERE file, made once; a broken file stays as it is.
+    """Make a lossless FLAC copy of a 16-bit SPHERE file, unless there is an up-to-date copy.
 
     Returns:
-        `out`, or `path` where the file is broken: the manifests command says how.
+        `out`, or `path` if the file is broken; the manifests command then reports the fault.
     """
     if out.exists() and out.stat().st_mtime_ns >= path.stat().st_mtime_ns:
         return out

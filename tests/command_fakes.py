@@ -34,6 +34,7 @@ STAGES = {
     "decode": ("decode", "--name", "tiny"),
     "score": ("score", "--name", "tiny"),
     "results": ("results",),
+    "publish": ("publish",),
 }
 
 

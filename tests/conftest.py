@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import asrlib  # noqa: F401, before torch: it decides how torch multiplies matrices
+
 # isort: split
 import pytest
 import torch
@@ -48,7 +50,7 @@ def _logging() -> Iterator[None]:
 
 
 @pytest.fixture
-def asrlib() -> Callable[..., Result]:
+def cli() -> Callable[..., Result]:
     """Runs `python -m asrlib ...` in this process."""
     return invoke
 

@@ -22,6 +22,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+import asrlib  # noqa: F401, before torch: it decides how torch multiplies matrices
+
+# isort: split
 import numpy as np
 import soundfile
 import yaml
@@ -241,7 +244,9 @@ def meetings(folder: Path) -> Iterator[tuple[str, Any]]:
         heard.append(replace(turn, speaker=None, words=words, **late))
     out = folder / "exp" / "sts" / "decode_mix_test_greedy"
     write_turns(out / TURNS_FILE, heard)
-    (out / "meta.json").write_text(json.dumps({"set": "mix_test", "search": "greedy"}))
+    (out / "meta.json").write_text(
+        json.dumps({"model": "sts", "set": "mix_test", "search": "greedy"})
+    )
     options = ("--set", "score.replicates=200", "--set", "score.timelines=1")
     run("score-meetings", "--recipe-dir", folder, "--name", "sts", *options)
     yield "score-meetings", [file_content(out / name, folder) for name in OUTPUTS]

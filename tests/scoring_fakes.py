@@ -8,6 +8,11 @@ from pathlib import Path
 
 import yaml
 
+from asrlib.experiments.run_record import GitState, RunRecord
+from asrlib.scoring.records import Machine
+from asrlib.scoring.score import ScoreConfig, score_decode
+
+QUICK = ScoreConfig(replicates=200, groups=("accent",), bands={}, pairs=())
 WORDS = ["ALARM", "SEVEN", "PLAY", "MUSIC", "KITCHEN", "LIGHTS", "OFF", "WHAT", "WEATHER"]
 
 
@@ -99,22 +104,74 @@ def planted_recipe(recipe: Path) -> Path:
         ("conv_rnnt_seed1", better, 2),
         ("conv_rnnt_seed2", better, 3),
     ):
-        write_decode(recipe / "exp" / name / "decode_test_greedy", planted_entries(used, seed))
+        directory = recipe / "exp" / name
+        write_decode(directory / "decode_test_greedy", planted_entries(used, seed))
+        model, _, number = name.partition("_seed")
+        record = run_record(name, model, int(number or 1), model__encoder={"name": model})
+        record.to_file(directory / "run.json")
     return recipe
 
 
-def leave_config(directory: Path, **changed: object) -> None:
-    """The settings that a training leaves: `train_epochs=2` changes train.epochs."""
+def training_config(**changed: object) -> dict[str, dict]:
+    """Settings of a training: `train__epochs=2` changes train.epochs."""
     config = {
-        "model": {"encoder": {"name": directory.name}, "loss": {"ctc_scale": 0.3}},
-        "train": {"seed": len(directory.name), "peak_lr": 0.004, "epochs": 4, "device": "cpu"},
+        "model": {"encoder": {"name": "lstm"}, "loss": {"ctc_scale": 0.3}},
+        "train": {"seed": 1, "peak_lr": 0.004, "epochs": 4, "device": "cpu", "num_threads": 1},
         "data": {"max_frames": 4000},
         "augment": {"speeds": [0.9, 1.0, 1.1]},
         "features": {"num_bins": 80},
     }
     for key, value in changed.items():
-        section, _, name = key.partition("_")
-        known = config["model"]["loss"] if section == "loss" else config[section]
+        section, *inner, name = key.split("__")
+        known = config[section]
+        for part in inner:
+            known = known[part]
         known[name] = value
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "config.yaml").write_text(yaml.safe_dump(config))
+    return config
+
+
+def run_record(
+    name: str = "lstm",
+    model: str = "lstm",
+    seed: int = 1,
+    plan: str | None = None,
+    factors: dict | None = None,
+    data: str = "a",
+    **changed: object,
+) -> RunRecord:
+    """What a training leaves: `train__epochs=2` changes train.epochs."""
+    return RunRecord(
+        name=name,
+        model=model,
+        plan=plan,
+        factors=factors or {},
+        argv=("python", "-m", "asrlib", "train", "--recipe-dir", "egs/demo", "--model", model),
+        git=GitState("0123456789abcdef", False),
+        config=training_config(**{"train__seed": seed, **changed}),
+        data={"train": data, "dev": "b"},
+        start=None,
+        processor=Machine("a processor", 4, "AVX2"),
+        device="cpu",
+        versions={"torch": "1.13.1", "asrlib": "0.1.0"},
+        started="2026-01-01T00:00:00+00:00",
+    )
+
+
+def plant_run(recipe: Path, record: RunRecord, worse: float = 1.0, seed: int = 1, **meta) -> Path:
+    """A run that was trained, decoded and scored; its speakers err `worse` times as planted.
+
+    Args:
+        seed: of the errors.
+
+    Returns:
+        Its directory under exp/.
+    """
+    rates, rows = planted_speakers(8)
+    write_speakers(recipe / "data" / "speakers.tsv", rows)
+    directory = recipe / "exp" / record.name
+    entries = planted_entries({s: worse * r for s, r in rates.items()}, seed, utterances=5)
+    out = write_decode(directory / "decode_test_greedy", entries, run=record.identity, **meta)
+    record.to_file(directory / "run.json")
+    (directory / "config.yaml").write_text(yaml.safe_dump(record.config))
+    score_decode(out, recipe / "data" / "speakers.tsv", QUICK)
+    return directory

@@ -104,7 +104,6 @@ def test_half_made_manifest(recipe, stage, file, again, damage):
         ("train", "data/fbank/cmvn.json", "stage 2"),
         ("score", "exp/tiny/decode_test_greedy/hyp.jsonl", "decode again"),
         ("score", "exp/tiny/decode_test_greedy/meta.json", "decode stage (5)"),
-        ("results", "exp/tiny/decode_test_greedy/scores.json", "score again"),
     ],
 )
 def test_half_written_file_of_an_earlier_stage(recipe, stage, file, again):
@@ -112,10 +111,14 @@ def test_half_written_file_of_an_earlier_stage(recipe, stage, file, again):
     assert explained(run(stage, recipe), recipe / file, again)
 
 
-def test_scores_of_another_version(recipe):
-    path = recipe / "exp" / "tiny" / "decode_test_greedy" / "scores.json"
-    path.write_text('{"set": "test", "search": "greedy"}')
-    assert explained(run("results", recipe), path, "key version", "score again")
+@pytest.mark.parametrize("damage", [halve, empty, lambda path: path.write_text("{}")])
+def test_broken_scores_are_a_line_of_the_page(recipe, damage):
+    damage(recipe / "exp" / "tiny" / "decode_test_greedy" / "scores.json")
+    assert run("results", recipe).code == 0
+    page = (recipe / "exp" / "report.html").read_text()
+    assert "`exp/tiny/decode_test_greedy`" in page
+    assert "scores.json: " in page
+    assert explained(run("publish", recipe), "no run that can be published")
 
 
 def test_tables_that_are_no_text(recipe):
@@ -277,7 +280,7 @@ def test_transcribe_refuses_what_it_would_not_heed(recipe):
         ("train", 40_000, "exp/tiny/checkpoints/*.pt exp/tiny/final.pt"),
         ("decode", 400, "exp/tiny/decode_test_greedy/hyp.jsonl"),
         ("score", 700, "exp/tiny/decode_test_greedy/scores.json"),
-        ("results", 700, "RESULTS.md"),
+        ("results", 700, "exp/report.html"),
     ],
 )
 def test_full_disk(recipe, stage, size, outputs):

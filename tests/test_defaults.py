@@ -10,6 +10,7 @@ from asrlib.data.augment import AugmentConfig
 from asrlib.data.mixtures import MixtureConfig
 from asrlib.data.sampler import DataConfig
 from asrlib.data.validation import ValidationConfig
+from asrlib.experiments.publish import PublishConfig
 from asrlib.features.fbank import FbankConfig
 from asrlib.scoring.score import ScoreConfig
 from asrlib.streaming import DecodeConfig
@@ -23,6 +24,7 @@ SECTIONS = {
     "features": FbankConfig,
     "manifests": ValidationConfig,
     "mixtures": MixtureConfig,
+    "publish": PublishConfig,
     "score": ScoreConfig,
     "tokens": TokensConfig,
     "train": TrainConfig,

@@ -52,8 +52,8 @@ INSTALLED_BY = (
     "tools/requirements.txt",
     "tools/build_kaldifeat.py",
     "tools/build_kernels.py",
-    "asrlib/encoders/gated_block.cc",
-    "asrlib/encoders/lstm_layer.cc",
+    "asrlib/layers/gated_block.cc",
+    "asrlib/layers/lstm_layer.cc",
     "tools/mkl_on_amd.c",
     "tools/install.sh",
 )

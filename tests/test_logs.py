@@ -31,6 +31,7 @@ LOGS = {
     "decode": "exp/tiny/decode_test_greedy/log/decode.log",
     "score": "exp/tiny/decode_test_greedy/log/score.log",
     "results": "exp/log/results.log",
+    "publish": "exp/log/publish.log",
 }
 
 

@@ -1,1 +1,1 @@
-"""Waveforms in."""
+"""Audio files: decoding, and resampling of a stream."""

@@ -1,4 +1,4 @@
-"""Audio files in, mono waveforms out.
+"""Decode audio files into waveforms.
 
 Shapes: N samples, C channels.
 """
@@ -15,16 +15,16 @@ import soundfile
 
 from asrlib.errors import DataError
 
-# What a writer that streams puts into a RIFF header when it does not know the length yet.
+# A WAV header states this length or more if its writer did not know the length beforehand.
 _UNKNOWN_WAV_LENGTH = 0x7FFF0000
 
 
 class AudioError(DataError):
-    """A file that gives no audio.
+    """An audio file cannot be decoded.
 
     Attributes:
-        kind: one of missing, unreadable, zero-length.
-        detail: what the decoder says, or the empty string.
+        kind: `missing`, `unreadable` or `zero-length`.
+        detail: message of the decoder, or the empty string.
     """
 
     def __init__(self, path: Path, kind: str, detail: str, fix: str) -> None:
@@ -35,12 +35,13 @@ class AudioError(DataError):
 
 @dataclass(frozen=True)
 class Audio:
-    """A decoded file.
+    """A decoded audio file.
 
     Attributes:
-        samples_NC: float32 in [-1, 1].
-        rate: samples per second.
-        truncated: how the file shows that its end is lost, or the empty string.
+        samples_NC: float32 samples in [-1, 1].
+        rate: sample rate, Hz.
+        truncated: sign that the end of the file is lost (for example `90 of 100 samples`), or
+            the empty string.
     """
 
     samples_NC: np.ndarray
@@ -49,17 +50,17 @@ class Audio:
 
     @property
     def mono_N(self) -> np.ndarray:
-        """All channels averaged."""
+        """Mean over the channels, (N,)."""
         if self.samples_NC.shape[1] == 1:
             return self.samples_NC[:, 0]
         return self.samples_NC.mean(axis=1, dtype=np.float32)
 
 
 def read_audio(path: Path) -> Audio:
-    """Decode any file that libsndfile reads (WAV, FLAC, Ogg Opus and Vorbis, MP3, SPHERE, ...).
+    """Decode a file in any format of libsndfile (WAV, FLAC, Ogg Opus, Vorbis, MP3, SPHERE, ...).
 
     Raises:
-        AudioError: missing, unreadable, or without a single sample.
+        AudioError: the file is missing, unreadable or has no samples.
     """
     path = Path(path)
     if not path.exists():
@@ -81,30 +82,32 @@ def read_audio(path: Path) -> Audio:
 
 
 def load_audio(path: Path) -> tuple[np.ndarray, int]:
-    """A file's waveform.
+    """Decode a file into a mono waveform.
 
-    A file whose end is lost is read as far as it goes, with a warning in the log.
+    If the end of the file is lost, the samples before it are returned and a warning is logged.
 
     Returns:
-        samples_N: float32 in [-1, 1]; channels are averaged.
-        rate: samples per second.
+        samples_N: float32 samples in [-1, 1]; channels are averaged.
+        rate: sample rate, Hz.
 
     Raises:
-        AudioError: missing, unreadable, or without a single sample.
+        AudioError: the file is missing, unreadable or has no samples.
     """
     audio = read_audio(path)
     if audio.truncated:
-        logging.warning("%s: truncated (%s); what is left was read", path, audio.truncated)
+        logging.warning(
+            "%s: truncated (%s); only the remaining part was read", path, audio.truncated
+        )
     return audio.mono_N, audio.rate
 
 
 _MEND_UNREADABLE = (
-    "give a whole WAV, FLAC, Ogg or MP3 file; convert others first, e.g. ffmpeg -i IN OUT.wav"
+    "give an intact WAV, FLAC, Ogg or MP3 file; convert others first, e.g. ffmpeg -i IN OUT.wav"
 )
 
 
 def _reason(error: Exception) -> str:
-    """The decoder's own words, without the path that libsndfile repeats."""
+    """Return the decoder's message, without the path that libsndfile repeats."""
     if isinstance(error, TypeError):
         return "headerless audio"
     text = getattr(error, "error_string", None) or str(error)
@@ -112,7 +115,7 @@ def _reason(error: Exception) -> str:
 
 
 def _truncated(path: Path, file: soundfile.SoundFile, read: int) -> str:
-    """Signs of a lost end that libsndfile passes over in silence."""
+    """Describe a lost end of the file that libsndfile does not report; empty if there is none."""
     if read < file.frames:
         return f"{read} of {file.frames} samples"
     info = file.extra_info

@@ -1,4 +1,4 @@
-"""Resampling of a stream, piece by piece.
+"""Resampling of an audio stream that arrives in pieces.
 
 Suffixes: N samples at the original rate, M samples at the new rate.
 """
@@ -13,21 +13,21 @@ from torch import Tensor
 
 
 class StreamingResampler:
-    """`torchaudio.functional.resample`, for audio that comes in pieces of any size.
+    """`torchaudio.functional.resample` for audio that arrives in pieces of any size.
 
-    The pieces' results, concatenated, equal the resampled whole. The windowed-sinc kernel is
-    torchaudio's own; this class only carries the context the kernel needs.
+    The concatenated results equal the resampled whole signal. The windowed-sinc kernel is
+    torchaudio's own; this class only keeps the context that the kernel needs.
 
-    Output comes in blocks: with both rates divided by their greatest common divisor, every
-    `orig` input samples give `new` output samples, which lean on `width` input samples to the
-    left and `width + orig` to the right. The delay is therefore under `width + orig` samples.
+    Output is computed in blocks: with both rates divided by their greatest common divisor,
+    `orig` input samples give `new` output samples. These depend on `width` input samples to the
+    left and `width + orig` to the right. The delay is therefore below `width + orig` samples.
 
     Args:
-        orig_rate: Hz of the samples that come in.
-        new_rate: Hz of the samples that go out; equal rates pass through unchanged.
+        orig_rate: input sample rate, Hz.
+        new_rate: output sample rate, Hz; if the rates are equal, samples pass unchanged.
 
     Raises:
-        ValueError: a rate that is not positive.
+        ValueError: a rate is not positive.
     """
 
     def __init__(self, orig_rate: int, new_rate: int) -> None:
@@ -35,18 +35,18 @@ class StreamingResampler:
             raise ValueError(f"sample rates must be positive, not {orig_rate} and {new_rate}")
         divisor = math.gcd(orig_rate, new_rate)
         self._orig, self._new = orig_rate // divisor, new_rate // divisor
-        # float32 as in the functional form, which is the reference
+        # float32, like torchaudio's functional form, which is the reference
         self._resample = torchaudio.transforms.Resample(orig_rate, new_rate, dtype=torch.float32)
         self._width = 0 if self._orig == self._new else self._resample.width
-        self._context = math.ceil(self._width / self._orig)  # blocks to keep on the left
+        self._context = math.ceil(self._width / self._orig)  # blocks of left context
         self._buffer_N = torch.zeros(0)
         self._buffer_block = 0  # index of the buffer's first block
-        self._next_block = 0  # index of the next block to give out
+        self._next_block = 0  # index of the next block to return
         self._received = 0
         self._finished = False
 
     def accept(self, samples_N: Tensor) -> Tensor:
-        """Take the next samples; return the output samples that are now settled (maybe none)."""
+        """Accept the next samples (N,); return the output samples (M,) that are final, M >= 0."""
         if self._finished:
             raise RuntimeError("the stream is finished; make a new resampler")
         self._received += samples_N.numel()
@@ -57,7 +57,7 @@ class StreamingResampler:
         return self._emit(settled, None)
 
     def finish(self) -> Tensor:
-        """End the stream; return the remaining output samples."""
+        """End the stream; return the remaining output samples (M,)."""
         self._finished = True
         if self._orig == self._new:
             return torch.zeros(0)
@@ -65,7 +65,7 @@ class StreamingResampler:
         return self._emit(math.ceil(total / self._new), total)
 
     def _emit(self, end_block: int, total: int | None) -> Tensor:
-        """Give out the blocks before `end_block`, cut at sample `total` of the output."""
+        """Return the output of the blocks before `end_block`, cut at output sample `total`."""
         if end_block <= self._next_block:
             return torch.zeros(0)
         out_M = self._resample(self._buffer_N)

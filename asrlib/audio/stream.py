@@ -1,4 +1,4 @@
-"""Audio files in bounded pieces, so that an hour of audio needs no more memory than a minute.
+"""Read audio files in pieces, so that an hour of audio needs no more memory than a minute.
 
 Shapes: N samples, C channels.
 """
@@ -18,19 +18,20 @@ log = logging.getLogger(__name__)
 
 
 def read_pieces(path: Path, seconds: float) -> Iterator[tuple[np.ndarray, int]]:
-    """Decode any file that libsndfile reads, piece by piece.
+    """Decode a file piece by piece, in any format that libsndfile reads.
 
-    A file whose end is lost is read as far as it goes, with a warning in the log.
+    If the end of the file is lost, the samples before it are yielded and a warning is logged.
 
     Args:
-        seconds: length of a piece; the last may be shorter.
+        path: audio file.
+        seconds: length of a piece; the last piece may be shorter.
 
     Yields:
-        samples_N: float32 in [-1, 1]; channels are averaged.
-        rate: samples per second.
+        samples_N: float32 samples in [-1, 1]; channels are averaged.
+        rate: sample rate, Hz.
 
     Raises:
-        AudioError: missing, unreadable, or without a single sample.
+        AudioError: the file is missing, unreadable or has no samples.
     """
     path, read = Path(path), 0
     try:
@@ -42,7 +43,7 @@ def read_pieces(path: Path, seconds: float) -> Iterator[tuple[np.ndarray, int]]:
             if 0 < read < file.frames:
                 log.warning("%s: truncated (%d of %d samples)", path, read, file.frames)
     except (soundfile.LibsndfileError, OSError, TypeError):
-        read_audio(path)  # says what is wrong with the file, and how to fix it
+        read_audio(path)  # raises an AudioError with the reason and the fix
         raise
     if read == 0:
         read_audio(path)

@@ -79,12 +79,13 @@ def command_line(recipe: Recipe, *own: str) -> str:
             value are left out.
     """
     context, words = click.get_current_context(), []
+    flags = {option.name: option.opts[0] for option in context.command.params}
     for name in own:
         value = context.params.get(name)
         values = value if isinstance(value, tuple) else (value,)
         for given in values:
             if given is not None:
-                words += [f"--{name.replace('_', '-')}", shlex.quote(str(given))]
+                words += [flags[name], shlex.quote(str(given))]
     words += [f"--set {shlex.quote(override)}" for override in recipe.overrides]
     what = [context.info_name or ""]
     while context.parent is not None and context.parent.parent is not None:

@@ -1,4 +1,4 @@
-"""RESULTS.md and exp/report.html of a recipe, from what lies in exp/."""
+"""RESULTS.md and the pages of plans from results/, and exp/report.html from exp/."""
 
 from __future__ import annotations
 
@@ -7,31 +7,38 @@ import logging
 import click
 
 from asrlib.cli.common import log_to, recipe_options
+from asrlib.errors import DataError
 from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 
 @click.command(name="results")
 @recipe_options
 def command(recipe: Recipe) -> None:
-    """Regenerate RESULTS.md and exp/report.html; what stands in NOTES.md is taken along.
+    """Write RESULTS.md and results/*/README.md from what is published, exp/report.html from exp/.
 
-    Sections of RESULTS.md of which exp/ holds nothing any more are kept, and say so; delete them
-    there to be rid of them.
+    `python -m asrlib publish` copies what was scored in exp/ to results/.
     """
-    from asrlib.report.document import to_html, to_markdown
-    from asrlib.report.keep import keep
+    from asrlib.report.document import to_html
+    from asrlib.report.results_page import write_pages
     from asrlib.report.single_talker import build_document
     from asrlib.scoring.score import ScoreConfig
 
     log_to(recipe.exp / "log" / "results.log")
     logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it tells of every file it opens
-    document = build_document(recipe.dir, recipe.config(ScoreConfig, "score"))
-    page, table = recipe.exp / "report.html", recipe.dir / "RESULTS.md"
-    if table.exists():
-        document = keep(document, table.read_text(encoding="utf-8"))
-    with atomic_write(table) as f:
-        f.write(to_markdown(document))
-    with atomic_write(page) as f:
-        f.write(to_html(document))
-    logging.info("written: %s, %s", table, page)
+    config = recipe.config(ScoreConfig, "score")
+    written = write_pages(recipe.dir)
+    try:
+        document = build_document(recipe.dir, config)
+    except DataError as e:
+        if not written:
+            raise
+        log.info("no exp/report.html: %s", e.what)
+    else:
+        page = recipe.exp / "report.html"
+        with atomic_write(page) as f:
+            f.write(to_html(document))
+        written.append(page)
+    log.info("written: %s", ", ".join(map(str, written)))

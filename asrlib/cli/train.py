@@ -5,23 +5,28 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
 
 from asrlib.cli.common import command_line, log_to, recipe_options
-from asrlib.errors import UserError
+from asrlib.config import split_override
+from asrlib.errors import ConfigError, UserError
+from asrlib.experiments.run_record import RUN_FILE, hash_data, make_record, start_of
 from asrlib.experiments.runs import run_name
-from asrlib.experiments.training_log import COMMAND_FILE
 from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
-from asrlib.training.build import build_trainer, load_configs
+from asrlib.training.build import Configs, build_trainer, load_configs
 from asrlib.training.trainer import TRAIN_VERSION
+
+_OWN = ("model", "name", "init", "plan", "factors")  # options that the record's argv repeats
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +42,28 @@ logger = logging.getLogger(__name__)
     " several talkers may also start from the same model of a single talker, trained with"
     " --set model.encoder.channels=1; an amortized Transformer also from amortized/full.",
 )
-def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> None:
+@click.option("--plan", metavar="NAME", help="The plan of the run, for its record.")
+@click.option(
+    "--factor",
+    "factors",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="A value that the plan varies on purpose and --set sets, for the record. May be repeated.",
+)
+def command(
+    recipe: Recipe,
+    model: str,
+    name: str | None,
+    init: Path | None,
+    plan: str | None,
+    factors: tuple[str, ...],
+) -> None:
     """Train a model in exp/NAME, or resume an earlier run there.
 
     A model of several talkers (sts, mt_rnnt) is trained on mixtures of data/train, which are made
     on the fly with the settings of conf/mixtures.yaml, and validated on data/mix_dev.
+
+    exp/NAME/run.json describes the run: configuration, hashes of the data, code, machine.
 
     On SIGTERM or Ctrl-C the command saves a checkpoint and exits with status 143 or 130. Run the
     same command again to resume.
@@ -63,19 +85,49 @@ def command(recipe: Recipe, model: str, name: str | None, init: Path | None) -> 
     if not recipe.force and stamp.is_current():
         logger.info("%s: up to date", final)
         return
+    varied = _factors(factors, configs)
     with _alone(directory):
         trainer = build_trainer(configs, directory, recipe.data, init)
+        record = make_record(
+            name=directory.name,
+            model=model,
+            plan=plan,
+            factors=varied,
+            argv=shlex.split(command_line(recipe, *_OWN)),
+            config=configs.sections(),
+            data=hash_data(recipe.data, configs.input_files(recipe.data)),
+            start=start_of(init),
+        )
         if recipe.force:  # after building, so that an earlier run survives if building fails
             _clear(directory)
         trainer.resume()
         with atomic_write(directory / "config.yaml") as f:
             yaml.safe_dump(configs.sections(), f, sort_keys=False)
-        with atomic_write(directory / COMMAND_FILE) as f:
-            f.write(command_line(recipe, "model", "name", "init") + "\n")
+        record.to_file(directory / RUN_FILE)
         outcome = trainer.run()
     if outcome.signal is not None:
         sys.exit(128 + outcome.signal)
     stamp.write()
+
+
+def _factors(factors: Sequence[str], configs: Configs) -> dict[str, Any]:
+    """Return the value of each factor by its key.
+
+    Raises:
+        ConfigError: the training has another value, or the key does not exist.
+    """
+    values: dict[str, Any] = {}
+    for factor in factors:
+        key, value = split_override(factor)
+        found: Any = configs.sections()
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found != value:
+            raise ConfigError(
+                f"--factor {factor}: the training has {key}: {found}", f"give --set {factor} too"
+            )
+        values[key] = value
+    return values
 
 
 @contextlib.contextmanager

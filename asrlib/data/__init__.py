@@ -1,1 +1,1 @@
-"""From corpora to batches."""
+"""Data preparation: from corpora to the batches of training and validation."""

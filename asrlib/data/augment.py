@@ -1,4 +1,6 @@
-"""Augmentation of training features, a function of the random state it runs under.
+"""Augmentation of training features.
+
+A result depends only on the features and on the state of the random generators (see `seeded`).
 
 Suffixes: T frames, F mel bins.
 """
@@ -20,36 +22,37 @@ from asrlib.config import configclass
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 
-# What kaldifeat gives for digital silence: log of float32's epsilon.
+# Log energy of digital silence in kaldifeat: log of float32's epsilon.
 SILENCE = float(np.log(np.finfo(np.float32).eps))
 
 
 @configclass
 class AugmentConfig:
-    """What stage 2 (speeds, noise) and training (the rest) do to the train set.
+    """Augmentation of the training set, in stage 2 (speeds, noise) and in training (the rest).
 
     Attributes:
-        speeds: every training cut is stored once at each; [1.0] for no perturbation.
-        spec_probability: of an utterance to be masked at all; 0 turns SpecAugment off.
-        spec_start_epoch: the first epoch with masks. Small corpora may want some without:
-            the alignment is learned first.
-        feature_masks: bands of mel bins masked in an utterance.
-        max_feature_width: bins; each band's width is uniform below this.
-        frame_masks: spans of frames masked in an utterance, at most.
-        max_frame_width: frames; each span's width is uniform below this.
-        max_frames_fraction: of an utterance that the spans may cover together.
-        time_warp: frames by which a point in time may move; 0 is off.
-        vocal_tract: the frequency axis of an utterance is stretched by a factor drawn uniformly
-            within 1 +- this, as if its speaker's vocal tract were shorter or longer; 0 is off.
-        gain: dB; an utterance's level is changed by an amount uniform within +- this; 0 is off.
-        equaliser: dB; so is the level at a few places of its spectrum, as if it came through
-            another microphone; 0 is off.
-        silence_probability: of a batch to get silence, before every second of its utterances and
-            after every second; 0 is off. Half of it digital, half from the utterance's own
-            quietest frames. By batches, since one longer utterance makes a whole batch longer.
-        max_silence: seconds of it, at each end.
-        noise_probability: of an utterance to get noise added; 0 is off.
-        noise_snr: dB, the range of the signal-to-noise ratio.
+        speeds: speed factors; every training cut is stored once at each. [1.0] is off.
+        spec_probability: probability that an utterance is masked at all; 0 turns SpecAugment off.
+        spec_start_epoch: first epoch with masks. On a small corpus some epochs without masks may
+            help, since the model learns the alignment first.
+        feature_masks: number of masked bands of mel bins in an utterance.
+        max_feature_width: bins; the width of each band is uniform below this value.
+        frame_masks: largest number of masked spans of frames in an utterance.
+        max_frame_width: frames; the width of each span is uniform below this value.
+        max_frames_fraction: largest share of an utterance that all spans cover together.
+        time_warp: largest shift of a point in time, in frames; 0 is off.
+        vocal_tract: largest relative change of the frequency axis; 0 is off. An utterance's factor
+            is uniform within 1 +- this value and imitates a shorter or longer vocal tract.
+        gain: largest change of an utterance's level, dB; uniform within +- this value; 0 is off.
+        equaliser: largest change of the level at a few points of the spectrum, dB, uniform within
+            +- this value; it imitates another microphone; 0 is off.
+        silence_probability: probability that a batch gets silence; 0 is off. Then silence is added
+            before an utterance with probability 0.5, and after it with probability 0.5; one half
+            is digital silence, the other repeats the utterance's quietest frames. The choice is
+            made per batch, since one longer utterance makes the whole batch longer.
+        max_silence: longest silence at each end, seconds.
+        noise_probability: probability that noise is added to an utterance; 0 is off.
+        noise_snr: range of the signal-to-noise ratio, dB.
     """
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
@@ -74,34 +77,41 @@ class AugmentConfig:
         for key in (*shares, "silence_probability"):
             value = getattr(self, key)
             if not 0 <= value <= 1:
-                raise ConfigError(f"augment.{key}: {value} is not within [0, 1]", "fix the value")
+                raise ConfigError(
+                    f"augment.{key}: {value} is not within [0, 1]", "give a value from 0 to 1"
+                )
         if not 0 <= self.vocal_tract <= 0.5:
             raise ConfigError(
-                f"augment.vocal_tract: {self.vocal_tract} is not within [0, 0.5]", "0 is off"
+                f"augment.vocal_tract: {self.vocal_tract} is not within [0, 0.5]",
+                "give a value from 0 to 0.5; 0 is off",
             )
         for key in ("gain", "equaliser"):
             value = getattr(self, key)
             if not 0 <= value <= 40:
-                raise ConfigError(f"augment.{key}: {value} dB is not within [0, 40]", "0 is off")
+                raise ConfigError(
+                    f"augment.{key}: {value} dB is not within [0, 40]",
+                    "give a value from 0 to 40 dB; 0 is off",
+                )
         if not self.max_silence > 0:
             raise ConfigError(
                 f"augment.max_silence: {self.max_silence} is not above 0",
-                "give seconds; augment.silence_probability: 0 is off",
+                "give seconds above 0; augment.silence_probability: 0 turns silence off",
             )
         if not self.speeds or min(self.speeds) <= 0 or len(set(self.speeds)) < len(self.speeds):
             raise ConfigError(
                 f"augment.speeds: {list(self.speeds)} must be different positive factors",
-                "write [1.0] for no perturbation",
+                "give each factor once, or write [1.0] for no perturbation",
             )
         if min(self.feature_masks, self.frame_masks, self.time_warp, self.spec_start_epoch) < 0:
             raise ConfigError(
-                "augment: a number of masks, frames or epochs is negative", "write 0 for none"
+                "augment: a number of masks, frames or epochs is negative",
+                "give 0 or more for feature_masks, frame_masks, time_warp and spec_start_epoch",
             )
 
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the random generators of python, numpy and torch (CPU); restore them at the end."""
+    """Seed the random generators of Python, NumPy and torch (CPU); restore their states on exit."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -115,10 +125,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class SpecMasks:
-    """lhotse's SpecAugment (arXiv 1904.08779) on one utterance at a time.
+    """lhotse's SpecAugment (arXiv 1904.08779), applied to one utterance at a time.
 
-    Utterance by utterance, before padding, so that the mask's value, the utterance's mean,
-    does not depend on what else is in the batch.
+    The mask's value is the utterance's mean. Masks are applied before padding, so that this mean
+    does not depend on the other utterances in the batch.
     """
 
     def __init__(self, config: AugmentConfig) -> None:
@@ -127,7 +137,7 @@ class SpecMasks:
             time_warp_factor=config.time_warp,
             num_feature_masks=config.feature_masks,
             features_mask_size=max(1, config.max_feature_width),
-            # lhotse divides by the number of masks; a mask narrower than one frame is none.
+            # lhotse divides by the number of masks; a width of 1 frame leaves all frames unmasked.
             num_frame_masks=max(1, config.frame_masks),
             frames_mask_size=max(1, config.max_frame_width) if config.frame_masks else 1,
             max_frames_mask_fraction=config.max_frames_fraction,
@@ -135,7 +145,7 @@ class SpecMasks:
         )
 
     def __call__(self, x_TF: Tensor) -> Tensor:
-        """Masked copy; an utterance too short for a mask of one frame comes back as it is."""
+        """Return a masked copy, or the utterance itself if it is too short for a one-frame mask."""
         allowed = self._config.max_frames_fraction * x_TF.shape[0]
         masks = min(
             self._augment.num_frame_masks, math.ceil(allowed / self._augment.frames_mask_size)
@@ -146,13 +156,15 @@ class SpecMasks:
 
 
 class Silence:
-    """Silence around an utterance, for models that would otherwise write words into it.
+    """Adds silence around utterances, so that a model does not output words in silence.
 
-    A recogniser hears silence that no utterance of a corpus has: microphones that are muted, zeros
-    behind the last word. The kinds and their shares are our choice.
+    In use, a recogniser receives silence that no utterance of a corpus contains, for example from
+    a muted microphone or as zeros after the last word. The kinds of silence and their shares are
+    our choice.
 
     Args:
-        frame_shift: seconds.
+        config: probability and longest duration of silence.
+        frame_shift: seconds from one frame to the next.
     """
 
     def __init__(self, config: AugmentConfig, frame_shift: float) -> None:
@@ -160,7 +172,7 @@ class Silence:
         self._max_frames = max(1, round(config.max_silence / frame_shift))
 
     def __call__(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
-        """A batch's utterances (T, F), and the frames of silence in front of each."""
+        """Return a batch's utterances (T, F), and the number of frames added before each."""
         if random.random() >= self._probability:
             return list(features), [0] * len(features)
         ends = [(self._draw(x_TF), self._draw(x_TF)) for x_TF in features]
@@ -168,7 +180,7 @@ class Silence:
         return longer, [len(before) for before, _ in ends]
 
     def _draw(self, x_TF: Tensor) -> Tensor:
-        """Frames of silence (0 or more, F), from python's random state."""
+        """Draw frames of silence (0 or more, F) with Python's random generator."""
         frames = random.randint(1, self._max_frames)
         if random.random() < 0.5:
             return x_TF[:0]
@@ -179,10 +191,11 @@ class Silence:
 
 
 class VocalTractWarp:
-    """Vocal tract length perturbation (Jaitly and Hinton, 2013), on filter banks.
+    """Vocal tract length perturbation (Jaitly and Hinton, 2013) of filter banks.
 
-    Bin centres are scaled in Hz and the log energies read between the old bins, linearly in mel.
-    Beyond the highest bin its own value is kept (our choice; no bin is far beyond it).
+    Bin centres are scaled in Hz; log energies at the new centres are interpolated between the old
+    bins, linearly in mel. Above the highest bin, its own value is used (our choice; no new centre
+    is far above it).
     """
 
     def __init__(self, width: float, fbank: FbankConfig) -> None:
@@ -194,13 +207,13 @@ class VocalTractWarp:
         self._centres_F = 700.0 * (torch.exp(centres_F / 1127.0) - 1.0)  # Hz
 
     def __call__(self, x_TF: Tensor) -> Tensor:
-        """Warped copy, by a factor from python's random state; as it is where the width is 0."""
+        """Return a copy warped by a random factor (Python's generator); unchanged if width is 0."""
         if self.width == 0:
             return x_TF
         return self.warp(x_TF, random.uniform(1 - self.width, 1 + self.width))
 
     def warp(self, x_TF: Tensor, factor: float) -> Tensor:
-        """Energies at `factor` times each bin's frequency: above 1 the voice gets deeper."""
+        """Read energies at `factor` times each bin's frequency; above 1 the voice gets deeper."""
         at_F = (_mel(self._centres_F * factor) - self._low) / self._step - 1
         at_F = at_F.clamp(0, x_TF.shape[1] - 1)
         left_F = at_F.floor().long().clamp(max=x_TF.shape[1] - 2)
@@ -209,22 +222,22 @@ class VocalTractWarp:
 
 
 class Equaliser:
-    """Another level and another microphone: FilterAugment (arXiv 2110.03282), its linear kind.
+    """Imitates another level and microphone: FilterAugment (arXiv 2110.03282), linear variant.
 
-    An utterance's level changes by one random amount, and by further ones at 3 to 6 bins, between
-    which the change is linear in bins and dB. The paper's numbers of places; the gain of the whole
-    is ours. Energies stay above kaldifeat's floor.
+    The level of an utterance changes by one random amount, plus a further random amount at each of
+    3 to 6 bins; between these bins the change is linear in bins and dB. The number of bins is the
+    paper's; the change of the overall level is our addition. Energies stay above kaldifeat's floor.
 
     Args:
-        gain: dB, most change of the level.
-        equaliser: dB, most change at a place.
+        gain: largest change of the overall level, dB.
+        equaliser: largest further change at one of the bins, dB.
     """
 
     def __init__(self, gain: float, equaliser: float) -> None:
         self.gain, self.equaliser = gain, equaliser
 
     def __call__(self, x_TF: Tensor) -> Tensor:
-        """Changed copy, from python's random state; as it is where both are 0."""
+        """Return a randomly changed copy (Python's generator); unchanged if both are 0."""
         if self.gain == 0 and self.equaliser == 0:
             return x_TF
         last = x_TF.shape[1] - 1
@@ -237,12 +250,12 @@ class Equaliser:
 
 
 def _mel(hz: Tensor) -> Tensor:
-    """Kaldi's mel scale."""
+    """Convert Hz to Kaldi's mel scale."""
     return 1127.0 * torch.log1p(hz / 700.0)
 
 
 def add_noise(cuts: CutSet, noise: CutSet, config: AugmentConfig, seed: int) -> CutSet:
-    """Mix noise into some of the cuts, in the feature domain (lhotse's CutMix)."""
+    """Mix noise into a random selection of the cuts, in the feature domain (lhotse's CutMix)."""
     mix = CutMix(
         noise,
         snr=tuple(config.noise_snr),

@@ -1,4 +1,4 @@
-"""Reading of cut manifests that an earlier stage left, whole or not."""
+"""Read cut manifests of an earlier stage; missing or damaged ones raise an error."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from lhotse import CutSet, MonoCut
 
 from asrlib.errors import DataError
 
-# What lhotse and gzip raise on a file that is cut off, altered, or something else.
+# Exceptions of lhotse and gzip for a file that is truncated, altered or of another kind.
 MANIFEST_FAULTS = (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError)
 MANIFEST_FAULTS += (AssertionError, AttributeError)
 
 
 def iter_cuts(path: Path, fix: str) -> Iterator[MonoCut]:
-    """The cuts of a manifest, one at a time.
+    """Iterate over the cuts of a manifest.
 
     Args:
-        fix: what to do about a manifest that cannot be used.
+        path: manifest.
+        fix: advice to the user for a manifest that cannot be used.
 
     Raises:
-        DataError: missing, half-written, of something else, or without a single cut; names it.
+        DataError: the manifest is missing, half-written, of another kind or without a cut; the
+            message names it.
     """
     if not path.exists():
         raise DataError(f"{path}: missing", fix)
     empty = True
     try:
-        for cut in CutSet.from_file(path) or ():  # lhotse gives None for a file without a line
+        for cut in CutSet.from_file(path) or ():  # lhotse returns None for an empty file
             empty = False
             if not isinstance(cut, MonoCut):
-                raise TypeError(f"it holds a {type(cut).__name__}, no cut")
+                raise TypeError(f"it holds a {type(cut).__name__}, not a cut")
             yield cut
     except MANIFEST_FAULTS as e:
         raise DataError(f"{path}: unreadable or half-written: {e}", fix) from e
     if empty:
-        raise DataError(f"{path}: holds no utterance", "look into data/quarantine.tsv for why")
+        raise DataError(f"{path}: holds no utterance", "see data/quarantine.tsv for the reasons")
 
 
 def read_cuts(path: Path, fix: str) -> CutSet:
-    """All cuts of a manifest, in memory; raises as `iter_cuts`."""
+    """Read all cuts of a manifest into memory; raises the same errors as `iter_cuts`."""
     return CutSet.from_cuts(list(iter_cuts(path, fix)))

@@ -1,7 +1,7 @@
-"""Batches for training and evaluation.
+"""Batches of utterances for training and evaluation.
 
-A training batch is a function of (seed, epoch, batch index) only, whatever the number of loader
-processes and wherever training resumes.
+A training batch depends only on (seed, epoch, batch index), not on the number of loader processes
+and not on the step at which training was resumed.
 
 Suffixes: B batch, T frames, F mel bins, U tokens.
 """
@@ -40,16 +40,16 @@ from asrlib.text import Tokenizer
 
 @dataclass
 class Batch:
-    """Utterances, padded to the longest.
+    """A batch of utterances, padded to the longest.
 
     Attributes:
         x_BTF: float32 log filter banks, padded with silence.
-        x_lengths_B: int64, frames.
-        tokens_BU: int64, padded with 0.
-        token_lengths_B: int64.
-        ids: of the cuts.
+        x_lengths_B: int64 numbers of frames.
+        tokens_BU: int64 token ids, padded with 0.
+        token_lengths_B: int64 numbers of tokens.
+        ids: cut ids.
         texts: normalised transcripts.
-        word_ends: for each utterance, seconds at which its words end, or None where unknown.
+        word_ends: end times of each utterance's words, seconds, or None where unknown.
     """
 
     x_BTF: Tensor
@@ -74,23 +74,24 @@ def train_batches(
     noise: CutSet | None = None,
     num_workers: int = 0,
 ) -> Iterator[Batch]:
-    """An epoch's batches, shuffled and augmented, from number `start_batch` on.
+    """Yield an epoch's batches, shuffled and augmented, from number `start_batch` on.
 
-    Skipping reads no features, and the batches that follow are those of an uninterrupted epoch.
+    Skipped batches read no features; the other batches equal those of an uninterrupted epoch.
 
     Args:
-        cuts: with features, as stage 2 leaves them.
-        fbank: how they were made.
-        noise: cuts with features to add as `augment` says (`asrlib.data.noise.load_noise`).
-        num_workers: processes that load ahead; 0 loads in this one. The batches are the same.
+        cuts: training cuts with features, as stage 2 leaves them.
+        fbank: configuration of these features.
+        noise: noise cuts with features (`asrlib.data.noise.load_noise`), added as `augment` says.
+        num_workers: number of processes that load batches ahead; 0 loads in this process. The
+            batches are the same.
 
     Raises:
-        ConfigError: noise is wanted and there is none.
+        ConfigError: `augment` requires noise and there is none.
     """
     if augment.noise_probability > 0 and not noise:
         raise ConfigError(
             f"augment.noise_probability: {augment.noise_probability}, but there is no noise",
-            "run stage 2 again, which makes some, or set it to 0",
+            "run stage 2 again, which makes noise, or set augment.noise_probability to 0",
         )
     tokens = {cut.id: len(tokenizer.encode(_text(cut))) for cut in cuts}
     batches = sample_batches(cuts, tokens, data, derive_seed(seed, epoch))
@@ -103,14 +104,18 @@ def train_batches(
         batch_size=None,
         sampler=islice(numbered, start_batch, None),
         num_workers=num_workers,
-        # The loader draws a seed for its workers from the generator that it is given.
+        # The loader draws its workers' seed from this generator, not from torch's global one.
         generator=torch.Generator().manual_seed(0),
     )
     yield from loader
 
 
 def eval_batches(cuts: CutSet, tokenizer: Tokenizer, max_frames: int) -> Iterator[Batch]:
-    """Every cut once, unaugmented, longest first, in batches of at most `max_frames` padded."""
+    """Yield every cut once, unaugmented, longest first.
+
+    Args:
+        max_frames: bound on a batch's padded size, in frames.
+    """
     group: list[Cut] = []
     for cut in sorted(cuts, key=lambda cut: (-_num_frames(cut), cut.id)):
         if group and (len(group) + 1) * _num_frames(group[0]) > max_frames:
@@ -122,15 +127,15 @@ def eval_batches(cuts: CutSet, tokenizer: Tokenizer, max_frames: int) -> Iterato
 
 
 def filter_trainable(cuts: CutSet, tokenizer: Tokenizer, frames_per_output: int) -> CutSet:
-    """Drop, and log by id, cuts with fewer than tokens + 2 output frames.
+    """Drop cuts with fewer than tokens + 2 output frames, and log their ids.
 
     The pruned loss cannot align more tokens than frames; the margin of 2 is icefall's.
 
     Args:
-        frames_per_output: the encoder's subsampling.
+        frames_per_output: subsampling factor of the encoder.
 
     Raises:
-        DataError: none is left.
+        DataError: no cut remains.
     """
     kept = []
     for cut in cuts:
@@ -148,7 +153,7 @@ def filter_trainable(cuts: CutSet, tokenizer: Tokenizer, frames_per_output: int)
 
 
 class _TrainingSet(Dataset):
-    """Loads and augments a numbered batch of cuts."""
+    """Dataset that loads and augments one numbered batch of cuts per item."""
 
     def __init__(
         self,
@@ -190,10 +195,10 @@ def collate(
     tokenizer: Tokenizer,
     leads: list[float] | None = None,
 ) -> Batch:
-    """Pad features (T, F) and transcripts of `cuts` into a batch, in the order given.
+    """Pad the features (T, F) and transcripts of `cuts` into a batch, in the given order.
 
     Args:
-        leads: seconds of silence that were put in front of each.
+        leads: seconds of silence that were added before each utterance.
     """
     cuts = list(cuts)
     leads = leads or [0.0] * len(cuts)

@@ -1,4 +1,4 @@
-"""Kaldi data directories as raw utterance tables."""
+"""Read Kaldi data directories as raw utterance tables."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ def read_kaldi_dir(
 ) -> list[RawUtterance]:
     """Read `wav.scp` (and `segments`), `text`, `utt2spk`, `spk2gender`, `spk2age`.
 
-    Only the tables are read. lhotse's `load_kaldi_data_dir` opens every file as it goes and ends
-    at the first broken one; here broken files are left for the quarantine.
+    Only the tables are read. lhotse's `load_kaldi_data_dir` opens every audio file and stops at
+    the first broken one; here broken files are left to stage 1, which quarantines them.
 
     Args:
-        audio_root: what relative paths in `wav.scp` are relative to; default: `path`, or its
-            parent where the file lies there.
-        speaker_meta: facts that hold for all of its speakers.
+        path: data directory.
+        audio_root: directory that relative paths in `wav.scp` start from; default: `path`, or its
+            parent if the file is there.
+        speaker_meta: facts that hold for all speakers of the directory.
 
     Returns:
-        Utterances in the order of `segments` or `wav.scp`. One without a line in `text` has an
-        empty transcript; one without a speaker is its own.
+        Utterances in the order of `segments` or `wav.scp`. An utterance without a line in `text`
+        has an empty transcript; without a line in `utt2spk`, its id is also its speaker's id.
 
     Raises:
-        DataError: a table is missing or malformed, or wav.scp holds a command.
+        DataError: a table is missing or malformed, or `wav.scp` holds a command.
     """
     wavs = read_table(path / "wav.scp", required=True)
     texts = read_table(path / "text", required=True)
@@ -57,14 +58,14 @@ def read_kaldi_dir(
 
 
 def read_table(path: Path, required: bool = False) -> dict[str, str]:
-    """Read `key rest of line` lines.
+    """Read a table of lines `key rest of line`.
 
     Raises:
-        DataError: a required file is missing, a file is not UTF-8, or a key stands twice.
+        DataError: a required file is missing, a file is not UTF-8, or a key occurs twice.
     """
     if not path.exists():
         if required:
-            raise DataError(f"{path}: missing", "a Kaldi data directory needs it")
+            raise DataError(f"{path}: missing", "add it: a Kaldi data directory needs this table")
         return {}
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -76,7 +77,7 @@ def read_table(path: Path, required: bool = False) -> dict[str, str]:
             continue
         key, _, rest = line.strip().replace("\t", " ").partition(" ")
         if key in table:
-            raise DataError(f"{path}: line {number}: {key} stands there twice", _FIX)
+            raise DataError(f"{path}: line {number}: key {key} occurs twice", _FIX)
         table[key] = rest.strip()
     return table
 
@@ -84,7 +85,7 @@ def read_table(path: Path, required: bool = False) -> dict[str, str]:
 def _segments(
     path: Path, wavs: Mapping[str, str]
 ) -> dict[str, tuple[str, float | None, float | None]]:
-    """Recording, start and end of every utterance; an end of -1 means the recording's end."""
+    """Return recording, start and end (s) of every utterance; end -1 is the recording's end."""
     if not (path / "segments").exists():
         return {key: (key, None, None) for key in wavs}
     segments: dict[str, tuple[str, float | None, float | None]] = {}
@@ -92,7 +93,8 @@ def _segments(
         fields = rest.split()
         if len(fields) != 3:
             raise DataError(
-                f"{path / 'segments'}: {utterance}: not `utterance recording start end`", _FIX
+                f"{path / 'segments'}: {utterance}: not a line `utterance recording start end`",
+                _FIX,
             )
         start, end = (_number(path / "segments", field) for field in fields[1:])
         segments[utterance] = (fields[0], start, None if end < 0 else end)
@@ -105,8 +107,8 @@ def _audio(path: Path, recording: str, wavs: Mapping[str, str], roots: list[Path
     source = wavs[recording]
     if source.endswith("|"):
         raise DataError(
-            f"{path / 'wav.scp'}: {recording}: a command, not a file",
-            "run the commands once into files (Kaldi's wav-copy scp:wav.scp does), list those",
+            f"{path / 'wav.scp'}: {recording} is a command, not a file",
+            "write the commands' output into files (with Kaldi's wav-copy scp:wav.scp), list those",
         )
     places = [root / source for root in roots]
     return str(next((p for p in places if p.exists()), places[0]).absolute())

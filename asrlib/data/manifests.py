@@ -1,8 +1,8 @@
-"""Stage 1: from raw utterance tables to lhotse cuts.
+"""Stage 1: convert raw utterance tables to lhotse cuts.
 
-Input is what a recipe's local step leaves, `data/raw/<set>.jsonl` (format: `asrlib.data.raw`).
-Every file is decoded once. Good utterances become cuts with one supervision each in
-`data/<set>/cuts.jsonl.gz`; the others go to `data/quarantine.tsv` with the reason.
+The input is the output of a recipe's local step, `data/raw/<set>.jsonl` (format:
+`asrlib.data.raw`). Every file is decoded once. Usable utterances become cuts with one supervision
+each in `data/<set>/cuts.jsonl.gz`; the others go to `data/quarantine.tsv` with the reason.
 
 Times inside a cut (supervision, word alignment) count from the cut's start.
 """
@@ -50,12 +50,12 @@ _Row = tuple[str, int, RawUtterance]  # set, index within it, utterance
 
 @dataclass(frozen=True)
 class Manifests:
-    """What stage 1 found.
+    """The result of stage 1.
 
     Attributes:
-        cuts: good utterances by set, in the order of the raw tables.
-        utterances: the raw rows behind them.
-        quarantined: the others, in the same order.
+        cuts: cuts of the usable utterances by set, in the order of the raw tables.
+        utterances: raw rows of these utterances by set.
+        quarantined: unusable utterances, in the same order.
     """
 
     cuts: dict[str, CutSet]
@@ -74,19 +74,20 @@ def build_manifests(
     config: ValidationConfig,
     num_jobs: int = 1,
 ) -> Manifests:
-    """Decode every file once and sort the utterances into cuts and quarantine.
+    """Decode every file once and divide the utterances into cuts and quarantine.
 
     Args:
         sets: raw rows by set.
-        base: what relative audio paths are relative to.
-        normalise: makes a transcript what the recogniser is to print.
-        num_jobs: files decoded at a time; the decoder works outside Python's lock, so these
-            are threads.
+        base: directory that relative audio paths start from.
+        normalise: function that makes a transcript the text that the recogniser should output.
+        config: limits that an utterance must meet.
+        num_jobs: number of files decoded at a time, in threads, since the decoder releases Python's
+            lock.
 
     Raises:
         DataError: the training set shares speakers with another set, and that is not permitted.
     """
-    check_shared_speakers(sets, config.permit_shared_speakers)  # before hours of decoding
+    check_shared_speakers(sets, config.permit_shared_speakers)  # checked before hours of decoding
     verdicts: dict[tuple[str, int], MonoCut | Quarantined] = {}
     files: dict[Path, list[_Row]] = {}
     seen: set[str] = set()
@@ -107,7 +108,7 @@ def build_manifests(
 
 
 def audio_path(base: Path, utterance: RawUtterance) -> Path:
-    """Absolute path of an utterance's file."""
+    """Return the absolute path of an utterance's audio file."""
     return (base / utterance.audio).absolute()
 
 
@@ -156,7 +157,7 @@ def _judge(
     start = round((utterance.start or 0.0) * audio.rate)
     whole = len(audio.samples_NC)
     end = whole if utterance.end is None else round(utterance.end * audio.rate)
-    # Segment ends are often written in hundredths of a second: allow that much beyond the file.
+    # Segment ends are often rounded to 0.01 s, so an end may lie up to 0.01 s beyond the file.
     if not 0 <= start < end <= whole + audio.rate // 100:
         last = whole / audio.rate
         return Reason("segment outside the file", f"{start / audio.rate:g} s, of {last:g} s")
@@ -188,7 +189,7 @@ def _judge(
         recording=recording,
     )
     if audio.rate != config.expected_sample_rate:
-        # lhotse gives back the kind that it was called on, but says less.
+        # lhotse returns a MonoCut for a MonoCut, but its annotation is wider.
         return cast(MonoCut, cut.resample(config.expected_sample_rate))
     return cut
 
@@ -208,11 +209,12 @@ def _custom(utterance: RawUtterance) -> dict | None:
 def write_manifests(manifests: Manifests, data: Path, config: ValidationConfig) -> None:
     """Write cuts, speaker table and quarantine table into the recipe's `data/`.
 
-    The quarantine table is written first, so that it is there to look at when the budget is
+    The quarantine table is written first, so that the user can read it if the error budget is
     exceeded.
 
     Raises:
-        DataError: more unfit utterances than the budget allows, or a set without a good one.
+        DataError: more utterances are unusable than the budget allows, or a set has no usable
+            utterance.
     """
     table = data / "quarantine.tsv"
     write_quarantine(table, manifests.quarantined)
@@ -220,9 +222,9 @@ def write_manifests(manifests: Manifests, data: Path, config: ValidationConfig) 
     for name, cuts in manifests.cuts.items():
         if len(cuts) == 0:
             raise DataError(
-                f"{data / 'raw' / name}.jsonl: no fit utterance in set {name}: "
+                f"{data / 'raw' / name}.jsonl: no usable utterance in set {name}: "
                 + (summarise(manifests.quarantined) or "the table is empty"),
-                f"fix what {table} lists, or the recipe's local step",
+                f"fix the utterances that {table} lists, or the recipe's local step",
             )
     write_speakers(data / "speakers.tsv", speaker_rows(manifests.utterances))
     for name, cuts in manifests.cuts.items():
@@ -235,7 +237,7 @@ def write_manifests(manifests: Manifests, data: Path, config: ValidationConfig) 
 
 
 def write_cuts(path: Path, cuts: Iterable[MonoCut]) -> None:
-    """Write a manifest that lhotse reads; the same cuts give the same bytes."""
+    """Write a manifest that lhotse reads; equal cuts give equal bytes."""
     with (
         atomic_path(path) as temp,
         open(temp, "wb") as raw,
@@ -246,7 +248,7 @@ def write_cuts(path: Path, cuts: Iterable[MonoCut]) -> None:
 
 
 def write_quarantine(path: Path, bad: Iterable[Quarantined]) -> None:
-    """Write `id, path, reason` as TSV; no transcript is ever in it."""
+    """Write a TSV table of id, path and reason; it never contains a transcript."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(["id", "path", "reason"])
@@ -256,7 +258,7 @@ def write_quarantine(path: Path, bad: Iterable[Quarantined]) -> None:
 
 
 def log_set(name: str, cuts: CutSet) -> None:
-    """One line: utterances, speakers, minutes."""
+    """Log a set's numbers of utterances, speakers and minutes in one line."""
     speakers = {cut.supervisions[0].speaker for cut in cuts}
     minutes = sum(cut.duration for cut in cuts) / 60
     logging.info(
@@ -265,7 +267,7 @@ def log_set(name: str, cuts: CutSet) -> None:
 
 
 def audio_digest(sets: Mapping[str, Sequence[RawUtterance]], base: Path) -> str:
-    """Hash of every audio file's path, size and time: changes when a file does."""
+    """Hash path, size and modification time of all audio files, to detect changed files."""
     digest = hashlib.sha256()
     for path in sorted({audio_path(base, u) for us in sets.values() for u in us}):
         try:

@@ -1,4 +1,4 @@
-"""Planned mixtures made by lhotse: cuts that are mixed when they are loaded, and their samples."""
+"""Make planned mixtures with lhotse: cuts that are mixed when loaded, and their samples."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ from asrlib.seeds import derive_seed
 
 
 class Mixer:
-    """Makes planned mixtures of a set's utterances.
+    """Makes the cuts and the audio of planned mixtures of a set's utterances.
 
-    Rooms are lhotse's fast random ones (arXiv 2208.04101), or drawn from the given set of
-    `config.impulse_responses`: one response a talker.
+    Rooms are lhotse's fast random rooms (arXiv 2208.04101), or each talker gets one impulse
+    response of the manifest `config.impulse_responses`.
 
     Args:
-        cuts: one supervision each; their features are not used.
-        rooms: random rooms to make now and draw from, with a place for each of the talkers that a
-            mixture has at most; to make one takes longer than all else that a turn needs. 0: each
-            mixture has a room of its own.
+        cuts: utterances with one supervision each; their features are not used.
+        config: settings of the mixtures.
+        rooms: number of random rooms that are made once and shared by all mixtures, each with a
+            place for every talker that a mixture can have. Making a room takes longer than all
+            other work for a turn. With 0, each mixture has a room of its own.
 
     Raises:
-        DataError: the impulse responses cannot be used; names the manifest.
+        DataError: the impulse responses cannot be used; the message names the manifest.
     """
 
     def __init__(self, cuts: Iterable[MonoCut], config: MixtureConfig, rooms: int = 0) -> None:
@@ -55,17 +56,17 @@ class Mixer:
         ]
 
     def cut(self, mixture: Mixture) -> Cut:
-        """The lhotse cut of a plan: audio is mixed when it is loaded.
+        """Return the lhotse cut of a plan, whose audio is mixed when it is loaded.
 
-        Its supervisions are the turns, from first word to last, each with its `text`, `speaker`,
-        word alignment where known and `custom["talker_channel"]`.
+        Its supervisions are the turns, from first to last word, each with `text`, `speaker`,
+        `custom["talker_channel"]` and, where known, the word alignment.
 
         Raises:
             DataError: an utterance of the plan is not among the cuts.
         """
         first, *others = mixture.turns
         mixed: Cut = self._track(mixture, 0)
-        if first.offset > 0:  # padding on the left puts the first turn where it belongs
+        if first.offset > 0:  # padding on the left moves the first turn to its start
             mixed = mixed.pad(duration=mixed.duration + first.offset, direction="left")
         for index, turn in enumerate(others, start=1):
             track = self._track(mixture, index)
@@ -75,14 +76,15 @@ class Mixer:
         return mixed.pad(duration=mixture.duration).with_id(mixture.id)
 
     def render(self, mixture: Mixture) -> tuple[Cut, np.ndarray]:
-        """The cut of a plan, and its samples (N,), float32, turned down where the sum would clip.
+        """Return the cut of a plan and its samples (N,), float32, scaled down if they would clip.
 
-        The same plan gives the same samples every time. lhotse's room generator also draws from
-        torch's global state, and writes reflections that fall together in the order in which its
-        threads come: so that state is seeded here, and one thread works.
+        Equal plans give equal samples. lhotse's room generator also draws from torch's global
+        random state, and its threads write coinciding reflections in any order. Therefore this
+        method seeds that state and uses one thread.
 
         Raises:
-            DataError: an utterance is missing or its file cannot be read; names the mixture.
+            DataError: an utterance is missing or its file cannot be read; the message names the
+                mixture.
         """
         cut = self.cut(mixture)
         try:
@@ -98,7 +100,7 @@ class Mixer:
         return cut, samples_N if peak <= 1.0 else samples_N * np.float32(0.999 / peak)
 
     def _with_noise(self, mixture: Mixture, samples_N: np.ndarray, rate: int) -> np.ndarray:
-        """The mixture's noise added, so far below what is heard while anybody talks."""
+        """Add the mixture's noise at `noise_snr` dB below the mean power while anybody talks."""
         if mixture.noise_snr is None:
             return samples_N
         talking_N = np.zeros(len(samples_N), dtype=bool)
@@ -114,11 +116,12 @@ class Mixer:
         turn = mixture.turns[index]
         if turn.cut not in self._cuts:
             raise DataError(
-                f"mixture {mixture.id}: no cut {turn.cut}", "make the mixtures again with --force"
+                f"mixture {mixture.id}: no cut {turn.cut} in the set's manifest",
+                "make the mixtures again with --force",
             )
         cut = self._cuts[turn.cut]
         supervision = cut.supervisions[0]
-        # lhotse moves a supervision when it mixes, but not its alignment.
+        # When lhotse mixes, it shifts the supervisions, but not their alignments.
         alignment = {
             kind: [item.with_offset(turn.offset) for item in items]
             for kind, items in (supervision.alignment or {}).items()
@@ -147,10 +150,11 @@ class Mixer:
         place = derive_seed(seed, turn.speaker)
         if self._responses:
             response = self._responses[place % len(self._responses)]
-            # lhotse takes a recording too, and makes one of a dict.
+            # lhotse also accepts a Recording, although its annotation only names a dict.
             # pyrefly: ignore[bad-argument-type]
             return ReverbWithImpulseResponse(rir=response)
-        # One room, one place a talker; made anew here, for the generator counts its calls.
+        # A mixture has one room, with one place per talker. The generator's output depends on the
+        # number of its calls, so each turn gets a new generator.
         return ReverbWithImpulseResponse(
             rir_generator=_generator_keys(seed, place, rate, self._max_t60)
         )
@@ -158,7 +162,7 @@ class Mixer:
 
 @functools.lru_cache(maxsize=2)
 def _pink_noise(rate: int) -> np.ndarray:
-    """A minute of noise (N,) of power 1; above 50 Hz it falls by 3 dB an octave, as rooms' does."""
+    """Make 60 s of noise (N,), power 1, falling by 3 dB per octave above 50 Hz like room noise."""
     white_F = np.fft.rfft(np.random.default_rng(0).standard_normal(60 * rate))
     hertz_F = np.arange(len(white_F)) / 60
     noise_N = np.fft.irfft(white_F / np.sqrt(np.maximum(hertz_F, 50)))
@@ -171,7 +175,7 @@ def _generator_keys(room: int, place: int, rate: int, max_t60: float) -> dict[st
 
 
 def _make_room(index: int, places: int, rate: int, max_t60: float) -> list[np.ndarray]:
-    """Impulse responses (1, N) from each of some places in a random room to its microphone."""
+    """Make impulse responses (1, N) from random places in a random room to its microphone."""
     room, made = derive_seed("room", index), []
     for place in range(places):
         seed = derive_seed("room", index, place)
@@ -186,15 +190,15 @@ def _read_responses(path: Path, cuts: dict[str, MonoCut]) -> list[Recording]:
         found = sorted(RecordingSet.from_file(path), key=lambda r: r.id)
     except MANIFEST_FAULTS as e:
         raise DataError(
-            f"{path}: no manifest of impulse responses: {e}",
-            "name lhotse's recordings.jsonl.gz in mixtures.impulse_responses",
+            f"{path}: not a manifest of impulse responses: {e}",
+            "set mixtures.impulse_responses to a lhotse recordings.jsonl.gz",
         ) from e
     rates = {cut.sampling_rate for cut in cuts.values()}
     wrong = next((r.id for r in found if {r.sampling_rate} != rates), None)
     if wrong is not None or not found:
         raise DataError(
             f"{path}: " + (f"{wrong} is not at {sorted(rates)} Hz" if wrong else "is empty"),
-            "give impulse responses at the rate of the utterances",
+            "give impulse responses at the sample rate of the utterances",
         )
     return found
 

@@ -1,8 +1,8 @@
-"""Batches of mixtures, for training (made on the fly) and for a stored dev set.
+"""Batches of mixtures: made on the fly for training, and read from disk for validation.
 
-A training batch is a function of (seed, epoch, batch index) only, whatever the number of loader
-processes and wherever training resumes: plans are made in the main process, audio is mixed and
-its filter banks computed in the loader's.
+A training batch depends only on (seed, epoch, batch index), not on the number of loader processes
+and not on the step at which training was resumed. The main process makes the plans; the loader
+processes mix the audio and compute its filter banks.
 
 Suffixes: B batch, N output channels, T frames, F mel bins, U labels.
 """
@@ -37,16 +37,16 @@ from asrlib.text.turn_labels import TurnStyle, channel_labels, turn_label_ends
 
 @dataclass(frozen=True)
 class MixtureBatch:
-    """Mixtures, padded to the longest.
+    """A batch of mixtures, padded to the longest.
 
     Attributes:
         x_BTF: float32 log filter banks of the mixed audio, padded with silence.
-        x_lengths_B: int64, frames.
+        x_lengths_B: int64 numbers of frames.
         tokens_BNU: int64 labels of each channel, with turn symbols, padded with blank; U may be 0.
-        token_lengths_BN: int64; 0 for a silent channel, which is legal.
-        turn_ends_BNU: float32 seconds; at an `<eot>` the end of its turn, elsewhere inf.
+        token_lengths_BN: int64 numbers of labels; 0 for a silent channel, which is legal.
+        turn_ends_BNU: float32 times, seconds: at an `<eot>` the end of its turn, elsewhere inf.
         speech_BNT: bool, whether somebody talks on the channel in the middle of the frame.
-        ids: of the mixtures.
+        ids: mixture ids.
     """
 
     x_BTF: Tensor
@@ -60,7 +60,7 @@ class MixtureBatch:
 
 @dataclass(frozen=True)
 class MixtureFormat:
-    """How mixtures become features and labels; the same for training and dev."""
+    """Settings for features and labels of mixtures, the same in training and validation."""
 
     tokenizer: Tokenizer
     fbank: FbankConfig
@@ -68,16 +68,16 @@ class MixtureFormat:
 
 
 class MixtureTrainingSet:
-    """Training mixtures of a set's utterances, planned anew for every epoch.
+    """Training mixtures of a set's utterances; every epoch has new ones.
 
     Args:
-        cuts: one supervision each, as stage 1 or (with its speeds) stage 2 leaves them; features
-            are not used.
-        frames_per_output: the encoder's subsampling: mixtures with fewer than labels + 2 output
-            frames are left out, as `asrlib.data.dataset.filter_trainable` does.
+        cuts: utterances with one supervision each, as stage 1 or (with perturbed speeds) stage 2
+            leaves them; their features are not used.
+        frames_per_output: subsampling factor of the encoder. Mixtures with fewer than labels + 2
+            output frames are left out, as in `asrlib.data.dataset.filter_trainable`.
 
     Raises:
-        DataError: as `MixturePlanner`; or audio at another rate than the features'.
+        DataError: `MixturePlanner` refuses the cuts, or audio and features differ in sample rate.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class MixtureTrainingSet:
         self._num_tokens = {c.id: len(encode(c.supervisions[0].text or "")) for c in cuts}
 
     def plan_epoch(self, seed: int, epoch: int) -> list[list[Mixture]]:
-        """The plans of an epoch's batches, in order; no audio is read."""
+        """Plan the batches of an epoch, in order, without reading audio."""
         mean_turns = sum(self.config.turns) / 2
         number = self.config.per_epoch or math.ceil(self.planner.num_utterances / mean_turns)
         plans = [
@@ -120,7 +120,7 @@ class MixtureTrainingSet:
         return [[plans[i] for i in batch] for batch in batches]
 
     def _size(self, plan: Mixture) -> tuple[int, int]:
-        """Frames, and labels of the fuller channel, turn symbols included."""
+        """Return a plan's frames, and the labels of its fuller channel, turn symbols included."""
         config = self.format.fbank
         labels = [0] * NUM_CHANNELS
         for turn in plan.turns:
@@ -131,10 +131,11 @@ class MixtureTrainingSet:
     def batches(
         self, seed: int, epoch: int, start_batch: int = 0, num_workers: int = 0
     ) -> Iterator[MixtureBatch]:
-        """An epoch's batches from number `start_batch` on; those before cost nothing.
+        """Yield an epoch's batches from number `start_batch` on; skipped batches are not mixed.
 
         Args:
-            num_workers: processes that mix ahead; 0 mixes in this one. The batches are the same.
+            num_workers: number of processes that mix ahead; 0 mixes in this process. The batches
+                are the same.
 
         Raises:
             DataError: an utterance's file cannot be read.
@@ -145,7 +146,7 @@ class MixtureTrainingSet:
             batch_size=None,
             sampler=islice(numbered, start_batch, None),
             num_workers=num_workers,
-            # The loader draws a seed for its workers from the generator that it is given.
+            # The loader draws its workers' seed from this generator, not from torch's global one.
             generator=torch.Generator().manual_seed(0),
         )
         yield from loader
@@ -154,13 +155,15 @@ class MixtureTrainingSet:
 def mixture_eval_batches(
     cuts: CutSet, format: MixtureFormat, max_frames: int
 ) -> Iterator[MixtureBatch]:
-    """Every stored mixture once, unaugmented, longest first, at most `max_frames` padded.
+    """Yield every stored mixture once, unaugmented, longest first.
 
     Args:
-        cuts: of `data/mix_<set>/`.
+        cuts: cuts of `data/mix_<set>/`.
+        max_frames: bound on a batch's padded size, in frames.
 
     Raises:
-        DataError: a mixture without channels, of more than two, at another rate, or unreadable.
+        DataError: a mixture is unreadable, has another sample rate than the features, or has a
+            turn without a channel, without words or on a channel beyond the second.
     """
     extractor = FbankExtractor(format.fbank)
     group: list[_Example] = []
@@ -178,13 +181,13 @@ def mixture_eval_batches(
 
 
 def bounded_batches(sizes: Mapping[int, tuple[int, int]], data: DataConfig) -> list[list[int]]:
-    """Indices in batches of similar length, shortest first, within the bounds of `data`.
+    """Group indices into batches of similar length, shortest first, within the bounds of `data`.
 
-    Mixtures are drawn anew every epoch, so similar lengths side by side cost no randomness. A
-    mixture that is too long alone makes a batch of its own.
+    Every epoch draws new mixtures, so grouping by length costs no randomness. A mixture
+    that exceeds the bounds becomes a batch of its own.
 
     Args:
-        sizes: frames and labels by index.
+        sizes: numbers of frames and labels by index.
     """
     batches: list[list[int]] = []
     most = 0
@@ -200,7 +203,7 @@ def bounded_batches(sizes: Mapping[int, tuple[int, int]], data: DataConfig) -> l
 
 
 class _TrainingMixtures(Dataset):
-    """Mixes, extracts and augments a numbered batch of plans."""
+    """Dataset that mixes, extracts and augments one numbered batch of plans per item."""
 
     def __init__(self, source: MixtureTrainingSet, seed: int, epoch: int) -> None:
         self._source, self._seed, self._epoch = source, seed, epoch
@@ -223,7 +226,7 @@ class _TrainingMixtures(Dataset):
 
 @dataclass(frozen=True)
 class _Example:
-    """A mixture: features, and labels, ends of turns and speech of each channel."""
+    """A mixture's features, and the labels, turn ends (s) and speech flags of each channel."""
 
     id: str
     x_TF: Tensor
@@ -242,8 +245,8 @@ def _example(cut: Cut, x_TF: Tensor, format: MixtureFormat) -> _Example:
         turn = format.tokenizer.encode(supervision.text or "")
         if not isinstance(channel, int) or channel not in range(NUM_CHANNELS) or not turn:
             raise DataError(
-                f"mixture {cut.id}: turn {supervision.id}: channel {channel}, {len(turn)} tokens: "
-                f"a turn needs a channel below {NUM_CHANNELS} and words",
+                f"mixture {cut.id}: turn {supervision.id}: channel {channel} and "
+                f"{len(turn)} tokens, but a turn needs a channel below {NUM_CHANNELS} and words",
                 "make the mixtures again: python -m asrlib mixtures --force",
             )
         tokens[channel].append(turn)

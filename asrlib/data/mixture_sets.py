@@ -1,10 +1,11 @@
-"""Mixtures on disk, in conditions like LibriCSS's, with the truth in the field's formats.
+"""Mixture sets on disk, in conditions like LibriCSS's, with reference turns in common formats.
 
-`data/mix_<set>/` holds `cuts.jsonl.gz` (one cut a mixture, with its condition in `custom`), flac/,
-`plan.jsonl` (the plans), `truth.rttm`, `truth.stm` and `truth.seglst.json`.
+`data/mix_<set>/` holds `cuts.jsonl.gz` (one cut per mixture, with its condition in `custom`), the
+audio in `flac/`, the plans in `plan.jsonl`, and the reference turns in `truth.rttm`, `truth.stm`
+and `truth.seglst.json`.
 
-Conditions (LibriCSS, arXiv 2001.11482): 0S and 0L without overlap, pauses of 0.1-0.5 s and 2.9-3 s;
-OVnn with nn % of the time in which anybody talks spoken by two.
+Conditions (LibriCSS, arXiv 2001.11482): 0S and 0L have no overlap, and pauses of 0.1-0.5 s and
+2.9-3 s. In OVnn, two people talk during nn % of the time in which anybody talks.
 """
 
 from __future__ import annotations
@@ -38,21 +39,23 @@ from asrlib.files import atomic_dir
 MIXTURES_VERSION = 1  # raised when the output of `mixtures` changes; see asrlib/stamps.py
 PAUSES = {"0S": (0.1, 0.5), "0L": (2.9, 3.0)}
 _TRIES = 200
-_TOLERANCE = 0.02  # of the overlap ratio; LibriCSS's own sessions lie within as much
+_TOLERANCE = 0.02  # largest error of the overlap ratio; LibriCSS's own sessions stay within it
 PLAN_FILE = "plan.jsonl"
 FILES = ("cuts.jsonl.gz", PLAN_FILE)
 
 
 def plan_sets(planner: MixturePlanner, name: str) -> list[Mixture]:
-    """The plans of a set: `per_condition` of each condition, at least two turns each.
+    """Plan a set: `per_condition` mixtures of each condition, with at least two turns each.
 
     Raises:
-        ConfigError: a condition of another name.
-        DataError: the utterances cannot be laid out so; names the condition.
+        ConfigError: a condition is unknown, or mixtures may not have two turns.
+        DataError: no layout of the utterances meets a condition; the message names it.
     """
     config = planner.config
     if config.turns[1] < 2:
-        raise ConfigError("mixtures.turns: a test mixture needs two", "write [1, 5]")
+        raise ConfigError(
+            "mixtures.turns: a test mixture needs two turns", "raise the maximum, e.g. write [1, 5]"
+        )
     plans = []
     for number, condition in enumerate(config.conditions):
         layout = _parse(condition)
@@ -63,14 +66,15 @@ def plan_sets(planner: MixturePlanner, name: str) -> list[Mixture]:
 
 
 def _parse(condition: str) -> tuple[float, float] | float:
-    """Range of pauses (s), or overlap ratio."""
+    """Return the range of pauses (s) or the overlap ratio of a condition."""
     if condition in PAUSES:
         return PAUSES[condition]
     match = re.fullmatch(r"OV(\d+)", condition)
     if match and 0 < int(match[1]) <= 60:
         return int(match[1]) / 100
     raise ConfigError(
-        f"mixtures.conditions: no {condition}", "choose among 0S, 0L, OV1 to OV60 (overlap in %)"
+        f"mixtures.conditions: there is no {condition}",
+        "choose among 0S, 0L, OV1 to OV60 (overlap in %)",
     )
 
 
@@ -108,7 +112,7 @@ def _plan(
 
 
 def _overlapping(rng: np.random.Generator, lengths_T: np.ndarray, ratio: float) -> np.ndarray:
-    """Starts of turns of which each overlaps the next, so that together they reach `ratio`."""
+    """Draw starts of turns that each overlap the next, with an overlap ratio of `ratio` in all."""
     shorter = np.minimum(lengths_T[:-1], lengths_T[1:])
     weights = shorter * rng.uniform(0.5, 1.5, len(shorter))
     # overlap / (speech - overlap) = ratio
@@ -118,7 +122,7 @@ def _overlapping(rng: np.random.Generator, lengths_T: np.ndarray, ratio: float) 
 
 
 def _legal(voices: Sequence[Voice], spans: Sequence[tuple[float, float]]) -> bool:
-    """Never more than two at once, and nobody over himself."""
+    """Check that at most two people talk at once, and that nobody overlaps their own turn."""
     for start, _ in spans:
         talking = [v.speaker for v, (a, b) in zip(voices, spans, strict=True) if a <= start < b]
         if len(talking) > 2 or len(set(talking)) < len(talking):
@@ -127,10 +131,12 @@ def _legal(voices: Sequence[Voice], spans: Sequence[tuple[float, float]]) -> boo
 
 
 def write_set(directory: Path, plans: Sequence[Mixture], mixer: Mixer) -> None:
-    """Mix and write a set; it appears whole, in place of an older one.
+    """Mix and write a set; the complete set replaces an older one.
 
     Args:
-        mixer: of the set's utterances.
+        directory: directory of the set.
+        plans: mixtures of the set.
+        mixer: mixer of the set's utterances.
 
     Raises:
         DataError: an utterance cannot be read.
@@ -150,7 +156,7 @@ def write_set(directory: Path, plans: Sequence[Mixture], mixer: Mixer) -> None:
 
 
 def write_cut_set(directory: Path, cuts: Sequence[MonoCut]) -> None:
-    """Write a set whose audio exists already, such as recordings of real overlap."""
+    """Write a set whose audio exists already, such as recordings with real overlap."""
     with atomic_dir(directory) as temp:
         write_cuts(temp / "cuts.jsonl.gz", cuts)
         write_reference_turns(temp, cuts)
@@ -165,7 +171,7 @@ def _stored(cut: Cut, path: Path, num_samples: int, plan: Mixture) -> MonoCut:
         for s in sorted(cut.supervisions, key=lambda s: s.start)
     ]
     overlap = round(overlap_ratio([(s.start, s.end) for s in supervisions]), 4)
-    # Other noise makes another manifest, so that what was decoded before is decoded again.
+    # The noise level is in the manifest, so that sets with other noise are decoded again.
     noise = {} if plan.noise_snr is None else {"noise_snr": plan.noise_snr}
     return MonoCut(
         id=plan.id,

@@ -1,15 +1,14 @@
-"""Mixtures of talkers, planned by a seed.
+"""Plans of mixtures of talkers, drawn from a seed.
 
-A plan (`Mixture`) says which utterance starts when, how loud, and on which output channel; it is
-small and reads no audio. `asrlib.data.mixing.Mixer` makes the lhotse cut and the audio of a plan.
-Everything about a mixture follows from its seed, its configuration and the utterances, in any
-process.
+A plan (`Mixture`) says when each utterance starts, how loud it is, and on which output channel it
+is. It is small and needs no audio; `asrlib.data.mixing.Mixer` makes its lhotse cut and audio. A
+mixture depends only on its seed, its configuration and the utterances, in any process.
 
 Rules of arXiv 2205.05199, section 3: 1-5 utterances, level difference U[-5, 5] dB, room impulse
-responses, the next start after U(0.5 s, length of the previous), at most 30 s. Ours: pauses, the
-number of people, levels against the first turn, a noise under all of it, never more than two at
-once (two channels hold no more), and that a turn lasts from its first word to its last where word
-times are known.
+responses, the next start after U(0.5 s, length of the previous), at most 30 s. Our choices:
+pauses, the number of people, levels relative to the first turn, noise under the whole mixture, at
+most two people at once (two channels hold no more), and turns that last from the first to the last
+word where word times are known.
 """
 
 from __future__ import annotations
@@ -30,31 +29,36 @@ from asrlib.errors import ConfigError, DataError
 
 NUM_CHANNELS = 2
 Assignment = Literal["paper", "first_free"]
-# Turns that touch do not overlap, whatever the rounding of their times (s).
+# Overlaps up to this (s) are rounding errors: turns that touch do not overlap.
 _TOUCH = 1e-4
-_LOUDEST = 60  # dB that a turn may be above another
+_LOUDEST = 60  # upper limit of level_db, dB
 
 
 @configclass
 class MixtureConfig:
-    """conf/mixtures.yaml, where each key is explained.
+    """Section `mixtures` of the configuration; conf/mixtures.yaml explains each key.
 
     Attributes:
-        turns, talkers: fewest and most in a mixture.
-        level_db: dB; levels against the first turn are U[-level_db, level_db].
+        turns, talkers: smallest and largest number in a mixture.
+        level_db: dB; levels relative to the first turn are U[-level_db, level_db].
         min_gap, max_pause, edge, max_duration, max_t60: seconds.
-        pause_probability, reverb_probability: 0 to 1.
-        rooms: random rooms that training draws from; 0 for a new one in every mixture. The sets on
-            disk have new ones.
-        impulse_responses: lhotse's recording manifest of a given set, in place of random rooms.
-        noise_snr: dB, range of speech over the noise that lies under a whole mixture; () for none:
-            then the noise of every recording begins and ends with it, and so tells of turns.
-        max_frames, max_tokens: bounds on a training batch, as those of `DataConfig`: a mixture is
-            as long as several utterances, and a batch of few rows is slow.
-        per_epoch: training mixtures in an epoch; 0 for as many as use every utterance once.
-        masks: whether training has SpecAugment's, as conf/augment.yaml says.
-        train: keys of conf/train.yaml with the values that they have in training on mixtures.
-        sets, conditions, per_condition, seed: of the sets on disk.
+        pause_probability, reverb_probability: probabilities from 0 to 1.
+        rooms: number of random rooms shared by the training mixtures; 0 gives each mixture a room
+            of its own, as in the sets on disk.
+        impulse_responses: lhotse recording manifest of impulse responses, used in place of random
+            rooms; empty for random rooms.
+        noise_snr: range of the speech level over the noise under a whole mixture, dB; () for no
+            such noise. Without it, the noise of each recording starts and ends with its turn, so
+            that it reveals the turns.
+        assignment: rule that gives turns to output channels, see `assign_channels`.
+        max_frames, max_tokens: bounds on a training batch like those of `DataConfig`. They have
+            keys of their own: a mixture is as long as several utterances, and a batch with few
+            rows is slow.
+        per_epoch: number of training mixtures in an epoch; with 0, every utterance is used once
+            on average.
+        masks: whether training uses the SpecAugment masks of conf/augment.yaml.
+        train: keys of conf/train.yaml with their values for training on mixtures.
+        sets, conditions, per_condition, seed: settings of the sets on disk.
     """
 
     turns: tuple[int, int] = (1, 5)
@@ -86,35 +90,43 @@ class MixtureConfig:
             low, high = getattr(self, key)
             if not 1 <= low <= high:
                 raise ConfigError(
-                    f"mixtures.{key}: {low} to {high}", "write [fewest, most], from 1"
+                    f"mixtures.{key}: {low} to {high} is not a range above 0",
+                    "write [fewest, most], for example [1, 5]",
                 )
         if self.turns[1] > 1 and self.talkers[1] < 2:
             raise ConfigError(
-                f"mixtures.talkers: at most {self.talkers[1]}, but turns are taken by several",
-                "write [2, 4], or mixtures.turns as [1, 1]",
+                f"mixtures.talkers: at most {self.talkers[1]}, but several turns need two people",
+                "write [2, 4], or set mixtures.turns to [1, 1]",
             )
         for key in ("pause_probability", "reverb_probability"):
             if not 0 <= getattr(self, key) <= 1:
-                raise ConfigError(f"mixtures.{key}: is not within [0, 1]", "fix the value")
+                raise ConfigError(
+                    f"mixtures.{key}: the value is not within [0, 1]", "give a value from 0 to 1"
+                )
         for key in ("level_db", "min_gap", "max_pause", "edge", "rooms", "per_epoch", "seed"):
             if getattr(self, key) < 0:
-                raise ConfigError(f"mixtures.{key}: is negative", "write 0 for none")
+                raise ConfigError(f"mixtures.{key}: the value is negative", "give 0 or more")
         if len(self.noise_snr) not in (0, 2) or list(self.noise_snr) != sorted(self.noise_snr):
             raise ConfigError(
-                f"mixtures.noise_snr: {list(self.noise_snr)}", "write [lowest, highest], or []"
+                f"mixtures.noise_snr: {list(self.noise_snr)} is not a range",
+                "write [lowest, highest] in dB, or [] for no noise",
             )
         if not self.conditions:
-            raise ConfigError("mixtures.conditions: none", "name some, for example 0L and OV20")
+            raise ConfigError(
+                "mixtures.conditions: the list is empty", "name conditions, for example 0L and OV20"
+            )
         if self.level_db > _LOUDEST:
-            raise ConfigError(f"mixtures.level_db: is above {_LOUDEST} dB", "fix the value")
+            raise ConfigError(f"mixtures.level_db: the value is above {_LOUDEST} dB", "lower it")
         if self.max_t60 <= 0.1:
-            raise ConfigError("mixtures.max_t60: must be above 0.1 s", "fix the value")
+            raise ConfigError("mixtures.max_t60: the value is not above 0.1 s", "raise it")
         for key in ("max_duration", "per_condition", "max_frames", "max_tokens"):
             if getattr(self, key) <= 0:
-                raise ConfigError(f"mixtures.{key}: must be positive", "fix the value")
+                raise ConfigError(
+                    f"mixtures.{key}: the value is not positive", "give a positive number"
+                )
 
     def of_sets(self) -> dict[str, Any]:
-        """Plain values, without what only training needs."""
+        """Return the settings as plain values, without `rooms`, `masks` and `train` of training."""
         training = ("rooms", "masks", "train")
         return {key: value for key, value in to_dict(self).items() if key not in training}
 
@@ -125,11 +137,11 @@ class PlannedTurn:
 
     Attributes:
         cut: id of the utterance's cut.
-        speaker: who talks.
-        start, end: s, where speech starts and ends in the mixture.
-        offset: s, where the utterance's cut starts in the mixture: earlier than its speech.
-        level_db: against the first turn.
-        channel: output channel.
+        speaker: speaker id.
+        start, end: start and end of the speech in the mixture, seconds.
+        offset: start of the utterance's cut in the mixture, seconds, at or before `start`.
+        level_db: level relative to the first turn, dB.
+        channel: output channel, from 0.
     """
 
     cut: str
@@ -143,14 +155,15 @@ class PlannedTurn:
 
 @dataclass(frozen=True)
 class Mixture:
-    """A plan.
+    """The plan of a mixture.
 
     Attributes:
-        turns: in order of start.
-        duration: s.
-        room_seed: of the random room, or None for none.
-        noise_snr: dB, speech over the noise that lies under all of it, or None for none.
-        condition: the name of a test condition, or empty.
+        id: id of the mixture.
+        turns: turns in order of start.
+        duration: length of the mixture, seconds.
+        room_seed: seed of the random room, or None without reverberation.
+        noise_snr: speech level over the noise under the whole mixture, dB, or None without noise.
+        condition: name of the test condition, or the empty string.
     """
 
     id: str
@@ -161,18 +174,18 @@ class Mixture:
     condition: str = ""
 
     def overlap_ratio(self) -> float:
-        """Time with two talkers over time with any."""
+        """Return the time with two talkers, divided by the time with any talker."""
         return overlap_ratio([(t.start, t.end) for t in self.turns])
 
 
 def digest(mixtures: Iterable[Mixture]) -> str:
-    """SHA-256 of plans: the same seed, utterances and configuration give the same."""
+    """Hash plans with SHA-256; equal seeds, utterances and configurations give equal hashes."""
     lines = "".join(json.dumps(asdict(m), sort_keys=True) + "\n" for m in mixtures)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def overlap_ratio(spans: Sequence[tuple[float, float]]) -> float:
-    """Time in which two of the spans hold, over time in which any does; 0 of none."""
+    """Return the time within two spans or more, divided by that within any; 0 without spans."""
     edges = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
     count, last, one, two = 0, 0.0, 0.0, 0.0
     for time, change in edges:
@@ -185,19 +198,20 @@ def overlap_ratio(spans: Sequence[tuple[float, float]]) -> float:
 def assign_channels(
     spans: Sequence[tuple[float, float]], rule: Assignment = "paper", name: str = "mixture"
 ) -> list[int]:
-    """The output channel of each turn.
+    """Assign an output channel to each turn.
 
-    `paper` (arXiv 2205.05199): in order of start, stay in the channel, and switch when the turn
-    overlaps the one before. `first_free`: the first channel whose last turn has ended (lhotse's
-    SURT dataset). Turns that touch do not overlap. With never more than two talkers at once both
-    keep overlapping turns apart.
+    Rule `paper` (arXiv 2205.05199): a turn has the channel of the previous turn, in order of start,
+    unless it overlaps that turn; then the channel changes. Rule `first_free` (lhotse's SURT
+    dataset): a turn has the first channel whose last turn has ended. Turns that touch do not
+    overlap. With at most two talkers at once, both rules keep overlapping turns apart.
 
     Args:
-        spans: (start, end) of the turns, s, in order of start.
-        name: the mixture, for the error.
+        spans: (start, end) of the turns, seconds, in order of start.
+        rule: `paper` or `first_free`.
+        name: name of the mixture in the error.
 
     Raises:
-        DataError: more than two talk at once, which two channels cannot hold.
+        DataError: more than two people talk at once, which two channels cannot hold.
     """
     channels: list[int] = []
     busy_until = [-np.inf] * NUM_CHANNELS
@@ -206,8 +220,8 @@ def assign_channels(
         free = [c for c in range(NUM_CHANNELS) if busy_until[c] <= start + _TOUCH]
         if not free:
             raise DataError(
-                f"{name}: three talkers at once at {start:.2f} s, for two output channels",
-                "leave this mixture out, or cut it where fewer talk",
+                f"{name}: three talkers at once at {start:.2f} s, but only two output channels",
+                "leave this mixture out, or cut it where fewer people talk",
             )
         if rule == "first_free":
             channel = free[0]
@@ -220,7 +234,7 @@ def assign_channels(
 
 @dataclass(frozen=True)
 class Voice:
-    """An utterance as a plan sees it: speech from `lead` to `lead + length` of `duration` s."""
+    """An utterance for planning: speech from `lead` to `lead + length` in `duration` seconds."""
 
     cut: str
     speaker: str
@@ -233,12 +247,13 @@ class MixturePlanner:
     """Plans mixtures of a set's utterances.
 
     Args:
-        cuts: one supervision each, as stage 1 leaves them; they are taken in order of id.
-        name: the set, for errors.
+        cuts: utterances with one supervision each, as stage 1 leaves them; they are sorted by id.
+        config: settings of the mixtures.
+        name: name of the set in errors.
 
     Raises:
-        DataError: an utterance without a supervision, text or speaker; fewer than two speakers
-            where a mixture needs two; no utterance that fits into `max_duration`.
+        DataError: an utterance has no supervision, text or speaker; there is only one speaker, but
+            a mixture needs two; or no utterance fits into `max_duration`.
     """
 
     def __init__(self, cuts: Iterable[MonoCut], config: MixtureConfig, name: str = "cuts") -> None:
@@ -260,12 +275,12 @@ class MixturePlanner:
         self.num_utterances = len(fit)
         if len(self._speakers) < 2 and config.turns[1] > 1:
             raise DataError(
-                f"{name}: one speaker only ({self._speakers[0]}), a mixture needs two",
-                "choose a set with more, or write mixtures.turns: [1, 1]",
+                f"{name}: one speaker only ({self._speakers[0]}), but a mixture needs two",
+                "choose a set with more speakers, or write mixtures.turns: [1, 1]",
             )
 
     def random(self, id: str, *seed: int) -> Mixture:
-        """A training mixture: 1-5 turns that overlap or not, by the paper's rule or a pause."""
+        """Plan a training mixture; each turn starts by the paper's rule or after a pause."""
         rng = np.random.default_rng(seed)
         config = self.config
         chosen: list[tuple[Voice, float]] = []
@@ -277,7 +292,7 @@ class MixturePlanner:
         return self.finish(id, rng, chosen)
 
     def draw(self, rng: np.random.Generator, turns: int) -> list[Voice]:
-        """Utterances for a mixture, none twice if it can be helped, no speaker twice in a row."""
+        """Draw utterances, no speaker twice in a row, and no utterance twice if avoidable."""
         low, high = (min(n, len(self._speakers)) for n in self.config.talkers)
         talkers = max(min(2, turns), min(turns, int(rng.integers(low, high + 1))))
         drawn = rng.choice(len(self._speakers), talkers, replace=False)
@@ -300,7 +315,8 @@ class MixturePlanner:
         if rng.random() < self.config.pause_probability:
             return ends[-1] + rng.uniform(0, self.config.max_pause)
         gap = rng.uniform(min(self.config.min_gap, previous.length), previous.length)
-        # No third talker, so all but one must have ended; and nobody talks over himself.
+        # All turns but one must have ended, so that no third person talks; and nobody overlaps
+        # their own turn.
         own = [s + v.length for v, s in chosen if v.speaker == voice.speaker]
         return max([start + gap, *ends[-2:-1], *own])
 
@@ -311,9 +327,9 @@ class MixturePlanner:
         chosen: Sequence[tuple[Voice, float]],
         condition: str = "",
     ) -> Mixture:
-        """Levels, room, silence at the edges and channels of voices at their starts (s)."""
+        """Complete a plan of voices and start times (s): levels, room, noise, edges, channels."""
         config = self.config
-        # Times to the millisecond: what stands in RTTM and SegLST is what is heard.
+        # Times are rounded to 1 ms, so that RTTM and SegLST state the exact times.
         lead = max(v.lead - s for v, s in chosen) + rng.uniform(0, config.edge)
         starts = [round(s + max(lead, 0.0), 3) for _, s in chosen]
         spans = [(s, round(s + v.length, 3)) for s, (v, _) in zip(starts, chosen, strict=True)]
@@ -338,7 +354,8 @@ def _voice(cut: MonoCut) -> Voice:
     supervision = cut.supervisions[0] if cut.supervisions else None
     if supervision is None or not (supervision.text or "").strip() or not supervision.speaker:
         raise DataError(
-            f"cut {cut.id}: has no transcript or no speaker", "leave it out of the mixtures' set"
+            f"cut {cut.id}: has no transcript or no speaker",
+            "leave it out of the set that is mixed",
         )
     words = (supervision.alignment or {}).get("word")
     start, end = (words[0].start, words[-1].end) if words else (0.0, cut.duration)

@@ -1,6 +1,6 @@
-"""Noise to add to training speech: made here when the user has none.
+"""Noise to add to training speech: the user's own, or noise generated here from a seed.
 
-Deterministic by seed. Suffixes: N samples, K frequencies.
+Suffixes: N samples, K frequencies.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from asrlib.files import atomic_path
 from asrlib.seeds import named_generator
 
 _SECONDS = 20
-_LEVEL = 0.1  # RMS; the mixing sets the ratio to the speech anyway
+_LEVEL = 0.1  # RMS; mixing scales the noise to the wanted SNR anyway
 NOISE_SET = "noise"
 
 
 def load_noise(data: Path) -> CutSet | None:
-    """The noise cuts with features that stage 2 left in a recipe's `data/`, or None."""
+    """Read the noise cuts with features that stage 2 left in a recipe's `data/`, or None."""
     path = data / NOISE_SET / "cuts_fbank.jsonl.gz"
     return read_cuts(path, "run stage 2 again with --force") if path.exists() else None
 
 
 def import_noise(manifest: Path, sample_rate: int) -> CutSet:
-    """A user's own noise cuts (for example lhotse's of MUSAN), at `sample_rate`.
+    """Read a user's noise cuts (for example lhotse's of MUSAN), resampled to `sample_rate` Hz.
 
     Raises:
-        DataError: not a readable cut manifest, or empty.
+        DataError: the file is not a readable cut manifest, or it is empty.
     """
     try:
         cuts = [cut.drop_supervisions() for cut in CutSet.from_file(manifest)]
     except Exception as e:  # lhotse passes on whatever its parsers raise
         raise DataError(
-            f"{manifest}: not a cut manifest: {e}", "give lhotse's cuts.jsonl.gz"
+            f"{manifest}: not a cut manifest: {e}", "give a lhotse cut manifest, cuts.jsonl.gz"
         ) from e
     if not cuts:
         raise DataError(f"{manifest}: holds no cuts", "give a manifest of noise recordings")
@@ -52,10 +52,13 @@ def make_noise_cuts(out: Path, sample_rate: int, *, seed: int = 0, per_kind: int
     """Write white, pink, brown, hum and babble-like noise, 20 s each, into directory `out`.
 
     Args:
-        per_kind: recordings of each kind.
+        out: directory for the FLAC files.
+        sample_rate: sample rate, Hz.
+        seed: seed of the noise.
+        per_kind: number of recordings of each kind.
 
     Returns:
-        Their cuts.
+        The cuts of the recordings.
     """
     cuts = []
     for number, (kind, make) in enumerate(_KINDS.items()):
@@ -77,7 +80,7 @@ def _cut(name: str, path: Path) -> MonoCut:
 
 
 def _coloured(slope: float) -> Callable[[np.random.Generator, int, int], np.ndarray]:
-    """Gaussian noise whose power falls with frequency to the power of `slope`."""
+    """Return a generator of Gaussian noise whose power falls as frequency to the `slope`."""
 
     def make(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
         spectrum_K = np.fft.rfft(rng.standard_normal(length))
@@ -88,7 +91,7 @@ def _coloured(slope: float) -> Callable[[np.random.Generator, int, int], np.ndar
 
 
 def _hum(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
-    """Mains hum of 50 or 60 Hz with falling harmonics, over faint pink noise."""
+    """Make mains hum of 50 or 60 Hz with decreasing harmonics, over faint pink noise."""
     time_N = np.arange(length) / rate
     base = float(rng.choice([50.0, 60.0])) * rng.uniform(0.998, 1.002)
     hum_N = np.zeros(length)
@@ -100,7 +103,7 @@ def _hum(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
 
 
 def _babble(rng: np.random.Generator, length: int, rate: int, talkers: int = 6) -> np.ndarray:
-    """Talkers without words: buzz through moving formants, switched at the rate of syllables."""
+    """Imitate voices without words: buzzes of moving pitch in formants, switched like syllables."""
     total_N = np.zeros(length)
     for _ in range(talkers):
         pitch = rng.uniform(90, 240) * (1 + 0.1 * _slow(rng, length, rate, 2.0))
@@ -114,7 +117,7 @@ def _babble(rng: np.random.Generator, length: int, rate: int, talkers: int = 6) 
 
 
 def _slow(rng: np.random.Generator, length: int, rate: int, hertz: float) -> np.ndarray:
-    """A random curve of unit deviation that changes about `hertz` times a second."""
+    """Make a random curve with unit deviation that changes about `hertz` times per second."""
     knots = int(length / rate * hertz) + 2
     return np.interp(
         np.linspace(0, knots - 1, length), np.arange(knots), rng.standard_normal(knots)

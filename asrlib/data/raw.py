@@ -1,9 +1,8 @@
-"""Raw utterance tables: what a recipe's local step leaves for `python -m asrlib manifests`.
+"""Raw utterance tables: output of a recipe's local step, input of `python -m asrlib manifests`.
 
-`data/raw/<set>.jsonl` holds one JSON object a line, one line an utterance. `RawUtterance` lists
-the fields; those that are None or empty may be left out. Neither the audio nor the text has been
-looked at yet: a row may point at a file that is missing or broken, and the manifests command
-says so.
+`data/raw/<set>.jsonl` holds one JSON object per line and utterance. `RawUtterance` lists the
+fields; those that are None or empty may be left out. Audio and text have not been checked: a row
+may name a file that is missing or broken, which the manifests command then reports.
 """
 
 from __future__ import annotations
@@ -22,26 +21,27 @@ from asrlib.errors import DataError
 from asrlib.files import atomic_dir
 
 Scalar = str | int | float | bool | None
-TRAIN_SET = "train"  # the one set that models learn from
+TRAIN_SET = "train"  # the only set that models are trained on
 
 
 @configclass
 class RawUtterance:
-    """One utterance as the corpus describes it.
+    """One utterance, as the corpus describes it.
 
     Attributes:
-        id: unique over all sets.
-        audio: path, absolute or relative to the recipe's directory.
-        text: the corpus's transcript, not normalised.
-        speaker: id of the speaker.
-        gender: `f`, `m` or what else the corpus says; None when unknown.
-        age: in years; None when unknown.
-        speaker_meta: facts about the speaker, the same in all the speaker's rows: columns of
-            the speaker table, and part of the supervision's custom fields.
-        custom: facts about the utterance: the supervision's custom fields.
-        words: (word, start, end), seconds from the utterance's start; None when unknown.
-        start, end: seconds; the utterance is this part of the file. None: from the file's
-            start, to its end.
+        id: utterance id, unique over all sets.
+        audio: path of the audio file, absolute or relative to the recipe's directory.
+        text: transcript of the corpus, not normalised.
+        speaker: speaker id.
+        gender: `f`, `m` or another value of the corpus; None if unknown.
+        age: age in years; None if unknown.
+        speaker_meta: facts about the speaker, equal in all rows of the speaker. They become
+            columns of the speaker table and custom fields of the supervision.
+        custom: facts about the utterance. They become custom fields of the supervision.
+        words: (word, start, end) of each word, in seconds from the utterance's start; None if
+            unknown.
+        start, end: limits of the utterance within the file, seconds. None means the start or the
+            end of the file.
     """
 
     id: str
@@ -61,7 +61,7 @@ _ROW = pydantic.TypeAdapter(RawUtterance)
 
 
 def write_raw(raw_dir: Path, sets: Mapping[str, Iterable[RawUtterance]]) -> None:
-    """Write every set's table; they appear together, in place of whatever was in `raw_dir`."""
+    """Write the tables of all sets; together they replace the content of `raw_dir`."""
     with atomic_dir(raw_dir) as temp:
         for name, utterances in sets.items():
             lines = [_line(utterance) for utterance in utterances]
@@ -73,7 +73,8 @@ def read_raw(path: Path) -> list[RawUtterance]:
     """Read one set's table.
 
     Raises:
-        DataError: no such file, or a line that is no valid row; names file, line and field.
+        DataError: the file is missing or a line is not a valid row; the message names file, line
+            and field.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -83,10 +84,10 @@ def read_raw(path: Path) -> list[RawUtterance]:
 
 
 def raw_sets(raw_dir: Path) -> dict[str, Path]:
-    """The tables in `raw_dir` by set name, train first, then dev, then the others.
+    """Return the tables in `raw_dir` by set name: train, dev, then the others.
 
     Raises:
-        DataError: there is none.
+        DataError: `raw_dir` holds no table.
     """
     order = {TRAIN_SET: 0, "dev": 1}
     paths = sorted(raw_dir.glob("*.jsonl"), key=lambda p: (order.get(p.stem, 2), p.stem))
@@ -111,7 +112,7 @@ def _parse(path: Path, number: int, line: str) -> RawUtterance:
     try:
         return _ROW.validate_json(line)
     except pydantic.ValidationError as e:
-        # The input itself stays out of the message: it may hold a transcript.
+        # The message leaves out the input, which may hold a transcript.
         error = e.errors(include_input=False)[0]
         field = ".".join(str(part) for part in error["loc"])
         raise DataError(

@@ -1,4 +1,4 @@
-"""Who truly talked when in mixtures: as turns for scoring, and as RTTM, STM and SegLST."""
+"""Reference turns of mixtures, for scoring and as RTTM, STM and SegLST files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REFERENCE_FILES = (REFERENCE_FILE, "truth.rttm", "truth.stm")
 
 
 def reference_turns_of(cuts: Iterable[MonoCut]) -> list[Turn]:
-    """The truth, as scoring takes it."""
+    """Return the reference turns of mixtures, in the form that scoring reads."""
     return [
         Turn(
             session=cut.id,
@@ -36,7 +36,7 @@ def reference_turns_of(cuts: Iterable[MonoCut]) -> list[Turn]:
 
 
 def write_reference_turns(directory: Path, cuts: Iterable[MonoCut]) -> None:
-    """RTTM, STM and SegLST of the mixtures' turns."""
+    """Write the reference turns of mixtures as RTTM, STM and SegLST files."""
     turns = reference_turns_of(cuts)
     with open(directory / "truth.rttm", "w", encoding="utf-8") as f:
         for t in turns:

@@ -1,4 +1,4 @@
-"""Which utterances make a batch: lhotse's dynamic buckets under a bound on padded size."""
+"""Composition of batches: lhotse's dynamic buckets with a bound on the padded size."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from asrlib.errors import ConfigError
 
 @configclass
 class DataConfig:
-    """How training batches are made.
+    """Settings of training batches.
 
     Attributes:
-        max_frames: bound on utterances x longest utterance, in frames of features.
-        max_tokens: bound on utterances x longest transcript, in tokens.
-        num_buckets: groups of similar length; more of them, less padding and less mixing.
-        buffer_size: utterances held while a large, lazily read corpus is shuffled; a corpus
-            in memory is always shuffled wholly.
-        sorted_epochs: first epochs whose batches come shortest first (SortaGrad, arXiv
-            1512.02595): short utterances teach the alignment.
+        max_frames: bound on number of utterances x longest utterance, in feature frames.
+        max_tokens: bound on number of utterances x longest transcript, in tokens.
+        num_buckets: number of groups of similar length. More groups give less padding, but batches
+            whose utterances are less mixed.
+        buffer_size: number of utterances held for shuffling a large corpus that is read lazily; a
+            corpus in memory is always shuffled as a whole.
+        sorted_epochs: number of first epochs whose batches come shortest first (SortaGrad, arXiv
+            1512.02595); short utterances teach the alignment.
     """
 
     max_frames: int = 4000
@@ -41,23 +42,29 @@ class DataConfig:
     def __post_init__(self) -> None:
         for key in ("max_frames", "max_tokens", "num_buckets", "buffer_size"):
             if getattr(self, key) < 1:
-                raise ConfigError(f"data.{key}: must be positive", "give a positive number")
+                raise ConfigError(
+                    f"data.{key}: the value is not positive", "give a positive number"
+                )
         if self.sorted_epochs < 0:
-            raise ConfigError("data.sorted_epochs: is negative", "write 0 for none")
+            raise ConfigError("data.sorted_epochs: the value is negative", "give 0 or more")
 
 
 @dataclass
 class PaddedConstraint(SamplingConstraint):
-    """Bound the padded size of a batch, in frames and in tokens.
+    """Bound on the padded size of a batch, in frames and in tokens.
 
-    A batch comes from one bucket, so the longest utterance and transcript of the bucket are
-    taken as what the next one may have: the bound is never exceeded, except by one utterance
-    that is too long alone.
+    A batch comes from one bucket, and its next utterance is assumed to be as long as the longest
+    utterance and transcript of that bucket. So the bound is never exceeded, except by a single
+    utterance that exceeds it alone.
 
     Attributes:
-        sizes: frames and tokens by cut id; asked for often, and lhotse computes frames anew.
-        bins: frames, upper edges of all buckets but the last.
-        longest: for each bucket, the longest utterance in frames and transcript in tokens.
+        config: holds the bounds.
+        sizes: numbers of frames and tokens by cut id, kept because lhotse would compute the number
+            of frames at each request.
+        bins: upper edges of all buckets but the last, in frames.
+        longest: longest utterance (frames) and longest transcript (tokens) of each bucket.
+        count, max_frames, max_tokens, bucket: number of utterances in the current batch, their
+            longest utterance (frames) and transcript (tokens), and their bucket.
     """
 
     config: DataConfig
@@ -71,7 +78,7 @@ class PaddedConstraint(SamplingConstraint):
 
     @classmethod
     def fit(cls, cuts: CutSet, tokens: Mapping[str, int], config: DataConfig) -> PaddedConstraint:
-        """Choose buckets that hold about as many frames each, and find their longest cuts."""
+        """Choose buckets with about equal numbers of frames, and find the longest cuts of each."""
         sizes = {cut.id: (cut.num_frames, tokens[cut.id]) for cut in cuts}
         constraint = cls(config, sizes, bins=[], longest=[(0, 0)])
         num_buckets = min(config.num_buckets, len(sizes))
@@ -102,7 +109,7 @@ class PaddedConstraint(SamplingConstraint):
         return count * frames > self.config.max_frames or count * tokens > self.config.max_tokens
 
     def fits(self, cuts: Sequence[Cut], fullness: float = 1.0) -> bool:
-        """Whether a batch of these keeps within a share of the bound."""
+        """Whether a batch of these cuts stays within the share `fullness` of the bound."""
         frames = max(self.sizes[c.id][0] for c in cuts)
         tokens = max(self.sizes[c.id][1] for c in cuts)
         return not self._exceeds(len(cuts) / fullness, frames, tokens)
@@ -115,28 +122,29 @@ class PaddedConstraint(SamplingConstraint):
 
 
 class _BareSampler(Sampler):
-    """torch 1.13's Sampler demands an argument that lhotse no longer passes, and does nothing."""
+    """torch 1.13's Sampler requires an argument, which it ignores and lhotse no longer passes."""
 
     def __init__(self) -> None:
         pass
 
 
 class _BucketingSampler(DynamicBucketingSampler, _BareSampler):
-    """lhotse's sampler, on torch 1.13 as on 2.x: `_BareSampler` comes before torch's."""
+    """lhotse's sampler for torch 1.13 and 2.x: `_BareSampler` precedes torch's Sampler."""
 
 
 def sample_batches(
     cuts: CutSet, tokens: Mapping[str, int], config: DataConfig, seed: int
 ) -> Iterator[CutSet]:
-    """Yield an epoch's batches; every cut is in exactly one. Reads no features.
+    """Yield an epoch's batches, with every cut in exactly one; no features are read.
 
-    Each bucket leaves a remnant, often of one or two utterances, and lhotse's sampler gives the
-    remnants one after the other at the end of the epoch: twenty noisy steps in a row. Of a corpus
-    in memory they are joined, and all batches shuffled.
+    Each bucket leaves a remainder, often of one or two utterances. lhotse's sampler yields all
+    remainders at the end of the epoch, which gives twenty noisy training steps in a row. For a
+    corpus in memory, the remainders are therefore joined and all batches shuffled.
 
     Args:
         tokens: number of tokens by cut id.
-        seed: the order depends on it and on the cuts alone.
+        config: settings of batches.
+        seed: seed of the order, which depends on nothing else but the cuts.
     """
     constraint = PaddedConstraint.fit(cuts, tokens, config)
     if cuts.is_lazy:
@@ -149,7 +157,7 @@ def sample_batches(
 
 
 def _with_joined_remnants(batches: Iterable[CutSet], constraint: PaddedConstraint) -> list[CutSet]:
-    """Batches less than half full joined, in order of length, as far as the bound permits."""
+    """Join the batches that are less than half full, in order of length, within the bound."""
     whole, remnants = [], []
     for batch in batches:
         (remnants if constraint.fits(list(batch), fullness=0.5) else whole).append(list(batch))
@@ -163,9 +171,9 @@ def _with_joined_remnants(batches: Iterable[CutSet], constraint: PaddedConstrain
 
 
 def _buckets(cuts: CutSet, constraint: PaddedConstraint, seed: int) -> Iterator[CutSet]:
-    """lhotse's dynamic buckets."""
+    """Yield the batches of lhotse's dynamic bucketing sampler."""
     with warnings.catch_warnings():
-        # It advises reading manifests lazily, which would end whole-corpus shuffling.
+        # lhotse advises reading manifests lazily, but then no corpus is shuffled as a whole.
         warnings.filterwarnings("ignore", message="You are using DynamicBucketingSampler")
         sampler = _BucketingSampler(
             cuts,

@@ -1,4 +1,4 @@
-"""The speaker table, and the choice of speakers to hold out."""
+"""The speaker table, speakers that sets share, and the choice of held-out speakers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ FIRST_COLUMNS = ("speaker", "set", "gender", "age")
 
 
 def speaker_rows(sets: Mapping[str, Iterable[RawUtterance]]) -> list[dict[str, Scalar]]:
-    """One row a speaker and set, in the order of first appearance.
+    """Return one row per speaker and set, in the order of first appearance.
 
     Raises:
-        DataError: two rows of a speaker disagree on gender, age or metadata.
+        DataError: two utterances of a speaker disagree on gender, age or metadata.
     """
     rows: dict[tuple[str, str], dict[str, Scalar]] = {}
     for name, utterances in sets.items():
@@ -33,20 +33,20 @@ def speaker_rows(sets: Mapping[str, Iterable[RawUtterance]]) -> list[dict[str, S
                 raise DataError(
                     f"speaker {u.speaker}: utterance {u.id} disagrees with an earlier one on "
                     + ", ".join(sorted(keys)),
-                    "make the raw table say the same in all of the speaker's rows",
+                    "write the same values into all rows of the speaker in the raw table",
                 )
     return list(rows.values())
 
 
 def check_shared_speakers(sets: Mapping[str, Iterable[RawUtterance]], permit: bool) -> None:
-    """Refuse speakers of the training set in other sets; warn when two other sets share some.
+    """Refuse speakers of the training set in other sets; warn if other sets share speakers.
 
-    A model that was trained on a speaker's voice makes fewer errors on that speaker than on
-    others: the error rates of such a set say too little about new speakers.
+    A model makes fewer errors on the speakers that it was trained on than on others, so the error
+    rates of such a set say too little about new speakers.
 
     Args:
-        sets: the rows of each set.
-        permit: only warn of shared training speakers too.
+        sets: raw rows by set.
+        permit: whether shared training speakers, too, only give a warning.
 
     Raises:
         DataError: the training set shares speakers with another set, and that is not permitted.
@@ -73,13 +73,13 @@ def check_shared_speakers(sets: Mapping[str, Iterable[RawUtterance]], permit: bo
 
 
 def _listed(shared: Mapping[str, Sequence[str]]) -> str:
-    """The first few speakers with their sets, and how many there are."""
+    """Name the first five speakers with their sets; if there are more, add the total."""
     some = "; ".join(f"{speaker} in {', '.join(shared[speaker])}" for speaker in sorted(shared)[:5])
     return some if len(shared) <= 5 else f"{some}; ... ({len(shared)} in all)"
 
 
 def write_speakers(path: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:
-    """Write the table as TSV: speaker, set, gender, age, other metadata; empty where unknown."""
+    """Write a TSV table of speaker, set, gender, age and other metadata; empty where unknown."""
     others = sorted({key for row in rows for key in row} - set(FIRST_COLUMNS))
     text = io.StringIO()
     writer = csv.DictWriter(
@@ -102,18 +102,19 @@ def hold_out_speakers(
     count: int,
     stratum: Callable[[RawUtterance], str] = lambda u: u.gender or "",
 ) -> tuple[list[RawUtterance], list[RawUtterance]]:
-    """Split off `count` speakers, every stratum in proportion; the same ones each time.
+    """Hold out `count` speakers, each stratum in proportion, and the same speakers each time.
 
-    A stratum of two or more speakers gives at least one and keeps at least one. Within a
-    stratum the choice goes by a hash of the speaker's id, so that it does not depend on order
-    and changes little when speakers come or go. (The choice is ours; no paper prescribes it.)
+    A stratum of two or more speakers gives at least one and keeps at least one. Within a stratum,
+    speakers are chosen by a hash of their ids. So the choice does not depend on their order, and
+    changes little when speakers are added or removed. (This is our choice; no paper prescribes it.)
 
     Args:
-        count: speakers to hold out; the strata's minimum of one each may exceed it.
-        stratum: a speaker's stratum, read off the speaker's first utterance.
+        utterances: rows of all speakers.
+        count: number of speakers to hold out; one from each stratum may be more than that.
+        stratum: function that maps a speaker's first utterance to the speaker's stratum.
 
     Returns:
-        The utterances of the remaining speakers, and those of the held-out, in given order.
+        The utterances of the remaining speakers and those of the held-out speakers, in given order.
     """
     strata: dict[str, list[str]] = {}
     first = {u.speaker: u for u in reversed(utterances)}
@@ -128,7 +129,7 @@ def hold_out_speakers(
 
 
 def _shares(sizes: Mapping[str, int], count: int) -> dict[str, int]:
-    """Proportional shares of `count`, each within 1 and size - 1 (a size of 1 gives 0)."""
+    """Divide `count` in proportion to `sizes`; a share is from 1 to size - 1 (0 for size 1)."""
     total = sum(sizes.values())
     shares = {name: min(1, size - 1) for name, size in sizes.items()}
     while sum(shares.values()) < count:

@@ -1,6 +1,6 @@
-"""What makes an utterance unfit, found by decoding its file once.
+"""Checks that find unusable utterances; each audio file is decoded once.
 
-Shapes: N samples. The thresholds are ours, meant to catch what is broken and nothing else.
+Shapes: N samples. The limits are our choice; they are meant to catch only what is broken.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from asrlib.config import configclass
 from asrlib.errors import DataError
 from asrlib.numbers import NonNegative, Positive, PositiveFloat, Share
 
-_LOUDNESS_WINDOW = 0.1  # seconds; long enough that one click does not make a silent file pass
+_LOUDNESS_WINDOW = 0.1  # seconds; so long that one click does not make a silent file pass
 
 
 @configclass
 class ValidationConfig:
-    """Section `manifests` of the configuration."""
+    """Section `manifests` of the configuration; conf/manifests.yaml explains each key."""
 
     expected_sample_rate: Positive
     resample: bool
@@ -37,7 +37,7 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something is quarantined: a kind to count by, and what was found; never a transcript."""
+    """Reason for quarantine: a kind, which is counted, and a detail; never a transcript."""
 
     kind: str
     detail: str = ""
@@ -48,7 +48,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A line of `data/quarantine.tsv`."""
+    """An unusable utterance: one line of `data/quarantine.tsv`."""
 
     id: str
     path: str
@@ -56,7 +56,7 @@ class Quarantined:
 
 
 def decode(path: Path, config: ValidationConfig) -> Audio | Reason:
-    """Decode a whole file, or say what is wrong with all of it."""
+    """Decode a whole file, or return the reason why none of its utterances is usable."""
     try:
         audio = read_audio(path)
     except AudioError as e:
@@ -74,15 +74,16 @@ def decode(path: Path, config: ValidationConfig) -> Audio | Reason:
 def validate_utterance(
     samples_N: np.ndarray, rate: int, text: str, config: ValidationConfig
 ) -> Reason | None:
-    """Judge one utterance.
+    """Check one utterance.
 
     Args:
-        samples_N: its part of the recording, in [-1, 1].
-        rate: samples per second.
-        text: its normalised transcript.
+        samples_N: samples of the utterance, in [-1, 1].
+        rate: sample rate, Hz.
+        text: normalised transcript of the utterance.
+        config: limits.
 
     Returns:
-        None for a good one.
+        The reason for quarantine, or None if the utterance is usable.
     """
     duration = len(samples_N) / rate
     if len(samples_N) == 0:
@@ -105,7 +106,7 @@ def validate_utterance(
 
 
 def loudest_db(samples_N: np.ndarray, rate: int) -> float:
-    """Root mean square of the loudest tenth of a second, in dB of full scale."""
+    """Return the RMS level of the loudest 0.1 s, in dB relative to full scale."""
     window = min(len(samples_N), max(1, round(_LOUDNESS_WINDOW * rate)))
     whole = len(samples_N) // window * window
     power = np.square(samples_N[:whole].reshape(-1, window), dtype=np.float64).mean(axis=1).max()
@@ -113,7 +114,7 @@ def loudest_db(samples_N: np.ndarray, rate: int) -> float:
 
 
 def summarise(bad: Iterable[Quarantined]) -> str:
-    """Counts of the reasons, most frequent first, with the first ids of each."""
+    """Count the reasons, most frequent first, and name the first ids of each."""
     ids: dict[str, list[str]] = {}
     for item in bad:
         ids.setdefault(item.reason.kind, []).append(item.id)
@@ -125,14 +126,15 @@ def summarise(bad: Iterable[Quarantined]) -> str:
 
 
 def check_budget(bad: list[Quarantined], total: int, budget: float, table: Path) -> None:
-    """Stop when more than the fraction `budget` of `total` utterances is bad.
+    """Stop if more than the fraction `budget` of `total` utterances is unusable.
 
     Raises:
-        DataError: with counts of the reasons and the first ids of each.
+        DataError: the budget is exceeded; the message counts the reasons and names the first ids
+            of each.
     """
     if len(bad) > budget * total:
         raise DataError(
-            f"{table}: {len(bad)} of {total} utterances are unfit, more than the budget of "
+            f"{table}: {len(bad)} of {total} utterances are unusable, more than the budget of "
             f"{budget:.2%}: {summarise(bad)}",
-            "fix what the table lists, or raise manifests.error_budget to go on without them",
+            "fix what the table lists, or raise manifests.error_budget to continue without it",
         )

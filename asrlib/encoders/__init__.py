@@ -1,4 +1,4 @@
-"""Streaming encoders behind one interface, chosen by their config's `name`."""
+"""Streaming encoders with one interface; the key `name` of a configuration selects one."""
 
 from __future__ import annotations
 

@@ -2,14 +2,16 @@
 
     stacked frames -> Linear -> blocks -> LayerNorm -> Linear
 
-Arbitrators (`toggles`) say for each frame which feed-forwards, queries and keys of the blocks
-(`gated`) are computed. What a stream does not need is not computed (`skip`). With arbitrator
-`none` it is a plain causal Transformer, whose `left_context` of 10 is the paper's sliding window.
+Arbitrators (`toggles.py`) decide for each frame which feed-forwards, queries and keys of the blocks
+(`skippable_blocks.py`) are computed. In inference the others are skipped (attribute `skip`). With
+arbitrator `none` the encoder is a plain causal Transformer; with `left_context` 10 it has the
+paper's sliding window.
 
-The cost is the share of the multiplications that the blocks would make with everything on, summed
-over frames before it is divided; the paper adds FLOPs themselves, so that its weights fit one size
-only. The arbitrators' own work and the two Linears, which are never off, are not part of it: they
-are of the operations a second of audio that scores and reports give.
+The cost in the loss is the number of multiplications in the blocks, divided by their number at full
+compute; both are summed over frames before the division. The paper uses the number of FLOPs
+itself, so that its weights fit one model size only. The arbitrators and the two Linears, which are
+never skipped, are not part of the cost. They are part of the FLOPs per second of audio that
+scores and reports show.
 
 Shapes: B batch, S output frames, F stacked features, D width, H heads, L left context.
 """
@@ -46,21 +48,22 @@ from asrlib.numbers import NonNegative, Positive, Probability
 
 @configclass
 class AmortizedSchedule:
-    """The two phases of training (section 3 of the paper, in epochs there).
+    """The two phases of training (section 3 of the paper, which counts epochs, not shares).
 
-    In the paper toggles are soft, noise grows and the temperature falls. By default they are hard
-    (`straight_through`) and noise falls, our choice: noise tries out what nobody would miss, and at
-    the end training is what inference is.
+    In the paper, toggles are soft, noise grows and the temperature falls. Our default differs:
+    toggles are hard (`straight_through`) and noise falls. Noise early in phase 2 tests which parts
+    can be skipped without harm, and at the end, training computes the same as inference.
 
     Attributes:
-        cost_start: share of the run's steps without a cost and without Gumbel noise (phase 1).
-        span: share of them over which, after that, weight, noise and temperature go from their
-            first to their final values, linearly; what is left goes on with these.
-        weight, final_weight: of the cost, per frame and share of full compute; the latter is the
-            trade-off of the sweep.
-        noise, final_noise: scales of the Gumbel noise.
-        final_temperature: of the Gumbel-sigmoid; 1 at first.
-        straight_through: toggles are 0 or 1 in training, with the gradient of soft ones.
+        cost_start: share of the training steps in phase 1, which has neither cost nor Gumbel noise.
+        span: share of the training steps, after phase 1, over which weight, noise and temperature
+            change linearly from their first to their final values; they then stay constant.
+        weight: first weight of the compute cost in the loss, in nats per frame at full compute.
+        final_weight: final weight; it sets the trade-off between accuracy and compute.
+        noise: first scale of the Gumbel noise.
+        final_noise: final scale of the Gumbel noise.
+        final_temperature: final temperature of the Gumbel-sigmoid; the first one is 1.
+        straight_through: whether toggles in training are 0 or 1, with the gradient of soft toggles.
     """
 
     cost_start: Probability = 0.4
@@ -73,15 +76,15 @@ class AmortizedSchedule:
     straight_through: bool = True
 
     def progress(self, trained: float) -> float:
-        """Of phase 2, 0 to 1, when this share of the run's steps is done."""
+        """Progress of phase 2, from 0 to 1, after the share `trained` of the training steps."""
         return min(1.0, max(0.0, (trained - self.cost_start) / self.span))
 
     def weight_at(self, trained: float) -> float:
-        """Of the cost: 0 in phase 1."""
+        """Weight of the compute cost in the loss after the share `trained`; 0 in phase 1."""
         return self._in_phase_2(self.weight, self.final_weight, trained)
 
     def relaxation_at(self, trained: float) -> Relaxation:
-        """Of the toggles."""
+        """Relaxation of the toggles after the share `trained` of the training steps."""
         return Relaxation(
             self._in_phase_2(self.noise, self.final_noise, trained),
             1.0 + self.progress(trained) * (self.final_temperature - 1.0),
@@ -99,20 +102,20 @@ class AmortizedConfig:
     """The amortized Transformer encoder.
 
     Attributes:
-        subsampling: input frames stacked into one.
-        frame_norm: LayerNorm of each stacked frame.
-        layers: blocks.
+        subsampling: number of input frames stacked into one output frame.
+        frame_norm: whether a LayerNorm is applied to each stacked frame.
+        layers: number of blocks.
         dim: width of the blocks.
-        heads: of the attention; must divide `dim`.
-        feedforward_dim: units of each feed-forward.
-        left_context: output frames before this one that the attention sees. It goes frame by
-            frame, whatever the pieces of a stream: one frame is the least.
-        grow: share of the training's steps over which the blocks join, at most the schedule's
-            `cost_start`; 0: all are there at once.
-        dropout: probability, after each part.
-        output_dim: outputs of the closing Linear.
-        arbitrator: what decides which parts are computed.
-        schedule: of the cost and the relaxation in training.
+        heads: number of attention heads; it must divide `dim`.
+        feedforward_dim: hidden units per feed-forward.
+        left_context: number of output frames before a frame that it attends to, at least 1. It
+            does not depend on how a stream is cut into pieces.
+        grow: share of the training steps over which the blocks are added (`GrowingDepth`), at most
+            the schedule's `cost_start`; 0 means that all blocks are used from the start.
+        dropout: dropout probability after each part of a block.
+        output_dim: outputs of the final Linear.
+        arbitrator: the arbitrator, which decides which parts are computed.
+        schedule: schedule of the cost and of the relaxation of toggles in training.
     """
 
     name: Literal["amortized"] = "amortized"
@@ -134,19 +137,26 @@ class AmortizedConfig:
         if self.arbitrator.learned and self.grow > self.schedule.cost_start:
             raise ConfigError(
                 f"encoder.grow: {self.grow:g} is beyond encoder.schedule.cost_start ="
-                f" {self.schedule.cost_start:g}: blocks would be switched off before they join",
-                "let the cost begin later, or the blocks join sooner",
+                f" {self.schedule.cost_start:g}: the cost would begin before all blocks are added",
+                "set encoder.grow to at most cost_start, or raise cost_start",
             )
 
     def build(self, num_bins: int) -> AmortizedEncoder:
-        """The encoder, with random weights, for frames of `num_bins` features."""
+        """Build the encoder, with random weights, for frames of `num_bins` features."""
         return AmortizedEncoder(self, num_bins)
 
 
 @dataclass(frozen=True)
 class AmortizedState:
-    """All blocks' memories, and the arbitrators'; how many of the last L frames were heard;
-    multiplications made, and those of full work."""
+    """State of streams.
+
+    Attributes:
+        blocks: states of the blocks' attention.
+        arbitrators: states of the arbitrators.
+        heard_B1: number of frames so far, at most L.
+        spent_B1: number of multiplications made so far.
+        full_B1: number of multiplications so far at full compute.
+    """
 
     blocks: tuple[GatedAttentionState, ...]
     arbitrators: tuple[ArbitratorState, ...]
@@ -156,7 +166,7 @@ class AmortizedState:
 
 
 class AmortizedBlock(nn.Module):
-    """Attention, then feed-forward, each behind a LayerNorm and with a residual connection."""
+    """Attention, then feed-forward, each with a LayerNorm before it and a residual connection."""
 
     def __init__(self, config: AmortizedConfig) -> None:
         super().__init__()
@@ -173,14 +183,14 @@ class AmortizedBlock(nn.Module):
 
 
 class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
-    """Exactly causal, without lookahead, with memory bounded by `left_context`.
+    """The amortized Transformer encoder: causal, without lookahead, with bounded memory.
 
     Raises:
-        ConfigError: random toggles that leave nothing to attend to.
+        ConfigError: the random toggles of the baseline leave no key that a query could attend to.
 
     Attributes:
-        skip: in inference (no gradients) on a CPU, whether parts that are off are left out; else,
-            or where the compiled operations are missing, they are masked.
+        skip: whether parts that are off are skipped in inference (without gradients) on a CPU. If
+            False, and wherever the compiled operations do not apply, these parts are masked.
     """
 
     def __init__(self, config: AmortizedConfig, num_bins: int) -> None:
@@ -205,10 +215,10 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
 
     @torch.no_grad()
     def _check_pattern(self) -> None:
-        """See that random toggles leave something to attend to.
+        """Check that with the random toggles at least one query attends to a key.
 
         Raises:
-            ConfigError: in none of the pattern's frames a query sees a key.
+            ConfigError: in no frame of the pattern does a query have a key within reach.
         """
         x_BSF = torch.zeros(1, PATTERN, self.input.in_features)
         state, reach = self.initial_state(1), self.config.left_context
@@ -223,8 +233,10 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
         )
 
     def take_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A model without arbitrators gets this one's; one with a longer left context loses what
-        it has for the distances beyond this one's.
+        """Convert another encoder's `state_dict` into one of this encoder.
+
+        If the other encoder has no arbitrators, those of this encoder are kept. If it has a longer
+        left context, its biases for larger distances are dropped.
         """
         taken = dict(weights)
         for name, own in self.state_dict().items():
@@ -235,11 +247,11 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
         return taken
 
     def set_run_length(self, steps: int) -> None:
-        """Learn the total number of training steps, over which cost, noise and temperature move."""
+        """Set the total number of training steps, for schedules of cost, noise and temperature."""
         self._run_length = steps
 
     def set_step(self, step: int) -> None:
-        """Learn the training step, for the same."""
+        """Set the number of the training step, for the same schedules."""
         self._trained = step / self._run_length
 
     def cost_weight(self) -> float:
@@ -292,7 +304,7 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
         return h_BSD, state
 
     def toggles(self, x_BTF: Tensor) -> list[Toggles]:
-        """Of each block, for whole utterances of raw filter banks."""
+        """Return the toggles of each block for whole utterances of raw log filter-bank energies."""
         state = self.initial_state(x_BTF.shape[0], x_BTF.device)
         frames = x_BTF.shape[1] // self.subsampling * self.subsampling
         return self.trace(self._stack(x_BTF[:, :frames]), state)[3]
@@ -300,7 +312,7 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
     def trace(
         self, x_BSF: Tensor, state: AmortizedState
     ) -> tuple[Tensor, AmortizedState, Work, list[Toggles]]:
-        """As `advance`, and the multiplications of each frame and the toggles of each block."""
+        """Encode as `advance` does, and also return the work per frame and each block's toggles."""
         how = self.config.schedule.relaxation_at(self._trained) if self.training else None
         inference = not self.training and not torch.is_grad_enabled()
         skip = self.skip and inference and self.depth.whole
@@ -335,21 +347,22 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
         return h_BSD, state, Work(spent_BS, full_BS), traced
 
     def _attentions_cost(self, traced: Sequence[Toggles], before: AmortizedState) -> Tensor:
-        """Expected multiplications (B, S) of each frame in the attention of all blocks at once."""
+        """Expected multiplications (B, S) per frame, summed over all blocks' attention."""
         query_ZBHS = torch.stack([t.query_BSH for t in traced]).transpose(2, 3)
         key_ZBHS = torch.stack([t.key_BSH for t in traced]).transpose(2, 3)
         keep_ZBHN = torch.cat([torch.stack([m.keep_BHL for m in before.blocks]), key_ZBHS], dim=3)
         return self.blocks[0].attention.cost(query_ZBHS, keep_ZBHN)
 
     def _feedforwards_cost(self, traced: Sequence[Toggles]) -> Tensor:
-        """The same (B, S) of the feed-forwards of all blocks."""
+        """Expected multiplications (B, S) per frame, summed over all blocks' feed-forwards."""
         return self.blocks[0].feedforward.multiplications * sum(t.feedforward_BS for t in traced)
 
     def full_multiplications(self, num_frames: int, heard_B1: Tensor) -> Tensor:
-        """Multiplications (B, S) of each frame in all blocks with everything on.
+        """Number of multiplications (B, S) per frame in all blocks at full compute.
 
         Args:
-            heard_B1: frames heard before; more than L are as L.
+            num_frames: number of output frames.
+            heard_B1: number of output frames before the first of them; values above L count as L.
         """
         attention, feedforward = self.blocks[0].attention, self.blocks[0].feedforward
         full_BS = attention.full_cost(num_frames, heard_B1) + feedforward.multiplications

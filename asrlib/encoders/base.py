@@ -1,8 +1,8 @@
-"""The interface that everything above leans on: an encoder that runs whole or in pieces.
+"""The interface of streaming encoders, which encode whole utterances or streams in pieces.
 
-Shapes: B batch, T input frames, S output frames (S = T // subsampling), F features, D width.
-R = B * N rows of output: an encoder with N output channels has the channels of a stream side by
-side, while inputs and states have B rows.
+Shapes: B batch, T input frames, S output frames (S = T // subsampling), F features, D width,
+R = B * N output rows. An encoder with N output channels returns the N channels of a stream in
+adjacent rows, while inputs and states have B rows.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from asrlib.layers.norm import GlobalNorm
 
 @dataclass(frozen=True)
 class Work:
-    """Multiplications of each frame (B, S) that an encoder made, or expects to make, and those of
-    all its work."""
+    """Number of multiplications per frame.
+
+    Attributes:
+        spent_BS: multiplications that an encoder made, or expects to make.
+        full_BS: multiplications at full compute.
+    """
 
     spent_BS: Tensor
     full_BS: Tensor
 
     def of_utterances(self, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Both summed over the valid frames (B)."""
+        """Return the sums (B) of `spent_BS` and `full_BS` over the valid frames."""
         frames_S = torch.arange(self.full_BS.shape[1], device=self.full_BS.device)
         valid_BS = frames_S < lengths_B.unsqueeze(1)
         return (self.spent_BS * valid_BS).sum(dim=1), (self.full_BS * valid_BS).sum(dim=1)
@@ -39,9 +43,9 @@ class WholeUtterances:
 
     Attributes:
         x_BSF: normalised, stacked frames.
-        mask_BS: True where a frame is no padding; None outside training.
-        state: of streams that have heard nothing.
-        out_lengths_R: valid output frames of each row of the output.
+        mask_BS: True where a frame is valid, False at padding; None outside training.
+        state: initial state of the streams.
+        out_lengths_R: number of valid output frames per output row.
     """
 
     x_BSF: Tensor
@@ -51,26 +55,34 @@ class WholeUtterances:
 
 
 class HasCost(abc.ABC):
-    """An encoder that leaves work out where a stream does not need it, and counts what it does."""
+    """An encoder that can skip computations, and that counts those it makes."""
 
     @property
     @abc.abstractmethod
     def costed_modules(self) -> Sequence[nn.Module]:
-        """The modules whose multiplications it counts itself."""
+        """Modules whose multiplications the encoder itself counts."""
 
     @abc.abstractmethod
     def forward(
         self, x_BTF: Tensor, lengths_B: Tensor, with_cost: Literal[True]
     ) -> tuple[Tensor, Tensor, Work | None]:
-        """As `StreamingEncoder.forward`, and the work of each frame; None where no frame is out."""
+        """Encode as `StreamingEncoder.forward` does, and return the work of each output frame.
+
+        The work is None if there are no output frames.
+        """
 
     @abc.abstractmethod
     def work(self, state: Any) -> tuple[float, float]:
-        """Multiplications made by the streams of a state, and those at full compute."""
+        """Number of multiplications made so far by the streams of a state, and at full compute."""
 
     @abc.abstractmethod
     def full_multiplications(self, num_frames: int, heard_B1: Tensor) -> Tensor:
-        """Multiplications (B, S) of each frame with everything on, after `heard_B1` frames."""
+        """Number of multiplications (B, S) per frame at full compute.
+
+        Args:
+            num_frames: number of output frames.
+            heard_B1: number of output frames before the first of them.
+        """
 
     @abc.abstractmethod
     def cost_weight(self) -> float:
@@ -78,30 +90,32 @@ class HasCost(abc.ABC):
 
 
 class TakesWeights(abc.ABC):
-    """An encoder that can start its training from an encoder of another shape."""
+    """An encoder that can convert the weights of an encoder of another shape into its own."""
 
     @abc.abstractmethod
     def take_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The other encoder's `state_dict` as one of this encoder."""
+        """Convert another encoder's `state_dict` into one of this encoder."""
 
 
 class StreamingEncoder(nn.Module, abc.ABC):
-    """Raw filter-bank frames to encoder frames, with a law.
+    """Encodes raw filter-bank frames, in streams or as whole utterances, with the same result.
 
-    For any split of the frames into pieces that are multiples of `subsampling`, the
-    concatenated outputs of `step` equal `forward` of the whole. Both are one code path:
-    `forward` advances the initial state by the whole utterance.
+    For any split of the frames into pieces whose lengths are multiples of `subsampling`, the
+    concatenated outputs of `step` equal the output of `forward` for the whole. Both use one code
+    path: `forward` advances the initial state by the whole utterance.
 
     Attributes:
         num_bins: features per input frame.
         subsampling: input frames per output frame.
         output_dim: features per output frame.
-        lookahead: future input frames that an output frame needs.
-        num_channels: N, outputs for each stream: talkers who may speak at once.
-        norm: global normalisation of the features, set from the training set's statistics.
-        frame_norm: LayerNorm of each stacked frame, where asked for. Level moves all bins
-            together and may dominate a projection of globally normalised features. A choice
-            of ours; that it helps a whole training is not shown yet.
+        lookahead: number of future input frames that an output frame depends on.
+        num_channels: number N of output channels, that is, of talkers who may speak at the same
+            time.
+        norm: global normalisation of the features with the training set's statistics.
+        frame_norm: LayerNorm of each stacked frame, or the identity if the configuration has it
+            off. The signal level shifts all bins together and may dominate a projection of
+            globally normalised features. This layer is our choice; no full training has shown
+            yet that it helps.
     """
 
     lookahead: int = 0
@@ -118,7 +132,7 @@ class StreamingEncoder(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> Any:
-        """The state of `batch_size` streams that have heard nothing: all zeros."""
+        """Return the state of `batch_size` streams before their first frame: all zeros."""
 
     @abc.abstractmethod
     def advance(self, x_BSF: Tensor, state: Any, mask_BS: Tensor | None) -> tuple[Tensor, Any]:
@@ -126,19 +140,21 @@ class StreamingEncoder(nn.Module, abc.ABC):
 
         Args:
             x_BSF: S >= 1 frames of `subsampling * num_bins` features.
-            mask_BS: True where a frame is no padding; None when none is. Only training
-                (statistics over the batch) may depend on it.
+            state: state before these frames.
+            mask_BS: True where a frame is valid; None if all frames are. Only training may
+                depend on it, for its statistics over the batch.
         """
 
     def forward(self, x_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode whole utterances, padded at their end.
+        """Encode whole utterances, which are padded at their end.
 
         Args:
             x_BTF: raw log filter-bank energies.
-            lengths_B: valid frames of each.
+            lengths_B: number of valid frames per utterance.
 
         Returns:
-            h_BSD, and its valid lengths; frames short of a full `subsampling` are dropped.
+            Encoder output h_RSD and its valid lengths (R). Input frames at the end that do not
+            fill a group of `subsampling` frames are dropped.
         """
         whole = self.whole_utterances(x_BTF, lengths_B)
         if whole.x_BSF.shape[1] == 0:
@@ -147,7 +163,7 @@ class StreamingEncoder(nn.Module, abc.ABC):
         return h_RSD, whole.out_lengths_R
 
     def whole_utterances(self, x_BTF: Tensor, lengths_B: Tensor) -> WholeUtterances:
-        """What `advance` needs to encode whole utterances from the initial state."""
+        """Prepare the inputs of `advance` for whole utterances, from the initial state."""
         lengths_B = torch.div(lengths_B, self.subsampling, rounding_mode="floor")
         num_outputs = x_BTF.shape[1] // self.subsampling
         x_BSF = self._stack(x_BTF[:, : num_outputs * self.subsampling])
@@ -162,17 +178,21 @@ class StreamingEncoder(nn.Module, abc.ABC):
         )
 
     def nothing(self, whole: WholeUtterances) -> Tensor:
-        """The output (R, 0, D) of utterances that are shorter than one output frame."""
+        """Return the empty output (R, 0, D) of utterances shorter than one output frame."""
         return whole.x_BSF.new_zeros(len(whole.out_lengths_R), 0, self.output_dim)
 
     def step(self, x_BTF: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Encode the next frames of streams that advance alike.
+        """Encode the next frames of streams; all streams receive the same number of frames.
 
         Args:
-            x_BTF: raw log filter-bank energies, T a positive multiple of `subsampling`.
+            x_BTF: raw log filter-bank energies; T is a positive multiple of `subsampling`.
+            state: state before these frames.
+
+        Returns:
+            Encoder output h_RSD, and the state after these frames.
 
         Raises:
-            ValueError: T is not such a multiple.
+            ValueError: T is not a positive multiple of `subsampling`.
         """
         num_frames = x_BTF.shape[1]
         if num_frames == 0 or num_frames % self.subsampling:
@@ -182,7 +202,7 @@ class StreamingEncoder(nn.Module, abc.ABC):
         return self.advance(self._stack(x_BTF), state, None)
 
     def _stack(self, x_BTF: Tensor) -> Tensor:
-        """Normalise, then stack and skip: each output frame gets its `subsampling` inputs."""
+        """Normalise the frames, then stack groups of `subsampling` of them."""
         x_BTF = self.norm(x_BTF)
         groups = x_BTF.shape[1] // self.subsampling
         x_BSF = x_BTF.reshape(x_BTF.shape[0], groups, self.subsampling * self.num_bins)

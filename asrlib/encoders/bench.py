@@ -1,6 +1,6 @@
-"""CPU time of encoders, trained or not: what a size costs a stream.
+"""Measures the CPU time that encoders, trained or not, need to process a stream.
 
-Shape suffixes: B streams, T input frames, F features.
+Shapes: B streams, T input frames, F features.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from asrlib.encoders.base import HasCost, StreamingEncoder
 
 @dataclass(frozen=True)
 class StepCost:
-    """Of one stream that gives its frames in pieces of one length.
+    """Cost of encoding one stream in pieces of equal length.
 
     Attributes:
-        frames: of a piece.
-        cpu: time of one core, in units of the audio's own; the least of the rounds.
-        work: share of full work that toggles left on; None without toggles.
+        frames: number of input frames per piece.
+        cpu: CPU time of one core in seconds per second of audio; the minimum over the rounds.
+        work: share of full compute that was spent; None for an encoder that never skips work.
     """
 
     frames: int
@@ -38,15 +38,22 @@ def measure_steps(
     rounds: int,
     frame_shift: float,
 ) -> dict[str, StepCost]:
-    """Go through noise with each encoder in turn, so that other load slows all of them alike.
+    """Measure the CPU time that each encoder needs to encode random frames.
 
-    A first round, which is not counted, fills what they remember.
+    The encoders take turns in each round, so that other load on the machine affects all of them
+    equally. The first round is not measured; it fills the states of the encoders. The caller sets
+    the number of threads.
 
     Args:
-        encoders: by name; are put into evaluation mode. Threads are the caller's to set.
-        frames: of a piece; an encoder takes the multiple of its subsampling next to it.
-        total_frames: of a round, about.
-        frame_shift: seconds from frame to frame.
+        encoders: encoders by name; they are set to evaluation mode.
+        frames: number of input frames per piece; each encoder uses the nearest positive multiple
+            of its `subsampling`.
+        total_frames: approximate number of input frames per round.
+        rounds: number of measured rounds.
+        frame_shift: time between two frames, in seconds.
+
+    Returns:
+        Costs by name of the encoder.
     """
     spent: dict[str, list[float]] = {name: [] for name in encoders}
     states: dict[str, Any] = {name: e.eval().initial_state(1) for name, e in encoders.items()}

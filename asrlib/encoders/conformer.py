@@ -1,11 +1,11 @@
-"""The causal Conformer encoder (arXiv 2005.08100), as the baseline of arXiv 2209.14868.
+"""The causal Conformer encoder (arXiv 2005.08100), a baseline in arXiv 2209.14868.
 
     stacked frames -> Linear -> blocks -> Linear
 
-A block is half a feed-forward, self-attention over a bounded past, a convolution that sees the
-past only, half a feed-forward, LayerNorm; each part with a residual connection. 2209.14868
-gives 14 layers, 4 heads of 64 and feed-forwards of 1024; the kernel and the bound of the
-attention are our choice.
+A block consists of a feed-forward with weight 1/2, self-attention over a bounded past, a causal
+convolution, a second feed-forward with weight 1/2, and a LayerNorm. Each part has a residual
+connection. arXiv 2209.14868 uses 14 layers, 4 heads of 64 features and feed-forwards of 1024
+units. The kernel size and the left context of the attention are our choice.
 
 Shapes: B batch, S output frames, F stacked features, D width, P frames of left context.
 """
@@ -35,20 +35,21 @@ class ConformerConfig:
     """The Conformer encoder.
 
     Attributes:
-        subsampling: input frames stacked into one.
-        frame_norm: LayerNorm of each stacked frame.
-        layers: blocks.
+        subsampling: number of input frames stacked into one output frame.
+        frame_norm: whether a LayerNorm is applied to each stacked frame.
+        layers: number of blocks.
         dim: width of the blocks.
-        heads: of the attention; must divide `dim`.
-        feedforward_dim: units of each feed-forward.
-        kernel: frames that the convolution sees: this one and those before it.
-        left_context: output frames before this one that the attention sees. It goes frame by
-            frame, whatever the pieces of a stream: one frame is the least.
-        block_norm: whether every block ends with a LayerNorm, as in the paper; else the last one
-            alone does, which short trainings learn sooner with.
-        grow: share of the training's steps over which the blocks join; 0: all are there at once.
-        dropout: probability, after each part.
-        output_dim: outputs of the closing Linear.
+        heads: number of attention heads; it must divide `dim`.
+        feedforward_dim: hidden units per feed-forward.
+        kernel: kernel size of the convolution, in frames: a frame and the kernel - 1 before it.
+        left_context: number of output frames before a frame that it attends to, at least 1. It
+            does not depend on how a stream is cut into pieces.
+        block_norm: whether every block ends with a LayerNorm, as in the paper. If False, only the
+            last block does; short trainings then converge sooner.
+        grow: share of the training steps over which the blocks are added (`GrowingDepth`); 0 means
+            that all blocks are used from the start.
+        dropout: dropout probability after each part of a block.
+        output_dim: outputs of the final Linear.
     """
 
     name: Literal["conformer"] = "conformer"
@@ -69,13 +70,13 @@ class ConformerConfig:
         check_heads(self.dim, self.heads)
 
     def build(self, num_bins: int) -> ConformerEncoder:
-        """The encoder, with random weights, for frames of `num_bins` features."""
+        """Build the encoder, with random weights, for frames of `num_bins` features."""
         return ConformerEncoder(self, num_bins)
 
 
 @dataclass(frozen=True)
 class ConformerBlockState:
-    """The attention's memory and the convolution's last inputs."""
+    """State of one block: the attention's keys and values, and the convolution's last inputs."""
 
     attention: AttentionState
     left_BPD: Tensor
@@ -83,13 +84,16 @@ class ConformerBlockState:
 
 @dataclass(frozen=True)
 class ConformerState:
-    """All blocks' states."""
+    """States of all blocks."""
 
     blocks: tuple[ConformerBlockState, ...]
 
 
 class ConvModule(nn.Module):
-    """LayerNorm, gated pointwise, causal depth-wise, BatchNorm, Swish, pointwise, dropout."""
+    """The convolution module of a block.
+
+    LayerNorm -> pointwise, GLU -> causal depth-wise -> BatchNorm, Swish -> pointwise -> dropout
+    """
 
     def __init__(self, dim: int, kernel: int, dropout: float) -> None:
         super().__init__()
@@ -109,7 +113,7 @@ class ConvModule(nn.Module):
 
 
 class ConformerBlock(nn.Module):
-    """One block."""
+    """One Conformer block; `normed` says whether a LayerNorm ends it."""
 
     def __init__(self, config: ConformerConfig, normed: bool) -> None:
         super().__init__()
@@ -141,7 +145,7 @@ class ConformerBlock(nn.Module):
 
 
 class ConformerEncoder(StreamingEncoder):
-    """Exactly causal, without lookahead, with memory bounded by `left_context`."""
+    """The Conformer encoder: causal, without lookahead, with bounded memory."""
 
     def __init__(self, config: ConformerConfig, num_bins: int) -> None:
         super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)

@@ -1,12 +1,12 @@
-"""The causal ContextNet encoder (arXiv 2005.03191), as the baseline of arXiv 2209.14868.
+"""The causal ContextNet encoder (arXiv 2005.03191), a baseline in arXiv 2209.14868.
 
     stacked frames -> block 1 .. block N -> Linear
 
-A block is a row of depth-wise separable convolutions, a causal squeeze-excite, and a residual
-connection through a pointwise convolution; the first and the last block have one convolution and
-no residual. All convolutions have stride 1 and see the past only. Where 2209.14868 is silent the
-choice is ours: squeeze-excite has no bottleneck (with that the paper's 28 M come out), and a
-Linear leads to the output width.
+A block consists of several depth-wise separable convolutions, a causal squeeze-and-excite, and a
+residual connection through a pointwise convolution. The first and the last block have one
+convolution and no residual connection. All convolutions are causal and have stride 1. Where arXiv
+2209.14868 gives no details, the choice is ours: the squeeze-and-excite has no bottleneck (this
+gives the paper's 28 M parameters), and a final Linear gives the output width.
 
 Shapes: B batch, S output frames, F stacked features, C channels, P frames of left context.
 """
@@ -36,15 +36,16 @@ class ContextNetConfig:
     """The ContextNet encoder.
 
     Attributes:
-        subsampling: input frames stacked into one.
-        frame_norm: LayerNorm of each stacked frame.
-        channels: of each block; the number of blocks is the length of this list.
-        layers: convolutions of every block but the first and the last, which have one.
-        kernel: frames that a convolution sees: this one and those before it.
-        grow: share of the training's steps over which blocks join that are as wide as the one
-            before; 0: all are there at once.
-        dropout: probability, at the end of each block.
-        output_dim: outputs of the closing Linear.
+        subsampling: number of input frames stacked into one output frame.
+        frame_norm: whether a LayerNorm is applied to each stacked frame.
+        channels: number of channels of each block; the list has one entry per block.
+        layers: number of convolutions per block; the first and the last block have one.
+        kernel: kernel size of a convolution, in frames: a frame and the kernel - 1 before it.
+        grow: share of the training steps over which blocks are added (`GrowingDepth`); these are
+            the inner blocks that are as wide as the block before them. 0 means that all blocks
+            are used from the start.
+        dropout: dropout probability at the end of each block.
+        output_dim: outputs of the final Linear.
     """
 
     name: Literal["contextnet"] = "contextnet"
@@ -58,13 +59,18 @@ class ContextNetConfig:
     output_dim: Positive = 256
 
     def build(self, num_bins: int) -> ContextNetEncoder:
-        """The encoder, with random weights, for frames of `num_bins` features."""
+        """Build the encoder, with random weights, for frames of `num_bins` features."""
         return ContextNetEncoder(self, num_bins)
 
 
 @dataclass(frozen=True)
 class BlockState:
-    """The last inputs of every convolution, and the squeeze-excite."""
+    """State of one block.
+
+    Attributes:
+        lefts: last inputs (B, P, C) of each convolution; zeros before the start.
+        squeeze: state of the squeeze-and-excite.
+    """
 
     lefts: tuple[Tensor, ...]
     squeeze: SqueezeState
@@ -72,13 +78,13 @@ class BlockState:
 
 @dataclass(frozen=True)
 class ContextNetState:
-    """All blocks' states."""
+    """States of all blocks."""
 
     blocks: tuple[BlockState, ...]
 
 
 class ContextNetLayer(nn.Module):
-    """Depth-wise and pointwise convolution, BatchNorm."""
+    """A depth-wise and a pointwise convolution, then BatchNorm."""
 
     def __init__(self, input_dim: int, output_dim: int, kernel: int) -> None:
         super().__init__()
@@ -94,7 +100,7 @@ class ContextNetLayer(nn.Module):
 
 
 class ContextNetBlock(nn.Module):
-    """Convolutions with Swish between them, squeeze-excite, [residual], Swish, dropout."""
+    """Convolutions with Swish after each, squeeze-and-excite, [residual], Swish, dropout."""
 
     def __init__(
         self, input_dim: int, output_dim: int, layers: int, residual: bool, config: ContextNetConfig
@@ -125,7 +131,7 @@ class ContextNetBlock(nn.Module):
 
 
 class ContextNetEncoder(StreamingEncoder):
-    """Convolutions and running means only; exactly causal, without lookahead."""
+    """The ContextNet encoder: convolutions and running means; causal, without lookahead."""
 
     def __init__(self, config: ContextNetConfig, num_bins: int) -> None:
         super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)

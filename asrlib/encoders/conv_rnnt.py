@@ -3,13 +3,17 @@
     stacked frames -> local CNN -+-> global CNN -+-> concat -> Linear -> LSTM stack
                                  +---------------+
 
-Where the paper is silent the choice is ours: width D may differ from the stacked input (the
-local CNN's closing Linear, or a Linear of its own when that is switched off, gets there);
-`grouped` makes the dilated convolution depth-wise (each output channel sees its own two of the
-2D expanded ones); squeeze-excite has no bottleneck, which with an ungrouped convolution gives the
-paper's sizes. Ours too: `local_stacking: channels` lets the local CNN see the stacked frames as
-image channels over the true frequency axis, so that twice the channels cost half the time.
-And `merge_dim`: the Linear as wide as the LSTMs gives the first of them a residual connection too.
+Where the paper gives no details, the choice is ours:
+- Width D may differ from that of the stacked input; the final Linear of the local CNN changes the
+  width, or a separate Linear if the local CNN is off.
+- `grouped` makes the dilated convolution depth-wise: each output channel has two of the 2D expanded
+  channels as inputs.
+- The squeeze-and-excite has no bottleneck. With an ungrouped convolution this gives the paper's
+  model sizes.
+- `local_stacking: channels` presents the stacked frames to the local CNN as image channels over the
+  true frequency axis. Twice the number of channels then takes half the time.
+- `merge_dim` sets the width of the Linear before the LSTMs. If it is the LSTMs' width, the first
+  LSTM layer can have a residual connection too.
 
 Shapes: B batch, S output frames, F stacked features, C image channels, D width, E = 2D,
 N global blocks, P frames of left context.
@@ -41,25 +45,28 @@ class ConvRnntConfig:
     """The ConvRNN-T encoder.
 
     Attributes:
-        subsampling: input frames stacked into one.
-        frame_norm: LayerNorm of each stacked frame.
+        subsampling: number of input frames stacked into one output frame.
+        frame_norm: whether a LayerNorm is applied to each stacked frame.
         dim: width D of both convolutional parts.
-        use_local: the local CNN; without it a Linear leads to D where the sizes differ.
-        local_stacking: where the local CNN sees the stacked frames: one after the other on the
-            `frequency` axis (the paper), or as image `channels`.
-        local_channels: channels of each 2-D convolution.
-        local_kernel: odd kernel size, in time and frequency.
-        local_norm: BatchNorm after its closing Linear. The paper has none. Our guess: what
-            rectified channels have in common, the same in every frame, outweighs what changes,
-            and the LayerNorm behind keeps the former. Not shown on a whole training yet.
-        use_global: the global CNN.
-        global_blocks: residual blocks; the i-th dilates by 2**i.
-        grouped: depth-wise dilated convolutions.
-        grow: share of the training's steps over which the global blocks join; 0: all are there at
-            once.
-        merge_dim: outputs of the Linear before the LSTMs; 0: D.
-        dropout: probability, at the end of each global block.
-        output_dim: outputs of the closing Linear.
+        use_local: whether there is a local CNN; without it, a Linear maps the input to width D
+            where the sizes differ.
+        local_stacking: arrangement of the stacked frames at the local CNN: one after the other on
+            the `frequency` axis (as in the paper), or as image `channels`.
+        local_channels: number of channels of each 2-D convolution.
+        local_kernel: kernel size in time and frequency; it must be odd.
+        local_norm: whether BatchNorm follows the local CNN's final Linear. The paper has none. We
+            assume that the part which rectified channels have in common, and which is the same in
+            every frame, outweighs the changing part, and that the following LayerNorm keeps the
+            former. No full training has shown yet that it helps.
+        use_global: whether there is a global CNN.
+        global_blocks: number of residual blocks; block i has a dilation of 2**i frames.
+        grouped: whether the dilated convolutions are depth-wise.
+        grow: share of the training steps over which the global blocks are added (`GrowingDepth`); 0
+            means that all blocks are used from the start.
+        merge_dim: outputs of the Linear before the LSTMs; 0 means D.
+        dropout: dropout probability at the end of each global block.
+        lstm: the LSTM stack.
+        output_dim: outputs of the final Linear.
     """
 
     name: Literal["conv_rnnt"] = "conv_rnnt"
@@ -84,7 +91,7 @@ class ConvRnntConfig:
         if not (self.use_local or self.use_global):
             raise ConfigError(
                 "encoder.use_local and encoder.use_global are both false",
-                "switch one on, or take encoder.name: lstm",
+                "set one of them to true, or choose encoder.name: lstm",
             )
         if self.use_local and not self.local_channels:
             raise ConfigError("encoder.local_channels is empty", "list the channels of each layer")
@@ -94,13 +101,18 @@ class ConvRnntConfig:
             )
 
     def build(self, num_bins: int) -> ConvRnntEncoder:
-        """The encoder, with random weights, for frames of `num_bins` features."""
+        """Build the encoder, with random weights, for frames of `num_bins` features."""
         return ConvRnntEncoder(self, num_bins)
 
 
 @dataclass(frozen=True)
 class GlobalBlockState:
-    """The dilated convolution's last inputs, and the squeeze-excite."""
+    """State of one block.
+
+    Attributes:
+        left_BPE: last inputs of the dilated convolution; zeros before the start.
+        squeeze: state of the squeeze-and-excite.
+    """
 
     left_BPE: Tensor
     squeeze: SqueezeState
@@ -108,7 +120,13 @@ class GlobalBlockState:
 
 @dataclass(frozen=True)
 class ConvRnntState:
-    """Left contexts of all convolutions (layer inputs, zeros before the start), and the LSTMs."""
+    """State of the encoder.
+
+    Attributes:
+        local: last inputs (B, C, P, F) of each local convolution; zeros before the start.
+        blocks: states of the global blocks.
+        lstm: state of the LSTM stack.
+    """
 
     local: tuple[Tensor, ...]
     blocks: tuple[GlobalBlockState, ...]
@@ -116,11 +134,11 @@ class ConvRnntState:
 
 
 class LocalCnn(nn.Module):
-    """2-D convolutions with ReLU over time and frequency, causal in time; a Linear.
+    """2-D convolutions with ReLU over time and frequency, causal in time; then a Linear.
 
-    The paper is silent on the start. Ours keeps the variance (He et al., arXiv 1502.01852): torch's
-    own lets four layers shrink the signal to a hundredth of what the global CNN adds to it, and
-    the local CNN may hardly learn.
+    The paper does not describe the initialisation. Ours preserves the variance (He et al., arXiv
+    1502.01852). With torch's default, four layers shrink the signal to a hundredth of what the
+    global CNN adds to it, and the local CNN may hardly learn.
     """
 
     def __init__(self, num_bins: int, config: ConvRnntConfig) -> None:
@@ -155,7 +173,7 @@ class LocalCnn(nn.Module):
         for conv, left_BCPF in zip(self.convs, state, strict=True):
             x_BCSF = torch.cat([left_BCPF, x_BCSF], dim=2)
             new_state.append(x_BCSF[:, :, x_BCSF.shape[2] - self.left :])
-            # Channels last: on CPUs the backward pass is a quarter quicker.
+            # With channels last, the backward pass on a CPU takes a quarter less time.
             x_BCSF = conv(x_BCSF.contiguous(memory_format=torch.channels_last)).relu()
         x_BSD = self.output(x_BCSF.permute(0, 2, 3, 1).flatten(start_dim=2))
         if self.norm is not None:
@@ -164,7 +182,7 @@ class LocalCnn(nn.Module):
 
 
 class GlobalBlock(nn.Module):
-    """One residual block of the global CNN."""
+    """One residual block of the global CNN, with a dilated convolution."""
 
     def __init__(self, config: ConvRnntConfig, dilation: int) -> None:
         super().__init__()
@@ -197,7 +215,7 @@ class GlobalBlock(nn.Module):
 
 
 class ConvRnntEncoder(StreamingEncoder):
-    """Local CNN, global CNN, LSTM stack; exactly causal, without lookahead."""
+    """The ConvRNN-T encoder: local CNN, global CNN, LSTM stack; causal, without lookahead."""
 
     def __init__(self, config: ConvRnntConfig, num_bins: int) -> None:
         super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)

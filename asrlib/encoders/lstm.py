@@ -1,4 +1,4 @@
-"""The encoder of the LSTM RNN-T (arXiv 1211.3711, 2209.14868).
+"""The encoder of the LSTM RNN-T (arXiv 1211.3711 and 2209.14868).
 
 Shapes: B batch, S output frames, F stacked features, D width.
 """
@@ -21,10 +21,11 @@ class LstmConfig:
     """The LSTM encoder.
 
     Attributes:
-        subsampling: input frames stacked into one.
-        frame_norm: LayerNorm of each stacked frame.
-        input_dim: outputs of a Linear + LayerNorm before the stack; 0: none.
-        output_dim: outputs of the closing Linear.
+        subsampling: number of input frames stacked into one output frame.
+        frame_norm: whether a LayerNorm is applied to each stacked frame.
+        input_dim: outputs of a Linear + LayerNorm before the LSTM stack; 0 means no such layer.
+        lstm: the LSTM stack.
+        output_dim: outputs of the final Linear.
     """
 
     name: Literal["lstm"] = "lstm"
@@ -35,14 +36,14 @@ class LstmConfig:
     output_dim: Positive = 320
 
     def build(self, num_bins: int) -> LstmEncoder:
-        """The encoder, with random weights, for frames of `num_bins` features."""
+        """Build the encoder, with random weights, for frames of `num_bins` features."""
         return LstmEncoder(self, num_bins)
 
 
 class LstmEncoder(StreamingEncoder):
-    """Stacked frames -> [Linear, LayerNorm] -> LSTM stack: the baseline RNN-T's encoder.
+    """The encoder of the baseline RNN-T: stacked frames -> [Linear, LayerNorm] -> LSTM stack.
 
-    The papers leave open where normalisation stands; LayerNorm before the layers and the
+    The papers do not say where normalisation is applied. LayerNorm before each layer and the
     input Linear are our choice, and both can be switched off.
     """
 

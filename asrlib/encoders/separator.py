@@ -1,7 +1,9 @@
-"""The separator of talkers: one input, several output channels (arXiv 2205.05199, 2112.10200).
+"""The encoder that separates talkers: one input, several output channels.
+
+The sources are arXiv 2205.05199 and 2112.10200.
 
 Shapes: B streams, N channels, S output frames, F stacked features, D width, L layers, H hidden
-units. Outputs have B * N rows, the channels of a stream side by side.
+units, R = B * N output rows. The channels of a stream are adjacent rows.
 """
 
 from __future__ import annotations
@@ -23,18 +25,19 @@ from asrlib.text.turn_labels import TurnStyle
 
 @configclass
 class SeparatorConfig:
-    """The separator.
+    """The separator encoder.
 
     Attributes:
-        subsampling: input frames stacked into one.
-        frame_norm: LayerNorm of each stacked frame.
-        input_dim: outputs of a Linear + LayerNorm before the first stack; 0: none.
-        channels: output channels: talkers that may speak at once. With 1 it is an ordinary
-            encoder, the single-channel path that is trained first.
-        lstm: the stack of each module.
-        module_dim: outputs of the mixture's and the separating modules.
-        output_dim: outputs of the recognising module.
-        turn_style: symbols that part the turns of a channel: `sot_eot`, or `cot` (MT-RNN-T).
+        subsampling: number of input frames stacked into one output frame.
+        frame_norm: whether a LayerNorm is applied to each stacked frame.
+        input_dim: outputs of a Linear + LayerNorm before the first LSTM stack; 0 means no
+            such layer.
+        channels: number of output channels, that is, of talkers who may speak at the same time.
+            With 1 it is an ordinary encoder: the single-channel path, which is trained first.
+        lstm: the LSTM stack of each module.
+        module_dim: outputs of the mixture encoder (MixEnc) and of the separation encoders (SepEnc).
+        output_dim: outputs of the recognition encoder (RecEnc).
+        turn_style: symbols that separate the turns of a channel: `sot_eot`, or `cot` (MT-RNN-T).
     """
 
     name: Literal["separator"] = "separator"
@@ -48,7 +51,7 @@ class SeparatorConfig:
     turn_style: TurnStyle = "sot_eot"
 
     def build(self, num_bins: int) -> SeparatorEncoder:
-        """The encoder, with random weights, for frames of `num_bins` features."""
+        """Build the encoder, with random weights, for frames of `num_bins` features."""
         return SeparatorEncoder(self, num_bins)
 
 
@@ -57,9 +60,10 @@ class SeparatorState:
     """States of the modules.
 
     Attributes:
-        mixture: of the module that hears all.
-        separators: of each channel's own module.
-        recogniser: of the shared module, for all channels: its tensors are (B, N, L, H).
+        mixture: state of the mixture encoder.
+        separators: state of each channel's separation encoder.
+        recogniser: states of the shared recognition encoder for all channels, as tensors
+            (B, N, L, H).
     """
 
     mixture: LstmState
@@ -68,10 +72,10 @@ class SeparatorState:
 
 
 class SeparatorEncoder(StreamingEncoder, TakesWeights):
-    """`h_n = RecEnc(SepEnc_n(MixEnc(x)))`: no masks; RecEnc is shared, the SepEnc_n are not.
+    """The separator encoder: `h_n = RecEnc(SepEnc_n(MixEnc(x)))`, without masks.
 
-    The paper leaves open where LayerNorm stands and that the stacks close with a Linear; both
-    are those of our LSTM stacks.
+    All channels share RecEnc; each channel n has its own SepEnc_n. The paper does not say where
+    LayerNorm is applied and whether a Linear ends a stack; both are as in our LSTM stacks.
     """
 
     def __init__(self, config: SeparatorConfig, num_bins: int) -> None:
@@ -99,8 +103,11 @@ class SeparatorEncoder(StreamingEncoder, TakesWeights):
         )
 
     def take_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each channel's own module starts from the single-channel path's, where that is given
-        (the paper trains it first): the labels, which differ from channel to channel, part them.
+        """Convert another encoder's `state_dict` into one of this encoder.
+
+        If the other encoder has one channel (the paper trains such a model first), the separation
+        encoders of all channels start from its separation encoder. They diverge in training,
+        because the labels differ between channels.
         """
         taken = dict(weights)
         if not any(name.startswith("separators.1.") for name in weights):

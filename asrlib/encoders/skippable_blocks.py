@@ -1,12 +1,12 @@
 """Parts of a Transformer that can be switched off frame by frame (arXiv 2207.02393, section 2).
 
-Each part, behind its LayerNorm and with its residual connection, computes the same in two ways:
-masked (training: everything is computed, and weighed by its toggles) and skipping (inference on a
-CPU: only what is on is computed, by gated_block.cc).
+Each part includes the LayerNorm at its input and its residual connection. There are two ways to
+compute the same output. With masking, as in training, everything is computed and multiplied by its
+toggles. With skipping, for inference on a CPU, gated_block.cc computes only what is on.
 
-Shapes: B batch, S output frames, P pieces of the batch's inputs, W frames of a piece, H heads,
-K features per head, C = 2 K (key and value), L frames of left context, N keys: L and S or W,
-D = H K.
+Shapes: B batch, S output frames, P pieces (all pieces of all inputs in the batch), W frames per
+piece, H heads, K features per head, C = 2 K (key and value), L frames of left context, N keys
+(N = L + S, or L + W within pieces), D = H K width.
 """
 
 from __future__ import annotations
@@ -34,17 +34,19 @@ _NEVER = -1e9
 
 
 def weights_of_keys(scores_XN: Tensor, keep_XN: Tensor) -> Tensor:
-    """`softmax(scores + ln keep)` over the last axis; zeros where no key is on and within reach.
+    """Attention weights `softmax(scores + ln keep)` over the last axis.
 
-    The logarithm is not taken, and a key that is off has a gradient: it would be on as one whose
-    score is that of the best that is on, at most, so that it is no larger than anything there.
+    A row is zero if no key in it is both on and within reach. The function does not compute the
+    logarithm, so that a key that is off (`keep` = 0) still has a gradient. Its score is limited to
+    the best score among the keys that are on, so that this gradient is no larger than theirs.
 
     Args:
-        scores_XN: about -1e9 where a key is out of reach.
+        scores_XN: scores, about -1e9 where a key is out of reach.
+        keep_XN: toggles of the keys, from 0 (off) to 1 (on).
     """
     ahead_XN = scores_XN.detach()
     top_X1 = ahead_XN.masked_fill(keep_XN == 0, _NEVER).amax(-1, keepdim=True)
-    nearest_X1 = ahead_XN.amax(-1, keepdim=True)  # where none is on: for the gradient
+    nearest_X1 = ahead_XN.amax(-1, keepdim=True)  # for the gradient where no key is on
     top_X1 = torch.where(top_X1 > 0.5 * _NEVER, top_X1, nearest_X1).clamp(min=0.5 * _NEVER)
     parts_XN = keep_XN * (scores_XN - top_X1).clamp(max=0.0).exp()
     sum_X1 = parts_XN.sum(-1, keepdim=True)
@@ -53,20 +55,28 @@ def weights_of_keys(scores_XN: Tensor, keep_XN: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class GatedAttentionState:
-    """Keys with values, and their toggles, of the last L frames; zeros: nothing to attend to."""
+    """Keys, values and toggles of the last L frames.
+
+    Attributes:
+        cache_BHLC: keys and values, oldest frame first.
+        keep_BHL: toggles of the keys; 0 where a key is off or before the start of the stream.
+    """
 
     cache_BHLC: Tensor
     keep_BHL: Tensor
 
 
 class GatedFeedForward(nn.Module):
-    """A feed-forward whose output counts as its toggle says; 0: the input passes unchanged."""
+    """A feed-forward with a residual connection; its toggle multiplies the feed-forward's output.
+
+    With a toggle of 0 the input passes unchanged.
+    """
 
     def __init__(self, dim: int, hidden_dim: int, dropout: float) -> None:
         super().__init__()
         self.inner = FeedForward(dim, hidden_dim, dropout)
-        self.multiplications = 2 * dim * hidden_dim  # of a frame
-        self._weights = list(self.inner.parameters())  # norm, expand, contract: the kernel's order
+        self.multiplications = 2 * dim * hidden_dim  # per frame
+        self._weights = list(self.inner.parameters())  # in the order of the kernel
 
     def forward(self, x_BSD: Tensor, toggle_BS: Tensor, skip: bool) -> Tensor:
         if not skip:
@@ -75,12 +85,13 @@ class GatedFeedForward(nn.Module):
 
 
 class GatedAttention(nn.Module):
-    """Attention over this frame and the `left_context` before it, by head and frame on or off,
-    added to its input.
+    """Attention with a residual connection, whose queries and keys can be switched off.
 
-    A query that is off gives a zero for its head; a key that is off is seen by no later frame:
-    `A V` with `A = softmax(P + ln s)`, where a row without a key gives 0. Positions are a learned
-    bias for each head and distance (ours: it costs no product).
+    Each frame attends to itself and to the `left_context` frames before it. A toggle per head and
+    frame switches a query or a key off. A query that is off gives zero for its head; no frame
+    attends to a key that is off: the output is `A V` with `A = softmax(P + ln s)`, and 0 in a row
+    without keys. Positions enter as a learned bias per head and distance, which is our choice,
+    since it needs no multiplications.
 
     Raises:
         ConfigError: `heads` does not divide `dim`.
@@ -92,13 +103,13 @@ class GatedAttention(nn.Module):
         self.heads, self.head_dim, self.left_context = heads, dim // heads, left_context
         self.norm, self.dropout = nn.LayerNorm(dim), nn.Dropout(dropout)
         self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(dim, 2 * dim, bias=False)  # by head: its key, its value
+        self.key_value = nn.Linear(dim, 2 * dim, bias=False)  # per head: key, then value
         self.output = nn.Linear(dim, dim)
         self.distance_bias_HL = nn.Parameter(torch.zeros(heads, left_context + 1))
-        self.query_multiplications = 2 * dim * self.head_dim  # of a head and frame: in and out
+        self.query_multiplications = 2 * dim * self.head_dim  # per head and frame: input and output
         self.key_multiplications = 2 * dim * self.head_dim  # key and value
-        self.pair_multiplications = 2 * self.head_dim  # of a query and a key that it sees
-        # In the kernel's order; a list, since a module's attributes take time to find.
+        self.pair_multiplications = 2 * self.head_dim  # per query and key that it attends to
+        # In the order of the kernel; a list, since module attributes are slow to read.
         both = [w for m in (self.norm, self.query) for w in (m.weight, m.bias)]
         output = [self.output.weight, self.output.bias]
         self._weights = [*both, self.key_value.weight, *output, self.distance_bias_HL]
@@ -111,8 +122,19 @@ class GatedAttention(nn.Module):
     def forward(
         self, x_BSD: Tensor, toggles: Toggles, state: GatedAttentionState, skip: bool
     ) -> tuple[Tensor, GatedAttentionState, Tensor | None]:
-        """Output, the memory after it and, where it skips, what `cost` would give (B, S): what is
-        not made is known best there, and in small pieces another count would take its time."""
+        """Attend to the frames so far.
+
+        Args:
+            x_BSD: input.
+            toggles: toggles of the block.
+            state: state before these frames.
+            skip: whether to skip what is off instead of masking it.
+
+        Returns:
+            Output, state after these frames and, if `skip`, the number of multiplications (B, S)
+            that `cost` would return, else None. The kernel counts them itself, because a separate
+            count takes noticeable time in small pieces.
+        """
         if skip:
             y_BSD, cache_BHLC, keep_BHL, spent_BS = kernels().gated_attention(
                 *(x_BSD, toggles.query_BSH, toggles.key_BSH, state.cache_BHLC, state.keep_BHL),
@@ -137,7 +159,7 @@ class GatedAttention(nn.Module):
     ) -> Tensor:
         pieces = Pieces(x_BSD.shape[1], self.left_context)
         keep_PHN = pieces.cut(keep_BHN, 2, self.left_context)
-        first = int((keep_PHN > 0).flatten(0, 1).any(0).int().argmax())  # usable in any piece
+        first = int((keep_PHN > 0).flatten(0, 1).any(0).int().argmax())  # on in some piece
         keep_PHN = keep_PHN[..., first:]
         within_WN = within_reach(distances(pieces.length, self.left_context), self.left_context)
         within_WN = within_WN[:, first:].to(x_BSD.device)
@@ -152,11 +174,11 @@ class GatedAttention(nn.Module):
         return self.output((y_BHSK * query_BHS.unsqueeze(3)).transpose(1, 2).flatten(2))
 
     def cost(self, query_ZBHS: Tensor, keep_ZBHN: Tensor) -> Tensor:
-        """Expected multiplications (B, S) of each frame in Z equal attentions together.
+        """Expected multiplications (B, S) per frame, summed over Z attentions of equal size.
 
         Args:
             query_ZBHS: toggles of the queries.
-            keep_ZBHN: toggles of the keys, those of the L frames before included.
+            keep_ZBHN: toggles of the keys, including those of the L frames before.
         """
         seen_ZBHS = sum_within_reach(keep_ZBHN, self.left_context)
         per_query_ZBHS = self.query_multiplications + self.pair_multiplications * seen_ZBHS
@@ -165,10 +187,11 @@ class GatedAttention(nn.Module):
         return cost_ZBHS.sum(dim=(0, 2))
 
     def full_cost(self, num_frames: int, heard_B1: Tensor) -> Tensor:
-        """Multiplications (B, S) of each frame when everything is and was on.
+        """Number of multiplications (B, S) per frame if all queries and keys are on.
 
         Args:
-            heard_B1: frames heard before; more than L are as L.
+            num_frames: number of frames.
+            heard_B1: number of frames before the first of them; values above L count as L.
         """
         seen_BS = keys_within_reach(num_frames, heard_B1, self.left_context)
         projections = self.query_multiplications + self.key_multiplications

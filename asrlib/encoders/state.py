@@ -1,7 +1,8 @@
-"""Streaming states as trees of batch-first tensors, and the four things serving does to them.
+"""Operations on streaming states: map, stack and unstack, flatten and unflatten.
 
 A state is a (frozen) dataclass whose fields are tensors, tuples of states, or further such
-dataclasses. Every tensor's first axis is the batch: the streams that advance together.
+dataclasses. The first axis of each tensor is the batch, that is, the streams that are processed
+together.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ State = TypeVar("State")
 
 
 def map_state(function: Callable[..., Tensor], *states: Any) -> Any:
-    """Apply `function` to corresponding tensors of equally built `states`."""
+    """Apply `function` to the corresponding tensors of `states`, which have the same structure."""
     first = states[0]
     if isinstance(first, Tensor):
         return function(*states)
@@ -31,17 +32,17 @@ def map_state(function: Callable[..., Tensor], *states: Any) -> Any:
 
 
 def stack_states(states: Sequence[State]) -> State:
-    """Join states along the batch, in order; a single one is returned as it is."""
-    if len(states) == 1:  # a stream by itself is spared the copies
+    """Concatenate states along the batch, in order; a single state is returned as it is."""
+    if len(states) == 1:  # no copy for a single stream
         return states[0]
     return map_state(lambda *tensors: torch.cat(tensors), *states)
 
 
 def unstack_state(state: State) -> list[State]:
-    """Split a state into states of one stream each: the inverse of `stack_states`.
+    """Split a state into states of one stream each; this is the inverse of `stack_states`.
 
     Raises:
-        ValueError: the state holds no tensor, so that its number of streams is not known.
+        ValueError: the state holds no tensor, so that its number of streams is unknown.
     """
     first = _first_tensor(state)
     if first is None:
@@ -53,7 +54,10 @@ def unstack_state(state: State) -> list[State]:
 
 
 def _first_tensor(state: Any) -> Tensor | None:
-    """The first tensor of a state, None of an empty one; in small pieces it is asked for often."""
+    """Return the first tensor of a state, or None if it has none.
+
+    This stops at the first tensor, because it is called for every piece of a stream.
+    """
     if isinstance(state, Tensor):
         return state
     if not isinstance(state, tuple):
@@ -62,7 +66,7 @@ def _first_tensor(state: Any) -> Tensor | None:
 
 
 def flatten_state(state: Any) -> list[Tensor]:
-    """The tensors of a state, depth first, in field order."""
+    """Return the tensors of a state, depth first, in the order of its fields."""
     tensors: list[Tensor] = []
 
     def collect(x: Tensor) -> Tensor:
@@ -74,10 +78,10 @@ def flatten_state(state: Any) -> list[Tensor]:
 
 
 def unflatten_state(like: State, tensors: Sequence[Tensor]) -> State:
-    """Build a state shaped as `like` from `tensors`: the inverse of `flatten_state`.
+    """Build a state with the structure of `like` from tensors; the inverse of `flatten_state`.
 
     Raises:
-        ValueError: the number of tensors is not that of `like`.
+        ValueError: the number of tensors differs from that in `like`.
     """
     expected = len(flatten_state(like))
     if len(tensors) != expected:

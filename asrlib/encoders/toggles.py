@@ -1,11 +1,13 @@
 """Toggles of the compute-cost-amortized Transformer, and the arbitrators that set them.
 
-arXiv 2207.02393, section 2: an arbitrator gives, for every frame, the probability to keep each
-feed-forward module, and the query and the key of each attention head. In training these are
-relaxed by a Gumbel-sigmoid; at inference a toggle is on where its probability is above a half.
-Our choice is the straight-through one (arXiv 1611.01144, section 2.2): hard in the forward pass of
-training too. Of soft toggles the weights make up for any that all frames share, so that whole parts
-go off before any frame has told what it is worth; then there is nothing left to choose.
+arXiv 2207.02393, section 2: for each frame, an arbitrator gives the probability to keep each
+feed-forward module, and the query and the key of each attention head. In training, a
+Gumbel-sigmoid relaxes the toggles; in inference, a toggle is on if its probability is above 1/2.
+
+Our choice is the straight-through estimator (arXiv 1611.01144, section 2.2): toggles are hard in
+the forward pass of training too. If toggles are soft, the weights can compensate for a factor that
+is common to all frames. Entire parts are then switched off before training has found out which
+frames need them, and nothing is left for the arbitrator to decide.
 
 Shapes: B batch, S output frames, F input features, H heads, N toggles of a frame.
 """
@@ -24,24 +26,28 @@ from asrlib.errors import ConfigError
 from asrlib.layers.lstm_stack import LstmStack, LstmStackConfig, LstmState
 from asrlib.numbers import Positive
 
-PATTERN = 997  # frames after which the random baseline repeats itself
+PATTERN = 997  # period of the random baseline, in frames
 _TINY = 1e-6
 
 
 @configclass
 class ArbitratorConfig:
-    """What decides which parts of the Transformer are computed.
+    """The arbitrator, which decides which parts of the Transformer are computed.
 
     Attributes:
-        kind: none: everything is computed; random: each toggle is on with probability `keep`, by
-            a fixed table of 997 frames in inference, which training enters anywhere;
-            single: one arbitrator reads the input, for all blocks; dual: a second one reads the
-            lower half's output, for the upper half (the halves are our choice).
-        cell: of the learned arbitrators, two layers of it.
-        dim: units of a layer.
-        feedforward, query, key: what may be switched off.
-        keep: probability at the start of training, at least a half for learned arbitrators
-            (below, everything would be off); or of the random baseline.
+        kind: type of the arbitrator. `none`: everything is computed. `random`: each toggle is on
+            with probability `keep`, according to a fixed table of 997 frames; inference starts at
+            its first frame, training at a random one. `single`: one arbitrator for all blocks,
+            whose input is the encoder's. `dual`: a second arbitrator for the upper half of the
+            blocks, whose input is the lower half's output (the split in halves is our choice).
+        cell: type of the two layers of a learned arbitrator.
+        dim: hidden units per layer.
+        feedforward: whether feed-forwards can be switched off.
+        query: whether queries can be switched off.
+        key: whether keys can be switched off.
+        keep: for learned arbitrators, the probability that a toggle is on at the start of
+            training, at least 0.5, because everything would be off below; for the random
+            baseline, the probability that a toggle is on.
     """
 
     kind: Literal["none", "random", "single", "dual"] = "dual"
@@ -55,24 +61,24 @@ class ArbitratorConfig:
     def __post_init__(self) -> None:
         if self.kind != "none" and not (self.feedforward or self.query or self.key):
             raise ConfigError(
-                f"encoder.arbitrator: {self.kind}, but neither feedforward, query nor key is on",
-                "switch one of them on, or write kind: none",
+                f"encoder.arbitrator: {self.kind}, but feedforward, query and key are all false",
+                "set one of them to true, or set kind: none",
             )
         if self.learned and self.keep < 0.5:
             raise ConfigError(
-                f"encoder.arbitrator.keep: {self.keep:g} begins with everything off",
+                f"encoder.arbitrator.keep: {self.keep:g} starts training with everything off",
                 "choose a probability of 0.5 or more, for example 0.9",
             )
 
     @property
     def learned(self) -> bool:
-        """Whether training changes what is on."""
+        """Whether the arbitrator is a trained network."""
         return self.kind in ("single", "dual")
 
 
 @dataclass(frozen=True)
 class Toggles:
-    """One block's toggles, 0 (off) to 1 (on), for each frame."""
+    """Toggles of one block for each frame, from 0 (off) to 1 (on)."""
 
     feedforward_BS: Tensor
     query_BSH: Tensor
@@ -81,8 +87,13 @@ class Toggles:
 
 @dataclass(frozen=True)
 class Relaxation:
-    """Of toggles in training: Gumbel noise's scale, the temperature, whether they are 0 or 1 with
-    the gradient of soft ones."""
+    """How toggles are relaxed in training.
+
+    Attributes:
+        noise_scale: scale of the Gumbel noise.
+        temperature: temperature of the sigmoid.
+        straight_through: whether toggles are 0 or 1, with the gradient of soft toggles.
+    """
 
     noise_scale: float = 0.0
     temperature: float = 1.0
@@ -90,7 +101,13 @@ class Relaxation:
 
 
 def relax(logits: Tensor, how: Relaxation | None) -> Tensor:
-    """Toggles of logits: Gumbel-sigmoid (arXiv 1611.01144), or with None those of inference."""
+    """Compute toggles from logits.
+
+    Args:
+        logits: logits of the probabilities that the toggles are on.
+        how: relaxation by the Gumbel-sigmoid (arXiv 1611.01144); None in inference, where a toggle
+            is on if its logit is above 0.
+    """
     if how is None:
         return (logits > 0).to(logits.dtype)
     if how.noise_scale > 0:
@@ -104,25 +121,31 @@ def relax(logits: Tensor, how: Relaxation | None) -> Tensor:
 
 @dataclass(frozen=True)
 class ArbitratorState:
-    """The recurrent state of an LSTM arbitrator, zeros for others; frames seen, modulo 997."""
+    """State of an arbitrator.
+
+    Attributes:
+        lstm: recurrent state of an LSTM arbitrator; an empty tuple for other arbitrators.
+        count_B1: number of frames so far, modulo 997.
+    """
 
     lstm: LstmState | tuple[()]
     count_B1: Tensor
 
 
 class Arbitrator(nn.Module):
-    """Logits of the toggles of `blocks` blocks.
+    """A network, or a random baseline, that sets the toggles of several blocks.
 
     Args:
-        input_dim: features that it reads.
-        blocks: whose toggles it sets.
-        heads: of each block.
+        input_dim: features of the input.
+        blocks: number of blocks whose toggles it sets.
+        heads: number of attention heads per block.
+        config: configuration of the arbitrator.
     """
 
     def __init__(self, input_dim: int, blocks: int, heads: int, config: ArbitratorConfig) -> None:
         super().__init__()
         self.config, self.blocks, self.heads = config, blocks, heads
-        self.groups = [  # toggles of a block: how many, and whether they may be off
+        self.groups = [  # toggles of a block: number, and whether they can be off
             (1, config.feedforward),
             (heads, config.query),
             (heads, config.key),
@@ -138,7 +161,7 @@ class Arbitrator(nn.Module):
         self.register_buffer("pattern_PN", pattern_PN, persistent=False)
 
     def _build(self, input_dim: int, outputs: int) -> tuple[LstmStack | nn.Sequential, nn.Linear]:
-        """A network of logits, and its last layer."""
+        """Build the network that computes the logits; return it and its last layer."""
         dim = self.config.dim
         if self.config.cell == "lstm":
             stack = LstmStackConfig(layers=2, hidden_dim=dim, dropout=0.0)
@@ -157,7 +180,7 @@ class Arbitrator(nn.Module):
     def forward(
         self, x_BSF: Tensor, state: ArbitratorState, how: Relaxation | None
     ) -> tuple[list[Toggles], ArbitratorState]:
-        """Toggles of each block, relaxed as `how` says."""
+        """Return the toggles of each block and the new state; `how` is as in `relax`."""
         toggles_BSN, lstm = None, state.lstm
         if isinstance(self.net, LstmStack):
             logits_BSN, lstm = self.net(x_BSF, state.lstm)
@@ -167,7 +190,7 @@ class Arbitrator(nn.Module):
         elif self.config.kind == "random":
             frames_S = torch.arange(x_BSF.shape[1], device=x_BSF.device)
             start_B1 = state.count_B1.long()
-            if how is not None:  # or a model could learn when what is missing
+            if how is not None:  # so that a model cannot learn the pattern
                 start_B1 = torch.randint_like(start_B1, PATTERN)
             index_BS = (start_B1 + frames_S) % PATTERN
             toggles_BSN = (self.pattern_PN[index_BS] < self.config.keep).to(x_BSF.dtype)
@@ -175,7 +198,7 @@ class Arbitrator(nn.Module):
         return self._split(toggles_BSN, x_BSF), ArbitratorState(lstm, count_B1)
 
     def _split(self, toggles_BSN: Tensor | None, x_BSF: Tensor) -> list[Toggles]:
-        """Toggles by block; all ones where nothing may be off."""
+        """Split toggles by block; toggles that cannot be off are 1."""
         blocks, start = [], 0
         for _ in range(self.blocks):
             parts = []

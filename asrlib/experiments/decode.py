@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from asrlib.config import from_dict, to_dict
 from asrlib.data.cuts import read_cuts
 from asrlib.errors import CheckpointError
+from asrlib.experiments.run_record import identity_in
 from asrlib.experiments.training_log import settings_of
 from asrlib.files import atomic_write
 from asrlib.machine import machine
@@ -56,8 +58,10 @@ def decode_set(
         (out / TURNS_FILE).unlink(missing_ok=True)
         with atomic_write(out / HYP_FILE) as f:
             for cut in cuts:
-                f.write(json.dumps(hyp_line(cut, results[cut.id]), ensure_ascii=False) + "\n")
-    _meta(recognizer, cost, model, test_set).to_file(out / META_FILE)
+                line = hyp_line(cut, results[cut.id], cost.shares.get(cut.id))
+                f.write(json.dumps(line, ensure_ascii=False) + "\n")
+    meta = _meta(recognizer, cost, model, test_set)
+    replace(meta, run=identity_in(out.parent)).to_file(out / META_FILE)
     return cost
 
 

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from asrlib.errors import DataError
+from asrlib.experiments.run_record import RUN_FILE, RunRecord, read_record
+from asrlib.experiments.store import MAIN_PLAN, Skipped
+from asrlib.experiments.systems import group_systems
 from asrlib.scoring.compare import Decoding
 from asrlib.scoring.score import SCORES_FILE, Scores
 
-_SEED = re.compile(r"^(?P<family>.+)_seed(?P<seed>\d+)$")
+
+class HasRecord(Protocol):
+    """A scored decode of either kind."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def record(self) -> RunRecord | None: ...
 
 
 @dataclass(frozen=True)
@@ -19,14 +32,12 @@ class Run:
 
     Attributes:
         name: the model's directory under exp/.
-        family: its name without `_seedN`.
-        seed: N, or None.
+        record: what the run is; None of one that left no record.
         scores: what stands in scores.json.
     """
 
     name: str
-    family: str
-    seed: int | None
+    record: RunRecord | None
     test_set: str
     search: str
     decoding: Decoding
@@ -43,30 +54,34 @@ def run_name(model: str, tag: str = "", seed: int | None = None) -> str:
     return family if seed is None else f"{family}_seed{seed}"
 
 
-def split_seed(name: str) -> tuple[str, int | None]:
-    """Family and seed of a model's name.
-
-    >>> split_seed("lstm_seed2"), split_seed("lstm")
-    (('lstm', 2), ('lstm', None))
-    """
-    match = _SEED.match(name)
-    return (match["family"], int(match["seed"])) if match else (name, None)
-
-
-def collect_runs(exp: Path) -> list[Run]:
-    """All scored runs, in order of test set, family, search and seed.
+def record_in(model_dir: Path) -> RunRecord | None:
+    """The record of exp/NAME; None where the training left none.
 
     Raises:
-        DataError: scores are broken or of another version; names the file.
+        DataError: it is broken, or of another version.
     """
-    runs = []
+    return read_record(model_dir) if (model_dir / RUN_FILE).exists() else None
+
+
+def plan_of(run: HasRecord) -> str:
+    """The plan that a run belongs to."""
+    return (run.record and run.record.plan) or MAIN_PLAN
+
+
+def collect_runs(exp: Path) -> tuple[list[Run], list[Skipped]]:
+    """All scored runs, in order of test set, name and search; and what cannot be read."""
+    runs, skipped = [], []
     for path in sorted(exp.glob(f"*/decode_*/{SCORES_FILE}")):
-        scores = Scores.from_file(path, "score again with --force")
-        name = path.parent.parent.name
-        family, seed = split_seed(name)
+        model_dir = path.parent.parent
+        try:
+            record = record_in(model_dir)
+            scores = Scores.from_file(path, "score again with --force")
+        except DataError as e:
+            skipped.append(Skipped(path.parent.relative_to(exp.parent).as_posix(), e.what))
+            continue
         meta, decoding = scores.meta, Decoding(path.parent)
-        runs.append(Run(name, family, seed, meta.set, meta.search, decoding, scores))
-    return sorted(runs, key=lambda r: (r.test_set, r.family, r.search, r.seed or 0, r.name))
+        runs.append(Run(model_dir.name, record, meta.set, meta.search, decoding, scores))
+    return sorted(runs, key=lambda r: (r.test_set, r.name, r.search)), skipped
 
 
 def of_set(runs: Sequence[Run], test_set: str) -> list[Run]:
@@ -74,17 +89,13 @@ def of_set(runs: Sequence[Run], test_set: str) -> list[Run]:
 
 
 def systems(runs: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
-    """Runs by (family, search): those of one list differ in their seed only.
-
-    A training without a seed in its name, beside some with one, may have been made otherwise.
-    """
-    seeded = {(run.family, run.search) for run in runs if run.seed is not None}
-    grouped: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        alone = run.seed is None and (run.family, run.search) in seeded
-        family = f"{run.family} (no seed)" if alone else run.family
-        grouped.setdefault((family, run.search), []).append(run)
-    return grouped
+    """Runs by (label, search), in order: those of one list differ in their seed only."""
+    found = {}
+    for search in sorted({run.search for run in runs}):
+        own = [run for run in runs if run.search == search]
+        for label, members in group_systems(own, lambda r: r.record, lambda r: r.name).items():
+            found[label, search] = members
+    return found
 
 
 def representatives(runs: Sequence[Run]) -> dict[str, Run]:
@@ -92,5 +103,25 @@ def representatives(runs: Sequence[Run]) -> dict[str, Run]:
     chosen = {key: members[0] for key, members in systems(runs).items()}
     several = len({search for _, search in chosen}) > 1
     return {
-        f"{run.name}, {search}" if several else run.name: run for (_, search), run in chosen.items()
+        f"{label}, {search}" if several else label: run for (label, search), run in chosen.items()
     }
+
+
+def training_commands(runs: Iterable[HasRecord]) -> list[str]:
+    """The commands that trained these models, once each, where they left a record."""
+    records = {run.name: run.record for run in runs if run.record is not None}
+    return [shlex.join(records[name].argv) for name in sorted(records)]
+
+
+def curve_labels(runs: Iterable[HasRecord]) -> dict[str, str]:
+    """By directory, the system whose learning curve it is, with its plan."""
+    labels = {}
+    by_plan: dict[str, dict[str, HasRecord]] = {}
+    for run in runs:
+        by_plan.setdefault(plan_of(run), {})[run.name] = run
+    for plan, named in by_plan.items():
+        grouped = group_systems(named.values(), lambda r: r.record, lambda r: r.name)
+        for label, members in grouped.items():
+            shown = label if plan == MAIN_PLAN else f"{label} ({plan})"
+            labels |= {member.name: shown for member in members}
+    return labels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -12,7 +12,6 @@ from typing import Any
 from asrlib.errors import DataError
 
 Curve = Sequence[tuple[float, float]]  # (step, value)
-COMMAND_FILE = "command.txt"  # in exp/NAME: what repeats the training, overrides included
 
 
 def read_curves(model_dir: Path) -> dict[str, Curve]:
@@ -86,9 +85,3 @@ def settings_of(model_dir: Path, section: str) -> dict[str, Any]:
         raise DataError(
             f"{path}: tells of no {section} ({type(e).__name__})", "train the model again"
         ) from e
-
-
-def training_commands(exp: Path, names: Iterable[str]) -> list[str]:
-    """The commands that trained these models, where they are known."""
-    files = (exp / name / COMMAND_FILE for name in names)
-    return [path.read_text(encoding="utf-8").strip() for path in files if path.exists()]

@@ -1,4 +1,4 @@
-"""Waveforms in, frames out: kaldifeat filter banks, batch and online by one code path."""
+"""Log-mel filter banks by kaldifeat, with one code path for whole utterances and streams."""
 
 from asrlib.features.fbank import FbankConfig, FbankExtractor, FbankStream
 

@@ -1,4 +1,4 @@
-"""How fast features are extracted, against kaldifeat alone."""
+"""Benchmark of feature extraction, relative to kaldifeat alone."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ _BLOCK = 50  # cuts measured at a time
 
 @dataclass(frozen=True)
 class ExtractionSpeed:
-    """Seconds of audio per second of CPU time: one core, whatever else it is doing.
+    """Speeds, in seconds of audio per second of CPU time on one core.
+
+    CPU time leaves out the time in which the core works for other processes.
 
     Attributes:
-        audio_seconds: length of the audio that was read.
-        bare: kaldifeat on samples in memory, one utterance a call.
-        read: decoding the files, nothing else.
-        stage: reading, speed perturbation, kaldifeat, storing, manifests: what stage 2 does.
+        audio_seconds: length of the audio that was read, seconds.
+        bare: speed of kaldifeat on samples in memory, one utterance per call.
+        read: speed of decoding the files.
+        stage: speed of stage 2: reading, speed perturbation, kaldifeat, storing, manifests.
     """
 
     audio_seconds: float
@@ -42,25 +44,30 @@ class ExtractionSpeed:
 
     @property
     def ratio(self) -> float:
-        """Of the stage's speed to bare kaldifeat's."""
+        """Speed of the stage relative to bare kaldifeat."""
         return self.stage / self.bare
 
 
 def measure_extraction(
     cuts: CutSet, config: FbankConfig, *, speeds: tuple[float, ...] = (1.0,), repeats: int = 5
 ) -> ExtractionSpeed:
-    """Measure block by block, each kind of work by turns: other load slows all of them alike.
+    """Measure the speeds on blocks of cuts.
+
+    The kinds of work alternate within a block, so that other load slows all of them equally.
 
     Args:
-        cuts: a few hundred utterances are enough.
-        speeds: the stage stores each cut at each, and the audio counts once for each.
+        cuts: utterances with audio; a few hundred are enough.
+        config: settings of the features.
+        speeds: speed factors; the stage stores each cut at each of them, and the audio counts once
+            for each.
+        repeats: number of measurements of each block.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     kaldi = kaldifeat.Fbank(fbank_options(config, snip_edges=False))
     cuts = cuts.to_eager()
     count = -(-len(cuts) // _BLOCK)
-    blocks = [list(cuts)[i::count] for i in range(count)]  # as the shards are cut
+    blocks = [list(cuts)[i::count] for i in range(count)]  # the same cuts as in the shards
     totals = [0.0, 0.0, 0.0]
     try:
         with tempfile.TemporaryDirectory() as name, audio_reader():
@@ -80,7 +87,7 @@ def measure_extraction(
 def _measure_block(
     kaldi: kaldifeat.Fbank, block: Sequence[MonoCut], task: ShardTask, repeats: int
 ) -> list[float]:
-    """Mean CPU seconds of kaldifeat, of reading and of the stage."""
+    """Return the mean CPU seconds of kaldifeat, of reading and of the stage."""
     audio = [torch.from_numpy(load_cut_audio(cut)[0]) for cut in block]
     kinds: list[Callable[[], object]] = [
         lambda: [kaldi(samples_N) for samples_N in audio],
@@ -97,6 +104,6 @@ def _measure_block(
 
 
 def _stage(task: ShardTask) -> None:
-    task.moments.unlink(missing_ok=True)  # a finished shard would only be looked up
+    task.moments.unlink(missing_ok=True)  # a finished shard would not be computed again
     extract_shard(task)
     merge_shards([task], task.out / "cuts_fbank.gz")

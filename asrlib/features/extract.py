@@ -1,8 +1,8 @@
-"""Stage 2's work: features of a set's cuts, in shards, and their mean and deviation.
+"""Feature extraction of stage 2, in shards, with mean and deviation of the features.
 
-A shard's archive and manifest carry a key (hash of inputs and configuration) in their names,
-so that a rerun after a kill takes up finished shards, and a rerun with another configuration
-never writes over an archive that a manifest still points to.
+The names of a shard's archive and manifest contain a key, a hash of inputs and configuration. So
+a run after a kill uses the finished shards again, and a run with another configuration never
+overwrites an archive to which a manifest still points.
 
 Suffixes: N samples, T frames, F mel bins.
 """
@@ -33,14 +33,15 @@ from asrlib.features.storage import Float16ArchiveWriter
 from asrlib.files import atomic_path, atomic_write
 
 FBANK_VERSION = 1  # raised when the output of `fbank` changes; see asrlib/stamps.py
-# Audio read before features are computed: decoder and kaldifeat, by turns for every utterance,
-# throw each other out of the processor's caches, which costs a tenth.
+# Length of audio that is read before its features are computed, seconds. If decoder and kaldifeat
+# alternate for every utterance, they evict each other from the processor's caches, which costs a
+# tenth of the speed.
 _SECONDS_AT_A_TIME = 20.0
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over frames, from which mean and deviation follow; they add."""
+    """Sums over frames, which give mean and deviation; the sums of parts can be added."""
 
     frames: int
     sum_F: tuple[float, ...]
@@ -48,20 +49,20 @@ class Moments:
 
     @classmethod
     def read(cls, path: Path) -> Moments:
-        """What `write` left."""
+        """Read the sums that `write` stored."""
         frames, sum_F, square_F = json.loads(path.read_text())
         return cls(frames, tuple(sum_F), tuple(square_F))
 
     def write(self, path: Path) -> None:
-        """Keep the sums exactly."""
+        """Write the sums exactly, without rounding."""
         with atomic_write(path) as f:
             json.dump([self.frames, self.sum_F, self.square_F], f)
 
     def write_cmvn(self, path: Path) -> None:
-        """Write `{"mean": [F], "std": [F], "frames": n}`."""
+        """Write mean and deviation as `{"mean": [F], "std": [F], "frames": n}`."""
         mean_F = np.array(self.sum_F) / self.frames
         variance_F = np.array(self.square_F) / self.frames - mean_F**2
-        # Six decimals hide the order of summation, which depends on the number of jobs.
+        # Rounding hides the order of summation, which depends on the number of jobs.
         std_F = np.sqrt(np.maximum(variance_F, 1e-8))
         content = {
             "mean": np.round(mean_F, 6).tolist(),
@@ -73,7 +74,7 @@ class Moments:
 
 
 def add_moments(parts: Iterable[Moments]) -> Moments:
-    """The sums over all parts."""
+    """Add the sums of all parts."""
     parts = list(parts)
     return Moments(
         frames=sum(p.frames for p in parts),
@@ -84,13 +85,16 @@ def add_moments(parts: Iterable[Moments]) -> Moments:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One job's share of a set: cuts `index`, `index + count`, `index + 2 count`, ...
+    """One job's shard of a set: cuts `index`, `index + count`, `index + 2 count`, ...
 
     Attributes:
-        cuts: the set's manifest.
-        out: directory for the archive and the shard's manifest.
-        key: in the names of both.
-        speeds: factors; every cut is stored once for each.
+        cuts: manifest of the set.
+        out: directory for the shard's archive and manifest.
+        key: hash of inputs and configuration, part of the file names.
+        index: number of the shard, from 0.
+        count: number of shards.
+        speeds: speed factors; every cut is stored once for each.
+        config: settings of the features.
     """
 
     cuts: Path
@@ -110,20 +114,20 @@ class ShardTask:
 
     @property
     def manifest(self) -> Path:
-        """Cuts with features, sorted by id."""
+        """Manifest of the shard's cuts with features, sorted by id."""
         return self._file("jsonl")
 
     @property
     def moments(self) -> Path:
-        """Written last: the mark of a finished shard."""
+        """File of the feature sums, written last, so that it marks a finished shard."""
         return self._file("json")
 
 
 def extract_shard(task: ShardTask) -> Moments:
-    """Compute and store the features of a shard; a finished one is only looked up.
+    """Compute and store the features of a shard; of a finished shard, only read the sums.
 
     Raises:
-        DataError: an audio file that cannot be read any more; names it.
+        DataError: an audio file can no longer be read; the message names it.
     """
     torch.set_num_threads(1)  # one job, one core
     if task.moments.exists() and task.archive.exists() and task.manifest.exists():
@@ -147,7 +151,7 @@ def extract_shard(task: ShardTask) -> Moments:
 
 
 def read_share(task: ShardTask) -> Iterator[MonoCut]:
-    """The shard's cuts; other shards' lines are not parsed."""
+    """Iterate over the shard's cuts, without parsing the lines of other shards."""
     with gzip.open(task.cuts, "rt", encoding="utf-8") as lines:
         for line in islice(lines, task.index, None, task.count):
             yield MonoCut.from_dict(json.loads(line))
@@ -171,7 +175,7 @@ def extract(
 
 
 def _groups(cuts: Iterable[MonoCut]) -> Iterator[list[MonoCut]]:
-    """Cuts to be read before the features of the first are computed, in their order."""
+    """Group cuts, in their order; all cuts of a group are read before features are computed."""
     group, seconds = [], 0.0
     for cut in cuts:
         group.append(cut)
@@ -184,15 +188,15 @@ def _groups(cuts: Iterable[MonoCut]) -> Iterator[list[MonoCut]]:
 
 
 def audio_reader() -> AbstractContextManager:
-    """Have lhotse read by libsndfile; left to guess, it searches for modules at every file."""
+    """Make lhotse read with libsndfile; otherwise it searches for modules at every file."""
     return audio_backend(LibsndfileBackend())
 
 
 def load_cut_audio(cut: MonoCut) -> np.ndarray:
-    """The cut's samples, (1, N); channels are averaged.
+    """Load the samples of a cut, (1, N); channels are averaged.
 
     Raises:
-        DataError: names the cut, its file and the reason.
+        DataError: the audio cannot be read; the message names the cut, its file and the reason.
     """
     try:
         samples_CN = cut.load_audio()
@@ -206,21 +210,21 @@ def load_cut_audio(cut: MonoCut) -> np.ndarray:
 
 
 def change_speed(cut: MonoCut, samples_1N: np.ndarray, speed: float) -> tuple[MonoCut, np.ndarray]:
-    """The cut and its samples at another speed; the file is not read again."""
+    """Return the cut and its samples at another speed, without reading the file again."""
     if speed == 1.0:
         return fastcopy(cut), samples_1N
-    # lhotse gives back the kind that it was called on, but says less.
+    # lhotse returns a MonoCut for a MonoCut, but its annotation is wider.
     changed = cast(MonoCut, cut.perturb_speed(speed))
     out_1N = Speed(speed)(samples_1N, cut.sampling_rate)
     num_samples = compute_num_samples(changed.duration, changed.sampling_rate)
     missing = num_samples - out_1N.shape[1]
-    if missing > 0:  # rounding: a sample or two
+    if missing > 0:  # by rounding, a sample or two
         out_1N = np.pad(out_1N, ((0, 0), (0, missing)), mode="edge")
     return changed, out_1N[:, :num_samples]
 
 
 def cut_line(cut: MonoCut) -> str:
-    """A line of a lhotse manifest: what `cut.to_dict()` holds, ten times faster."""
+    """Make a line of a lhotse manifest, as from `cut.to_dict()` but ten times faster."""
     content = {"type": "MonoCut", **_fields(cut)}
     return json.dumps(content, default=_fields, ensure_ascii=False) + "\n"
 
@@ -232,9 +236,9 @@ def _fields(item: Any) -> dict[str, Any]:
 
 
 def merge_shards(tasks: Sequence[ShardTask], out: Path) -> None:
-    """Merge the shards' manifests into `out`, sorted by id, and remove what is out of date.
+    """Merge the shards' manifests into `out`, sorted by id, and remove outdated files.
 
-    The same set gives the same order whatever the number of shards.
+    The order does not depend on the number of shards.
     """
     files = [open(task.manifest, encoding="utf-8") for task in tasks]  # noqa: SIM115
     try:
@@ -242,7 +246,7 @@ def merge_shards(tasks: Sequence[ShardTask], out: Path) -> None:
         with (
             atomic_path(out) as temp,
             open(temp, "wb") as raw,
-            # Level 3 is four times faster than the default, and the file a tenth larger.
+            # Level 3 is four times faster than the default; the file is a tenth larger.
             gzip.GzipFile("", "wb", compresslevel=3, fileobj=raw, mtime=0) as packed,
         ):
             packed.writelines(line.encode() for line in lines)

@@ -1,8 +1,8 @@
-"""Log-mel filter banks by kaldifeat: the whole utterance and the stream are one computation.
+"""Log-mel filter banks by kaldifeat, with the same computation for utterances and streams.
 
-Kaldi's `snip_edges=false` centres frame t on sample `shift * (t + 1/2)` and mirrors the signal
-at both ends. Here the signal is mirrored first and then framed with `snip_edges=true`, so that
-the same kernel serves a stream, whose right edge is not known until it ends.
+Kaldi's `snip_edges=false` centres frame t at sample `shift * (t + 1/2)` and mirrors the signal at
+both ends. Here the signal is mirrored first and then framed with `snip_edges=true`, so that the
+same kernel serves a stream, whose right edge is unknown until it ends.
 
 Suffixes: N samples, T frames, F mel bins.
 """
@@ -16,22 +16,24 @@ from torch import Tensor
 from asrlib.config import configclass
 from asrlib.errors import ConfigError
 
-# Frames per kernel call: their spectra stay in the cache. Measured on audio just decoded, that
-# is a tenth faster than whole utterances; below 100 the calls' own cost shows.
+# Frames per kernel call, so few that their spectra stay in the processor's cache. On audio that
+# was just decoded, this is a tenth faster than whole utterances; below 100 frames, the overhead of
+# the calls is noticeable.
 _FRAMES_PER_CALL = 256
 
 
 @configclass
 class FbankConfig:
-    """Filter banks as sherpa-onnx and icefall expect them; always `snip_edges=false`.
+    """Settings of filter banks as in sherpa-onnx and icefall, always with `snip_edges=false`.
 
     Attributes:
-        sample_rate: Hz.
-        num_bins: mel bins.
-        low_freq: Hz, lower edge of the lowest bin.
-        high_freq: Hz, upper edge of the highest bin; zero or less counts down from Nyquist.
-        frame_length_ms: milliseconds.
-        frame_shift_ms: milliseconds.
+        sample_rate: sample rate, Hz.
+        num_bins: number of mel bins.
+        low_freq: lower edge of the lowest bin, Hz.
+        high_freq: upper edge of the highest bin, Hz; a value of zero or less is added to the
+            Nyquist frequency.
+        frame_length_ms: length of a frame, milliseconds.
+        frame_shift_ms: time from one frame to the next, milliseconds.
         dither: amplitude of the noise added to the samples, which are in [-1, 1].
     """
 
@@ -48,7 +50,7 @@ class FbankConfig:
             raise ConfigError(
                 f"features.frame_shift_ms: {self.frame_shift_ms} is not within "
                 f"(0, frame_length_ms = {self.frame_length_ms}]",
-                "give a shift no longer than the frame",
+                "give a shift above 0 and no longer than the frame",
             )
 
     @property
@@ -58,21 +60,21 @@ class FbankConfig:
 
     @property
     def window(self) -> int:
-        """Samples in a frame."""
+        """Number of samples in a frame."""
         return int(self.sample_rate * self.frame_length_ms / 1000)
 
     @property
     def shift(self) -> int:
-        """Samples from one frame to the next."""
+        """Number of samples from one frame to the next."""
         return int(self.sample_rate * self.frame_shift_ms / 1000)
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames of an utterance: its length in shifts, rounded half up."""
+        """Return the number of frames of an utterance: its length in shifts, rounded half up."""
         return (num_samples + self.shift // 2) // self.shift
 
 
 def fbank_options(config: FbankConfig, *, snip_edges: bool) -> kaldifeat.FbankOptions:
-    """kaldifeat's options; those that `config` does not name keep Kaldi's defaults."""
+    """Return kaldifeat's options; options that `config` lacks keep Kaldi's defaults."""
     options = kaldifeat.FbankOptions()
     options.frame_opts.samp_freq = config.sample_rate
     options.frame_opts.frame_length_ms = config.frame_length_ms
@@ -86,9 +88,9 @@ def fbank_options(config: FbankConfig, *, snip_edges: bool) -> kaldifeat.FbankOp
 
 
 class FbankExtractor:
-    """Filter banks of whole utterances, and of streams by `stream`.
+    """Computes filter banks of whole utterances, and of streams with `stream`.
 
-    Equal to `kaldifeat.Fbank` with `snip_edges=False` (within float32 rounding).
+    The result equals `kaldifeat.Fbank` with `snip_edges=False`, within float32 rounding.
     """
 
     def __init__(self, config: FbankConfig) -> None:
@@ -96,37 +98,38 @@ class FbankExtractor:
         self._fbank = kaldifeat.Fbank(fbank_options(config, snip_edges=True))
 
     def __call__(self, samples_N: Tensor) -> Tensor:
-        """Filter banks of a whole utterance.
+        """Compute the filter banks of a whole utterance.
 
         Args:
-            samples_N: float32 in [-1, 1] at the configured rate, any length from 0.
+            samples_N: float32 samples in [-1, 1] at the configured rate; N may be 0.
 
         Returns:
-            (T, F) log energies, T = `config.num_frames(N)`.
+            Log energies (T, F), with T = `config.num_frames(N)`.
         """
-        # One advance instead of accept and finish: the same code, one kernel call.
+        # One `_advance` does the work of accept and finish in one kernel call.
         return FbankStream(self)._advance(samples_N, last=True)
 
     def stream(self) -> FbankStream:
-        """A new stream: the same computation on pieces."""
+        """Start a stream, which does the same computation on pieces."""
         return FbankStream(self)
 
     def frames(self, padded_N: Tensor) -> Tensor:
-        """Filter banks of every whole window in `padded_N`: (T, F)."""
+        """Compute the filter banks (T, F) of all complete windows in `padded_N`."""
         if padded_N.numel() < self.config.window:
             return torch.zeros(0, self.config.num_bins)
-        # One utterance at a time: a list of them is three times slower (their frames leave the
-        # cache). The framed view goes in without the copy that kaldifeat's forward makes.
+        # kaldifeat gets one utterance at a time: a list of utterances is three times slower, since
+        # their frames leave the cache. The framed view avoids the copy of kaldifeat's forward.
         strided = self._fbank.convert_samples_to_frames(padded_N)
         parts = [self._fbank.compute(part) for part in strided.split(_FRAMES_PER_CALL)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class FbankStream:
-    """Filter banks of audio that comes in pieces of any size.
+    """Computes filter banks of audio that arrives in pieces of any size.
 
-    A frame is given out as soon as its last sample is there; `finish` adds those that lean on
-    the mirrored right edge. Their concatenation equals `FbankExtractor.__call__` of the whole.
+    A frame is returned as soon as its last sample has arrived; `finish` returns the frames that
+    need the mirrored right edge. The concatenated frames equal `FbankExtractor.__call__` of the
+    whole signal.
     """
 
     def __init__(self, extractor: FbankExtractor) -> None:
@@ -141,7 +144,7 @@ class FbankStream:
         self._finished = False
 
     def accept(self, samples_N: Tensor) -> Tensor:
-        """Take the next samples, float32 in [-1, 1]; return the new frames (T, F), maybe none."""
+        """Accept the next samples, float32 in [-1, 1]; return the new frames (T, F), T >= 0."""
         return self._advance(samples_N, last=False)
 
     def finish(self) -> Tensor:
@@ -154,7 +157,7 @@ class FbankStream:
         self._finished = last
         self._kept_N = _join(self._kept_N, samples_N)
         self._received += samples_N.numel()
-        if not last and self._received < self._left:  # the left mirror is not yet known
+        if not last and self._received < self._left:  # too few samples to mirror on the left
             self._kept_N = self._kept_N.clone()
             return self._extractor.frames(torch.zeros(0))
         end = self._received
@@ -165,37 +168,39 @@ class FbankStream:
         self._emitted += out_TF.shape[0]
         if last:
             return out_TF
-        # A window's worth stays, for the mirror at the right edge.
+        # Keep one window of samples for the mirror at the right edge.
         keep_from = max(0, min(self._next_sample(), self._received - self._config.window))
-        # Cloned, since the caller may fill the same buffer again.
+        # Clone them, since the caller may reuse its buffer.
         self._kept_N = self._kept_N[keep_from - self._kept_from :].clone()
         self._kept_from = keep_from
         return out_TF
 
     def _next_sample(self) -> int:
-        """Index in the signal of the next frame's first sample."""
+        """Return the index in the signal of the next frame's first sample."""
         return self._emitted * self._config.shift - self._left
 
     def _between(self, begin: int, end: int) -> Tensor:
-        """The signal from `begin` to `end`, mirrored beyond its edges."""
+        """Return the signal from `begin` to `end`, mirrored beyond its edges."""
         inside_N = self._kept_N[max(begin, 0) - self._kept_from : max(end, 0) - self._kept_from]
         left_N = self._mirrored(begin, min(end, 0))
         right_N = self._mirrored(max(begin, self._received), end)
         return _join(left_N, inside_N, right_N)
 
     def _mirrored(self, begin: int, end: int) -> Tensor:
-        """Samples outside the signal, mirrored as often as it takes."""
+        """Return samples outside the signal, mirrored as many times as needed."""
         length, kept_from = self._received, self._kept_from
         if begin >= end or length == 0:
             return torch.zeros(0)
         if end - begin <= length:
             axis = 0 if begin < 0 else 2 * length
             return self._kept_N[axis - end - kept_from : axis - begin - kept_from].flip(0)
-        index_N = torch.arange(begin, end) % (2 * length)  # shorter than half a window
+        index_N = torch.arange(begin, end) % (
+            2 * length
+        )  # the signal is shorter than half a window
         return self._kept_N[torch.minimum(index_N, 2 * length - 1 - index_N)]
 
 
 def _join(*parts: Tensor) -> Tensor:
-    """Concatenate, without a copy where only one part holds anything."""
+    """Concatenate tensors, without a copy if only one of them is not empty."""
     full = [part for part in parts if part.numel()]
     return full[0] if len(full) == 1 else torch.cat(full or [torch.zeros(0)])

@@ -1,4 +1,4 @@
-"""The filter banks as a lhotse feature extractor, so that lhotse can store and mix them.
+"""The filter banks as a lhotse feature extractor, which lets lhotse store and mix them.
 
 Suffixes: N samples, T frames, F mel bins.
 """
@@ -13,13 +13,13 @@ from lhotse.features.io import FeaturesWriter
 
 from asrlib.features.fbank import FbankConfig, FbankExtractor
 
-# exp() of kaldifeat's floor for silent bins: what a bin's energy can never be below
+# exp() of kaldifeat's floor for silent bins, the lowest possible energy of a bin
 _ENERGY_FLOOR = float(np.finfo(np.float32).eps)
 
 
 @register_extractor
 class KaldifeatFbank(FeatureExtractor):
-    """`FbankExtractor` under lhotse's interface."""
+    """`FbankExtractor` with lhotse's interface."""
 
     name = "asrlib-kaldifeat-fbank"
     config_type = FbankConfig
@@ -36,14 +36,14 @@ class KaldifeatFbank(FeatureExtractor):
         return self.config.num_bins
 
     def extract(self, samples: np.ndarray, sampling_rate: int) -> np.ndarray:
-        """(T, F) filter banks of mono samples, (N,) or (1, N), in [-1, 1]."""
+        """Compute the filter banks (T, F) of mono samples, (N,) or (1, N), in [-1, 1]."""
         if sampling_rate != self.config.sample_rate:
             raise ValueError(f"audio at {sampling_rate} Hz, not {self.config.sample_rate} Hz")
         samples_N = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32).reshape(-1))
         return self._extractor(samples_N).numpy()
 
     def store(self, cut: MonoCut, features_TF: np.ndarray, writer: FeaturesWriter) -> Features:
-        """Store the features of a cut; return the manifest that finds them again."""
+        """Store the features of a cut; return the manifest entry that locates them."""
         return Features(
             type=self.name,
             num_frames=features_TF.shape[0],
@@ -63,7 +63,7 @@ class KaldifeatFbank(FeatureExtractor):
     def mix(
         features_a: np.ndarray, features_b: np.ndarray, energy_scaling_factor_b: float
     ) -> np.ndarray:
-        """Add in the energy domain: log(e^a + gain e^b)."""
+        """Add two features in the energy domain: log(e^a + gain e^b)."""
         energy = np.exp(features_a) + energy_scaling_factor_b * np.exp(features_b)
         return np.log(np.maximum(energy, _ENERGY_FLOOR)).astype(np.float32)
 

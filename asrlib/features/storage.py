@@ -1,10 +1,11 @@
-"""Storing filter banks: one flat file of 16-bit floats for each shard.
+"""Storage of filter banks: one flat file of 16-bit floats for each shard.
 
-Chosen by measurement, on one core, AN4, in seconds of audio per second of CPU: this archive
-writes 31,000 and takes 16 kB/s; lhotse's numpy_files (float16) writes 12,800 with one file an
-utterance, which large corpora cannot afford; lilcom_chunky writes 3,000 at 9.5 kB/s, as slow as
-kaldifeat itself (3,200), so that it alone would cost a third of the stage. float16 errs by at
-most 2^-8 at |x| < 16, lilcom's default tick is 2^-5.
+The format was chosen by measurement on AN4 with one core, in seconds of audio per second of CPU
+time. This archive writes 31,000 and takes 16 kB per second of audio. lhotse's numpy_files (float16)
+writes 12,800, but with one file per utterance, too many for large corpora. lilcom_chunky writes
+3,000 and takes 9.5 kB per second of audio; it is as slow as kaldifeat (3,200) and alone would cost
+a third of the stage. The error of float16 is at most 2^-8 for |x| < 16; lilcom's default step is
+2^-5.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from lhotse.features.io import FeaturesReader, FeaturesWriter, register_reader, 
 
 @register_writer
 class Float16ArchiveWriter(FeaturesWriter):
-    """Append matrices to an open file; the key is `offset,frames,bins`.
+    """Appends matrices to an open file; the key of a matrix is `offset,frames,bins`.
 
     Args:
-        storage_path: the name under which readers will find the file.
-        file: where the bytes go meanwhile, for example a temporary sibling.
+        storage_path: final name of the file, for readers.
+        file: open file that receives the bytes, for example a temporary file beside it.
     """
 
     name = "float16_archive"
@@ -38,7 +39,7 @@ class Float16ArchiveWriter(FeaturesWriter):
         return self._storage_path
 
     def write(self, key: str, value: np.ndarray) -> str:
-        # torch converts five times faster than numpy
+        # torch converts to float16 five times faster than NumPy
         data = torch.from_numpy(np.ascontiguousarray(value)).half().numpy()
         self._file.write(data)
         place = f"{self._offset},{value.shape[0]},{value.shape[1]}"
@@ -48,7 +49,7 @@ class Float16ArchiveWriter(FeaturesWriter):
 
 @register_reader
 class Float16ArchiveReader(FeaturesReader):
-    """Read matrices (T, F), or frames out of them, as float32."""
+    """Reads matrices (T, F), or some of their frames, as float32."""
 
     name = "float16_archive"
 
@@ -65,5 +66,5 @@ class Float16ArchiveReader(FeaturesReader):
             f.seek(offset + begin * bins * 2)
             data = f.read(count * bins * 2)
         if len(data) != count * bins * 2:
-            raise OSError(f"{self._storage_path}: shorter than its manifest says")
+            raise OSError(f"{self._storage_path}: the file is shorter than its manifest says")
         return np.frombuffer(data, dtype=np.float16).reshape(count, bins).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Array jobs: the same function over shards, locally or on Slurm."""
+"""Array jobs: one function on many shards, locally or on Slurm."""
 
 from asrlib.jobs.array import ENGINES, run_array
 

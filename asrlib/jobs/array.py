@@ -1,4 +1,4 @@
-"""One function over many shards, as local processes or as a Slurm array, through submitit."""
+"""Run one function on many shards, as local processes or as a Slurm array, with submitit."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 
 ENGINES = ("local", "slurm")
-_POLL_SECONDS = {"local": 0.1, "slurm": 2.0}  # for results
-_WATCH_SECONDS = 30  # at most, from one look at Slurm's queue to the next
-_NO_TIME_LIMIT = 60 * 24 * 30  # minutes; submitit wants one for local jobs
+_POLL_SECONDS = {"local": 0.1, "slurm": 2.0}  # between two checks for results
+_WATCH_SECONDS = 30  # largest interval between two queries of Slurm's queue
+_NO_TIME_LIMIT = 60 * 24 * 30  # minutes; submitit requires a limit for local jobs
 
 
 @dataclass(frozen=True)
 class _Done(Generic[Result]):
-    """What a job gives back."""
+    """The result of a job."""
 
     value: Result
 
 
 @dataclass(frozen=True)
 class _Failed:
-    """What went wrong in a job, as text (exceptions may not pickle)."""
+    """The failure of a job, as text, since some exceptions cannot be pickled."""
 
     what: str
     fix: str
@@ -57,21 +57,23 @@ def run_array(
 ) -> list[Result]:
     """Call `function` on every shard, each in a job of its own.
 
-    Job i writes all its output to `log_dir/<name>.<i>.log`, i from 1.
+    Job i, counted from 1, writes all its output to `log_dir/<name>.<i>.log`.
 
     Args:
-        function: importable by name, as are the shards' classes.
-        shards: one job each.
-        nj: jobs at a time.
+        function: function that can be imported by name; so can the classes of the shards.
+        shards: arguments of `function`, one job each.
+        nj: number of jobs that run at the same time.
         engine: `local` or `slurm`.
+        log_dir: directory for the log files.
+        name: name of the array.
         options: submitit's parameters for Slurm, such as `slurm_partition` or `mem_gb`.
 
     Returns:
         The results, in the order of the shards.
 
     Raises:
-        ConfigError: no such engine, or it refuses the options.
-        UserError: a job failed; names its log. The other jobs are cancelled.
+        ConfigError: the engine is unknown, or it refuses the options.
+        UserError: a job failed; the message names its log. The other jobs are cancelled.
     """
     if not shards:
         return []
@@ -99,7 +101,7 @@ def _executor(
         executor.update_parameters(**{"slurm_array_parallelism": nj, **parameters})
     except (RuntimeError, NameError, AssertionError, ValueError) as e:
         raise ConfigError(
-            f"engine {engine}: {e}", "check that it is installed, and the options given for it"
+            f"engine {engine}: {e}", "check that the engine is installed, and correct its options"
         ) from e
     return executor
 
@@ -113,7 +115,7 @@ def _run(
 ) -> list[Result]:
     results: dict[int, Result] = {}
     running: dict[int, submitit.Job] = {}
-    # Slurm holds the array back itself; locally submitit would start everything at once.
+    # Slurm limits the running jobs of an array; locally, submitit would start all jobs at once.
     waiting = list(range(len(calls)))
     if engine == "slurm":
         running = dict(enumerate(executor.map_array(_logged, *zip(*calls, strict=True))))
@@ -143,7 +145,7 @@ def _run(
 
 @contextlib.contextmanager
 def _stderr_to(log: Path) -> Iterator[None]:
-    """Processes started inside inherit `log` as their standard error."""
+    """Make processes that start inside write their standard error to `log`."""
     saved = os.dup(2)
     try:
         with open(log, "a") as f:
@@ -159,7 +161,7 @@ def _collect(job: submitit.Job[_Done[Result] | _Failed], log: Path, name: str) -
         outcome = job.result()
     except UncompletedJobError as e:
         with open(log, "a") as f:
-            f.write(job.stderr() or "")  # what it said before `_logged` took over
+            f.write(job.stderr() or "")  # its output before `_logged` redirected it
         raise UserError(
             f"{name}: a job died without a result (killed, or out of memory); log: {log}",
             "see the log; give the job more memory or use fewer jobs, then run again",
@@ -172,7 +174,7 @@ def _collect(job: submitit.Job[_Done[Result] | _Failed], log: Path, name: str) -
 def _logged(
     function: Callable[[Shard], Result], shard: Shard, log: Path
 ) -> _Done[Result] | _Failed:
-    """Run inside the job: everything that it prints, libraries included, goes to `log`."""
+    """Run `function` inside the job; all output, also of libraries, goes to `log`."""
     with open(log, "a") as f:
         sys.stdout.flush()
         sys.stderr.flush()

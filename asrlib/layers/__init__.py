@@ -1,1 +1,1 @@
-"""Layers that several encoders and predictors share, and their compiled operations."""
+"""Layers that encoders and predictors share, and compiled operations for some of them."""

@@ -1,14 +1,15 @@
-"""Self-attention that streams: every frame sees itself and a bounded number of frames before it.
+"""Self-attention for streaming: a frame attends to itself and to a bounded number of past frames.
 
-The bound is the same in training and in streaming, so that both compute the same. Positions are
+The bound is the same in training and in streaming, so both compute the same output. Positions are
 relative (Transformer-XL, arXiv 1901.02860, as in the Conformer, arXiv 2005.08100): the score of
-query i and key j has a term for the distance i - j, 0 .. L.
+query i and key j has a term that depends on the distance i - j, from 0 to L.
 
-Long inputs are cut into pieces that see their past as a stream does, so that what no frame sees
-is hardly computed.
+Long inputs are cut into pieces, and each piece attends to the frames before it as a stream does.
+This avoids most products of queries with keys that are out of their reach.
 
-Shapes: B batch, S output frames, P pieces of the batch's inputs, W frames of a piece, H heads,
-K features per head, L frames of left context, N keys: L and S or W, D = H K.
+Shapes: B batch, S output frames, P pieces (all pieces of all inputs in the batch), W frames per
+piece, H heads, K features per head, L frames of left context, N keys (N = L + S, or L + W within
+pieces), D = H K width.
 """
 
 from __future__ import annotations
@@ -26,7 +27,14 @@ from asrlib.errors import ConfigError
 
 @dataclass(frozen=True)
 class AttentionState:
-    """Keys and values of the last L frames, and how many of them (from the end) were heard."""
+    """Keys and values of the last L frames.
+
+    Attributes:
+        key_BLHK: keys, oldest frame first.
+        value_BLHK: values in the same order.
+        count_B1: number of these frames, counted from the end, that belong to the stream; the
+            others are zeros that stand for the time before its start.
+    """
 
     key_BLHK: Tensor
     value_BLHK: Tensor
@@ -34,10 +42,10 @@ class AttentionState:
 
 
 def check_heads(dim: int, heads: int) -> None:
-    """See that the heads share the width evenly.
+    """Check that the number of heads divides the width.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: `heads` does not divide `dim`.
     """
     if dim % heads:
         raise ConfigError(
@@ -47,7 +55,7 @@ def check_heads(dim: int, heads: int) -> None:
 
 
 def sinusoids(count: int, dim: int) -> Tensor:
-    """Sine and cosine codes (count, dim) of the distances 0 .. count - 1 (arXiv 1706.03762)."""
+    """Sinusoidal encodings (count, dim) of the distances 0 .. count - 1 (arXiv 1706.03762)."""
     rates = torch.exp(torch.arange(0, dim, 2) * (-math.log(10000.0) / dim))
     angles = torch.arange(count).unsqueeze(1) * rates
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :dim]
@@ -55,62 +63,86 @@ def sinusoids(count: int, dim: int) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def distances(num_frames: int, left_context: int) -> Tensor:
-    """i - j of every query i and key j (S, N), the first key L frames before query 0."""
+    """Distances i - j (S, N) from query i to key j; the first key is L frames before query 0."""
     return torch.arange(num_frames).unsqueeze(1) - torch.arange(-left_context, num_frames)
 
 
 def within_reach(distance: Tensor, left_context: int) -> Tensor:
-    """Where a distance is neither of the future nor of too long ago."""
+    """Mask, True where a key is neither in the future nor more than `left_context` frames back."""
     return (distance >= 0) & (distance <= left_context)
 
 
 def sum_within_reach(x_XN: Tensor, left_context: int) -> Tensor:
-    """Sums (..., S) over every frame and the L before it, of values (..., L + S) whose first L are
-    of frames before."""
+    """Moving sums (..., S) over each frame and the L frames before it.
+
+    Args:
+        x_XN: values (..., L + S); the first L belong to the frames before the S summed ones.
+    """
     sums_XN = F.pad(x_XN, (1, 0)).cumsum(-1)
     return sums_XN[..., left_context + 1 :] - sums_XN[..., : x_XN.shape[-1] - left_context]
 
 
 def keys_within_reach(num_frames: int, heard_B1: Tensor, left_context: int) -> Tensor:
-    """How many keys (B, S) each frame sees, its own included, after `heard_B1` frames; more than L
-    are as L."""
+    """Number of keys (B, S) that each frame attends to, its own included.
+
+    Args:
+        heard_B1: number of frames before the first one; values above L count as L.
+    """
     frames_S = torch.arange(1, num_frames + 1, device=heard_B1.device)
     return (heard_B1 + frames_S).clamp(max=left_context + 1)
 
 
 def by_key(scores_XSL: Tensor) -> Tensor:
-    """Scores of every query for the distances L .. 0 as scores (..., S, N) for keys, the first key
-    L frames before query 0; 0 where a key is not within reach.
+    """Rearrange scores by distance into scores by key, (..., S, N).
 
-    The relative shift of arXiv 1901.02860, appendix B, without a gather, whose gradient is slow.
+    This is the relative shift of arXiv 1901.02860, appendix B. It pads and reshapes instead of
+    gathering, because the gradient of a gather is slow.
+
+    Args:
+        scores_XSL: scores (..., S, L + 1) of each query for the distances L .. 0.
+
+    Returns:
+        Scores of each query for each key; the first key is L frames before query 0. The score is
+        0 where a key is out of reach.
     """
     num_frames, reach = scores_XSL.shape[-2:]
     num_keys = num_frames + reach - 1
-    rows = F.pad(scores_XSL, (0, num_frames)).flatten(-2)  # of N + 1 each: the next begins 1 later
+    rows = F.pad(scores_XSL, (0, num_frames)).flatten(-2)  # rows of N + 1: each shifts by one
     return rows[..., : num_frames * num_keys].unflatten(-1, (num_frames, num_keys))
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """Cuts frames into pieces of at least the left context, which become a batch of streams: their
-    products grow with the number of frames, not with its square."""
+    """Cuts inputs into pieces, which are then processed as a batch of streams.
+
+    A piece is at least as long as the left context. The number of products of queries with keys
+    then grows linearly with the number of frames, not with its square.
+
+    Attributes:
+        num_frames: frames S of each input.
+        left_context: frames L before a frame that it attends to.
+    """
 
     num_frames: int
     left_context: int
 
     @property
     def length(self) -> int:
-        """Frames W of a piece; the last piece of an input is filled up."""
+        """Number of frames W per piece; the last piece of an input is padded to it."""
         return math.ceil(self.num_frames / max(1, self.num_frames // self.left_context))
 
     @property
     def count(self) -> int:
-        """Pieces of each input."""
+        """Number of pieces per input."""
         return math.ceil(self.num_frames / self.length)
 
     def cut(self, x: Tensor, dim: int, past: int = 0) -> Tensor:
-        """Pieces (P, ...) of x (B, ...) along `dim`, each with `past` frames before it, which x has
-        at its beginning."""
+        """Cut x (B, ...) along `dim` into pieces (P, ...).
+
+        Args:
+            past: number of earlier frames that each piece includes; x begins with as many frames
+                before the first piece.
+        """
         if self.count == 1:
             return x
         missing = past + self.count * self.length - x.shape[dim]
@@ -119,20 +151,20 @@ class Pieces:
         return windows.movedim((dim, -1), (1, dim + 1)).flatten(0, 1)
 
     def join(self, y: Tensor, dim: int) -> Tensor:
-        """Whole inputs (B, ...) of pieces (P, ...) without a past."""
+        """Join pieces (P, ...), which include no earlier frames, into whole inputs (B, ...)."""
         if self.count == 1:
             return y
         y = y.unflatten(0, (-1, self.count)).movedim(1, dim).flatten(dim, dim + 1)
         return y.narrow(dim, 0, self.num_frames)
 
     def heard(self, heard_B1: Tensor) -> Tensor:
-        """Frames (P, 1) heard before each piece, at most L, of those heard before each input."""
+        """Number of frames (P, 1) before each piece, at most L, given that before each input."""
         starts_C = self.length * torch.arange(self.count, device=heard_B1.device)
         return (heard_B1 + starts_C).clamp(max=self.left_context).reshape(-1, 1)
 
 
 class CausalSelfAttention(nn.Module):
-    """Multi-head attention over this frame and the `left_context` frames before it.
+    """Multi-head attention of each frame to itself and the `left_context` frames before it.
 
     Raises:
         ConfigError: `heads` does not divide `dim`.
@@ -143,7 +175,7 @@ class CausalSelfAttention(nn.Module):
         check_heads(dim, heads)
         self.heads, self.head_dim, self.left_context = heads, dim // heads, left_context
         self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim, bias=False)  # one would not change the softmax
+        self.key = nn.Linear(dim, dim, bias=False)  # a bias would not change the softmax
         self.value = nn.Linear(dim, dim)
         self.position = nn.Linear(dim, dim, bias=False)
         self.content_bias_HK = nn.Parameter(torch.zeros(heads, self.head_dim))
@@ -153,11 +185,16 @@ class CausalSelfAttention(nn.Module):
         self._kept: tuple[tuple[int, int], Tensor] | None = None
 
     def product_multiplications(self, num_frames: int, state: AttentionState) -> float:
-        """Multiplications of scores and weighted sums for frames after `state`, Linears left out.
+        """Count the multiplications in scores and weighted sums, without those in the Linears.
 
-        Every frame against itself and what of the left context was heard, in three products:
-        content, position, values. What masking throws away is not counted, since a stream need not
-        compute it; nor are the projected codes, which are constants.
+        Each frame takes part in three products with itself and the frames it attends to: content
+        scores, position scores, and the weighted sum of the values. Masked products are not
+        counted, since a stream need not compute them; neither is the projection of the position
+        encodings, which are constants.
+
+        Args:
+            num_frames: number of frames to encode.
+            state: state before the first of them.
         """
         seen_BS = keys_within_reach(num_frames, state.count_B1, self.left_context)
         return 3.0 * float(seen_BS.sum()) * self.heads * self.head_dim
@@ -182,10 +219,10 @@ class CausalSelfAttention(nn.Module):
     def _attend(
         self, query_BSHK: Tensor, key_BNHK: Tensor, value_BNHK: Tensor, count_B1: Tensor
     ) -> Tensor:
-        """Weighted values (B, S, H, K)."""
+        """Sums of the values (B, S, H, K), weighted by the attention."""
         pieces = Pieces(query_BSHK.shape[1], self.left_context)
         count_P1 = pieces.heard(count_B1)
-        unheard = self.left_context - int(count_P1.max())  # in every piece: not worth computing
+        unheard = self.left_context - int(count_P1.max())  # padding in every piece, skipped
         query_PWHK = pieces.cut(query_BSHK, 1)
         key_PNHK = pieces.cut(key_BNHK, 1, self.left_context)[:, unheard:]
         value_PNHK = pieces.cut(value_BNHK, 1, self.left_context)[:, unheard:]
@@ -195,7 +232,7 @@ class CausalSelfAttention(nn.Module):
         return pieces.join(torch.einsum("phwn,pnhk->pwhk", weights_PHWN, value_PNHK), 1)
 
     def _scores(self, query_PWHK: Tensor, key_PNHK: Tensor, unheard: int) -> Tensor:
-        """Scaled scores (P, H, W, N); those of invisible keys mean nothing."""
+        """Scaled scores (P, H, W, N); scores of keys out of reach have no meaning."""
         query_PWHK = query_PWHK / math.sqrt(self.head_dim)
         scale = 1 / math.sqrt(self.head_dim)
         content_bias, position_bias = scale * self.content_bias_HK, scale * self.position_bias_HK
@@ -204,11 +241,14 @@ class CausalSelfAttention(nn.Module):
         return content + by_key(by_distance)[..., unheard:]
 
     def _codes(self) -> Tensor:
-        """Projected codes (L + 1, H, K) of the distances L .. 0; kept in inference, as long as the
-        weights stay as they are: in streams of small pieces they would cost as much as the
-        queries."""
+        """Projected position encodings (L + 1, H, K) of the distances L .. 0.
+
+        In inference they are cached until the weights change: in streams of small pieces,
+        projecting them takes as much time as computing the queries.
+        """
         weight = self.position.weight
-        if torch.is_grad_enabled() or weight.is_inference():  # the latter do not tell of changes
+        # Changes of inference tensors cannot be detected: they have no version.
+        if torch.is_grad_enabled() or weight.is_inference():
             return self._projected()
         version = (weight.data_ptr(), weight._version)
         if self._kept is None or self._kept[0] != version:
@@ -216,11 +256,11 @@ class CausalSelfAttention(nn.Module):
         return self._kept[1]
 
     def _projected(self) -> Tensor:
-        projected = F.linear(self.codes, self.position.weight)  # a constant: hooks do not count it
+        projected = F.linear(self.codes, self.position.weight)  # constant, not counted by hooks
         return projected.unflatten(-1, (self.heads, self.head_dim))
 
     def _visible(self, num_frames: int, count_B1: Tensor) -> Tensor:
-        """Which keys (B, S, N) a query sees: not the future, within L, and heard."""
+        """Mask (B, S, N) of the keys within reach, except those before the start of a stream."""
         distance_SN = distances(num_frames, self.left_context).to(count_B1.device)
         within_SN = within_reach(distance_SN, self.left_context)
         keys_N = torch.arange(-self.left_context, num_frames, device=count_B1.device)

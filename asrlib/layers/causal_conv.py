@@ -1,4 +1,4 @@
-"""Depth-wise convolution that sees the past only.
+"""Causal depth-wise convolution.
 
 Shapes: B batch, S frames, C channels, P frames of left context.
 """
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class CausalConv(nn.Module):
-    """Depth-wise convolution over this frame and those before it, frames first.
+    """Depth-wise convolution over this frame and the P = kernel - 1 frames before it.
 
-    No bias: what follows is a pointwise layer, or a normalisation.
+    It has no bias, because a pointwise layer or a normalisation follows it.
     """
 
     def __init__(self, dim: int, kernel: int) -> None:
@@ -21,7 +21,7 @@ class CausalConv(nn.Module):
         self.conv = nn.Conv1d(dim, dim, kernel, groups=dim, bias=False)
 
     def initial_state(self, batch_size: int, device: torch.device) -> Tensor:
-        """Zeros (B, P, C): nothing was heard."""
+        """The left context (B, P, C) at the start of a stream: zeros."""
         weight = self.conv.weight
         return weight.new_zeros((batch_size, self.left, weight.shape[0]), device=device)
 

@@ -1,6 +1,7 @@
-"""Compiled operations; tools/install.sh builds them of the *.cc files beside this one.
+"""Compiled operations, which tools/install.sh builds from the *.cc files in this directory.
 
-Where they are missing or cannot be loaded the same is computed without them, in more time.
+Where they are missing or cannot be loaded, callers compute the same results in Python and torch,
+which takes more time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def library_path() -> Path:
-    """Where the library of these sources and the installed torch lies, beside torch."""
+    """Path, beside torch, of the library built from these sources for the installed torch."""
     content = b"".join(path.read_bytes() for path in SOURCES) + torch.__version__.encode()
     key = hashlib.sha256(content).hexdigest()[:16]
     return Path(torch.__file__).parents[1] / f"fairstream_kernels.{key}.so"
@@ -29,10 +30,15 @@ def library_path() -> Path:
 
 @functools.lru_cache(maxsize=1)
 def kernels() -> Any:
-    """The operations, as attributes: `gated_attention`, `gated_feed_forward`, `lstm`.
+    """Load the compiled operations.
+
+    Returns:
+        A namespace with the operations `gated_attention`, `gated_feed_forward`, `lstm`,
+        `lstm_backward` and `lstm_stack`.
 
     Raises:
-        UserError: they are not built, are of other sources or torch, or cannot be loaded here.
+        UserError: the operations are not built, were built from other sources or for another
+            torch, or cannot be loaded on this machine.
     """
     path = library_path()
     if not path.exists():
@@ -49,10 +55,10 @@ def kernels() -> Any:
 
 @functools.lru_cache(maxsize=1)
 def kernels_work() -> bool:
-    """Whether there are operations; why not is logged, once."""
+    """Whether the compiled operations can be used; if not, the reason is logged once."""
     try:
         kernels()
     except UserError as e:
-        logger.warning("%s. Doing without, in more time; to fix it, %s", e.what, e.fix)
+        logger.warning("%s. Computing without it, which is slower; to fix this, %s", e.what, e.fix)
         return False
     return True

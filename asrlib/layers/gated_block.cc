@@ -1,11 +1,12 @@
-// A block of the compute-cost-amortized Transformer (arXiv 2207.02393) in inference on a CPU: of
-// the products, those of queries, keys and feed-forwards that are on are made, and no others, but
-// for scores and values of keys that a query is too early or too late to see and one of the 31
-// frames beside it is not (a few per cent). It gives what asrlib/encoders/gated.py gives by masking,
-// and counts what that counts. In a stream of small pieces the calls of an interpreter cost more
-// than such products, hence C++.
+// A block of the compute-cost-amortized Transformer (arXiv 2207.02393), for inference on a CPU.
 //
-// Letters: B streams, S frames, R = B S rows, D width, H heads, K features of a head, C = 2 K (key
+// Only products of queries, keys and feed-forwards that are on are computed. There is one
+// exception, a few per cent of the products: up to 32 frames are processed together, and a query is
+// multiplied with all keys that any of these frames attends to. The outputs and the counted
+// multiplications equal those of asrlib/encoders/skippable_blocks.py with masking. The code is C++,
+// because in a stream of small pieces the calls of an interpreter take more time than the products.
+//
+// Shapes: B streams, S frames, R = B S rows, D width, H heads, K features per head, C = 2 K (key
 // and value), L frames of left context, N = L + S keys, U units of the feed-forward.
 
 #include <ATen/ATen.h>
@@ -17,32 +18,32 @@
 #include <tuple>
 #include <vector>
 
-// BLAS, which libtorch_cpu brings along. Matrices are stored by columns there.
+// The BLAS routine is part of libtorch_cpu. It stores matrices by columns.
 extern "C" void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n,
                        const int* k, const float* alpha, const float* a, const int* lda,
                        const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
 
 namespace {
 
-constexpr int kFramesAtOnce = 32;  // whose queries are set against all keys that one of them sees
+constexpr int kFramesAtOnce = 32;  // frames whose attention is computed together
 
 using Rows = std::vector<int>;
 using Buffer = std::vector<float>;
 
-// c (m, n) = a (m, k) b (n, k)^T, all by rows; lda and ldb are the lengths of whole rows.
+// c (m, n) = a (m, k) b (n, k)^T, stored by rows; lda and ldb are the strides between rows.
 void product_transposed(int m, int n, int k, const float* a, int lda, const float* b, int ldb,
                         float* c) {
   const float one = 1, zero = 0;
   sgemm_("T", "N", &n, &m, &k, &one, b, &ldb, a, &lda, &zero, c, &n);
 }
 
-// c (m, n) = a (m, k) b (k, n), all by rows.
+// c (m, n) = a (m, k) b (k, n), stored by rows.
 void product(int m, int n, int k, const float* a, const float* b, float* c) {
   const float one = 1, zero = 0;
   sgemm_("N", "N", &n, &m, &k, &one, b, &n, a, &k, &zero, c, &n);
 }
 
-// The rows whose toggle is on; toggles lie `stride` apart.
+// Rows whose toggle is on; `stride` is the distance between toggles in memory.
 Rows rows_on(const float* toggles, int count, int stride) {
   Rows rows;
   for (int r = 0; r < count; ++r) {
@@ -57,8 +58,8 @@ bool all_on(const std::vector<Rows>& rows_of, int count) {
   });
 }
 
-// Rows of x, `width` of their floats from each; rows of x lie `stride` apart. Without a copy when
-// they are all `count` rows, one behind the other.
+// Gathers the first `width` floats of the given rows of x; `stride` is the distance between rows.
+// If these are all `count` rows and they are contiguous, x itself is returned without a copy.
 const float* gathered(const float* x, int stride, int width, const Rows& rows, int count,
                       Buffer& buffer) {
   if (stride == width && static_cast<int>(rows.size()) == count) return x;
@@ -70,7 +71,8 @@ const float* gathered(const float* x, int stride, int width, const Rows& rows, i
   return buffer.data();
 }
 
-// Every head's part of a Linear of `width` outputs a head, at the head's own rows. Others stay 0.
+// A Linear with `width` outputs per head, computed for each head at its own rows; other rows have 0
+// plus the bias.
 Buffer project(const float* x, int count, int dim, const std::vector<Rows>& rows_of,
                const float* weight, const float* bias, int width) {
   const int heads = rows_of.size(), total = heads * width;
@@ -98,21 +100,21 @@ Buffer project(const float* x, int count, int dim, const std::vector<Rows>& rows
   return y;
 }
 
-// Some of the rows: [first, last).
+// A range of rows: [first, last).
 struct Part {
   const int *first, *last;
   int count() const { return last - first; }
 };
 
-// Those of keys that query `from` or `to`, or one between them, sees; query s stands at L + s.
+// The keys that any query from `from` to `to` attends to; query s has position L + s among keys.
 Part within_reach(const Part& keys, int from, int to, int left_context) {
   const int* first = std::lower_bound(keys.first, keys.last, from);
   return {first, std::upper_bound(first, keys.last, to + left_context)};
 }
 
-// Weights of the attention in place of scores: softmax over the keys within reach; a row without
-// such a key gives zeros. queries: frames, 0 .. S - 1; keys: 0 .. N - 1.
-// seen (S) grows by the keys that each query sees.
+// Replaces scores by attention weights: a softmax over the keys within reach, or zeros if there are
+// none. Queries are numbered 0 .. S - 1, keys 0 .. N - 1. Adds to seen (S) the number of keys that
+// each query attends to.
 void attention_weights(float* scores, const Part& queries, const Part& keys, int left_context,
                        float scale, const float* bias_by_distance, float* seen) {
   for (const int* query = queries.first; query < queries.last; ++query, scores += keys.count()) {
@@ -136,8 +138,9 @@ struct Sizes {
   int batch, frames, dim, heads, head_dim, left_context;
 };
 
-// One head of one stream: y (rows of D) gets the weighted sums of the values, at queries alone.
-// cache (L, C) are earlier keys with values, fresh (rows of H C) this piece's.
+// Attention of one head in one stream: writes the weighted sums of the values into the rows of y (D
+// floats apart) whose queries are on. cache (L, C) holds earlier keys and values, fresh (rows H C
+// floats apart) those of this piece.
 void attend(const Sizes& z, const float* cache, const float* fresh, const Rows& keys,
             const float* query, const Rows& queries, const float* bias_by_distance, float* y,
             float* seen) {
@@ -171,13 +174,13 @@ void attend(const Sizes& z, const float* cache, const float* fresh, const Rows& 
   }
 }
 
-// x (R, D) += the heads' shares of the output, where their queries are on, and the bias.
+// Adds to x (R, D) the output of each head, at rows where its query is on, and the bias.
 void add_output(const Sizes& z, const Buffer& y, const std::vector<Rows>& rows_of,
                 const float* weight, const float* bias, float* x) {
   const int count = z.batch * z.frames, width = z.head_dim;
   const bool all = all_on(rows_of, count);
   Buffer inputs, outputs;
-  // With everything on one product of all heads, else one a head.
+  // If everything is on, one product serves all heads; otherwise there is one per head.
   for (int h = 0; h < (all ? 1 : z.heads); ++h) {
     const Rows& rows = rows_of[h];
     if (rows.empty()) continue;
@@ -201,7 +204,7 @@ const float* data_of(const at::Tensor& tensor) {
   return tensor.data_ptr<float>();
 }
 
-// The last L of L earlier and S fresh rows of every head.
+// Keeps the last L of the L earlier and S new rows of each head.
 void keep_last(const Sizes& z, const float* cache_BHLX, const float* fresh_RHX, int width,
                float* kept_BHLX) {
   const int dropped = std::min(z.frames, z.left_context), old = z.left_context - dropped;
@@ -218,8 +221,9 @@ void keep_last(const Sizes& z, const float* cache_BHLX, const float* fresh_RHX, 
   }
 }
 
-// x + attention over what is on; the memory after it; the products (B, S) of each frame.
-// weights: LayerNorm's two; query's two; key_value; output's two; bias by head and distance.
+// Attention with a residual connection. Returns the output, the keys and values of the last L
+// frames and their toggles, and the number of multiplications (B, S) per frame.
+// weights: LayerNorm (2), query (2), key_value (1), output (2), bias by head and distance (1).
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attention(
     const at::Tensor& input, const at::Tensor& query_toggles, const at::Tensor& key_toggles,
     const at::Tensor& cache_before, const at::Tensor& keep_before,
@@ -247,7 +251,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attention(
                                data_of(weights[3]), z.head_dim);
   Buffer sums(static_cast<size_t>(count) * z.dim);
   at::Tensor spent_BS = at::zeros({z.batch, z.frames});
-  float* spent = spent_BS.data_ptr<float>();  // keys seen, until all are
+  float* spent = spent_BS.data_ptr<float>();  // first the number of keys, below the multiplications
   const float* bias_HL = data_of(weights[7]);
   for (int b = 0; b < z.batch; ++b) {
     for (int h = 0; h < z.heads; ++h) {
@@ -280,8 +284,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attention(
   return {y_BSD, cache_next, keep_next, spent_BS};
 }
 
-// x + the feed-forward, at rows that are on.
-// weights: LayerNorm's two, the first Linear's two, the second's two; Swish between.
+// Feed-forward with a residual connection, at rows that are on; other rows pass unchanged.
+// weights: LayerNorm (2), first Linear (2), second Linear (2); a Swish lies between the Linears.
 at::Tensor feed_forward(const at::Tensor& input, const at::Tensor& toggle_BS,
                         const std::vector<at::Tensor>& weights) {
   TORCH_CHECK(weights.size() == 6, "gated_feed_forward: 6 weights are wanted");

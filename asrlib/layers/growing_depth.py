@@ -1,4 +1,4 @@
-"""Depth that grows in training: the blocks of a residual stack join one after another.
+"""Depth that grows in training: the blocks of a residual stack are added one after another.
 
 Shapes: Z blocks.
 """
@@ -17,31 +17,34 @@ _SHARES = "shares_Z"
 
 
 def is_depth(name: str) -> bool:
-    """Whether a weight of this name says how much the blocks of a `GrowingDepth` count."""
+    """Whether the buffer of this name holds the block shares of a `GrowingDepth`."""
     return name.endswith(f".{_SHARES}")
 
 
 def depth_of(state: Mapping[str, Tensor]) -> dict[str, list[float]]:
-    """How much the blocks of a `state_dict` count, at most 1 each, by the names of such weights."""
+    """Block shares, at most 1 each, in a `state_dict`, by the names of their buffers."""
     return {k: v.clamp(max=1.0).tolist() for k, v in state.items() if is_depth(k)}
 
 
 class GrowingDepth(nn.Module, HasSchedule):
-    """How much each block counts: `x + share * (block(x) - x)`.
+    """Fades blocks in during training: the stack computes `x + share * (block(x) - x)` per block.
 
-    Why: under CTC and transducer losses a deep stack stays for some hundred steps at what the
-    lengths of the texts tell, where a shallow one finds the alignment at once, and the blocks that
-    join later begin from that. It also takes less time. Progressive stacking (Gong et al., ICML
-    2019) and the layer warm-up of icefall's Conformers have the idea; that the blocks join in
-    order, each faded in over an equal share of `grow`, is our choice.
+    Why: under CTC and transducer losses a deep stack spends its first few hundred steps on a
+    solution that depends on the length of the texts only. A shallow stack finds the alignment at
+    once, and the blocks that are added later start from it. Training also takes less time. The
+    idea is from progressive stacking (Gong et al., ICML 2019) and the layer warm-up of icefall's
+    Conformers. It is our choice that the blocks are added in order, each over an equal part of
+    `grow`.
 
-    The shares are weights, so that a checkpoint is decoded as deep as it was trained. All are
-    whole until a training begins, and from its first step on where it started from another model
-    (infinite shares).
+    The shares are a buffer, so that a checkpoint is decoded with the depth it was trained with.
+    All shares are 1 until a training begins. A training that starts from another model has
+    infinite shares, which count as 1 and stay as they are.
 
     Args:
-        joining: of each block, whether it may be left out: its input is as wide as its output.
-        grow: share of the training's steps after which all blocks count; 0: from the start on.
+        joining: for each block, whether it can be left out, that is, whether its input is as wide
+            as its output.
+        grow: share of the training steps after which all blocks count fully; 0 means from the
+            first step on.
     """
 
     shares_Z: Tensor
@@ -56,20 +59,20 @@ class GrowingDepth(nn.Module, HasSchedule):
         self.register_load_state_dict_post_hook(lambda module, _: module._read())
 
     def _read(self) -> None:
-        # As numbers: to read a buffer for every block and step would take its time.
+        # The shares as numbers, because reading a buffer for every block and step is slow.
         shares = self.shares_Z.tolist()
         self._started = math.inf in shares
         self._counts = [min(1.0, share) for share in shares]
 
     def set_run_length(self, steps: int) -> None:
-        """Learn the total number of training steps."""
+        """Set the total number of training steps."""
         self._run_length = steps
 
     def set_step(self, step: int) -> None:
         """Set the depth for a training step.
 
-        In evaluation nothing changes: dev losses are weighed as at a late step, and the depth stays
-        as the training has left it.
+        In evaluation the depth does not change. The loss on the dev set is computed with a late
+        step number, for its weights, but with the depth that the training has reached.
         """
         if self._run_length is None or not self._grow or self._started or not self.training:
             return
@@ -77,7 +80,7 @@ class GrowingDepth(nn.Module, HasSchedule):
         counts = [1.0] * len(self._counts)
         for place, block in enumerate(self._order, start=1):
             counts[block] = min(1.0, max(0.0, done - place))
-        self.shares_Z.copy_(torch.tensor(counts))  # whatever it has: a bad step puts buffers back
+        self.shares_Z.copy_(torch.tensor(counts))  # always: a dropped step restores old buffers
         self._counts = counts
 
     @property
@@ -86,10 +89,10 @@ class GrowingDepth(nn.Module, HasSchedule):
         return all(count == 1.0 for count in self._counts)
 
     def counts(self, block: int) -> bool:
-        """Whether a block is to be computed at all."""
+        """Whether a block must be computed, that is, whether its share is above 0."""
         return self._counts[block] > 0.0
 
     def mix(self, block: int, x_BSD: Tensor, y_BSD: Tensor) -> Tensor:
-        """Input and output of a block by its share."""
+        """Interpolate between the input x and the output y of a block by its share."""
         share = self._counts[block]
         return y_BSD if share == 1.0 else torch.lerp(x_BSD, y_BSD, share)

@@ -1,10 +1,10 @@
-"""An LSTM layer that is faster on CPUs than torch's, from the same weights.
+"""An LSTM layer that is faster on CPUs than torch's layer and has the same weights.
 
-torch 1.13 on a CPU takes every frame through some ten operations, and in training lets autograd
-follow them: each frame adds its own gradient of the recurrent matrix. Here the recurrence is one
-compiled operation with another for its gradient (lstm_layer.cc), and one product of all frames
-gives the matrix's. On a GPU, for other than float32, or where the operations are missing, torch's
-layer runs.
+On a CPU, torch 1.13 calls about ten operations per frame. In training, autograd records each of
+them, and every frame adds its own gradient of the recurrent matrix. Here the recurrence is one
+compiled operation, its gradient is another (lstm_layer.cc), and one product over all frames gives
+the gradient of the recurrent matrix. torch's layer runs on a GPU, for types other than float32,
+and where the compiled operations are missing.
 
 Shapes: S frames, B batch, D inputs, H units, G = 4H gates in torch's order: input, forget, cell,
 output.
@@ -23,12 +23,12 @@ from asrlib.layers.compiled_ops import kernels, kernels_work
 
 
 def compiled(x: Tensor) -> bool:
-    """Whether there are operations for such inputs."""
+    """Whether the compiled operations can process this input: float32 on a CPU."""
     return x.device.type == "cpu" and x.dtype == torch.float32 and kernels_work()
 
 
 class FastLstm(nn.LSTM):
-    """One unidirectional layer, time first, with torch's weights and interface."""
+    """One unidirectional LSTM layer with torch's weights and interface; the first axis is time."""
 
     weight_ih_l0: Tensor
     weight_hh_l0: Tensor
@@ -41,7 +41,7 @@ class FastLstm(nn.LSTM):
     def forward(
         self, x_SBD: Tensor, states_1BH: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Outputs (S, B, H), the last hidden and the last cell state (1, B, H)."""
+        """Return outputs (S, B, H), and hidden and cell state (1, B, H) after the last frame."""
         if not compiled(x_SBD):
             return super().forward(x_SBD, states_1BH)
         gates_SBG = F.linear(x_SBD, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
@@ -51,13 +51,13 @@ class FastLstm(nn.LSTM):
 
 
 class _Recurrence(torch.autograd.Function):
-    """The recurrent part: gates that the input has contributed to -> outputs and last states."""
+    """The recurrent part: from the input's share of the gates to outputs and last states."""
 
     @staticmethod
     def forward(
         ctx: Any, gates_SBG: Tensor, weight_GH: Tensor, h_BH: Tensor, c_BH: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        # y, c: states before the first frame, and after each.
+        # y and c hold hidden and cell states (S + 1, B, H): the initial ones, then one per frame.
         y, c, opened_SBG = kernels().lstm(gates_SBG, weight_GH, h_BH, c_BH)
         ctx.save_for_backward(weight_GH, opened_SBG, c, y)
         return y[1:], y[-1].clone(), c[-1].clone()

@@ -1,10 +1,12 @@
-// The recurrent part of an LSTM layer of one direction on a CPU, and its gradient, as torch's nn.LSTM
-// has them (arXiv 1503.04069, section II, without peepholes). torch 1.13 takes a frame's gates
-// through some ten operations, whose calls cost more than a small layer's products, and records
-// each of them in training. And a whole stack of layers in inference: in a stream of small pieces
-// an interpreter's calls cost more than small layers do.
+// The recurrent part of a unidirectional LSTM layer on a CPU, its gradient, and a stack of layers
+// in inference. The equations are those of torch's nn.LSTM (arXiv 1503.04069, section II, without
+// peepholes).
 //
-// Letters: S frames, B streams, D inputs, L layers, H units, G = 4 H gates: input, forget, cell,
+// torch 1.13 calls about ten operations per frame for the gates. In a small layer these calls take
+// more time than the products, and training records each of them. The stack is one operation,
+// because in a stream of small pieces the calls of an interpreter take more time than small layers.
+//
+// Shapes: S frames, B streams, D inputs, L layers, H units, G = 4 H gates: input, forget, cell,
 // output.
 
 #include <ATen/ATen.h>
@@ -15,20 +17,20 @@
 #include <tuple>
 #include <vector>
 
-// BLAS, which libtorch_cpu brings along. Matrices are stored by columns there.
+// The BLAS routine is part of libtorch_cpu. It stores matrices by columns.
 extern "C" void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n,
                        const int* k, const float* alpha, const float* a, const int* lda,
                        const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
 
 namespace {
 
-// Loops over units are compiled for several kinds of processors; the one at hand is found when the
-// library is loaded.
+// Loops over units are compiled for several kinds of processors; the loader selects the version for
+// this processor.
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "arch=haswell", "default")))
 #define INLINED inline __attribute__((always_inline))
 
-// e^x to a relative 1e-7, in operations that compilers vectorise: 2^n times the Taylor series of
-// what is left, at most ln 2 / 2.
+// e^x with a relative error of 1e-7, in operations that compilers vectorise: 2^n times the Taylor
+// series of the remainder, which is at most ln 2 / 2.
 INLINED float exponential(float x) {
   x = x < -87.0f ? -87.0f : x;
   x = x > 88.0f ? 88.0f : x;
@@ -53,7 +55,8 @@ INLINED float exponential(float x) {
 INLINED float sigmoid(float x) { return 1 / (1 + exponential(-x)); }
 INLINED float tangent(float x) { return 1 - 2 / (1 + exponential(2 * x)); }
 
-// A frame: gates (B, G), opened in place; cell states and outputs (B, H) after it.
+// One frame: applies the nonlinearities to the gates (B, G) in place and computes the cell states c
+// and outputs y (B, H).
 FOR_EACH_PROCESSOR
 void advance(int batch, int units, float* __restrict gates, const float* __restrict c_before,
              float* __restrict c, float* __restrict y) {
@@ -74,8 +77,9 @@ void advance(int batch, int units, float* __restrict gates, const float* __restr
   }
 }
 
-// A frame backwards: gradients of its gates before they were opened, d (B, G), and of the cell
-// states before it, dc (B, H), in place of those after it. dh: of the outputs, (B, H), in two parts.
+// One frame backwards. Computes the gradient d (B, G) of the gates before the nonlinearities, and
+// replaces the gradient dc (B, H) of the cell states after the frame by that of the states before
+// it. The gradient of the outputs is dy + dh, both (B, H).
 FOR_EACH_PROCESSOR
 void retreat(int batch, int units, const float* __restrict gates, const float* __restrict c_before,
              const float* __restrict c, const float* __restrict dy, const float* __restrict dh,
@@ -98,13 +102,13 @@ void retreat(int batch, int units, const float* __restrict gates, const float* _
   }
 }
 
-// c (m, n) += a (m, k) b (n, k)^T, all by rows.
+// c (m, n) += a (m, k) b (n, k)^T, stored by rows.
 void add_product_transposed(int m, int n, int k, const float* a, const float* b, float* c) {
   const float one = 1;
   sgemm_("T", "N", &n, &m, &k, &one, b, &k, a, &k, &one, c, &n);
 }
 
-// c (m, n) = a (m, k) b (k, n), all by rows.
+// c (m, n) = a (m, k) b (k, n), stored by rows.
 void product(int m, int n, int k, const float* a, const float* b, float* c) {
   const float one = 1, zero = 0;
   sgemm_("N", "N", &n, &m, &k, &one, b, &n, a, &k, &zero, c, &n);
@@ -116,8 +120,9 @@ float* data_of(const at::Tensor& tensor) {
   return tensor.data_ptr<float>();
 }
 
-// Gates that the input has contributed to (S, B, G), weight (G, H), states (B, H) before the first
-// frame -> states before the first frame and after each (S + 1, B, H): outputs, cells; opened gates.
+// The recurrence. Takes the input's share of the gates (S, B, G), the recurrent weight (G, H) and
+// the states (B, H) before the first frame. Returns outputs and cell states (S + 1, B, H), the initial
+// ones first, and the gates after the nonlinearities.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm(const at::Tensor& given,
                                                     const at::Tensor& weight_GH,
                                                     const at::Tensor& h_BH,
@@ -144,8 +149,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm(const at::Tensor& given,
   return {y, c, opened_SBG};
 }
 
-// Gradients of outputs (S, B, H) and of the last states (B, H) -> of the gates that the input
-// contributed to (S, B, G), and of the states before the first frame.
+// The gradient of the recurrence. Takes the gradients of the outputs (S, B, H) and of the last
+// states (B, H). Returns the gradients of the input's share of the gates (S, B, G) and of the
+// states before the first frame (B, H).
 std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm_backward(
     const at::Tensor& dy, const at::Tensor& dh_last, const at::Tensor& dc_last,
     const at::Tensor& weight_GH, const at::Tensor& opened_SBG, const at::Tensor& c) {
@@ -166,10 +172,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm_backward(
   return {d_SBG, dh_BH, dc_BH};
 }
 
-// Layers in inference: x (S, B, D), states (L, B, H) before the first frame -> outputs (S, B, H),
-// states after the last. weights of each layer: LayerNorm's two (none: without), of the input, of
-// the state, and both biases. residual: a layer's input is added to its output, where the sizes
-// agree.
+// A stack of layers in inference. Takes inputs (S, B, D) and states (L, B, H) before the first
+// frame. Returns outputs (S, B, H) and the states after the last frame.
+// weights of each layer: LayerNorm (2, if `norm`), input weight, recurrent weight, both biases.
+// residual: whether a layer's input is added to its output where their sizes agree.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm_stack(const at::Tensor& input,
                                                           const at::Tensor& h_LBH,
                                                           const at::Tensor& c_LBH,

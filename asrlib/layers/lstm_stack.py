@@ -21,12 +21,12 @@ class LstmStackConfig:
     """A stack of unidirectional LSTM layers.
 
     Attributes:
-        layers: how many.
-        hidden_dim: units of each.
-        projection_dim: outputs of a Linear + Swish after each layer; 0: no projection.
-        layer_norm: LayerNorm before each layer.
-        residual: add a layer's input to its output where the sizes agree.
-        dropout: probability, after each layer.
+        layers: number of layers.
+        hidden_dim: hidden units per layer.
+        projection_dim: outputs of a Linear + Swish after each layer; 0 means no projection.
+        layer_norm: whether a LayerNorm precedes each layer.
+        residual: whether a layer's input is added to its output where their sizes agree.
+        dropout: dropout probability after each layer.
     """
 
     layers: Positive = 4
@@ -39,14 +39,14 @@ class LstmStackConfig:
 
 @dataclass(frozen=True)
 class LstmState:
-    """Hidden and cell state of every layer."""
+    """Hidden states `h_BLH` and cell states `c_BLH` of all layers."""
 
     h_BLH: Tensor
     c_BLH: Tensor
 
 
 class LstmLayer(nn.Module):
-    """[LayerNorm] -> LSTM -> [Linear, Swish] -> dropout -> [+ input], time first."""
+    """[LayerNorm] -> LSTM -> [Linear, Swish] -> dropout -> [+ input]; the first axis is time."""
 
     def __init__(self, input_dim: int, config: LstmStackConfig) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class LstmLayer(nn.Module):
 
 
 class LstmStack(nn.Module):
-    """Layers of LSTM and a closing Linear; causal, so padding at the end needs no masking."""
+    """LSTM layers and a final Linear; the stack is causal, so padding at the end needs no mask."""
 
     def __init__(self, input_dim: int, config: LstmStackConfig, output_dim: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class LstmStack(nn.Module):
             self.layers.append(LstmLayer(input_dim, config))
             input_dim = self.layers[-1].output_dim
         self.output = nn.Linear(input_dim, output_dim)
-        # In the operation's order; a list, since a module's attributes take time to find.
+        # In the order of the compiled operation; a list, since module attributes are slow to read.
         self._weights = [weight for layer in self.layers for weight in layer.parameters()]
 
     def initial_state(self, batch_size: int, device: torch.device | None = None) -> LstmState:

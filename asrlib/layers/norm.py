@@ -1,4 +1,4 @@
-"""Normalisation that streams: of the features, globally; of activations, ignoring padding.
+"""Normalisation for streaming: global for features; for activations, without padded frames.
 
 Shapes: B batch, T input frames, S output frames, F features, D channels.
 """
@@ -15,10 +15,10 @@ _MIN_STD = 1e-3
 
 
 class GlobalNorm(nn.Module):
-    """Subtract the training set's mean and divide by its standard deviation, per feature.
+    """Subtracts the training set's mean and divides by its standard deviation, per feature.
 
-    The statistics are buffers, so that a checkpoint carries them; until `set_stats` is called
-    they change nothing.
+    The statistics are buffers, so that a checkpoint includes them. Until `set_stats` is called,
+    the layer returns its input unchanged.
     """
 
     mean_F: Tensor
@@ -30,15 +30,15 @@ class GlobalNorm(nn.Module):
         self.register_buffer("istd_F", torch.ones(num_bins))
 
     def set_stats(self, mean_F: Tensor, std_F: Tensor) -> None:
-        """Take over global statistics; deviations below 0.001 are raised to that.
+        """Set the global statistics; standard deviations below 0.001 are set to 0.001.
 
         Raises:
-            DataError: wrong number of features, or values that are not finite.
+            DataError: the number of features is wrong, or a value is not finite.
         """
         mean_F, std_F = torch.as_tensor(mean_F), torch.as_tensor(std_F)
         if mean_F.shape != self.mean_F.shape or std_F.shape != self.istd_F.shape:
             raise DataError(
-                f"feature statistics of {mean_F.numel()} bins for a model of {self.mean_F.numel()}",
+                f"feature statistics have {mean_F.numel()} bins, not {self.mean_F.numel()}",
                 "compute features and statistics again with the model's number of bins",
             )
         if not (torch.isfinite(mean_F).all() and torch.isfinite(std_F).all()):
@@ -52,31 +52,32 @@ class GlobalNorm(nn.Module):
         return (x_BTF - self.mean_F) * self.istd_F
 
 
-# Batch renormalisation: shares of the training at which its corrections begin and are whole, and
-# their bounds.
+# Batch renormalisation: shares of the training at which its correction starts and reaches its
+# final bounds, and these bounds: a factor, and an offset in standard deviations.
 _FIRST, _LAST = 0.125, 0.375
 _MOST_SCALE, _MOST_SHIFT = 3.0, 5.0
 
 
 def is_count(name: str) -> bool:
-    """Whether a weight of this name is the number of batches that a `MaskedBatchNorm` has seen."""
+    """Whether the buffer of this name counts the training batches of a `MaskedBatchNorm`."""
     return name.endswith(".batches")
 
 
 class MaskedBatchNorm(nn.Module, HasSchedule):
-    """Batch renormalisation (arXiv 1702.03275) whose statistics see valid frames only.
+    """Batch renormalisation (arXiv 1702.03275) with statistics of valid frames only.
 
-    In training the statistics are those of the frames under the mask, so padding changes
-    nothing; in evaluation the running statistics are used, so frames are independent. As in
+    In training, the statistics are those of the frames under the mask, so padding has no effect.
+    In evaluation, the running statistics are used, so frames are independent of each other. As in
     torch, the running variance is the unbiased one.
 
-    Why not plain batch normalisation (arXiv 1502.03167), which the papers have: batches hold
-    utterances of one length, whose statistics say how long they are and how much of them is
-    silence. A model leans on that, and cannot when it runs on one stream. So training's output is
-    corrected to what the running statistics would give, by ever more: from none when `_FIRST` of
-    the batches are over to all but a factor of `_MOST_SCALE` and an offset of `_MOST_SHIFT`
-    deviations at `_LAST` (the paper's bounds; our schedule, in shares, since a short training needs
-    its correction too).
+    Why not plain batch normalisation (arXiv 1502.03167), as in the papers: a batch holds
+    utterances of similar length, and its statistics reveal this length and the share of silence.
+    A model learns to use this, but it is not available when the model runs on one stream.
+    Therefore the output in training is corrected towards the one that the running statistics
+    give. The correction is bounded, and its bounds grow: no correction until `_FIRST` of the
+    batches are over, and from `_LAST` on a factor of at most `_MOST_SCALE` and an offset of at most
+    `_MOST_SHIFT` standard deviations. The final bounds are the paper's. The schedule in shares
+    of the training is our choice, since a short training needs the correction too.
     """
 
     running_mean_D: Tensor
@@ -95,14 +96,19 @@ class MaskedBatchNorm(nn.Module, HasSchedule):
         self.register_buffer("batches", torch.zeros(()))
 
     def set_run_length(self, steps: int) -> None:
-        """Learn the total number of training steps, of which the correction follows the share."""
+        """Set the total number of training steps, over which the correction grows."""
         self._run_length = steps
 
     def set_step(self, step: int) -> None:
         """Do nothing: the layer counts its batches, so that the count is part of a checkpoint."""
 
     def forward(self, x_BSD: Tensor, mask_BS: Tensor | None) -> Tensor:
-        """Normalise; `mask_BS` (True: a valid frame, None: all valid) is used in training."""
+        """Normalise frames.
+
+        Args:
+            x_BSD: activations.
+            mask_BS: True where a frame is valid; None if all are. Only training uses it.
+        """
         if not self.training:
             scale_D = self.weight * torch.rsqrt(self.running_var_D + self.eps)
             return x_BSD * scale_D + (self.bias - self.running_mean_D * scale_D)
@@ -114,7 +120,7 @@ class MaskedBatchNorm(nn.Module, HasSchedule):
 
     @torch.no_grad()
     def _correction(self, mean_D: Tensor, var_D: Tensor) -> tuple[Tensor, Tensor]:
-        """From the batch's statistics to the running ones: a factor and an offset, bounded."""
+        """Bounded factor and offset (D each) from the batch's statistics to the running ones."""
         done = self.batches / self._run_length
         ramp = ((done - _FIRST) / (_LAST - _FIRST)).clamp(0.0, 1.0)
         most, far = 1.0 + (_MOST_SCALE - 1.0) * ramp, _MOST_SHIFT * ramp
@@ -125,14 +131,14 @@ class MaskedBatchNorm(nn.Module, HasSchedule):
 
     @torch.no_grad()
     def _track(self, mean_D: Tensor, unbiased_D: Tensor) -> None:
-        """Move the running statistics: their plain mean at first, then with the momentum."""
+        """Update the running statistics: first as a plain mean over batches, then with momentum."""
         self.batches += 1.0
         share = (1.0 / self.batches).clamp(min=self.momentum)
         self.running_mean_D.lerp_(mean_D, share)
         self.running_var_D.lerp_(unbiased_D, share)
 
     def _batch_stats(self, x_BSD: Tensor, mask_BS: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, biased variance and number of the valid frames."""
+        """Mean (D), biased variance (D) and number of the valid frames."""
         x_ND = x_BSD.reshape(-1, x_BSD.shape[-1])
         if mask_BS is None:
             mask_N = x_ND.new_ones(x_ND.shape[0])

@@ -1,6 +1,6 @@
-"""Buffers that tell how far a training is.
+"""Buffers that record the progress of a training.
 
-They are weights, so that a checkpoint is used as it was trained.
+They are part of the `state_dict`, so that a checkpoint is used in the state it was trained to.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from asrlib.layers.norm import is_count
 
 
 def is_progress(name: str) -> bool:
-    """Whether a buffer of this name tells how far a training is, so that no mean of it is one."""
+    """Whether the buffer of this name records progress, so that it must not be averaged."""
     return is_count(name) or is_depth(name)
 
 
 def completed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights to start another training from: its schedules count as over.
+    """Prepare weights as the start of another training: mark their schedules as completed.
 
-    Batch renormalisation goes on whole, however long the new training is, and so does the depth.
+    The new training then has full batch renormalisation and full depth from its first step on,
+    however long it is.
     """
     done = [name for name in weights if is_progress(name)]
     return {**weights, **{name: torch.full_like(weights[name], torch.inf) for name in done}}

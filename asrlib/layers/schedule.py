@@ -1,4 +1,4 @@
-"""Modules that change over the course of a training, and how they are told where it stands."""
+"""Modules whose behaviour depends on the training step, and functions that set this step."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from torch import nn
 
 
 class HasSchedule(abc.ABC):
-    """A module with phases in training, such as a depth that grows or noise that fades."""
+    """A module with a schedule in training, such as a depth that grows or noise that fades."""
 
     @abc.abstractmethod
     def set_run_length(self, steps: int) -> None:
-        """Learn the total number of training steps, before the first of them."""
+        """Set the total number of training steps; this is called before the first step."""
 
     @abc.abstractmethod
     def set_step(self, step: int) -> None:
-        """Learn the number of the training step (from 0), before its forward pass."""
+        """Set the number of the training step, from 0; this is called before its forward pass."""
 
 
 def set_run_length(module: nn.Module, steps: int) -> None:
-    """Tell every scheduled module below `module`, itself included, the number of training steps."""
+    """Set the total number of training steps in all scheduled modules within `module`."""
     for scheduled in _scheduled(module):
         scheduled.set_run_length(steps)
 
 
 def set_step(module: nn.Module, step: int) -> None:
-    """Tell every scheduled module below `module`, itself included, the training step."""
+    """Set the number of the training step in all scheduled modules within `module`."""
     for scheduled in _scheduled(module):
         scheduled.set_step(step)
 

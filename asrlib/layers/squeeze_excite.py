@@ -1,4 +1,4 @@
-"""Squeeze-and-excite that streams (arXiv 2209.14868, section 2): the mean runs over the past.
+"""Causal squeeze-and-excite (arXiv 2209.14868, section 2): the mean excludes future frames.
 
 Shapes: B batch, S output frames, D channels.
 """
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class SqueezeState:
-    """What squeeze-excite has seen: the mean over all frames, and how many they are.
+    """The mean over all frames so far, and their number.
 
-    The mean instead of the sum, so that a stream of days loses no precision.
+    The state holds the mean instead of the sum, so that a stream of days loses no precision.
     """
 
     mean_BD: Tensor
@@ -23,7 +23,7 @@ class SqueezeState:
 
 
 class CausalSqueezeExcite(nn.Module):
-    """`z_i * sigmoid(W1 relu(W2 mean_{k<=i} z_k))`: a gate from all frames up to now."""
+    """`z_i * sigmoid(W1 relu(W2 mean_{k<=i} z_k))`: a gate computed from all frames up to i."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

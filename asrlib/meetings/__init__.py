@@ -1,1 +1,1 @@
-"""Scores of recordings with several talkers: ORC-WER, cpWER, turn counts, pointing latencies."""
+"""Scores of multi-talker recordings: ORC-WER, cpWER, tcpWER, turn counts, turn-symbol latencies."""

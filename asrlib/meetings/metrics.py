@@ -1,10 +1,10 @@
-"""Scores of recognised turns against true ones: several talkers, one recording.
+"""Metrics that compare the recognised turns of a multi-talker recording with the true turns.
 
-Word error rates by meeteval: ORC-WER (each true turn goes to the output channel that suits best),
-cpWER (each output stream to the speaker that suits best) and tcpWER (the same, with words allowed
-to match near their time only). Turn counting by the rule of arXiv 2205.05199: a session (its
-utterance group) is counted right when as many turns are recognised as were spoken. Latencies:
-`asrlib.meetings.pointing`.
+meeteval computes the word error rates: ORC-WER (each true turn is assigned to the output channel
+that gives the fewest errors), cpWER (each output stream is assigned to the speaker that gives the
+fewest errors) and tcpWER (like cpWER, but words match only if their times are close). Turn counting
+follows arXiv 2205.05199: the count of a session (an utterance group of the paper) is correct if as
+many turns are recognised as were spoken. `asrlib.meetings.pointing` computes the latencies.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from asrlib.scoring.wer import ErrorRate
 from asrlib.text.turns import Turn
 
 MEASURES = ("orcwer", "cpwer", "tcpwer")
-MANY_TURNS = 2  # sessions of more are reported apart, as in the paper
+MANY_TURNS = 2  # sessions with more turns are also reported separately, as in the paper
 
 
 @dataclass(frozen=True)
 class Session:
-    """One recording that is scored: what was said and what was recognised.
+    """One recording with its true and its recognised turns.
 
     Attributes:
-        id: SegLST's session_id.
+        id: the session_id of SegLST.
         condition: kind of recording, for example OV20; may be empty.
-        true, recognised: turns in order of start.
+        true, recognised: turns, sorted by start time.
     """
 
     id: str
@@ -47,16 +47,20 @@ class Session:
 
     @property
     def counted_right(self) -> bool:
+        """Whether as many turns were recognised as were spoken."""
         return len(self.true) == len(self.recognised)
 
 
 @dataclass(frozen=True)
 class SessionScore:
-    """A session's sums.
+    """Error counts and latencies of one session.
 
     Attributes:
-        errors: by measure (`MEASURES`).
-        starts, ends, closed: its turn symbols, and when turns were handed out; none where the count
+        session: the scored session.
+        errors: error counts by measure (`MEASURES`).
+        starts, ends: latencies of the symbols `<sot>` and `<eot>`; empty if the turn count is
+            wrong.
+        closed: latencies with which the recogniser output finished turns; empty if the turn count
             is wrong.
     """
 
@@ -72,7 +76,8 @@ class RateWithInterval(ErrorRate):
     """Error counts of several sessions.
 
     Attributes:
-        interval: of the rate, in per cent, sessions resampled; None with fewer than two.
+        interval: interval of the rate, in per cent, from resampled sessions; None with fewer than
+            two sessions.
     """
 
     interval: Interval | None = None
@@ -80,10 +85,13 @@ class RateWithInterval(ErrorRate):
 
 @dataclass(frozen=True)
 class TurnCounting(JsonRecord):
-    """In how many of the sessions as many turns were recognised as were spoken.
+    """Accuracy of turn counting.
 
     Attributes:
-        interval: of the share, in per cent, sessions resampled; None with fewer than two.
+        right: number of sessions in which as many turns were recognised as were spoken.
+        sessions: number of all sessions.
+        interval: interval of the share right / sessions, in per cent, from resampled sessions;
+            None with fewer than two sessions.
     """
 
     right: int
@@ -93,19 +101,24 @@ class TurnCounting(JsonRecord):
     @computed_field
     @property
     def percent(self) -> float | None:
-        """The share in per cent; None of no session."""
+        """The share of correctly counted sessions, in per cent; None if there are no sessions."""
         return 100 * self.right / self.sessions if self.sessions else None
 
 
 @dataclass(frozen=True)
 class MeetingSummary(JsonRecord):
-    """What was found in several sessions.
+    """Metrics over several sessions.
 
     Attributes:
-        sessions, turns, recognised_turns: how many there are.
-        turn_counting_many: of the sessions with more than two turns; None where there is none.
-        start_pointing_ms, end_pointing_ms: latencies of turn symbols; None where none was emitted.
-        closing_ms: how late turns were handed out; None where none was.
+        sessions, turns, recognised_turns: numbers of sessions, true turns and recognised turns.
+        orcwer, cpwer, tcpwer: word error counts by measure.
+        turn_counting: turn counting in all sessions; None if there are none.
+        turn_counting_many: turn counting in the sessions with more than two turns; None if there
+            are none.
+        start_pointing_ms, end_pointing_ms: latencies of the symbols `<sot>` and `<eot>`, in ms;
+            None if no such symbol was emitted.
+        closing_ms: latencies with which the recogniser output finished turns, in ms; None if it
+            output none.
     """
 
     sessions: int
@@ -124,13 +137,17 @@ class MeetingSummary(JsonRecord):
 def make_sessions(
     conditions: Mapping[str, str], true: Iterable[Turn], recognised: Iterable[Turn]
 ) -> list[Session]:
-    """Turns by session, in order of its id; recognised turns without words are no turns.
+    """Group turns by session and sort the sessions by id.
+
+    Recognised turns without words are dropped.
 
     Args:
-        conditions: of every session of the set, by id.
+        conditions: condition of each session of the set, by session id.
+        true, recognised: turns of all sessions, in any order.
 
     Raises:
-        DataError: a turn of a session that is not in the set, or a session without a true turn.
+        DataError: a turn belongs to a session that is not in the set, or a session has no true
+            turn.
     """
     sides: tuple[dict[str, list[Turn]], ...] = ({}, {})
     for side, turns in zip(sides, (true, recognised), strict=True):
@@ -157,10 +174,10 @@ def make_sessions(
 
 
 def score_sessions(sessions: Sequence[Session], collar: float = 5.0) -> list[SessionScore]:
-    """Errors and turn symbols of each session, in order.
+    """Score each session; the result has the order of `sessions`.
 
     Args:
-        collar: s by which a word may be off for tcpWER.
+        collar: largest distance in time at which tcpWER matches two words, in seconds.
     """
     reference = to_seglst(turn for session in sessions for turn in session.true)
     channels, speakers = (
@@ -184,8 +201,12 @@ def score_sessions(sessions: Sequence[Session], collar: float = 5.0) -> list[Ses
 
 @contextmanager
 def _long_words_are_no_fault() -> Iterator[None]:
-    """Without meeteval's warning, once a session, that words longer than the collar look like times
-    in samples: ours are seconds, and a turn with few of its words recognised is long for them."""
+    """Suppress a meeteval warning that does not apply here.
+
+    meeteval warns, once for each session, that words longer than the collar suggest times in
+    samples. Our times are in seconds; a turn in which few words were recognised has a large
+    duration per word.
+    """
 
     def wanted(record: logging.LogRecord) -> bool:
         return "mean word length" not in record.getMessage()
@@ -199,10 +220,13 @@ def _long_words_are_no_fault() -> Iterator[None]:
 
 
 def hypotheses(sessions: Iterable[Session], *, by_channel: bool) -> list[Turn]:
-    """What meeteval is given: every session is there, one with nothing recognised as an empty turn.
+    """List the recognised turns in the form that meeteval expects.
+
+    meeteval needs every session, so a session without recognised turns gets one empty turn.
 
     Args:
-        by_channel: an output stream is a channel (ORC-WER), else a speaker where one is known.
+        by_channel: whether an output stream is a channel (for ORC-WER) or, where the speaker is
+            known, a speaker (for cpWER and tcpWER).
     """
     turns = []
     for session in sessions:
@@ -212,7 +236,7 @@ def hypotheses(sessions: Iterable[Session], *, by_channel: bool) -> list[Turn]:
 
 
 def to_seglst(turns: Iterable[Turn]) -> SegLST:
-    """The turns for meeteval's functions."""
+    """Convert turns to the input of meeteval's functions."""
     segments: list[Any] = [turn.to_seglst() for turn in turns]
     return SegLST(segments)
 
@@ -222,7 +246,11 @@ def _error_rate(rate: Any) -> ErrorRate:
 
 
 def summary(scores: Sequence[SessionScore], resampling: Resampling) -> MeetingSummary:
-    """Sums, rates, and intervals by resampling sessions (people recur in several of them)."""
+    """Sum up the scores of several sessions.
+
+    The intervals come from resampling sessions, not speakers, because a session has several
+    speakers and a speaker may occur in several sessions.
+    """
     rates = {measure: _rate(scores, measure, resampling) for measure in MEASURES}
     starts, ends, closed = (
         summarise_pointing(symbols, resampling)

@@ -1,14 +1,17 @@
-"""How late the starts and ends of turns are noticed: latencies of turn symbols.
+"""Latencies of turn symbols ("pointing latencies"): how late turn starts and ends are detected.
 
-By the rules of arXiv 2205.05199: `<sot>` against the true start of a turn, `<eot>` against its true
-end, in sessions whose turns were counted right; and beside the paper, against that end, when the
-recogniser handed the turn out: a beam's best path may have an `<eot>` that was not on it at the
-time. Where the paper is silent: turns are paired channel
-by channel where the counts agree so, else in order of start over both channels; symbols count
-where the labels have one, so neither a channel's first start nor its last end; those that were not
-emitted are told apart.
+The rules of arXiv 2205.05199 are: the time of `<sot>` is compared with the true start of the turn,
+the time of `<eot>` with its true end, in sessions whose turn count is correct. We add a third
+latency: the time at which the recogniser output the finished turn, compared with its true end. With
+beam search the two differ, since the final best path may contain an `<eot>` that was not on the
+best path at that time.
 
-Shapes: S sessions, V latencies, R replicates.
+Where the paper gives no rule, these are our choices. Turns are paired channel by channel if the
+counts of the channels agree, otherwise in order of start time over both channels. Only symbols that
+the training labels contain are measured, so the first start and the last end of each channel are
+not. Symbols that were not emitted are counted separately.
+
+Shapes: S is the number of sessions, V the number of latencies, R the number of replicates.
 """
 
 from __future__ import annotations
@@ -25,11 +28,12 @@ from asrlib.text.turns import Turn
 
 @dataclass(frozen=True)
 class Pointing:
-    """Symbols of one kind in one session.
+    """Latencies of the turn symbols of one kind in one session.
 
     Attributes:
-        ms: latencies of those that were emitted; below zero: before the turn started or ended.
-        expected: how many the truth has.
+        ms: latencies of the emitted symbols, in ms; a negative latency means that the symbol came
+            before the turn started or ended.
+        expected: number of symbols in the reference.
     """
 
     ms: tuple[float, ...] = ()
@@ -38,11 +42,11 @@ class Pointing:
 
 @dataclass(frozen=True)
 class PointingSummary(LatencySummary):
-    """Symbols of one kind in several sessions.
+    """Latencies of the turn symbols of one kind in several sessions.
 
     Attributes:
-        expected: how many the truth has; `count` of them were emitted.
-        p50_interval: of the median, in ms.
+        expected: number of symbols in the reference; `count` of them were emitted.
+        p50_interval: interval of the median, in ms.
     """
 
     expected: int
@@ -50,7 +54,12 @@ class PointingSummary(LatencySummary):
 
 
 def point(true: Sequence[Turn], recognised: Sequence[Turn]) -> tuple[Pointing, Pointing, Pointing]:
-    """Starts, ends and handing out of a session's turns; nothing where it was counted wrong."""
+    """Measure the latencies of the turns of one session.
+
+    Returns:
+        Latencies of `<sot>`, of `<eot>` and of the output of finished turns; all three are empty
+        if the turn count is wrong.
+    """
     if len(true) != len(recognised):
         return Pointing(), Pointing(), Pointing()
     first, last = {}, {}
@@ -68,12 +77,12 @@ def point(true: Sequence[Turn], recognised: Sequence[Turn]) -> tuple[Pointing, P
 
 
 def _pointing(pairs: Sequence[tuple[float, float | None]]) -> Pointing:
-    """Of true times and those of their symbols, s."""
+    """Compute latencies from pairs of a true time and the time of its symbol, in seconds."""
     return Pointing(tuple(1000 * (h - t) for t, h in pairs if h is not None), len(pairs))
 
 
 def pair_turns(true: Sequence[Turn], recognised: Sequence[Turn]) -> list[tuple[Turn, Turn]]:
-    """True and recognised turns of a session counted right, as the head of this file says."""
+    """Pair the true with the recognised turns of a session, as the module docstring says."""
     sides = (true, recognised)
     by_channel = tuple(sorted(side, key=lambda t: (t.channel, t.start)) for side in sides)
     if [t.channel for t in by_channel[0]] == [t.channel for t in by_channel[1]]:
@@ -84,13 +93,13 @@ def pair_turns(true: Sequence[Turn], recognised: Sequence[Turn]) -> list[tuple[T
 def summarise_pointing(
     sessions: Mapping[str, Pointing], resampling: Resampling
 ) -> PointingSummary | None:
-    """Mean, quantiles, an interval of the median, and how many of the symbols were emitted.
+    """Summarise latencies over sessions, with an interval of the median.
 
     Args:
-        sessions: symbols by session, of all sessions of the set; sessions are resampled.
+        sessions: latencies by session, for all sessions of the set; sessions are resampled.
 
     Returns:
-        None where no symbol was emitted.
+        The summary; None if no symbol was emitted.
     """
     summary = summarise([ms for p in sessions.values() for ms in p.ms])
     if summary is None:
@@ -106,10 +115,15 @@ def summarise_pointing(
 def compare_medians(
     a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]], resampling: Resampling
 ) -> Interval | None:
-    """Interval of the median of B minus that of A, ms, the same sessions resampled for both.
+    """Compute the interval of the median of B minus the median of A, in ms.
+
+    Each replicate uses the same resampled sessions for both systems.
+
+    Args:
+        a, b: latencies by session, in ms, one mapping for each system.
 
     Raises:
-        ValueError: the sessions differ.
+        ValueError: the two mappings have different sessions.
     """
     if set(a) != set(b):
         raise ValueError("both systems need the same sessions")
@@ -118,7 +132,7 @@ def compare_medians(
 
 
 def _replicate_medians(values: Mapping[str, Sequence[float]], resampling: Resampling) -> np.ndarray:
-    """Medians of all latencies of R resampled sets of sessions; NaN of none."""
+    """Compute the median latency of R resampled sets of sessions; a set without any gives NaN."""
     sessions = sorted(values)
     ranked = sorted((ms, s) for s, session in enumerate(sessions) for ms in values[session])
     if not ranked:

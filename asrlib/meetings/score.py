@@ -1,4 +1,4 @@
-"""Score one decode of a meeting set: what `asrlib.meetings.metrics` finds, written down."""
+"""Score one decode of a set of multi-talker sessions and write the results to files."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.wer import ErrorRate
 from asrlib.text.turns import TURNS_FILE, Turn, read_turns, write_turns
 
-# Raised when the output of `score-meetings` changes; see asrlib/stamps.py.
-SCORE_MEETINGS_VERSION = 1
+# Raise it when the output of `score-meetings` changes; see asrlib/stamps.py.
+SCORE_MEETINGS_VERSION = 2
 
-# By channel for ORC-WER, by speaker where known for cpWER and tcpWER.
+# Recognised turns by channel (for ORC-WER) and by speaker where known (for cpWER and tcpWER).
 CHANNELS_FILE, SPEAKERS_FILE = "channels.seglst.json", "speakers.seglst.json"
 SCORES_FILE = "meetings.json"
 OUTPUTS = (SCORES_FILE, "wer.txt", CHANNELS_FILE, SPEAKERS_FILE)
@@ -37,13 +37,17 @@ OUTPUTS = (SCORES_FILE, "wer.txt", CHANNELS_FILE, SPEAKERS_FILE)
 
 @dataclass(frozen=True)
 class SessionRow(JsonRecord):
-    """One session's sums, without its words.
+    """Error counts and latencies of one session, without its words.
 
     Attributes:
-        session: its id.
+        session: id of the session.
+        condition: kind of recording, for example OV20; may be empty.
         turns, recognised: number of true and of recognised turns.
-        start_pointing_ms, end_pointing_ms, closing_ms: one latency for each turn symbol that was
-            emitted, and for each turn that was handed out; none where the turns were counted wrong.
+        orcwer, cpwer, tcpwer: word error counts by measure.
+        start_pointing_ms, end_pointing_ms: latencies of the emitted symbols `<sot>` and `<eot>`, in
+            ms; empty if the turn count is wrong.
+        closing_ms: latencies with which the recogniser output finished turns, in ms; empty if the
+            turn count is wrong.
     """
 
     session: str
@@ -59,19 +63,22 @@ class SessionRow(JsonRecord):
 
     @property
     def counted_right(self) -> bool:
+        """Whether as many turns were recognised as were spoken."""
         return self.turns == self.recognised
 
 
 @dataclass(frozen=True)
 class MeetingScores(JsonRecord):
-    """meetings.json: all that is known of one decode of one meeting set.
+    """Content of meetings.json: all scores of one decoded set of sessions.
 
     Attributes:
-        version: of the program that scored.
-        meta: what was decoded and what it cost.
-        all: over all sessions.
-        conditions: over the sessions of each condition.
-        collar: seconds by which a word may be off in tcpWER.
+        version: version of the program that computed the scores.
+        meta: what was decoded, and at what cost.
+        all: metrics over all sessions.
+        conditions: metrics over the sessions of each condition.
+        collar: largest distance in time at which tcpWER matches two words, in seconds.
+        resampling: settings of the bootstrap.
+        sessions: scores of each session.
     """
 
     version: str
@@ -84,15 +91,16 @@ class MeetingScores(JsonRecord):
 
 
 def read_sessions(decode_dir: Path, set_dir: Path, conditions: Mapping[str, str]) -> list[Session]:
-    """The true and the recognised turns of a decoded meeting set, in order of session.
+    """Read the true and the recognised turns of a decoded set; sessions are sorted by id.
 
     Args:
-        decode_dir: holds turns.seglst.json, or, of a single-talker model, hyp.jsonl.
-        set_dir: the meeting set, `data/mix_<set>`.
-        conditions: of every session of the set, by id.
+        decode_dir: directory that contains turns.seglst.json or, for a single-talker model,
+            hyp.jsonl.
+        set_dir: directory of the set, `data/mix_<set>`.
+        conditions: condition of each session of the set, by session id.
 
     Raises:
-        DataError: a file is missing or broken, or of another set.
+        DataError: a file is missing, is broken or belongs to another set.
     """
     true = read_turns(set_dir / REFERENCE_FILE, "run `python -m asrlib mixtures` first")
     return make_sessions(conditions, true, recognised_turns(decode_dir))
@@ -101,15 +109,15 @@ def read_sessions(decode_dir: Path, set_dir: Path, conditions: Mapping[str, str]
 def score_meetings(
     decode_dir: Path, sessions: Sequence[Session], conditions: Sequence[str], config: ScoreConfig
 ) -> MeetingScores:
-    """Score the sessions of `decode_dir`; leave `OUTPUTS` there.
+    """Score sessions and write the files `OUTPUTS` to the decode directory.
 
     Args:
-        decode_dir: holds meta.json.
-        sessions: of `read_sessions`.
+        decode_dir: directory that contains meta.json.
+        sessions: result of `read_sessions`.
         conditions: names of all conditions of the sessions, in the order of the results.
 
     Returns:
-        What stands in meetings.json.
+        The content of meetings.json.
 
     Raises:
         DataError: meta.json is missing or broken.
@@ -135,10 +143,12 @@ def score_meetings(
 
 
 def recognised_turns(decode_dir: Path) -> list[Turn]:
-    """The turns that a decode left; a single-talker model's utterance is one turn on channel 0.
+    """Read the recognised turns of a decode directory.
+
+    A single-talker model has no turns; each of its utterances becomes one turn on channel 0.
 
     Raises:
-        DataError: there are none, or the file is broken.
+        DataError: the file is missing or broken.
     """
     if (decode_dir / TURNS_FILE).exists() or not (decode_dir / "hyp.jsonl").exists():
         return read_turns(decode_dir / TURNS_FILE, "decode the mixture set first")
@@ -152,7 +162,7 @@ def recognised_turns(decode_dir: Path) -> list[Turn]:
 
 
 def wer_lines(scored: Sequence[SessionScore]) -> list[str]:
-    """Kaldi's lines: each measure over all sessions, then by condition."""
+    """Format Kaldi's lines for each measure: first over all sessions, then by condition."""
     conditions = ["", *dict.fromkeys(s.session.condition for s in scored if s.session.condition)]
     return [
         ErrorRate.sum(

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from asrlib.errors import DataError
-from asrlib.experiments.runs import split_seed
+from asrlib.experiments.declared import declared_keys, why_not
+from asrlib.experiments.run_record import RunRecord
+from asrlib.experiments.runs import plan_of
+from asrlib.experiments.store import MAIN_PLAN
+from asrlib.experiments.systems import group_systems
 from asrlib.meetings.pointing import compare_medians
 from asrlib.meetings.score import MeetingScores, SessionRow
-from asrlib.report.document import Table
+from asrlib.report.document import Block, Table, Text
 from asrlib.report.format import COMPARISON, DASH, comparison_cells, interval
 from asrlib.scoring.bootstrap import Resampling, compare_speakers
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.wer import ErrorRate
 
-SWEEP = re.compile(r"(.+_eot-a)[0-9.]+(-g[0-9.]+)?")
 _TURNS = (
     *("systems", "search", "turns right, points", "interval", "p", "right by both"),
     *("start p50 ms", "difference, interval", "end p50 ms", "difference, interval"),
@@ -27,18 +28,14 @@ _TURNS = (
 
 @dataclass(frozen=True)
 class MeetingRun:
-    """One scored decode of a meeting set."""
+    """One scored decode of a meeting set; `record` is None of a run that left none."""
 
     name: str
+    record: RunRecord | None
     test_set: str
     search: str
     directory: Path
     scores: MeetingScores
-
-    @property
-    def family(self) -> str:
-        """Its name without the seed."""
-        return split_seed(self.name)[0]
 
     def sessions(self) -> dict[str, SessionRow]:
         """What was found in each session, by its id."""
@@ -46,52 +43,79 @@ class MeetingRun:
 
 
 Sides = Sequence[tuple[MeetingRun, MeetingRun]]  # A and B, a pair for each seed
+Named = tuple[str, str]  # labels of A and B
 
 
-def pair_tables(runs: Sequence[MeetingRun], config: ScoreConfig) -> list[Table]:
-    """ORC-WER of the pairs of `score.pairs` and of sweeps; and their turns, with latencies in the
-    sessions whose turns both counted right. The same sessions are resampled for both systems,
-    seeds that both have are taken together.
+def pair_tables(
+    runs: Sequence[MeetingRun], config: ScoreConfig, references: Mapping[str, str | None]
+) -> list[Block]:
+    """ORC-WER of pairs of systems; and their turns, with latencies in the sessions whose turns
+    both counted right. The same sessions are resampled for both systems, and seeds that both have
+    are taken together.
 
-    Raises:
-        DataError: two systems were scored on different sessions.
+    Of runs outside plans the pairs are those of `score.pairs`; of a plan each system is paired
+    with the plan's reference.
+
+    Args:
+        references: by plan, the model of the reference; None or no entry: the first by name.
     """
-    errors, turns = [], []
-    for sides in _pairs(runs, config):
-        (a, b), *_ = sides
-        names = (f"{b.family} against {a.family}", a.search)
+    errors, turns, refused = [], [], []
+    for (name_a, name_b), sides in _pairs(runs, config, references):
+        (a, _), *_ = sides
+        names = (f"{name_b} against {name_a}", a.search)
+        if reason := _reason(sides):
+            refused.append(f"- {', '.join(names)}: {reason}")
+            continue
         rates_a, rates_b = (_rates(runs) for runs in zip(*sides, strict=True))
         result = compare_speakers(rates_a, rates_b, config.resampling)
         errors.append((*names, *comparison_cells(result)))
         turns.append((*names, *_turn_cells(sides, config.resampling)))
-    if not errors:
-        return []
     header = ("systems", "search", "ORC-WER difference", *COMPARISON)
-    return [Table(header, tuple(errors), 2), Table(_TURNS, tuple(turns), 2)]
+    blocks: list[Block] = []
+    if errors:
+        blocks += [Table(header, tuple(errors), 2), Table(_TURNS, tuple(turns), 2)]
+    if refused:
+        blocks.append(Text("\n".join(["Not compared:", *refused])))
+    return blocks
 
 
-def _pairs(runs: Sequence[MeetingRun], config: ScoreConfig) -> Iterator[Sides]:
-    found: dict[tuple[str, str], dict[int | None, MeetingRun]] = {}
-    for run in runs:
-        found.setdefault((run.family, run.search), {})[split_seed(run.name)[1]] = run
-    for search in sorted({r.search for r in runs}):
-        for names in (*config.pairs, *_of_sweeps(runs)):
-            a, b = (found.get((name, search), {}) for name in names)
-            sides = [(a[seed], b[seed]) for seed in a if seed in b]
-            if not sides:
-                continue
-            if len({frozenset(run.sessions()) for pair in sides for run in pair}) > 1:
-                raise DataError(
-                    f"{names[0]} and {names[1]}, {search}: scored on different sessions",
-                    "decode and score both again with --force",
-                )
-            yield sides
+def _pairs(
+    runs: Sequence[MeetingRun], config: ScoreConfig, references: Mapping[str, str | None]
+) -> Iterator[tuple[Named, Sides]]:
+    for plan, search in sorted({(plan_of(r), r.search) for r in runs}):
+        own = [r for r in runs if (plan_of(r), r.search) == (plan, search)]
+        systems = group_systems(own, lambda r: r.record, lambda r: r.name)
+        pairs: Sequence[Named] = config.pairs
+        if plan != MAIN_PLAN:
+            reference = references.get(plan)
+            named = [
+                label
+                for label, (run, *_) in systems.items()
+                if reference in (label, run.record and run.record.model)
+            ]
+            first = (named or [*systems])[0]
+            pairs = [(first, other) for other in systems if other != first]
+        for a, b in pairs:
+            ours, theirs = (
+                {r.record.seed if r.record else None: r for r in systems.get(name, ())}
+                for name in (a, b)
+            )
+            sides = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+            if sides:
+                yield (a, b), sides
 
 
-def _of_sweeps(runs: Sequence[MeetingRun]) -> list[tuple[str, str]]:
-    """What `steps/sweep_eot.sh` left: each penalty beside none."""
-    matches = (SWEEP.fullmatch(name) for name in sorted({r.family for r in runs}))
-    return [(f"{m[1]}0", m[0]) for m in matches if m and m[0] != f"{m[1]}0"]
+def _reason(sides: Sides) -> str | None:
+    """Why two systems are not compared; None where they may be."""
+    if len({frozenset(run.sessions()) for pair in sides for run in pair}) > 1:
+        return "scored on different sessions; decode and score both again with --force"
+    records = [run.record for pair in sides for run in pair if run.record is not None]
+    declared = declared_keys(records)
+    for a, b in sides:
+        decoded = a.scores.meta.config, b.scores.meta.config
+        if reason := why_not(a.record, b.record, declared, *decoded):
+            return reason
+    return None
 
 
 def _rates(runs: Sequence[MeetingRun]) -> dict[str, ErrorRate]:

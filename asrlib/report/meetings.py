@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from asrlib.experiments.training_log import training_commands
+from asrlib.errors import DataError
+from asrlib.experiments.runs import plan_of, record_in, training_commands
+from asrlib.experiments.store import MAIN_PLAN, Skipped, read_plan
 from asrlib.meetings.metrics import MeetingSummary, TurnCounting
 from asrlib.meetings.pointing import PointingSummary
 from asrlib.meetings.score import SCORES_FILE, MeetingScores
 from asrlib.report import plots
 from asrlib.report.document import Block, Code, Figure, Section, Table, Text
 from asrlib.report.format import DASH, interval, number
-from asrlib.report.meeting_pairs import SWEEP, MeetingRun, pair_tables
+from asrlib.report.meeting_pairs import MeetingRun, pair_tables
 from asrlib.scoring.records import row_commands
 from asrlib.scoring.score import ScoreConfig
 
@@ -54,37 +56,39 @@ MEANINGS: tuple[tuple[str, str], ...] = (
 )
 
 
-def collect_meetings(exp: Path) -> list[MeetingRun]:
-    """All scored decodes of meeting sets, in order of set, name and search.
+def collect_meetings(exp: Path) -> tuple[list[MeetingRun], list[Skipped]]:
+    """All scored decodes of meeting sets, in order of set, name and search; and what is broken."""
+    runs, skipped = [], []
+    for path in sorted(exp.glob(f"*/decode_*/{SCORES_FILE}")):
+        model_dir = path.parent.parent
+        try:
+            record = record_in(model_dir)
+            scores = MeetingScores.from_file(path, "score again with --force")
+        except DataError as e:
+            skipped.append(Skipped(path.parent.relative_to(exp.parent).as_posix(), e.what))
+            continue
+        meta = scores.meta
+        runs.append(MeetingRun(model_dir.name, record, meta.set, meta.search, path.parent, scores))
+    return sorted(runs, key=lambda r: (r.test_set, r.name, r.search)), skipped
 
-    Raises:
-        DataError: scores are broken or of another version; names the file.
-    """
-    runs = []
-    for path in exp.glob(f"*/decode_*/{SCORES_FILE}"):
-        scores = MeetingScores.from_file(path, "score again with --force")
-        labels = scores.meta.set, scores.meta.search
-        runs.append(MeetingRun(path.parent.parent.name, *labels, path.parent, scores))
-    return sorted(runs, key=lambda r: (r.test_set, r.name, r.search))
 
-
-def talkers_sections(runs: Sequence[MeetingRun], recipe: str, config: ScoreConfig) -> list[Section]:
-    """Tables over all sessions and by condition, for each test set; none without runs.
-
-    Raises:
-        DataError: two systems to compare were scored on different sessions.
-    """
+def talkers_sections(
+    runs: Sequence[MeetingRun], recipe_dir: Path, config: ScoreConfig
+) -> list[Section]:
+    """Tables over all sessions and by condition, for each test set; none without runs."""
     sections = []
+    recipe = f"egs/{recipe_dir.resolve().name}"
+    plans = sorted(set(map(plan_of, runs)))
+    references = {plan: read_plan(recipe_dir, plan).reference for plan in plans}
     for test_set in dict.fromkeys(r.test_set for r in runs):
         own = [r for r in runs if r.test_set == test_set]
         blocks: list[Block] = [Text(_size(own[0])), _main_table(own), _pointing_table(own)]
-        blocks += [_by_condition(own), *pair_tables(own, config)]
-        blocks += [*_sweep_figure(own), *_pictures(own[0])]
+        blocks += [_by_condition(own), *pair_tables(own, config, references)]
+        blocks += [*_plan_figure(own), *_pictures(own[0])]
         sections.append(Section(f"Two talkers: {test_set}", tuple(blocks)))
     if sections:
         commands = ["# mixtures", f"steps/make_mixtures.sh --recipe-dir {recipe}"]
-        names = list(dict.fromkeys(r.name for r in runs))
-        trained = training_commands(runs[0].directory.parents[1], names)
+        trained = training_commands(runs)
         commands += ["# trainings", *trained] if trained else []
         commands += ["# one row of a table: decode, then score"]
         for run in runs:
@@ -177,13 +181,14 @@ def _condition(summary: MeetingSummary | None) -> str:
     return f"{number(summary.orcwer.percent, 1)} ({counted})"
 
 
-def _sweep_figure(runs: Sequence[MeetingRun]) -> list[Figure]:
-    """What penalties on late ends of turns cost, a panel for each search."""
+def _plan_figure(runs: Sequence[MeetingRun]) -> list[Figure]:
+    """Errors against when turns end, for the runs of plans: a panel for each plan and search."""
     panels: dict[str, dict[str, tuple[float, float, Sequence[float] | None]]] = {}
     for run in runs:
+        plan = plan_of(run)
         ends, orc = run.scores.all.end_pointing_ms, run.scores.all.orcwer
-        if SWEEP.fullmatch(run.family) and ends is not None and orc.percent is not None:
-            panel = panels.setdefault(f"end of a turn, p50, ms ({run.search})", {})
+        if plan != MAIN_PLAN and ends is not None and orc.percent is not None:
+            panel = panels.setdefault(f"{plan}: end of a turn, p50, ms ({run.search})", {})
             panel[run.name] = (ends.p50, orc.percent, orc.interval)
     if not panels:
         return []

@@ -6,7 +6,6 @@ that writes: only of the one that decoded, as scores.json tells it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -15,12 +14,21 @@ from statistics import mean, stdev
 from asrlib import __version__
 from asrlib.errors import DataError
 from asrlib.experiments.benchmarks import read_benchmark
-from asrlib.experiments.runs import Run, collect_runs, of_set, representatives, split_seed, systems
-from asrlib.experiments.training_log import Curve, read_curves, run_facts, training_commands
+from asrlib.experiments.declared import SEED, why_not
+from asrlib.experiments.runs import (
+    Run,
+    collect_runs,
+    curve_labels,
+    of_set,
+    plan_of,
+    representatives,
+    systems,
+    training_commands,
+)
+from asrlib.experiments.store import MAIN_PLAN
+from asrlib.experiments.training_log import Curve, read_curves, run_facts
 from asrlib.report import plots
-from asrlib.report.compute_sweep import sweep_sections
 from asrlib.report.document import Block, Code, Document, Figure, Section, Table, Text, Verbatim
-from asrlib.report.encoder_comparison import comparison_sections
 from asrlib.report.format import (
     COMPARISON,
     DASH,
@@ -34,15 +42,14 @@ from asrlib.report.format import (
 )
 from asrlib.report.glossary import MEANINGS
 from asrlib.report.meetings import collect_meetings, talkers_sections
+from asrlib.report.plan_page import skipped_sections
+from asrlib.report.plan_report import plan_report
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.groups import Gap, Group
 from asrlib.scoring.latency import Histogram
 from asrlib.scoring.records import row_commands
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.wer import ErrorRate
-
-# Families that steps/compare_models.sh and steps/sweep_compute.sh train.
-_OF_SCRIPTS = re.compile(r"_(cmp|sweep(-w[0-9.]+)?)$")
 
 
 def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
@@ -54,34 +61,39 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
     Raises:
         DataError: nothing was scored yet.
     """
-    runs = collect_runs(recipe_dir / "exp")
-    meetings = collect_meetings(recipe_dir / "exp")
-    if not runs and not meetings:
-        raise DataError(f"{recipe_dir}/exp: holds no scores.json", "run the score stage (6) first")
-    name = f"egs/{recipe_dir.resolve().name}"
-    names = sorted({r.name for r in (*runs, *meetings)})
-    curves = {n: read_curves(recipe_dir / "exp" / n) for n in names}
+    exp, name = recipe_dir / "exp", f"egs/{recipe_dir.resolve().name}"
+    runs, skipped = collect_runs(exp)
+    meetings, broken = collect_meetings(exp)
+    if not runs and not meetings and not skipped and not broken:
+        raise DataError(f"{exp}: holds no scores.json", "run the score stage (6) first")
+    everything = (*runs, *meetings)
+    names = sorted({r.name for r in everything})
+    curves = {n: read_curves(exp / n) for n in names}
+    main = [r for r in runs if plan_of(r) == MAIN_PLAN]
     sections: list[Section] = []
-    for test_set in sorted({r.test_set for r in runs}):
-        sections.extend(_set_sections(of_set(runs, test_set), test_set, config))
-    sections.extend(comparison_sections(recipe_dir / "exp", runs, config.resampling))
-    sections.extend(sweep_sections(recipe_dir / "exp", runs, config.resampling))
-    sections.extend(talkers_sections(meetings, name, config))
-    sections.extend(_training(curves))
-    sections.extend(_speed(recipe_dir / "exp" / "bench"))
+    for test_set in sorted({r.test_set for r in main}):
+        sections.extend(_set_sections(of_set(main, test_set), test_set, config))
+    for plan in sorted({plan_of(r) for r in everything} - {MAIN_PLAN}):
+        of_plan = sorted({r.name for r in everything if plan_of(r) == plan})
+        own = [r for r in runs if plan_of(r) == plan]
+        sections.extend(plan_report(recipe_dir, plan, of_plan, own))
+    sections.extend(talkers_sections(meetings, recipe_dir, config))
+    sections.extend(_training(curves, curve_labels(everything)))
+    sections.extend(_speed(exp / "bench"))
     if runs:
         sections.append(_made_on(runs))
-    sections.append(_commands(name, recipe_dir / "exp", runs))
+    sections.append(_commands(name, runs))
     if runs:
         sections.append(
             Section("How to read the columns", (Table(("column", "meaning"), MEANINGS, 2),))
         )
+    sections.extend(skipped_sections([*skipped, *broken]))
     notes = recipe_dir / "NOTES.md"
     if notes.exists():
         sections.append(Section("Notes", (Verbatim(notes.read_text(encoding="utf-8")),)))
     footer = (
         f"Written by `python -m asrlib results --recipe-dir {name}` from what lies in exp/ "
-        f"(version {__version__}); to add something that stays, write it into NOTES.md."
+        f"(version {__version__})."
     )
     return Document(f"Results of {name}", tuple(sections), footer)
 
@@ -99,7 +111,7 @@ def _set_sections(runs: Sequence[Run], test_set: str, config: ScoreConfig) -> It
     yield Section(f"Test set {test_set}", (text, _main_table(runs)))
     comparisons = _comparisons(runs, config)
     if comparisons:
-        yield Section(f"Paired comparisons on {test_set}", (comparisons,), 3)
+        yield Section(f"Paired comparisons on {test_set}", comparisons, 3)
     groups = _groups(runs, config.groups)
     if groups:
         yield Section(f"By group on {test_set}", tuple(groups), 3)
@@ -154,21 +166,28 @@ def _run_row(run: Run) -> tuple[str, ...]:
     )
 
 
-def _comparisons(runs: Sequence[Run], config: ScoreConfig) -> Table | None:
-    rows = []
+def _comparisons(runs: Sequence[Run], config: ScoreConfig) -> tuple[Block, ...]:
+    """Pairs of `score.pairs`; of those that differ in more than the model, why they are none."""
+    rows, refused = [], []
     grouped = systems(runs)
     for search in sorted({r.search for r in runs}):
         for a, b in config.pairs:
-            if (a, search) not in grouped or (b, search) not in grouped:
+            sides = grouped.get((a, search)), grouped.get((b, search))
+            if sides[0] is None or sides[1] is None:
                 continue
-            result = compare_systems(
-                [r.decoding for r in grouped[a, search]],
-                [r.decoding for r in grouped[b, search]],
-                config.resampling,
-            )
+            one, other = sides[0][0], sides[1][0]
+            decoded = one.scores.meta.config, other.scores.meta.config
+            if reason := why_not(one.record, other.record, (SEED,), *decoded):
+                refused.append(f"- {b} against {a}, {search}: {reason}")
+                continue
+            ours, theirs = ([r.decoding for r in side or ()] for side in sides)
+            result = compare_systems(ours, theirs, config.resampling)
             rows.append((f"{b} against {a}", search, *comparison_cells(result)))
     header = ("systems", "search", "WER difference", *COMPARISON)
-    return Table(header, tuple(rows), 2) if rows else None
+    blocks: list[Block] = [Table(header, tuple(rows), 2)] if rows else []
+    if refused:
+        blocks.append(Text("\n".join(["Not compared, for more than the model differs:", *refused])))
+    return tuple(blocks)
 
 
 def _groups(runs: Sequence[Run], order: Sequence[str]) -> list[Block]:
@@ -237,7 +256,9 @@ def _latency_figure(runs: Sequence[Run]) -> Figure | None:
     return Figure(plots.histograms(panels), "Latencies in stream time, bins of 40 ms.")
 
 
-def _training(curves: Mapping[str, Mapping[str, Curve]]) -> list[Section]:
+def _training(
+    curves: Mapping[str, Mapping[str, Curve]], labels: Mapping[str, str]
+) -> list[Section]:
     rows = []
     for name, tags in curves.items():
         facts = run_facts(tags)
@@ -266,7 +287,7 @@ def _training(curves: Mapping[str, Mapping[str, Curve]]) -> list[Section]:
     for tag, title in wanted.items():
         for name, tags in curves.items():
             if tags.get(tag):
-                seeds = panels.setdefault(title, {}).setdefault(split_seed(name)[0], [])
+                seeds = panels.setdefault(title, {}).setdefault(labels[name], [])
                 seeds.append(tags[tag])
     if panels:
         caption = "Learning curves; those of seeds have one colour."
@@ -316,37 +337,17 @@ def _made_on(runs: Sequence[Run]) -> Section:
     lines = [f"{cpu}, {cores} cores" for cpu, cores in machines] or [DASH]
     settings = sorted({(meta.threads, meta.streams) for meta in metas}, key=str)
     used = "; ".join(f"{t or DASH} threads, {s or DASH} streams" for t, s in settings)
-    seeds = sorted({str(r.seed) for r in runs if r.seed is not None})
+    seeds = sorted({r.record.seed for r in runs if r.record is not None})
     text = f"Decoded on: {'; '.join(lines)}. Decoding with: {used}."
     if seeds:
-        text += f" Training seeds: {', '.join(seeds)}."
+        text += f" Training seeds: {', '.join(map(str, seeds))}."
     versions = sorted({r.scores.version for r in runs})
     return Section("Made on", (Text(f"{text} Scored by version {', '.join(versions)}."),))
 
 
-def _whole(recipe: str, runs: Sequence[Run]) -> str:
-    """The call of run.sh that makes these runs."""
-    models = " ".join(sorted({r.family for r in runs}))
-    seeds = " ".join(sorted({str(r.seed) for r in runs if r.seed is not None}))
-    searches = " ".join(sorted({r.search for r in runs}))
-    options = f'--models "{models}" --searches "{searches}"'
-    options += f' --seeds "{seeds}"' if seeds else ""
-    return f"./run.sh --recipe {recipe.partition('/')[2]} {options}"
-
-
-def _commands(recipe: str, exp: Path, runs: Sequence[Run]) -> Section:
-    lines = []
-    if own := [r for r in runs if not _OF_SCRIPTS.search(r.family)]:
-        lines += [
-            "# one talker; what was set otherwise, each training's own line or the notes say",
-            _whole(recipe, own),
-            "",
-        ]
-    if scripts := sorted((exp / "commands").glob("*.txt")):
-        lines += ["# comparisons and sweeps"]
-        lines += [path.read_text(encoding="utf-8").strip() for path in scripts] + [""]
-    trained = training_commands(exp, sorted({r.name for r in runs}))
-    lines += ["# trainings", *trained, ""] if trained else []
+def _commands(recipe: str, runs: Sequence[Run]) -> Section:
+    trained = training_commands(runs)
+    lines = ["# trainings", *trained, ""] if trained else []
     if runs:
         lines += ["# one row of a table: decode, then score"]
     for run in representatives(runs).values():

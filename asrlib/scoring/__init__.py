@@ -1,1 +1,4 @@
-"""How often wrong, how late, how costly, and for whom: reads hyp.jsonl, meta.json, speakers.tsv."""
+"""Scores of decoded single-talker sets: error rates, latencies and costs, by group of speakers.
+
+The package reads hyp.jsonl, meta.json and speakers.tsv.
+"""

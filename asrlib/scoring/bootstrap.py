@@ -1,14 +1,17 @@
-"""Intervals by resampling speakers (never rows): words of one speaker are not independent.
+"""Confidence intervals of error rates, computed by resampling speakers.
 
-Percentile bootstrap of a ratio of sums, after Bisani and Ney, "Bootstrap estimates for confidence
-intervals in ASR performance evaluation", ICASSP 2004; resampling whole speakers is our choice, so
-is the percentile interval. Deterministic: a seed and the order of speakers' names decide all.
+Whole speakers are resampled, never single utterances, because the words of one speaker are not
+independent. The method is the percentile bootstrap of a ratio of sums, after Bisani and Ney,
+"Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004.
+Resampling whole speakers and using the percentile interval are our choices. The results are
+deterministic: they depend only on the counts, the seed and the sorted names of the speakers.
 
-Known limit: with few speakers the percentile interval is too narrow. In a simulation (speakers'
+Limitation: with few speakers the percentile interval is too narrow. In a simulation (speakers'
 rates beta distributed around 20 %, 50 to 150 words each), a 95 % interval contains the true rate
 in 81 % of cases with 5 speakers, 87 % with 9, 92 % with 20 and 93 % with 44.
 
-Shapes: S speakers, R replicates, K counts that are summed.
+Shapes: S is the number of speakers, R the number of replicates, K the number of counts that are
+summed.
 """
 
 from __future__ import annotations
@@ -22,28 +25,28 @@ import numpy as np
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.wer import ErrorRate
 
-_BLOCK = 500  # replicates at a time: bounds memory at _BLOCK x speakers
+_BLOCK = 500  # replicates drawn at a time; it limits memory to _BLOCK x speakers numbers
 
 
 class Interval(NamedTuple):
-    """Lower and upper end of a confidence interval, in the unit of what it is the interval of."""
+    """Lower and upper end of a confidence interval, in the unit of the estimated quantity."""
 
     low: float
     high: float
 
     def percent(self) -> Interval:
-        """The interval of a rate, in per cent."""
+        """Convert the interval of a rate from a fraction to per cent."""
         return Interval(100 * self.low, 100 * self.high)
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How to bootstrap.
+    """Settings of the bootstrap.
 
     Attributes:
         replicates: number of resampled sets of speakers.
         confidence: coverage of the interval, 0 to 1.
-        seed: of the pseudo-random draws.
+        seed: seed of the pseudo-random draws.
     """
 
     replicates: int = 10_000
@@ -53,15 +56,19 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Comparison(JsonRecord):
-    """System B against system A on the same utterances; below zero: B makes fewer errors.
+    """Comparison of system B with system A on the same utterances.
+
+    A negative difference means that B makes fewer errors.
 
     Attributes:
-        a, b: error counts of each system.
+        a, b: error counts of the two systems.
         difference: rate of B minus rate of A, in percentage points.
-        interval: of the difference, in percentage points; None with fewer than two speakers.
-        relative: difference in per cent of the rate of A; None when A makes no error.
-        probability_of_improvement: share of replicates in which B makes fewer errors than A.
-        p_value: two-sided, of no difference: twice the share of replicates beyond zero.
+        interval: confidence interval of the difference, in percentage points; None with fewer
+            than two speakers.
+        relative: the difference in per cent of the rate of A; None if A makes no error.
+        probability_of_improvement: share of the replicates in which the error rate of B is lower.
+        p_value: two-sided p-value of the hypothesis "no difference": twice the share of the
+            replicates on the rarer side of zero.
         speakers: number of speakers that were resampled.
     """
 
@@ -76,13 +83,13 @@ class Comparison(JsonRecord):
 
 
 def resample_sums(counts_SK: np.ndarray, resampling: Resampling) -> np.ndarray:
-    """Sums over S speakers drawn with replacement, R times.
+    """Draw S speakers with replacement, R times, and sum the counts of each draw.
 
     Args:
         counts_SK: counts of each speaker.
 
     Returns:
-        (R, K) float64 sums.
+        The sums, float64 (R, K).
     """
     num_speakers = len(counts_SK)
     rng = np.random.default_rng(resampling.seed)
@@ -96,14 +103,14 @@ def resample_sums(counts_SK: np.ndarray, resampling: Resampling) -> np.ndarray:
 
 
 def replicate_rates(speakers: Mapping[str, ErrorRate], resampling: Resampling) -> np.ndarray:
-    """Error rates of R resampled sets of speakers; those without any word are NaN."""
+    """Compute the error rates of R resampled sets of speakers; a set without words gives NaN."""
     counts_SK = np.array([[speakers[s].errors, speakers[s].words] for s in sorted(speakers)])
     sums_RK = resample_sums(counts_SK, resampling)
     return _divide(sums_RK[:, 0], sums_RK[:, 1])
 
 
 def interval_of(values_R: np.ndarray, resampling: Resampling) -> Interval | None:
-    """Percentile interval of replicates; NaN and infinite ones are left out."""
+    """Compute the percentile interval of replicated values; NaN and infinite values are ignored."""
     finite_R = values_R[np.isfinite(values_R)]
     if not len(finite_R):
         return None
@@ -115,7 +122,7 @@ def interval_of(values_R: np.ndarray, resampling: Resampling) -> Interval | None
 def speaker_interval(
     speakers: Mapping[str, ErrorRate], resampling: Resampling = Resampling()
 ) -> Interval | None:
-    """Interval of the error rate, speakers resampled; None with fewer than two speakers."""
+    """Compute the interval of an error rate by resampling speakers; None with fewer than two."""
     if len(speakers) < 2:
         return None
     return interval_of(replicate_rates(speakers, resampling), resampling)
@@ -124,13 +131,13 @@ def speaker_interval(
 def compare_speakers(
     a: Mapping[str, ErrorRate], b: Mapping[str, ErrorRate], resampling: Resampling = Resampling()
 ) -> Comparison:
-    """Paired comparison: both systems are judged on the same resampled speakers.
+    """Compare two systems in pairs: each replicate uses the same resampled speakers for both.
 
     Args:
-        a, b: counts of the same speakers under each system.
+        a, b: error counts by speaker, one mapping for each system.
 
     Raises:
-        ValueError: the speakers differ.
+        ValueError: the two mappings have different speakers.
     """
     if set(a) != set(b):
         raise ValueError("both systems need the same speakers")
@@ -139,7 +146,7 @@ def compare_speakers(
     sums_RK = resample_sums(counts_SK, resampling)
     differences_R = _divide(sums_RK[:, 2], sums_RK[:, 3]) - _divide(sums_RK[:, 0], sums_RK[:, 1])
     differences_R = differences_R[np.isfinite(differences_R)]
-    # One is added above and below: no finite number of replicates proves p = 0.
+    # Adding one to both counts keeps p above 0, which no finite number of replicates can prove.
     better = (1 + np.count_nonzero(differences_R <= 0)) / (1 + len(differences_R))
     worse = (1 + np.count_nonzero(differences_R >= 0)) / (1 + len(differences_R))
     difference = total_b.rate - total_a.rate

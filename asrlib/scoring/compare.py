@@ -1,4 +1,4 @@
-"""Two decoded systems on the same utterances: is the one better, and by how much."""
+"""Compare two systems that decoded the same utterances: the difference and its interval."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Decoding:
-    """What a model made of a test set: a decode directory, read and aligned once when asked."""
+    """A decode directory, whose hypotheses are read and aligned once, at first use."""
 
     directory: Path
 
@@ -28,7 +28,11 @@ class Decoding:
 
 @dataclass(frozen=True)
 class NamedComparison(Comparison):
-    """What `python -m asrlib compare` writes: `other` (B) against `baseline` (A), MODEL/DECODE."""
+    """Output of `python -m asrlib compare`: `other` (system B) against `baseline` (system A).
+
+    Attributes:
+        baseline, other: the two decode directories, as MODEL/DECODE.
+    """
 
     baseline: str
     other: str
@@ -37,7 +41,14 @@ class NamedComparison(Comparison):
 def check_same_utterances(
     a: Sequence[Aligned], b: Sequence[Aligned], name_a: str, name_b: str
 ) -> None:
-    """Raise DataError, which names the first ids, unless both hold the same references."""
+    """Check that two systems decoded the same utterances with the same references and speakers.
+
+    Args:
+        name_a, name_b: names of the two systems for the error message.
+
+    Raises:
+        DataError: the utterances differ; the message names the first ids that are missing.
+    """
     refs_a = {x.utterance.id: (x.utterance.ref, x.utterance.speaker) for x in a}
     refs_b = {x.utterance.id: (x.utterance.ref, x.utterance.speaker) for x in b}
     fix = "decode the same set with both systems"
@@ -51,20 +62,20 @@ def check_same_utterances(
     changed = sorted(i for i in refs_a if refs_a[i] != refs_b[i])
     if changed:
         raise DataError(
-            f"{name_a} and {name_b}: references or speakers differ, first of {changed[0]}", fix
+            f"{name_a} and {name_b}: references or speakers differ, first at {changed[0]}", fix
         )
 
 
 def compare_systems(
     a: Sequence[Decoding], b: Sequence[Decoding], resampling: Resampling
 ) -> Comparison:
-    """Compare the decodings `a` by one system with those `b` by another.
+    """Compare the decodings `a` of one system with the decodings `b` of another.
 
-    A system may have several, one a seed of its training: their counts are added, so that its
-    rate is the mean over seeds. Speakers are resampled, seeds are not.
+    A system may have several decodings, one for each training seed. Their counts are added, so
+    that the rate of the system is the mean over its seeds. Speakers are resampled, seeds are not.
 
     Raises:
-        DataError: the utterances differ; names the first that are missing.
+        DataError: the utterances differ; the message names the first ids that are missing.
     """
     sums_a, sums_b = sum_over_seeds(a), sum_over_seeds(b)
     names = str(a[0].directory), str(b[0].directory)
@@ -76,7 +87,7 @@ def compare_decodes(baseline: Path, other: Path, resampling: Resampling) -> Name
     """Compare two decode directories.
 
     Raises:
-        DataError: one holds no hypotheses, or their utterances differ.
+        DataError: a directory has no hypotheses, or the utterances of the two differ.
     """
     comparison = compare_systems([Decoding(baseline)], [Decoding(other)], resampling)
     return NamedComparison(**vars(comparison), baseline=_label(baseline), other=_label(other))
@@ -87,10 +98,13 @@ def _label(decode_dir: Path) -> str:
 
 
 def sum_over_seeds(decodings: Sequence[Decoding]) -> dict[str, ErrorRate]:
-    """Counts of each speaker, added over the decodings by one system, one a seed.
+    """Add up the error counts of each speaker over the decodings of one system.
+
+    Args:
+        decodings: decodings of the same set, one for each training seed.
 
     Raises:
-        DataError: the utterances differ; names the first that are missing.
+        DataError: the utterances differ; the message names the first ids that are missing.
     """
     first, total = decodings[0], dict[str, ErrorRate]()
     for decoding in decodings:
@@ -102,7 +116,7 @@ def sum_over_seeds(decodings: Sequence[Decoding]) -> dict[str, ErrorRate]:
 
 
 def comparison_text(found: NamedComparison) -> str:
-    """A small table for the terminal."""
+    """Format a comparison as a small table for the terminal."""
     interval = "[{:+.2f}, {:+.2f}]".format(*found.interval) if found.interval else "no interval"
     relative = "" if found.relative is None else f"  ({found.relative:+.1f} %)"
     width = max(len(found.baseline), len(found.other), 10)

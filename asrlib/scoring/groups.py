@@ -1,9 +1,11 @@
-"""Error rates by group of speakers, in the shape of a metric frame: overall, by group, gap.
+"""Error rates by group of speakers, and the gap between the worst and the best group.
 
-A group is a value of a column of speakers.tsv; numeric columns are cut into bands. Each group has
-its own speaker bootstrap; the gap is the worst group against the best, as ratio and as difference,
-with the interval of those two groups. Which groups are worst and best is read off the same data, so
-the gap of many groups is somewhat too large: a finding is confirmed on other speakers.
+A group is the set of speakers that share a value in a column of speakers.tsv; numeric columns are
+divided into bands. The speakers of each group are resampled separately. The gap compares the worst
+group with the best one, as a ratio and as a difference, with the interval for these two groups.
+
+Limitation: the same data select the worst and the best group, so the gap between many groups is
+somewhat too large. Confirm a finding on other speakers.
 """
 
 from __future__ import annotations
@@ -34,11 +36,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Group(JsonRecord):
-    """Speakers that share a value.
+    """Speakers that share a value of a column.
 
     Attributes:
-        interval: of the error rate, in per cent; None with fewer than two speakers.
-        large_enough: has the words and speakers asked for; else it takes no part in the gap.
+        value: the common value, or the name of the band.
+        speakers: number of speakers.
+        errors: word error counts of the group.
+        interval: interval of the error rate, in per cent; None with fewer than two speakers.
+        large_enough: whether the group has the required numbers of speakers and words; a smaller
+            group is left out of the gap.
     """
 
     value: str
@@ -50,12 +56,16 @@ class Group(JsonRecord):
 
 @dataclass(frozen=True)
 class Gap(JsonRecord):
-    """The worst group against the best.
+    """Comparison of the worst group with the best one.
 
     Attributes:
         best, worst: values of the two groups.
-        difference, difference_interval: of their error rates, in percentage points.
-        ratio, ratio_interval: of their error rates; None where the best group makes no error.
+        difference: error rate of the worst group minus that of the best, in percentage points.
+        difference_interval: interval of the difference; None if a group has only one speaker.
+        ratio: error rate of the worst group divided by that of the best; None if the best group
+            makes no error.
+        ratio_interval: interval of the ratio; None if a group has only one speaker, or if the best
+            group makes no error in some replicate.
     """
 
     best: str
@@ -68,7 +78,11 @@ class Gap(JsonRecord):
 
 @dataclass(frozen=True)
 class GroupTable(JsonRecord):
-    """One column's groups, in order of value (bands in order of size, unknown last)."""
+    """The groups of one column, sorted by value; bands are in ascending order, unknown is last.
+
+    Attributes:
+        gap: None if fewer than two groups are large enough.
+    """
 
     groups: tuple[Group, ...]
     gap: Gap | None
@@ -83,20 +97,26 @@ def group_tables(
     min_speakers: int = 1,
     min_words: int = 1,
 ) -> dict[str, GroupTable]:
-    """Tables by column, of those that the speaker table has; absent ones are skipped and logged.
+    """Compute a table of groups for each column of the speaker table.
+
+    Columns without any value are skipped, with a line in the log.
 
     Args:
-        errors: word counts of each speaker.
+        errors: word error counts of each speaker.
         speakers: metadata of each speaker.
         columns: columns of the speaker table to group by.
-        bands: ascending edges of the columns that hold numbers.
-        min_speakers, min_words: what a group needs to take part in the gap.
+        bands: ascending band edges, for each column that contains numbers.
+        min_speakers, min_words: smallest numbers of speakers and of reference words with which a
+            group takes part in the gap.
+
+    Returns:
+        The tables by column.
     """
     tables = {}
     for column in columns:
         values = {s: speakers.get(s, {}).get(column, "") for s in errors}
         if not any(values.values()):
-            log.info("groups: no speaker has a value of '%s': skipped", column)
+            log.info("groups: column '%s' is skipped: no speaker has a value in it", column)
             continue
         members: dict[str, dict[str, ErrorRate]] = {}
         for speaker, value in values.items():
@@ -111,7 +131,7 @@ def group_tables(
 
 
 def band_names(edges: Sequence[float]) -> list[str]:
-    """Names of the bands between ascending edges, lower edge included.
+    """Name the bands between ascending edges; a band includes its lower edge.
 
     >>> band_names([10, 16])
     ['<10', '10-<16', '>=16']
@@ -122,7 +142,7 @@ def band_names(edges: Sequence[float]) -> list[str]:
 
 
 def band(value: str, edges: Sequence[float]) -> str:
-    """The band in which a number lies; `unknown` when it is no number."""
+    """Find the band that contains a number; return `unknown` if the value is not a number."""
     try:
         number = float(value)
     except ValueError:
@@ -154,7 +174,7 @@ def _table(
 
 
 def _own_seed(resampling: Resampling, value: str) -> Resampling:
-    """Speakers of two groups are resampled independently: each group has draws of its own."""
+    """Derive a seed for each group, so that the speakers of two groups are drawn independently."""
     return replace(resampling, seed=group_seed(resampling.seed, value))
 
 
@@ -173,7 +193,7 @@ def _gap(
         high_R = replicate_rates(worst_speakers, _own_seed(resampling, worst))
         ends = interval_of(high_R - low_R, resampling)
         difference_interval = ends and ends.percent()
-        # A bound of a ratio is told only where the best group errs in every replicate.
+        # The ratio has an interval only if the best group makes an error in every replicate.
         if np.all(low_R > 0):
             ratio_interval = interval_of(high_R / low_R, resampling)
     ratio = high / low if low > 0 else None

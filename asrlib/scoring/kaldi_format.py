@@ -1,7 +1,7 @@
-"""wer.txt, wer_details/ and alignments.txt, in Kaldi's formats.
+"""Writers of wer.txt, wer_details/ and alignments.txt, in Kaldi's formats.
 
-The words of a private utterance are written as `<private>`, one for one, so that counts stay true.
-An absent word (insertion, deletion) is `<eps>`, as in Kaldi's wer_details.
+Each word of a private utterance is written as `<private>`, so that the counts stay correct. An
+absent word (at an insertion or a deletion) is written as `<eps>`, as in Kaldi's wer_details.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _KINDS: dict[Kind, str] = {
 
 
 def word_pairs(a: Aligned) -> list[tuple[Kind, str, str]]:
-    """(kind, reference word, recognised word) of each step, fit for writing."""
+    """List (kind, reference word, recognised word) for each step of an alignment.
+
+    Absent and private words are replaced as the module docstring says.
+    """
     utterance = a.utterance
 
     def show(words: tuple[str, ...], index: int | None) -> str:
@@ -38,7 +41,10 @@ def word_pairs(a: Aligned) -> list[tuple[Kind, str, str]]:
 
 
 def per_utt(aligned: Sequence[Aligned]) -> str:
-    """Four lines an utterance: ref, hyp, op, #csid (correct, substituted, inserted, deleted)."""
+    """Format per_utt: four lines for each utterance: ref, hyp, op and #csid.
+
+    The line #csid counts correct, substituted, inserted and deleted words.
+    """
     lines = []
     for a in aligned:
         pairs = word_pairs(a)
@@ -59,7 +65,10 @@ def per_utt(aligned: Sequence[Aligned]) -> str:
 
 
 def per_spk(aligned: Sequence[Aligned]) -> str:
-    """A `raw` line of counts and a `sys` line of percentages a speaker, and their SUM."""
+    """Format per_spk: a `raw` line (counts) and a `sys` line (per cent) for each speaker.
+
+    The last two lines, SUM, are those of all speakers together.
+    """
     speakers = sorted({a.utterance.speaker for a in aligned})
     width = max([15, *(len(s) for s in speakers)])
     titles = ("#SENT", "#WORD", "Corr", "Sub", "Ins", "Del", "Err", "S.Err")
@@ -85,9 +94,9 @@ def _speaker_lines(label: str, aligned: Sequence[Aligned]) -> list[str]:
 
 
 def ops(aligned: Sequence[Aligned]) -> str:
-    """How often each word was recognised, confused, inserted or deleted."""
+    """Format ops: how often each word was correct, substituted, inserted or deleted."""
     counts = Counter(pair for a in aligned for pair in word_pairs(a))
-    # The kind is part of the key: correct and confused private words look the same.
+    # The kind is a part of the key because correct and substituted private words look the same.
     rows = sorted(counts.items(), key=lambda item: (item[0][1], item[0][2], item[0][0]))
     width = min(16, max((len(w) for (_, *pair), _ in rows for w in pair), default=1))
     digits = max((len(str(n)) for _, n in rows), default=1)
@@ -99,7 +108,7 @@ def ops(aligned: Sequence[Aligned]) -> str:
 
 
 def wer_bootci(total: ErrorRate, interval: Interval | None, resampling: Resampling) -> str:
-    """Kaldi's line, of the interval over speakers."""
+    """Format wer_bootci as Kaldi does; here the interval comes from resampling speakers."""
     low, high = (100 * interval.low, 100 * interval.high) if interval else (math.nan, math.nan)
     return (
         f"Set1: %WER {100 * total.rate:.2f} {100 * resampling.confidence:.0f}% "
@@ -108,7 +117,7 @@ def wer_bootci(total: ErrorRate, interval: Interval | None, resampling: Resampli
 
 
 def summary(aligned: Sequence[Aligned], interval: Interval | None, resampling: Resampling) -> str:
-    """wer.txt: the %WER line to the letter, then CER, sentence errors and the interval."""
+    """Format wer.txt: Kaldi's %WER line, then the CER, the sentence error rate and the interval."""
     total = ErrorRate.sum(a.words for a in aligned)
     chars = ErrorRate.sum(a.chars for a in aligned)
     wrong = sum(1 for a in aligned if a.words.errors)
@@ -125,7 +134,10 @@ def summary(aligned: Sequence[Aligned], interval: Interval | None, resampling: R
 
 
 def alignments(aligned: Sequence[Aligned]) -> str:
-    """Alignments for the eye; `***` where a word is absent, errors named below."""
+    """Format alignments.txt for human readers.
+
+    `***` marks an absent word; the line below the words marks each error (S, I or D).
+    """
     blocks = []
     for a in aligned:
         pairs = [
@@ -150,7 +162,7 @@ def alignments(aligned: Sequence[Aligned]) -> str:
 def write_details(
     out: Path, aligned: Sequence[Aligned], interval: Interval | None, resampling: Resampling
 ) -> None:
-    """Write wer_details/, alignments.txt and wer.txt under `out`, each whole or not at all."""
+    """Write wer_details/, alignments.txt and wer.txt to the directory `out`, each atomically."""
     total = ErrorRate.sum(a.words for a in aligned)
     with atomic_dir(out / "wer_details") as folder:
         contents = {

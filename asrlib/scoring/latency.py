@@ -1,10 +1,12 @@
-"""How late words come: in stream time, so that it is a property of the model, not the machine.
+"""Latency of recognised words, in stream time: a property of the model, not of the machine.
 
-Symbol delay of a correctly recognised word: the time at which its last token came out minus the
-time at which the word ended in the audio. Finalisation latency of an utterance: the time at which
-its result was final minus the end of its last word. Both are ours to define; the second includes
-trailing silence up to the endpoint. Where it is not known when words were spoken, two systems can
-still be told apart by the words that both have right: how much later one wrote them.
+The symbol delay of a correctly recognised word is the time at which its last token was emitted
+minus the time at which the word ended in the audio. The finalisation latency of an utterance is the
+time at which its result was final minus the end of its last word; it includes the trailing silence
+up to the endpoint. Both definitions are our choice.
+
+If the times of the reference words are not known, two systems can still be compared: by how much
+later one of them emitted the words that both recognised correctly.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ _BIN_MS = 40.0
 
 @dataclass(frozen=True)
 class Histogram(JsonRecord):
-    """How many latencies fall into each bin.
+    """Histogram of latencies.
 
     Attributes:
         start: lower edge of the first bin, in ms.
         bin: width of a bin, in ms.
+        counts: number of latencies in each bin.
     """
 
     start: float
@@ -36,7 +39,7 @@ class Histogram(JsonRecord):
 
 @dataclass(frozen=True)
 class LatencySummary(JsonRecord):
-    """Number, mean, median, 90th percentile and distribution of latencies, in ms."""
+    """Number of latencies; their mean, median, 90th percentile and histogram, in ms."""
 
     count: int
     mean: float
@@ -47,7 +50,12 @@ class LatencySummary(JsonRecord):
 
 @dataclass(frozen=True)
 class LatencyScores(JsonRecord):
-    """Summaries of a `Latency`; None of nothing."""
+    """Summaries of a `Latency`.
+
+    Attributes:
+        symbol_delay_ms, finalisation_ms: None if there is no such latency.
+        skipped_utterances: number of utterances whose word times do not match their words.
+    """
 
     symbol_delay_ms: LatencySummary | None
     finalisation_ms: LatencySummary | None
@@ -56,12 +64,12 @@ class LatencyScores(JsonRecord):
 
 @dataclass(frozen=True)
 class Latency:
-    """Latencies in milliseconds.
+    """Latencies of a decoded set, in milliseconds.
 
     Attributes:
-        symbol_delays: one per correctly recognised word.
-        finalisations: one per utterance that has a word and a final time.
-        skipped: utterances whose word times do not agree with their words.
+        symbol_delays: one value for each correctly recognised word.
+        finalisations: one value for each utterance that has a word and a final time.
+        skipped: number of utterances whose word times do not match their words.
     """
 
     symbol_delays: tuple[float, ...]
@@ -69,43 +77,57 @@ class Latency:
     skipped: int
 
     def scores(self) -> LatencyScores:
-        """What stands in scores.json."""
+        """Summarise the latencies for scores.json."""
         return LatencyScores(
             summarise(self.symbol_delays), summarise(self.finalisations), self.skipped
         )
 
 
+def latency_of(a: Aligned) -> Latency:
+    """Latencies of one utterance; none where its word times are unknown or disagree."""
+    utterance, ref_words = a.utterance, a.utterance.ref_words
+    if ref_words is None:
+        return Latency((), (), 0)
+    if utterance.ref != tuple(w.word for w in ref_words):
+        return Latency((), (), 1)
+    final = ()
+    if utterance.final_time is not None and ref_words:
+        final = (1000 * (utterance.final_time - max(w.end for w in ref_words)),)
+    if not _timed(a):
+        return Latency((), final, 1)
+    return Latency(tuple(1000 * (end - ref_words[i].end) for i, end in _correct(a)), final, 0)
+
+
 def measure_latency(aligned: Iterable[Aligned]) -> Latency | None:
-    """Latencies over all utterances whose word times are known; None where none are."""
+    """Measure the latencies of the utterances with known word times; None if there are none."""
     known = [a for a in aligned if a.utterance.ref_words is not None]
     if not known:
         return None
-    delays: list[float] = []
-    finalisations: list[float] = []
-    skipped = 0
-    for a in known:
-        utterance = a.utterance
-        ref_words = utterance.ref_words or ()
-        if utterance.ref != tuple(w.word for w in ref_words):
-            skipped += 1
-            continue
-        if utterance.final_time is not None and ref_words:
-            finalisations.append(1000 * (utterance.final_time - max(w.end for w in ref_words)))
-        if _timed(a):
-            delays.extend(1000 * (end - ref_words[i].end) for i, end in _correct(a))
-        else:
-            skipped += 1
-    return Latency(tuple(delays), tuple(finalisations), skipped)
+    found = [latency_of(a) for a in known]
+    return Latency(
+        tuple(ms for one in found for ms in one.symbol_delays),
+        tuple(ms for one in found for ms in one.finalisations),
+        sum(one.skipped for one in found),
+    )
 
 
 def correct_words(aligned: Iterable[Aligned]) -> dict[tuple[str, int], float]:
-    """Stream time (s) at which each correctly recognised word came out, by utterance and place in
-    the reference. Utterances whose word times do not agree with their words are left out."""
+    """Find the stream time at which each correctly recognised word was emitted.
+
+    Utterances whose word times do not match their words are left out.
+
+    Returns:
+        Times in seconds, by (utterance id, index of the word in the reference).
+    """
     return {(a.utterance.id, i): end for a in aligned if _timed(a) for i, end in _correct(a)}
 
 
 def lags_ms(a: Mapping[tuple[str, int], float], b: Mapping[tuple[str, int], float]) -> list[float]:
-    """How much later than `a` (`correct_words`) `b` wrote each word that both have right, ms."""
+    """List how much later `b` than `a` emitted each word that both recognised correctly, in ms.
+
+    Args:
+        a, b: results of `correct_words`.
+    """
     return [1000 * (end - a[word]) for word, end in b.items() if word in a]
 
 
@@ -123,7 +145,7 @@ def _correct(a: Aligned) -> list[tuple[int, float]]:
 
 
 def summarise(values_ms: Sequence[float]) -> LatencySummary | None:
-    """Mean, median, 90th percentile and a histogram of 40 ms bins; None of nothing."""
+    """Summarise latencies, with 40 ms wide histogram bins; None if there are no values."""
     if not values_ms:
         return None
     values = np.asarray(values_ms)

@@ -1,4 +1,4 @@
-"""What decoding leaves and scoring reads: hyp.jsonl, meta.json, speakers.tsv."""
+"""Readers of the files that scoring takes as input: hyp.jsonl, meta.json and speakers.tsv."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ from asrlib.text.words import TimedWord
 
 
 def row_commands(recipe: str, name: str, test_set: str, search: str, score: str) -> list[str]:
-    """What makes one row of a table: decoding, then the command that scores."""
+    """List the commands that reproduce one row of a results table: decoding, then scoring.
+
+    Args:
+        score: the command of `python -m asrlib` that scores.
+    """
     where = f"--recipe-dir {recipe} --name {name} --test-set {test_set} --search {search}"
     return [f"python -m asrlib {command} {where}" for command in ("decode", score)]
 
 
 @dataclass(frozen=True)
 class Machine(JsonRecord):
-    """What a timing depends on beside the code (`asrlib.machine.machine`).
+    """The machine on which a timing was measured (see `asrlib.machine.machine`).
 
     Attributes:
         cpu: model name of the processor.
-        cores: number of cores that the process might use.
-        matrix_code: instructions that MKL multiplied matrices with, such as AVX2; None if unknown.
+        cores: number of cores that the process was allowed to use.
+        matrix_code: instruction set that MKL used for matrix products, such as AVX2; None if
+            unknown.
     """
 
     cpu: str
@@ -37,7 +42,11 @@ class Machine(JsonRecord):
 
 @dataclass(frozen=True)
 class ParameterCounts(JsonRecord):
-    """Parameters of a model by module; `training_only` are those that no decoding uses."""
+    """Number of parameters of each module of a model.
+
+    Attributes:
+        training_only: number of parameters that decoding never uses.
+    """
 
     encoder: int = 0
     predictor: int = 0
@@ -46,28 +55,33 @@ class ParameterCounts(JsonRecord):
 
     @property
     def decoding(self) -> int:
-        """How many of them decoding uses."""
+        """Number of parameters that decoding uses."""
         return self.encoder + self.predictor + self.joiner
 
 
 @dataclass(frozen=True)
 class DecodeMeta(JsonRecord):
-    """meta.json: what was decoded and what it cost; None where whoever decoded did not say.
+    """Content of meta.json: what was decoded, and at what cost.
+
+    A value is None if the decoder did not record it.
 
     Attributes:
-        model: name of its directory under exp/.
+        model: name of the model's directory under exp/.
         set: name of the test set, a directory under data/.
         search: name of the search.
-        config: the values of the `decode` section.
-        audio_seconds: length of the audio.
-        cpu_seconds, wall_seconds: spent on features, model and search.
+        config: values of the `decode` section of the configuration.
+        audio_seconds: length of the audio, in seconds.
+        cpu_seconds, wall_seconds: time spent on features, model and search, in seconds.
         real_time_factor: wall-clock seconds per second of audio.
         peak_memory_mb: largest resident memory of the process, in MiB.
+        parameters: numbers of parameters of the model.
         flops_per_second: floating-point operations per second of audio.
-        compute_share: multiplications of an encoder that leaves work out, as a share of its full
-            work; None for encoders that always do all of it.
+        compute_share: number of multiplications of an encoder that can skip computation, divided
+            by their number at full compute; None for encoders that never skip any.
+        machine: the machine on which the set was decoded.
         threads: number of threads of torch.
-        streams: number of utterances that were decoded at a time.
+        streams: number of utterances that were decoded at the same time.
+        run: identity of the training of the model; None if the training left no record.
     """
 
     model: str
@@ -85,6 +99,7 @@ class DecodeMeta(JsonRecord):
     machine: Machine | None = None
     threads: int | None = None
     streams: int | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,11 +107,18 @@ class Utterance:
     """One line of hyp.jsonl.
 
     Attributes:
-        ref, hyp: words, split at white space; either may be empty.
-        hyp_words: recognised words; `end` is the stream time at which the last token came out.
-        ref_words: where the words were spoken, or None where unknown.
-        final_time: stream time (s) at which the result was final, or None.
-        private: holds personal data: counted in every rate, its words never written.
+        ref, hyp: words of the reference and of the hypothesis, split at white space; either may
+            be empty.
+        duration: length of the audio, in seconds.
+        hyp_words: words of the hypothesis with times in seconds; `end` is the stream time at which
+            the last token of the word was emitted.
+        ref_words: words of the reference with their times in the audio, in seconds; None if the
+            times are not known.
+        final_time: stream time at which the result was final, in seconds; None if unknown.
+        private: whether the utterance contains personal data. Such an utterance counts in every
+            rate, but its words are never written to a file.
+        encoder_work: multiplications of the encoder as a share of those at full compute; None for
+            an encoder that never skips any.
     """
 
     id: str
@@ -108,13 +130,14 @@ class Utterance:
     ref_words: tuple[TimedWord, ...] | None = None
     final_time: float | None = None
     private: bool = False
+    encoder_work: float | None = None
 
 
 def parse_utterance(entry: Mapping[str, Any]) -> Utterance:
-    """Build an utterance of one parsed line of hyp.jsonl.
+    """Build an utterance from one parsed line of hyp.jsonl.
 
     Raises:
-        KeyError, TypeError, ValueError: a key is missing or of another kind.
+        KeyError, TypeError, ValueError: a key is missing, or its value has the wrong type.
     """
     ref_words = entry.get("ref_words")
     return Utterance(
@@ -127,6 +150,7 @@ def parse_utterance(entry: Mapping[str, Any]) -> Utterance:
         ref_words=None if ref_words is None else _timed_words(ref_words),
         final_time=entry.get("final_time"),
         private=bool(entry.get("private", False)),
+        encoder_work=entry.get("encoder_work"),
     )
 
 
@@ -135,36 +159,46 @@ def _timed_words(words: Any) -> tuple[TimedWord, ...]:
 
 
 def read_utterances(path: Path) -> list[Utterance]:
-    """Read hyp.jsonl, in order of id.
+    """Read hyp.jsonl and sort the utterances by id.
 
     Raises:
-        DataError: missing, empty, a broken line (by number), or an id that comes twice.
+        DataError: the file is missing or empty, a line is broken (the message gives its number),
+            or an id occurs twice.
     """
     if not path.exists():
         raise DataError(f"{path}: missing", "run the decode stage (5) first")
     utterances: dict[str, Utterance] = {}
-    with open(path, "rb") as f:  # a line that is no UTF-8 is a broken line like others
+    with open(
+        path, "rb"
+    ) as f:  # binary, so that a line that is not UTF-8 is reported like any broken line
         for number, line in enumerate(f, 1):
             try:
                 utterance = parse_utterance(json.loads(line))
             except (KeyError, TypeError, ValueError, AttributeError) as e:
-                # The reason goes without the line's text: it may be private.
+                # The message does not quote the line, because its text may be private.
                 raise DataError(
-                    f"{path}: line {number} is no decoded utterance ({type(e).__name__})",
+                    f"{path}: line {number} is not a decoded utterance ({type(e).__name__})",
                     "decode again with --force",
                 ) from None
             if utterance.id in utterances:
                 raise DataError(f"{path}: {utterance.id} comes twice", "decode again with --force")
             utterances[utterance.id] = utterance
     if not utterances:
-        raise DataError(f"{path}: holds no utterance", "decode again with --force")
+        raise DataError(f"{path}: contains no utterance", "decode again with --force")
     return [utterances[i] for i in sorted(utterances)]
 
 
 def read_speakers(path: Path, test_set: str) -> dict[str, dict[str, str]]:
-    """Read speakers.tsv: metadata of each speaker; the row of `test_set` wins over others.
+    """Read speakers.tsv, the metadata of each speaker.
 
-    Returns an empty table where the file is absent: groups are then skipped.
+    If a speaker has rows for several sets, the row of `test_set` is used.
+
+    Returns:
+        The columns of each speaker; empty if the file does not exist, so that scoring then reports
+        no groups.
+
+    Raises:
+        DataError: the file is not a table, or has no column `speaker`.
     """
     if not path.exists():
         return {}
@@ -172,7 +206,9 @@ def read_speakers(path: Path, test_set: str) -> dict[str, dict[str, str]]:
         with open(path, encoding="utf-8", newline="") as f:
             rows = list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (UnicodeDecodeError, csv.Error) as e:
-        raise DataError(f"{path}: not a table: {e}", "run the manifests stage (1) again") from None
+        raise DataError(
+            f"{path}: is not a table: {e}", "run the manifests stage (1) again"
+        ) from None
     if rows and "speaker" not in rows[0]:
         raise DataError(f"{path}: has no column 'speaker'", "run the manifests stage (1) again")
     table: dict[str, dict[str, str]] = {}

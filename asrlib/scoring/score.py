@@ -1,4 +1,4 @@
-"""Score one decode directory: everything machine-readable goes into scores.json."""
+"""Score one decode directory and write all results, in machine-readable form, to scores.json."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ from asrlib.scoring.groups import GroupTable, group_tables
 from asrlib.scoring.kaldi_format import write_details
 from asrlib.scoring.latency import LatencyScores, measure_latency
 from asrlib.scoring.records import DecodeMeta, read_speakers, read_utterances
+from asrlib.scoring.utt_counts import COUNTS_FILE, write_counts
 from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
 
 log = logging.getLogger(__name__)
 
-SCORE_VERSION = 1  # raised when the output of `score` changes; see asrlib/stamps.py
+SCORE_VERSION = 2  # raise it when the output of `score` changes; see asrlib/stamps.py
 
 SCORES_FILE = "scores.json"
-OUTPUTS = ("wer.txt", "wer_details/per_utt", "alignments.txt", SCORES_FILE)
+OUTPUTS = ("wer.txt", "wer_details/per_utt", "alignments.txt", COUNTS_FILE, SCORES_FILE)
 
 
 @configclass
 class ScoreConfig:
-    """conf/score.yaml.
+    """Configuration of scoring (conf/score.yaml).
 
     Attributes:
-        replicates: resampled sets of speakers.
+        replicates: number of resampled sets of speakers.
         confidence: coverage of the intervals, 0 to 1.
-        seed: of the resampling.
-        groups: columns of data/speakers.tsv to report by.
-        bands: ascending edges of the columns that hold numbers.
-        min_speakers, min_words: what a group needs to take part in the gap.
-        pairs: models that RESULTS.md compares, [baseline, other].
-        collar: s by which a word may be off in tcpWER.
-        timelines: number of sessions of each condition that are drawn.
+        seed: seed of the resampling.
+        groups: columns of data/speakers.tsv by which error rates are reported.
+        bands: ascending band edges, for each column that contains numbers.
+        min_speakers, min_words: smallest numbers of speakers and of reference words with which a
+            group takes part in the gap.
+        pairs: models that exp/report.html compares, as [baseline, other].
+        collar: largest distance in time at which tcpWER matches two words, in seconds.
+        timelines: number of sessions of each condition for which a timeline is drawn.
     """
 
     replicates: int = Field(default=10_000, ge=100)
@@ -57,21 +59,26 @@ class ScoreConfig:
 
     @property
     def resampling(self) -> Resampling:
+        """The settings of the bootstrap."""
         return Resampling(self.replicates, self.confidence, self.seed)
 
 
 @dataclass(frozen=True)
 class Scores(JsonRecord):
-    """scores.json: all that is known of one decode of one test set.
+    """Content of scores.json: all scores of one decoded test set.
 
     Attributes:
-        version: of the program that scored.
-        meta: what was decoded and what it cost.
+        version: version of the program that computed the scores.
+        meta: what was decoded, and at what cost.
+        wer, cer: word and character error counts.
+        utterances: number of utterances.
         wrong_utterances: number of utterances with at least one word error.
-        private_utterances: number of those whose words stand in no file.
-        interval: of the word error rate, in per cent; None with fewer than two speakers.
-        latency: None where no word times are known.
-        groups: by column of the speaker table.
+        private_utterances: number of utterances whose words are written to no file.
+        speakers: number of speakers.
+        interval: interval of the word error rate, in per cent; None with fewer than two speakers.
+        resampling: settings of the bootstrap.
+        latency: None if no word times are known.
+        groups: tables of groups, by column of the speaker table.
     """
 
     version: str
@@ -89,17 +96,20 @@ class Scores(JsonRecord):
 
 
 def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> Scores:
-    """Score hyp.jsonl of `decode_dir`; leave wer.txt, wer_details/, alignments.txt, scores.json.
+    """Score the hypotheses of a decode directory.
+
+    Writes `OUTPUTS` and the other files of wer_details/ to the same directory.
 
     Args:
-        decode_dir: holds hyp.jsonl and meta.json.
-        speakers_tsv: metadata of the speakers, for the groups; may be absent.
+        decode_dir: directory that contains hyp.jsonl and meta.json.
+        speakers_tsv: path of the speakers' metadata, which defines the groups; the file need not
+            exist.
 
     Returns:
-        What stands in scores.json.
+        The content of scores.json.
 
     Raises:
-        DataError: hyp.jsonl or meta.json missing or broken.
+        DataError: hyp.jsonl or meta.json is missing or broken.
     """
     aligned = align(read_utterances(decode_dir / "hyp.jsonl"))
     fix = "run the decode stage (5) again with --force"
@@ -116,6 +126,7 @@ def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> S
         config.min_words,
     )
     write_details(decode_dir, aligned, interval, config.resampling)
+    write_counts(decode_dir / COUNTS_FILE, aligned)
     scores = Scores(
         version=__version__,
         meta=meta,
@@ -138,11 +149,12 @@ def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> S
 def _latency(aligned: Sequence[Aligned]) -> LatencyScores | None:
     latency = measure_latency(aligned)
     if latency is None:
-        log.info("latency: no word times in this set: skipped")
+        log.info("latency: not measured: this set has no word times")
         return None
     if latency.skipped:
         log.warning(
-            "latency: %d utterances left out: word times disagree with words", latency.skipped
+            "latency: %d utterances are left out: their word times do not match their words",
+            latency.skipped,
         )
     return latency.scores()
 

@@ -1,6 +1,7 @@
-"""Word and character error counts, kept as sums; the rate is divided last.
+"""Word and character error counts, which are kept as sums; a rate is computed last.
 
-Alignment by jiwer (Levenshtein, unit costs). Characters include the spaces between words.
+jiwer aligns hypothesis and reference (Levenshtein distance with unit costs). The spaces between
+words count as characters.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ Kind = Literal["C", "S", "I", "D"]
 
 @dataclass(frozen=True)
 class ErrorRate(JsonRecord):
-    """Counts whose sum over utterances is the count of the whole.
+    """Error counts of an utterance or a set; the counts of utterances add up to those of the set.
 
     >>> ErrorRate(1, 0, 1, 4) + ErrorRate(0, 1, 0, 2)
     ErrorRate(insertions=1, deletions=1, substitutions=1, words=6)
 
     Attributes:
-        words: of the reference (characters, for a character error rate).
+        insertions, deletions, substitutions: numbers of errors of each kind.
+        words: number of words of the reference (of characters, for a character error rate).
     """
 
     insertions: int = 0
@@ -46,7 +48,7 @@ class ErrorRate(JsonRecord):
 
     @property
     def rate(self) -> float:
-        """Errors per reference word; of no word at all: 0 without errors, else infinite."""
+        """Errors per reference word; without reference words, 0 if no errors, else infinite."""
         if self.words == 0:
             return math.inf if self.errors else 0.0
         return self.errors / self.words
@@ -54,7 +56,7 @@ class ErrorRate(JsonRecord):
     @computed_field
     @property
     def percent(self) -> float | None:
-        """The rate in per cent; None where it is infinite."""
+        """The rate in per cent; None if it is infinite."""
         return 100 * self.rate if math.isfinite(self.rate) else None
 
     def __add__(self, other: ErrorRate) -> ErrorRate:
@@ -70,7 +72,10 @@ class ErrorRate(JsonRecord):
         return sum(rates, start=cls())
 
     def line(self, label: str = "WER") -> str:
-        """Kaldi's line: `%WER 25.13 [ 1418 / 5643, 138 ins, 192 del, 1088 sub ]`."""
+        """Format the counts as Kaldi does.
+
+        The line looks like `%WER 25.13 [ 1418 / 5643, 138 ins, 192 del, 1088 sub ]`.
+        """
         return (
             f"%{label} {100 * self.rate:.2f} [ {self.errors} / {self.words}, "
             f"{self.insertions} ins, {self.deletions} del, {self.substitutions} sub ]"
@@ -78,7 +83,13 @@ class ErrorRate(JsonRecord):
 
 
 class Op(NamedTuple):
-    """One step of an alignment: Correct, Substitution, Insertion (no ref), Deletion (no hyp)."""
+    """One step of an alignment.
+
+    Attributes:
+        kind: C (correct), S (substitution), I (insertion) or D (deletion).
+        ref: index of the reference word; None at an insertion.
+        hyp: index of the recognised word; None at a deletion.
+    """
 
     kind: Kind
     ref: int | None
@@ -87,7 +98,7 @@ class Op(NamedTuple):
 
 @dataclass(frozen=True)
 class Aligned:
-    """An utterance with its alignment and counts."""
+    """An utterance with its word alignment and its word and character error counts."""
 
     utterance: Utterance
     ops: tuple[Op, ...]
@@ -96,7 +107,7 @@ class Aligned:
 
 
 def align(utterances: Sequence[Utterance]) -> list[Aligned]:
-    """Align each hypothesis with its reference, words and characters; empty ones are legal."""
+    """Align each hypothesis with its reference, by words and by characters; both may be empty."""
     if not utterances:
         return []
     refs = [" ".join(u.ref) for u in utterances]
@@ -133,7 +144,7 @@ def _count(ops: Sequence[Op]) -> ErrorRate:
 
 
 def sum_by_speaker(aligned: Iterable[Aligned]) -> dict[str, ErrorRate]:
-    """Word counts of each speaker, in order of speaker."""
+    """Add up the word error counts of each speaker; the result is sorted by speaker."""
     sums: dict[str, ErrorRate] = {}
     for a in aligned:
         speaker = a.utterance.speaker

@@ -10,7 +10,7 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -25,7 +25,7 @@ from asrlib.streaming.stream import Stream
 from asrlib.text.turns import Turn
 from asrlib.text.words import TimedWord
 
-DECODE_VERSION = 1  # raised when the output of `decode` changes; see asrlib/stamps.py
+DECODE_VERSION = 2  # raised when the output of `decode` changes; see asrlib/stamps.py
 T = TypeVar("T")
 
 
@@ -39,6 +39,8 @@ class Cost:
         multiplications: number of multiplications made by an encoder that can skip computation.
         full_multiplications: number of multiplications that the same encoder makes if it skips
             nothing. Both numbers are 0 for encoders that cannot skip computation.
+        shares: the first number divided by the second, for each cut; empty for encoders that cannot
+            skip computation.
     """
 
     audio_seconds: float = 0.0
@@ -46,6 +48,7 @@ class Cost:
     wall_seconds: float = 0.0
     multiplications: float = 0.0
     full_multiplications: float = 0.0
+    shares: dict[str, float] = field(default_factory=dict)
 
     @property
     def compute_share(self) -> float | None:
@@ -54,12 +57,14 @@ class Cost:
             return None
         return self.multiplications / self.full_multiplications
 
-    def add_work(self, encoder: StreamingEncoder, state: Any) -> None:
-        """Add the multiplications of a finished stream, if its encoder counts them."""
+    def add_work(self, cut: str, encoder: StreamingEncoder, state: Any) -> None:
+        """Add the multiplications of a cut's finished stream, if its encoder counts them."""
         if isinstance(encoder, HasCost):
             spent, full = encoder.work(state)
             self.multiplications += spent
             self.full_multiplications += full
+            if full:
+                self.shares[cut] = spent / full
 
     @property
     def real_time(self) -> float:
@@ -147,7 +152,7 @@ def _decode(
             done = [(r.cut, outcome(r)) for r in running if r.stream.finished]
         for r in running:
             if r.stream.finished:
-                cost.add_work(recognizer.model.encoder, r.stream.encoder_state)
+                cost.add_work(r.cut.id, recognizer.model.encoder, r.stream.encoder_state)
         running = [r for r in running if not r.stream.finished]
         yield from done
 
@@ -177,10 +182,14 @@ def chunks_of(cut: Cut, seconds: float) -> Iterator[Tensor]:
     return iter(samples_CN.mean(0).split(length))
 
 
-def hyp_line(cut: Cut, result: Result) -> dict[str, Any]:
+def hyp_line(cut: Cut, result: Result, work: float | None = None) -> dict[str, Any]:
     """Build a line of hyp.jsonl; its times are in seconds, rounded to 0.1 ms.
 
     Words are `TimedWord`, which JSON writes as lists.
+
+    Args:
+        work: multiplications that the encoder made, divided by those of the full computation;
+            None for an encoder that cannot skip computation.
     """
     supervisions = cut.supervisions
     first = supervisions[0] if supervisions else None
@@ -196,6 +205,8 @@ def hyp_line(cut: Cut, result: Result) -> dict[str, Any]:
         "ref_words": spoken_words(cut),
         "final_time": None if result.final_time is None else round(result.final_time, 4),
     }
+    if work is not None:
+        line["encoder_work"] = round(work, 4)
     if any((s.custom or {}).get("private") for s in supervisions):
         line["private"] = True
     return line

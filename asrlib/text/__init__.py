@@ -1,4 +1,4 @@
-"""Transcripts in, tokens out, and back."""
+"""Transcripts: normalisation, tokens, times of words, and turns of talkers."""
 
 from asrlib.text.normalise import normalise
 from asrlib.text.tokenizer import Tokenizer, TokensConfig, train_tokenizer

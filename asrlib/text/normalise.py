@@ -1,4 +1,4 @@
-"""One spelling for every transcript."""
+"""Normalisation of transcripts, so that all have the same spelling."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u0060\u00b4\uff07"), "
 
 
 def normalise(text: str) -> str:
-    """Upper case; letters, digits and apostrophes only; single spaces.
+    """Normalise to upper-case letters, digits and apostrophes, with single spaces between words.
 
-    Unicode form NFKC. Letters keep their combining marks. All else separates words. A word of
-    apostrophes alone is dropped.
+    The Unicode form is NFKC. Letters keep their combining marks. All other characters separate
+    words. A word that consists only of apostrophes is dropped.
     """
-    # Capitals first: some have only a decomposed form, which NFKC then composes.
+    # Capitals come first: some exist only in decomposed form, which NFKC then composes.
     text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).upper()
     text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
     kept = "".join(c if _belongs(c) else " " for c in text)

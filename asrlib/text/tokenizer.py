@@ -1,4 +1,4 @@
-"""The sentencepiece model: transcripts to token ids and back, ids with times to words."""
+"""The sentencepiece tokenizer: transcripts to token ids and back, ids with times to words."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from asrlib.text.words import TimedWord
 TOKENS_VERSION = 1  # raised when the output of `tokens` changes; see asrlib/stamps.py
 BLANK = "<blk>"
 UNKNOWN = "<unk>"
-# Start and end of a talker's turn, change of channel: for multi-talker transcripts.
+# Symbols of multi-talker transcripts: start and end of a talker's turn, change of channel.
 TALKER_SYMBOLS = ("<sot>", "<eot>", "<cot>")
 SPECIALS = (BLANK, UNKNOWN, *TALKER_SYMBOLS)
-# Every `Tokenizer` begins with `SPECIALS`, or cannot be made: the ids hold for all.
+# `SPECIALS` are the first pieces of every `Tokenizer`, so their ids are always the same.
 BLANK_ID = SPECIALS.index(BLANK)
 WORD_MARK = "\u2581"
 
 
 @configclass
 class TokensConfig:
-    """Attributes:
-    vocab_size: pieces, the five special ones included; fewer where the text has not as many.
-    model_type: sentencepiece's way of choosing pieces.
-    character_coverage: fraction of the text's characters that get a piece; the rest is <unk>.
+    """Settings of the tokenizer.
+
+    Attributes:
+        vocab_size: number of pieces with the five special ones; fewer if the text yields fewer.
+        model_type: sentencepiece's algorithm that chooses the pieces.
+        character_coverage: fraction of the text's characters that get a piece; others are <unk>.
     """
 
     vocab_size: int = 500
@@ -43,10 +45,10 @@ class Tokenizer:
     """A trained sentencepiece model, whose first pieces are `SPECIALS`.
 
     Args:
-        model: the serialised model.
+        model: serialised sentencepiece model.
 
     Raises:
-        CheckpointError: not a sentencepiece model, or one with other special symbols.
+        CheckpointError: `model` is not a sentencepiece model, or has other special symbols.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -67,10 +69,10 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: Path) -> Tokenizer:
-        """Load `bpe.model`.
+        """Load a model file, such as `bpe.model`.
 
         Raises:
-            CheckpointError: missing, or no such model.
+            CheckpointError: the file is missing or not such a model.
         """
         try:
             return cls(Path(path).read_bytes())
@@ -79,7 +81,7 @@ class Tokenizer:
 
     @classmethod
     def from_bytes(cls, model: bytes) -> Tokenizer:
-        """Load what `model_bytes` gave, for example out of a checkpoint."""
+        """Make a tokenizer from the bytes of `model_bytes`, for example from a checkpoint."""
         return cls(model)
 
     def __reduce__(self) -> tuple:
@@ -90,26 +92,26 @@ class Tokenizer:
         return self._processor.GetPieceSize()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a normalised transcript; characters never seen give <unk>."""
+        """Return the token ids of a normalised transcript; unknown characters give <unk>."""
         return self._processor.EncodeAsIds(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`; special symbols other than <unk> are silent."""
+        """Return the text of token ids; special symbols other than <unk> give no text."""
         return self._processor.DecodeIds([int(i) for i in ids])
 
     def piece(self, token_id: int) -> str:
-        """The piece as sentencepiece writes it, with the mark of a word's start."""
+        """Return the piece as sentencepiece writes it, with the mark of a word's start."""
         return self._processor.IdToPiece(int(token_id))
 
     def words(self, ids: Sequence[int], times: Sequence[float]) -> list[TimedWord]:
-        """Group tokens into words.
+        """Group tokens into words with times.
 
         Args:
             ids: token ids.
-            times: seconds, one for each id.
+            times: time of each token, seconds.
 
         Returns:
-            (word, time of its first token, time of its last).
+            Words with the times of their first and last tokens, seconds.
         """
         groups: list[tuple[list[int], float, float]] = []
         for token_id, time in zip(ids, times, strict=True):
@@ -127,12 +129,12 @@ class Tokenizer:
 def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> None:
     """Train a model on normalised transcripts, and write it to `out`.
 
-    The same texts in any order give the same model. A vocabulary larger than the text can
-    fill comes out smaller.
+    The order of the texts does not change the model. If the text yields fewer pieces than
+    `vocab_size`, the vocabulary is smaller.
 
     Raises:
-        DataError: no text at all.
-        ConfigError: `tokens.vocab_size` is below what the characters need.
+        DataError: there is no text.
+        ConfigError: `tokens.vocab_size` is smaller than the characters require.
     """
     lines = sorted(text for text in texts if text.strip())
     if not lines:
@@ -158,7 +160,7 @@ def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> No
         unk_piece=UNKNOWN,
         unk_surface=UNKNOWN,
         control_symbols=[BLANK, *TALKER_SYMBOLS],
-        normalization_rule_name="identity",  # texts are normalised, and must round-trip
+        normalization_rule_name="identity",  # texts are normalised, and must decode unchanged
         shuffle_input_sentence=False,
         max_sentence_length=1 << 20,
         num_threads=1,  # the order of float sums, and so the model, depends on it
@@ -169,7 +171,7 @@ def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> No
 
 
 def _num_characters(lines: Sequence[str], coverage: float) -> int:
-    """Characters, the word mark among them, that need a piece: sentencepiece's own rule."""
+    """Count the characters and word mark that need a piece, by sentencepiece's own rule."""
     counts: Counter[str] = Counter()
     for line in lines:
         counts.update(WORD_MARK + line.replace(" ", WORD_MARK))

@@ -1,9 +1,9 @@
-"""Turns of talk as labels of an output channel, and labels back to turns.
+"""Convert turns of speech to the labels of an output channel, and labels back to turns.
 
-Style `sot_eot` (separator-transducer-segmenter, arXiv 2205.05199): each turn is wrapped in
-`<sot> ... <eot>`, then the first `<sot>` and the last `<eot>` of the channel are dropped, since
-the start and the end of the audio say as much. Style `cot` (the paper's MT-RNN-T baseline): one
-`<cot>` between turns.
+In style `sot_eot` (separator-transducer-segmenter, arXiv 2205.05199), each turn is wrapped in
+`<sot> ... <eot>`; then the first `<sot>` and the last `<eot>` of the channel are dropped, since the
+start and the end of the audio give the same information. In style `cot` (the paper's MT-RNN-T
+baseline), one `<cot>` stands between turns.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ TURN_SYMBOLS = frozenset((SOT, EOT, COT))
 
 @dataclass(frozen=True)
 class TurnSpan:
-    """One turn among a channel's labels.
+    """Position of one turn among a channel's labels.
 
     Attributes:
-        tokens: indices of its word tokens, at least one.
-        sot: index of the symbol that opened it (`<sot>`, or the `<cot>` before it), or None.
-        eot: index of the symbol that closed it (`<eot>`, or the `<cot>` after it), or None.
+        tokens: indices of the turn's word tokens, at least one.
+        sot: index of the symbol that opened the turn (`<sot>`, or the `<cot>` before it), or None.
+        eot: index of the symbol that closed the turn (`<eot>`, or the `<cot>` after it), or None.
     """
 
     tokens: tuple[int, ...]
@@ -36,7 +36,7 @@ class TurnSpan:
 
 
 def channel_labels(turn_tokens: Sequence[Sequence[int]], style: TurnStyle) -> list[int]:
-    """The labels of an output channel.
+    """Return the labels of an output channel.
 
     >>> channel_labels([[7, 8], [9]], "sot_eot") == [7, 8, EOT, SOT, 9]
     True
@@ -44,15 +44,16 @@ def channel_labels(turn_tokens: Sequence[Sequence[int]], style: TurnStyle) -> li
     ([], [7])
 
     Args:
-        turn_tokens: word tokens of each of the channel's turns, in order of start; none: the
-            channel is silent, and so are its labels.
+        turn_tokens: word tokens of each turn of the channel, in order of start; without a turn the
+            channel is silent and has no labels.
+        style: `sot_eot` or `cot`.
 
     Raises:
-        ValueError: a turn has no token (it could not be told from no turn) or holds a turn symbol.
+        ValueError: a turn has no token (its labels could not show it) or holds a turn symbol.
     """
     for tokens in turn_tokens:
         if not tokens or TURN_SYMBOLS.intersection(tokens):
-            raise ValueError(f"no turn of words: {list(tokens)}")
+            raise ValueError(f"a turn must consist of one or more word tokens, not {list(tokens)}")
     between = (EOT, SOT) if style == "sot_eot" else (COT,)
     labels: list[int] = []
     for tokens in turn_tokens:
@@ -63,7 +64,7 @@ def channel_labels(turn_tokens: Sequence[Sequence[int]], style: TurnStyle) -> li
 def turn_label_ends(
     turn_tokens: Sequence[Sequence[int]], turn_ends: Sequence[float], style: TurnStyle
 ) -> list[float]:
-    """For each label of `channel_labels`: at `<eot>` the end (s) of its turn, elsewhere inf."""
+    """Return for each label of `channel_labels`: at `<eot>` the end (s) of its turn, else inf."""
     inf = float("inf")
     ends: list[float] = []
     for i, tokens in enumerate(turn_tokens):
@@ -74,11 +75,11 @@ def turn_label_ends(
 
 
 def split_turns(labels: Sequence[int], style: TurnStyle) -> list[TurnSpan]:
-    """The turns among a channel's labels: the inverse of `channel_labels`.
+    """Find the turns among a channel's labels; this is the inverse of `channel_labels`.
 
-    A recogniser may emit symbols in any order. Words after `<eot>` without `<sot>` open a turn,
-    `<sot>` inside a turn closes it, a symbol between words that is not of this style is passed
-    over, and symbols without words between them make no turn (our choice: the papers are silent).
+    A recogniser may emit symbols in any order. Words after `<eot>` without `<sot>` open a turn, and
+    `<sot>` inside a turn closes it. Symbols of the other style are ignored, and symbols without
+    words between them give no turn (our choice: the papers do not say).
     """
     return list(_spans(labels, style))
 

@@ -1,9 +1,9 @@
-"""Recognised turns: what a multi-talker decode leaves and scoring reads.
+"""Recognised turns: the output of multi-talker decoding and the input of scoring.
 
-A decode directory of a mixture set holds `turns.seglst.json`: a JSON list with one object a turn,
-in meeteval's SegLST (`session_id`, `speaker`, `start_time`, `end_time`, `words`, and `channel`),
-with further keys for the times of words and turn symbols, which meeteval passes over. So the
-`meeteval-wer` command reads the very file that is scored here.
+A decode directory of a mixture set holds `turns.seglst.json`, a JSON list with one object per turn
+in meeteval's SegLST format (`session_id`, `speaker`, `start_time`, `end_time`, `words`, and
+`channel`). Further keys hold the times of words and turn symbols. meeteval ignores them, so that
+the `meeteval-wer` command reads the same file that is scored here.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ TURNS_FILE = "turns.seglst.json"
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of talk, recognised or true. Times are seconds from the start of the session.
+    """One recognised or reference turn; times are in seconds from the start of the session.
 
     Attributes:
         session: id of the mixture.
         channel: output channel, from 0.
-        start: stream time of the first token; of a true turn, where its speech starts.
-        end: emission time of `<eot>`, or of the last token where none came; of a true turn,
-            where its speech ends.
-        words: separated by spaces, normalised as everywhere.
-        word_times: of each word, where known.
-        speaker: who, or None where nobody said.
-        sot_time, eot_time: stream times at which the turn's symbols came out, None where none did:
-            those of the best path, which a beam may find later only.
-        closed_time: stream time at which the recogniser handed the turn out.
+        start: stream time of the first token; in a reference turn, the start of its speech.
+        end: emission time of `<eot>`, or of the last token if there was no `<eot>`; in a reference
+            turn, the end of its speech.
+        words: normalised words, separated by spaces.
+        word_times: times of the words, empty if unknown.
+        speaker: speaker id, or None if unknown.
+        sot_time, eot_time: emission times of the turn's symbols, None if there were none. They are
+            times of the best path, which beam search may find only later.
+        closed_time: stream time at which the recogniser returned the turn.
     """
 
     session: str
@@ -51,7 +51,7 @@ class Turn:
     closed_time: float | None = None
 
     def to_seglst(self) -> dict[str, Any]:
-        """A SegLST segment; who is not known is called by the channel."""
+        """Return a SegLST segment; an unknown speaker is named after the channel."""
         optional = {
             "word_times": [[w, _ms(start), _ms(end)] for w, start, end in self.word_times],
             "speaker_known": None if self.speaker else False,
@@ -71,10 +71,10 @@ class Turn:
 
     @classmethod
     def from_seglst(cls, segment: Mapping[str, Any]) -> Turn:
-        """The turn of a segment that `to_seglst` made, or another program.
+        """Make a turn from a segment of `to_seglst` or of another program.
 
         Raises:
-            KeyError, TypeError, ValueError: a key is missing or of another kind.
+            KeyError, TypeError, ValueError: a key is missing or has a wrong type.
         """
         known = segment.get("speaker_known", True)
         return cls(
@@ -103,17 +103,21 @@ def _time(value: Any) -> float | None:
 
 
 def write_turns(path: Path, turns: Iterable[Turn]) -> None:
-    """Write a SegLST file, in order of session, start and channel, to the millisecond."""
+    """Write a SegLST file, sorted by session, start and channel, with times rounded to 1 ms."""
     ordered = sorted(turns, key=lambda t: (t.session, t.start, t.channel))
     with atomic_write(path) as f:
         f.write("[\n" + ",\n".join(json.dumps(turn.to_seglst()) for turn in ordered) + "\n]\n")
 
 
 def read_turns(path: Path, fix: str) -> list[Turn]:
-    """Read a SegLST file; a list without a turn is legal: nothing was recognised.
+    """Read a SegLST file; an empty list is legal and means that nothing was recognised.
+
+    Args:
+        path: SegLST file.
+        fix: advice to the user for a file that cannot be used.
 
     Raises:
-        DataError: missing, broken, or a segment without what it needs; names it.
+        DataError: the file is missing or broken, or a segment lacks a key; the message names it.
     """
     try:
         segments = json.loads(path.read_text(encoding="utf-8"))
@@ -129,6 +133,6 @@ def read_turns(path: Path, fix: str) -> list[Turn]:
             turns.append(Turn.from_seglst(segment))
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise DataError(
-                f"{path}: segment {number} is no turn ({type(e).__name__}: {e})", fix
+                f"{path}: segment {number} is not a turn ({type(e).__name__}: {e})", fix
             ) from None
     return turns

@@ -1,4 +1,4 @@
-"""A word with its place in time."""
+"""A word with its start and end times."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from typing import NamedTuple
 
 
 class TimedWord(NamedTuple):
-    """A word and where it lies, in seconds from the start of the recording or stream.
+    """A word and its times, in seconds from the start of the recording or stream.
 
     Attributes:
-        end: of a recognised word, the stream time at which its last token was emitted.
+        word: text of the word.
+        start: start of the word; of a recognised word, the time of its first token.
+        end: end of the word; of a recognised word, the stream time at which its last
+            token was emitted.
     """
 
     word: str

@@ -14,8 +14,12 @@ HARMLESS_KEYS = frozenset({"log_interval", "num_workers", "keep_last", "bad_batc
 # A finished model is up to date even if these keys differ: a model trained on a GPU is not trained
 # again on a machine without one.
 FINISHED_KEYS = HARMLESS_KEYS | {"device"}
-# Trainings are comparable even if these keys differ: seed and machine are not part of the method.
-COMPARED_KEYS = FINISHED_KEYS | {"seed", "num_threads"}
+# A run on another machine is the same run even if these keys differ.
+MACHINE_KEYS = FINISHED_KEYS | {"num_threads"}
+# These keys of decoding change no result, by the law of `StreamingRecognizer`.
+HARMLESS_DECODING_KEYS = frozenset(
+    {"chunk_seconds", "max_streams", "max_chunk_frames", "num_threads"}
+)
 
 
 @configclass

@@ -22,7 +22,7 @@ from asrlib.recipe import Recipe
 from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
 from asrlib.text.turn_labels import TurnStyle
 from asrlib.training.build import Configs
-from asrlib.training.config import TrainConfig
+from asrlib.training.config import HARMLESS_DECODING_KEYS, TrainConfig
 from asrlib.training.dev_wer import dev_wer
 from asrlib.training.talker_task import RecipeMixtures, TalkerTask
 from asrlib.training.task import Task
@@ -32,10 +32,6 @@ from asrlib.transducer.model import Transducer, TransducerConfig
 from asrlib.transducer.model_io import load_start
 
 logger = logging.getLogger(__name__)
-
-# The first three keys change no result, by the law of `StreamingRecognizer`; the number of threads
-# is that of the trainer.
-_HARMLESS_DECODING = frozenset({"chunk_seconds", "max_streams", "max_chunk_frames", "num_threads"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +59,7 @@ class TransducerConfigs(Configs):
 
     HARMLESS: ClassVar[Mapping[str, frozenset[str]]] = {
         **Configs.HARMLESS,
-        "decode": _HARMLESS_DECODING,
+        "decode": HARMLESS_DECODING_KEYS,
     }
 
     @classmethod

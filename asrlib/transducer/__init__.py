@@ -1,4 +1,4 @@
-"""The transducer: prediction network, joiner, pruned loss, and the model that joins them."""
+"""The transducer: prediction network, joiner, pruned loss, and the model that combines them."""
 
 from __future__ import annotations
 

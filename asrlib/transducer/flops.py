@@ -1,10 +1,11 @@
-"""What a model costs before any machine is named: parameters, and FLOPs per second of audio.
+"""FLOPs per second of audio: the compute cost of a model, independent of the machine.
 
-Counted by hooks on the modules that multiply matrices (linear, convolution, LSTM, GRU, and LSTM
-with projection), and on attention for its products of frames with frames; a multiply and its add
-are two FLOPs. Element-wise work, normalisation and biases are left out: below one per cent here.
-Our convention, the usual one. What an amortized encoder may leave out, its blocks, is counted by
-the encoder itself, as for its loss, and nowhere else.
+Forward hooks count the FLOPs of modules that multiply matrices (linear, convolution, LSTM, GRU,
+and LSTM with projection), and those of the products of queries with keys and values in attention.
+A multiplication and its addition are two FLOPs, which is the usual convention. Element-wise
+operations, normalisation and biases are not counted: they are below one per cent in our models.
+An amortized encoder can skip work in its blocks, so it counts that work itself, as for its loss,
+and the hooks do not count it.
 """
 
 from __future__ import annotations
@@ -21,17 +22,21 @@ from asrlib.layers.attention import CausalSelfAttention
 from asrlib.transducer.model import Transducer
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_RECURRENT = {nn.LSTM: 4, nn.GRU: 3}  # gates
+_RECURRENT = {nn.LSTM: 4, nn.GRU: 3}  # number of gates
 
 
 def count_flops(
     module: nn.Module, run: Callable[[], Any], without: Sequence[nn.Module] = ()
 ) -> float:
-    """FLOPs that `run` spends in `module` and all below it.
+    """Count the FLOPs that `run` spends in `module` and its submodules.
 
     Args:
-        run: calls the module, in whatever way, without arguments.
-        without: parts that do not count, with all below them.
+        module: the module to observe; it is in evaluation mode while `run` is called.
+        run: a function without arguments that calls the module in any way.
+        without: submodules that are not counted, including their own submodules.
+
+    Returns:
+        Number of FLOPs.
     """
     spent = 0.0
 
@@ -46,7 +51,7 @@ def count_flops(
     was_training = module.training
     module.eval()
     try:
-        with torch.enable_grad():  # layer by layer: operations of several layers have no hooks
+        with torch.enable_grad():  # without it, fused operations bypass the hooks
             run()
     finally:
         module.train(was_training)
@@ -67,7 +72,7 @@ def _multiplications(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> 
 
 
 def _recurrent(layer: nn.Module, x: Any) -> float:
-    """Every weight matrix is used once a frame: input, recurrent and projection."""
+    """Multiplications of a recurrent layer, which uses each weight matrix once per frame."""
     data = x.data if isinstance(x, nn.utils.rnn.PackedSequence) else x
     frames = data.numel() // data.shape[-1]
     weights = sum(p.numel() for n, p in layer.named_parameters() if n.startswith("weight"))
@@ -77,20 +82,21 @@ def _recurrent(layer: nn.Module, x: Any) -> float:
 def flops_per_second(
     model: Transducer, num_bins: int, seconds: float = 10.0, frame_shift: float = 0.01
 ) -> dict[str, float]:
-    """FLOPs per second of audio of a transducer's encoder, and of its joiner at one call a frame.
+    """Count the FLOPs per second of audio of a transducer's encoder and joiner.
 
-    The predictor runs once a token, not once a frame, and is left out; so are the joiner's calls
-    after a token: both are below a tenth of the joiner at ordinary rates of speech. An amortized
-    encoder is counted with everything on.
+    The joiner is counted with one call per frame. The predictor, which runs once per token, and
+    the joiner's extra calls after a token are not counted: both are below a tenth of the joiner's
+    FLOPs at ordinary rates of speech. An amortized encoder is counted at full compute.
 
     Args:
-        num_bins: filter-bank bins of a frame.
-        seconds: length of the audio that is counted.
-        frame_shift: seconds from frame to frame.
+        model: the transducer.
+        num_bins: filter-bank bins per frame.
+        seconds: duration of the audio to encode, in seconds.
+        frame_shift: time between two frames, in seconds.
 
     Returns:
-        encoder, joiner and total FLOPs per second; toggled, those of the encoder that toggles may
-        leave out, and which are part of it and of the total.
+        FLOPs per second of audio: `encoder`, `joiner`, their sum `total`, and `toggled`, the part
+        of `encoder` that an amortized encoder can skip.
     """
     encoder, joiner = model.encoder, model.joiner
     frames = round(seconds / frame_shift)

@@ -1,4 +1,4 @@
-"""The joint network: encoder and predictor outputs to symbol logits.
+"""The joint network: it combines encoder and predictor outputs into symbol logits.
 
 Shapes: `...` any leading axes that broadcast, D encoder or predictor width, J joiner width,
 V vocabulary.
@@ -12,13 +12,13 @@ from asrlib.errors import ConfigError
 
 
 class Joiner(nn.Module):
-    """Project both to J, add, tanh, Linear to V (arXiv 1303.5778).
+    """Projects both inputs to width J, adds them, applies tanh and a Linear to V (arXiv 1303.5778).
 
-    With `project=False` both inputs must be of width J already, and are only added, as in
-    arXiv 2209.14868; `encoder_proj` and `decoder_proj` are then identities.
+    With `project=False` both inputs must already have width J. They are added without a
+    projection, as in arXiv 2209.14868, and `encoder_proj` and `decoder_proj` are identities.
 
     Raises:
-        ConfigError: `project=False` with unequal widths.
+        ConfigError: `project` is False and the widths differ.
     """
 
     def __init__(
@@ -36,10 +36,13 @@ class Joiner(nn.Module):
         self.output_linear = nn.Linear(dim, vocab_size)
 
     def forward(self, am: Tensor, lm: Tensor, project_input: bool = True) -> Tensor:
-        """Logits `(..., V)` of `am` (encoder) and `lm` (predictor), whose leading axes broadcast.
+        """Compute the logits `(..., V)`.
 
         Args:
-            project_input: False when both went through `encoder_proj` and `decoder_proj`.
+            am: encoder output `(..., D)`; its leading axes broadcast with those of `lm`.
+            lm: predictor output `(..., D)`.
+            project_input: whether to project the inputs; False if the caller has applied
+                `encoder_proj` and `decoder_proj`.
         """
         if project_input:
             am, lm = self.encoder_proj(am), self.decoder_proj(lm)

@@ -1,8 +1,8 @@
 """Log-probabilities of the simple lattice, and the pruning of the joiner's inputs.
 
-Same values as k2's `get_rnnt_logprobs_smoothed` and `do_rnnt_pruning` (tests hold them to it),
-but gathered without an expanded tensor of B x U x S x V, whose gradient costs k2 a fifth of a
-training step on a CPU.
+The functions give the same values as k2's `get_rnnt_logprobs_smoothed` and `do_rnnt_pruning`
+(tests compare them). They do not gather from an expanded tensor of B x U x S x V, whose gradient
+takes k2 a fifth of the time of a training step on a CPU.
 
 Shapes: B batch, S encoder frames, U tokens, R prune range, D width, V vocabulary.
 """
@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Probabilities below this count as this, without a gradient: that of k2's `log(p + tiny)` is beyond
-# float32 when summed. A sum of V products is so small only where logits are 69 nats apart.
+# Smaller probabilities are set to this one and get no gradient. k2 computes `log(p + tiny)`, whose
+# gradients overflow float32 when they are summed. A sum of V products is below this bound only
+# where logits differ by 69 nats.
 _LEAST = 1e-30
 
 
@@ -29,15 +30,21 @@ def smoothed_logprobs(
     am_scale: float,
     rnnt_type: str,
 ) -> tuple[Tensor, Tensor]:
-    """Labels' and blanks' log-probabilities of the additive joiner (arXiv 2206.13236).
+    """Log-probabilities of labels and blanks under the additive joiner (arXiv 2206.13236).
 
     Args:
-        am_BSV, lm_BUV: logits of encoder and predictor (U + 1 outputs) alone.
-        lm_scale, am_scale: shares of the distributions of predictor and encoder alone.
+        am_BSV: logits from the encoder alone.
+        lm_BUV: logits from the predictor alone; it has U + 1 outputs.
+        symbols_BU: labels.
+        boundary_B4: `[0, 0, labels, frames]` of each utterance.
+        blank: id of the blank symbol.
+        lm_scale: share of the distribution of the predictor alone.
+        am_scale: share of the distribution of the encoder alone.
+        rnnt_type: `regular`, or `modified` (at most one symbol per frame).
 
     Returns:
-        px (B, U, S + 1 if `regular` else S), -inf past each utterance's frames when `regular`,
-        and py (B, U + 1, S).
+        px, log-probabilities of labels (B, U, S + 1 if `regular`, else S), which are -inf after
+        each utterance's last frame if `regular`; py, those of blanks (B, U + 1, S).
     """
     am_max = am_BSV.amax(dim=2, keepdim=True).detach()
     lm_max = lm_BUV.amax(dim=2, keepdim=True).detach()
@@ -51,7 +58,7 @@ def smoothed_logprobs(
         px = px + lm_scale * log_lm_BUV[:, :-1].gather(2, symbols_BU.unsqueeze(2))
         py = py + lm_scale * log_lm_BUV[:, :, blank].unsqueeze(2)
     if am_scale:
-        # The predictor's distribution averaged over all histories stands in for a unigram.
+        # The predictor's distribution, averaged over all histories, approximates a unigram model.
         unigram_V = lm_BUV.softmax(dim=2).mean(dim=(0, 1)).clamp(min=_LEAST)
         amonly_BS = (am_probs @ unigram_V).clamp(min=_LEAST).log() + am_max.squeeze(2)
         log_unigram_11V = unigram_V.log().reshape(1, 1, -1)
@@ -68,7 +75,7 @@ def smoothed_logprobs(
 def _pick(
     am_BSV: Tensor, lm_BUV: Tensor, normalizer_BUS: Tensor, symbols_BU: Tensor, blank: int
 ) -> tuple[Tensor, Tensor]:
-    """Normalised sums of both logits at the labels and at blank."""
+    """Normalised sums of both logits for the labels and for blank."""
     index_BSU = symbols_BU.unsqueeze(1).expand(-1, am_BSV.shape[1], -1)
     px_am_BUS = am_BSV.gather(2, index_BSU).transpose(1, 2)
     px_lm_BU1 = lm_BUV[:, :-1].gather(2, symbols_BU.unsqueeze(2))
@@ -78,7 +85,7 @@ def _pick(
 
 
 def gather_ranges(d_BUD: Tensor, ranges_BSR: Tensor) -> Tensor:
-    """The predictor outputs kept at each frame: (B, S, R, D)."""
+    """Gather the predictor outputs that pruning keeps at each frame: (B, S, R, D)."""
     batch, num_positions, dim = d_BUD.shape
     offset_B11 = torch.arange(batch, device=d_BUD.device).reshape(-1, 1, 1) * num_positions
     return F.embedding(ranges_BSR + offset_B11, d_BUD.reshape(-1, dim))

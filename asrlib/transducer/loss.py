@@ -1,13 +1,13 @@
-"""The pruned transducer loss (arXiv 2206.13236), per utterance; the only place that needs k2.
+"""The pruned transducer loss (arXiv 2206.13236), per utterance; only here does training use k2.
 
-Beyond k2's own functions: FastEmit (arXiv 2010.11148) as an exact scaling of the label gradients,
-a penalty on late ends of turns (arXiv 2205.05199), empty transcripts, utterances shorter than their
-transcript (an infinite loss that the caller can leave out: k2's occupations stay finite), and
-expected emission frames.
+It adds to k2's functions: FastEmit (arXiv 2010.11148) as an exact scaling of the label gradients,
+a penalty on late ends of turns (arXiv 2205.05199), empty transcripts, utterances with fewer frames
+than labels (their loss is infinite and the caller can drop it, while k2's occupations stay
+finite), and expected emission frames.
 
 Shapes: B batch, S encoder frames, U tokens, R prune range, D width, J joiner width, V vocabulary.
-In k2's own words `px` (B, U, S+1) are log-probabilities of emitting labels and `py` (B, U+1, S)
-of moving on a frame.
+Names follow k2: `px` (B, U, S+1) are log-probabilities of emitting a label, `py` (B, U+1, S) those
+of a blank, which moves on to the next frame.
 """
 
 from __future__ import annotations
@@ -37,26 +37,28 @@ class LossConfig:
     """The training loss.
 
     Attributes:
-        prune_range: symbols kept per frame in the pruned loss.
-        simple_scale: weight of the simple loss after warm-up (before: 1).
-        warmup_steps: steps over which the weights go from (simple 1, pruned 0.1) to
-            (`simple_scale`, 1); 0: none.
+        prune_range: number of symbols kept per frame in the pruned loss.
+        simple_scale: weight of the simple loss after the warm-up; at its start the weight is 1.
+        warmup_steps: number of training steps over which the weights change from (simple 1,
+            pruned 0.1) to (`simple_scale`, 1); 0 means no warm-up.
         lm_scale: share of the predictor-only part in the simple loss.
-        am_scale: share of the encoder-only part in the simple loss. Above 0 the loss of an
-            utterance depends on the others of its batch (k2 averages the predictor over them).
-        ctc_scale: weight of an auxiliary CTC loss; 0: no such layer.
-        delay_penalty: k2's, per frame: `((S - 1) / 2 - s) * penalty` is added to labels; below 0 it
-            rewards late ones, which have heard more.
-        fast_emit: lambda: gradients of label emissions are multiplied by 1 + lambda.
-        masking: gamma, weight of the mean square of the encoder's output per frame and channel
-            without speech (arXiv 2205.05199; the mean over features is our choice: gamma then
-            does not depend on the width).
-        eot_penalty: alpha, nats per output frame by which the log-probability of `<eot>` falls
-            when it comes later than `eot_grace` after the end of its turn (ibid.).
-        eot_grace: tau, output frames.
-        eot_penalty_max: nats, greatest penalty: our clamp, which keeps a lattice whose every
-            path is late in range.
-        rnnt_type: `modified` permits one symbol a frame at most.
+        am_scale: share of the encoder-only part in the simple loss. Above 0, the loss of an
+            utterance depends on the others in its batch (k2 averages the predictor over them).
+        ctc_scale: weight of an auxiliary CTC loss; with 0 the model has no CTC layer.
+        delay_penalty: k2's penalty per frame: `((S - 1) / 2 - s) * penalty` is added to the
+            log-probability of labels at frame s. A negative value rewards late labels, which are
+            based on more audio.
+        fast_emit: FastEmit's lambda: gradients of label emissions are multiplied by 1 + lambda.
+        masking: gamma, the weight of the masking loss: the mean square of the encoder's output,
+            summed over frames of channels without speech (arXiv 2205.05199). The mean over
+            features is our choice, so that gamma does not depend on the width.
+        eot_penalty: alpha, in nats per output frame. The log-probability of `<eot>` is reduced by
+            alpha for each frame that it is later than `eot_grace` after the end of its turn
+            (also arXiv 2205.05199).
+        eot_grace: tau, in output frames.
+        eot_penalty_max: largest penalty, in nats. This bound is our choice; it keeps the loss
+            in range where every path of a lattice is late.
+        rnnt_type: `regular`, or `modified`, which permits at most one symbol per frame.
     """
 
     prune_range: Annotated[int, Field(ge=2)] = 5
@@ -76,18 +78,18 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class LossInputs:
-    """The two sides of the lattice and the labels.
+    """Encoder outputs, predictor outputs and labels of a batch.
 
     Attributes:
         h_BSD: encoder output.
-        am_BSV: the same projected to the vocabulary, for the simple loss.
-        lengths_B: valid encoder frames.
-        d_BUD: predictor output for `[blank, tokens]`: U + 1 of them.
-        lm_BUV: the same projected to the vocabulary, for the simple loss.
+        am_BSV: encoder output projected to the vocabulary, for the simple loss.
+        lengths_B: number of valid encoder frames per utterance.
+        d_BUD: predictor output for `[blank, tokens]`, which has U + 1 positions.
+        lm_BUV: predictor output projected to the vocabulary, for the simple loss.
         tokens_BU: padded labels; U may be 0.
-        token_lengths_B: valid labels.
-        label_ends_BU: output frames from the start at which the turn of each `<eot>` label ends;
-            infinity at other labels. None: no such label.
+        token_lengths_B: number of valid labels per utterance.
+        label_ends_BU: time at which the turn of each `<eot>` label ends, in output frames from
+            the start; infinity for other labels. None if there are no `<eot>` labels.
     """
 
     h_BSD: Tensor
@@ -100,10 +102,10 @@ class LossInputs:
     label_ends_BU: Tensor | None = None
 
     def padded(self) -> LossInputs:
-        """The same lattices with at least one label column and no fewer frames than labels.
+        """Pad the inputs to at least one label and to at least as many frames as labels.
 
-        k2 asserts both for the batch, although its recursion, bounded per utterance, does not
-        need them.
+        k2 asserts both for the whole batch, although its recursion, which is bounded per
+        utterance, does not need them. The lattices themselves do not change.
         """
         label_pad = max(0, 1 - self.tokens_BU.shape[1])
         num_tokens = self.tokens_BU.shape[1] + label_pad
@@ -122,23 +124,23 @@ class LossInputs:
         )
 
     def boundary(self) -> Tensor:
-        """`[0, 0, labels, frames]` of each utterance, as k2 wants it."""
+        """Boundaries (B, 4) in k2's format: `[0, 0, labels, frames]` of each utterance."""
         zeros_B = torch.zeros_like(self.lengths_B)
         return torch.stack([zeros_B, zeros_B, self.token_lengths_B, self.lengths_B], dim=1)
 
 
 @dataclass(frozen=True)
 class PrunedLoss:
-    """Per-utterance losses in nats; infinite where no path exists.
+    """Losses per utterance in nats; they are infinite where no path exists.
 
     Attributes:
-        simple_B: of the smoothed lattice with an additive joiner.
-        pruned_B: of the joiner's lattice within the pruning bounds.
+        simple_B: loss of the smoothed lattice with an additive joiner.
+        pruned_B: loss of the joiner's lattice within the pruning bounds.
         emission_frames_BU: expected encoder frame of each label under the pruned posterior,
             without gradient; 0 at padding.
-        lengths_B: encoder frames of each.
-        penalty_B: expected penalty on late ends of turns in nats, without gradient; it is part
-            of the losses.
+        lengths_B: number of encoder frames per utterance.
+        penalty_B: expected penalty on late ends of turns in nats, without gradient. The losses
+            include it.
     """
 
     simple_B: Tensor
@@ -149,7 +151,11 @@ class PrunedLoss:
 
 
 def pruned_loss(joiner: Joiner, inputs: LossInputs, config: LossConfig) -> PrunedLoss:
-    """Simple (smoothed) loss, pruning bounds from its gradient, pruned loss; all in float32."""
+    """Compute the pruned transducer loss in float32.
+
+    The simple (smoothed) loss comes first; its gradient gives the pruning bounds for the second
+    pass, which computes the pruned loss.
+    """
     k2 = _backend()
     num_tokens = inputs.tokens_BU.shape[1]
     inputs = inputs.padded()
@@ -194,7 +200,7 @@ def _recurse(
     config: LossConfig,
     label_ends_BU: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss per utterance, and the occupations of labels and blanks."""
+    """Loss per utterance, and occupation probabilities of labels and blanks."""
     if config.eot_penalty > 0.0 and label_ends_BU is not None:
         px = px - _lateness(label_ends_BU.to(px.dtype), px.shape[2], config)
     if config.delay_penalty != 0.0:
@@ -210,9 +216,9 @@ def _recurse(
 
 
 def _lateness(ends_BU: Tensor, num_frames: int, config: LossConfig) -> Tensor:
-    """`max(0, alpha (t - tau - t_end))` of each label and frame, at most `eot_penalty_max`.
+    """Penalty `max(0, alpha (t - tau - t_end))` per label and frame, at most `eot_penalty_max`.
 
-    Frame s counts as t = s + 1: when it has been heard.
+    Frame s has the time t = s + 1, in frames, because it is complete only at its end.
     """
     heard_S = torch.arange(1, num_frames + 1, device=ends_BU.device, dtype=ends_BU.dtype)
     late_BUS = heard_S - config.eot_grace - ends_BU.unsqueeze(2)
@@ -222,7 +228,7 @@ def _lateness(ends_BU: Tensor, num_frames: int, config: LossConfig) -> Tensor:
 def _expected_penalty(
     occupation_BUS: Tensor, label_ends_BU: Tensor | None, config: LossConfig
 ) -> Tensor:
-    """The penalty on late ends of turns under the occupations of labels."""
+    """Expected penalty (B) on late ends of turns, given the occupations of labels."""
     if label_ends_BU is None:
         return occupation_BUS.new_zeros(len(occupation_BUS))
     ends_BU = label_ends_BU.to(occupation_BUS.dtype)
@@ -231,14 +237,22 @@ def _expected_penalty(
 
 
 def masking_loss(h_BSD: Tensor, lengths_B: Tensor, speech_BS: Tensor) -> Tensor:
-    """`||h o m||^2` (arXiv 2205.05199): mean square of h, summed over the frames without speech."""
+    """Masking loss (B): `||h o m||^2` of arXiv 2205.05199.
+
+    It is the mean square of h over the features, summed over the valid frames without speech.
+
+    Args:
+        h_BSD: encoder output.
+        lengths_B: number of valid frames.
+        speech_BS: True where a frame contains speech.
+    """
     frames_S = torch.arange(h_BSD.shape[1], device=h_BSD.device)
     silent_BS = ~speech_BS & (frames_S < lengths_B.unsqueeze(1))
     return (h_BSD.float().square().mean(dim=2) * silent_BS).sum(dim=1)
 
 
 class _ScaleGradient(torch.autograd.Function):
-    """The identity, whose gradient is multiplied: FastEmit, exactly, when put on labels."""
+    """The identity with a scaled gradient; on label log-probabilities, this is exact FastEmit."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
@@ -252,7 +266,7 @@ class _ScaleGradient(torch.autograd.Function):
 
 
 def _expected_frames(occupation_BUS: Tensor) -> Tensor:
-    """The mean frame of each label; 0 where it has no occupation."""
+    """Mean frame (B, U) of each label, weighted by its occupation; 0 where that is 0."""
     frames_S = torch.arange(
         occupation_BUS.shape[2], device=occupation_BUS.device, dtype=occupation_BUS.dtype
     )
@@ -264,10 +278,10 @@ def _expected_frames(occupation_BUS: Tensor) -> Tensor:
 def ctc_loss(
     log_probs_BSV: Tensor, lengths_B: Tensor, tokens_BU: Tensor, token_lengths_B: Tensor
 ) -> Tensor:
-    """CTC loss (Graves et al. 2006) per utterance in nats.
+    """CTC loss (Graves et al. 2006) per utterance, in nats.
 
-    Infinite, with zero gradient, where the frames do not suffice for the labels and the blanks
-    between equal neighbours; torch alone would give gradients that are not numbers.
+    The loss is infinite and its gradient is zero where there are fewer frames than labels plus
+    the blanks between equal neighbours. torch alone gives NaN gradients for infinite losses.
     """
     loss_B = F.ctc_loss(
         log_probs_BSV.transpose(0, 1),
@@ -287,7 +301,10 @@ def ctc_loss(
 
 
 def loss_scales(step: int, config: LossConfig) -> tuple[float, float]:
-    """Weights of simple and pruned loss at `step`: (1, 0.1) to (`simple_scale`, 1), linearly."""
+    """Weights of the simple and the pruned loss at a training step.
+
+    They change linearly from (1, 0.1) to (`simple_scale`, 1) over the warm-up.
+    """
     done = min(1.0, step / config.warmup_steps) if config.warmup_steps else 1.0
     return 1.0 - done * (1.0 - config.simple_scale), 0.1 + 0.9 * done
 

@@ -1,8 +1,8 @@
-"""The transducer: encoder, predictor, joiner, and what only training needs.
+"""The transducer: encoder, predictor, joiner, and layers that only training needs.
 
-Shapes: B batch, T input frames, S output frames, F features, D width, U tokens, V vocabulary; R
-rows: the output channels of all utterances, those of one side by side. With an encoder of one
-channel, as most are, R = B.
+Shapes: B batch, T input frames, S output frames, F features, D width, U tokens, V vocabulary, R
+rows. A row is one output channel of one utterance; the channels of an utterance are adjacent. Most
+encoders have one channel, so that R = B.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class TransducerConfig:
     """A transducer (`conf/model/*.yaml`).
 
     Attributes:
-        task: tells it from models of other kinds.
+        task: kind of the model.
         joiner_dim: width of the joint network.
-        joiner_project: project encoder and predictor outputs to that width; False: they have it.
+        joiner_project: whether the joiner projects encoder and predictor outputs to its width; if
+            False, they must have this width already.
     """
 
     task: Literal["transducer"] = "transducer"
@@ -55,13 +56,13 @@ class TransducerConfig:
     def __post_init__(self) -> None:
         if self.loss.eot_penalty > 0 and self.turn_style != "sot_eot":
             raise ConfigError(
-                f"loss.eot_penalty: {self.loss.eot_penalty:g}, but the model puts out no <eot>",
-                "set it to 0, or choose a model that does, such as sts",
+                f"loss.eot_penalty: {self.loss.eot_penalty:g}, but the model emits no <eot>",
+                "set it to 0, or choose a model that emits <eot>, such as sts",
             )
 
     @property
     def turn_style(self) -> TurnStyle | None:
-        """Which symbols part the turns of a channel; None where the model knows one talker."""
+        """Symbols that separate the turns of a channel; None for a model of one talker."""
         encoder = self.encoder
         if isinstance(encoder, SeparatorConfig) and encoder.channels > 1:
             return encoder.turn_style
@@ -70,21 +71,26 @@ class TransducerConfig:
 
 @dataclass(frozen=True)
 class TransducerLoss:
-    """Losses per utterance, in nats, not normalised; not finite where no path exists.
+    """Losses per utterance in nats, not normalised; they are not finite where no path exists.
 
-    With several output channels they are sums over them: the assignment of turns to channels is
-    fixed by the labels.
+    With several output channels, a loss is the sum over the channels, because the labels fix the
+    assignment of turns to channels.
 
     Attributes:
-        total_B: the weighted sum to minimise; the only one with a use for its gradient.
-        simple_B, pruned_B, ctc_B: its parts, unweighted; ctc_B is None without such a layer.
-        frames_B: encoder output frames of one channel.
-        emission_frames_RU: expected output frame of each token, 0 at padding; times the
-            encoder's `subsampling` and the frame shift these are seconds.
-        spent_B, full_B: multiplications that the encoder spent, or expects to, and those of all
-            its work; None where it always does all of it.
-        late_B: expected penalty on late ends of turns, nats, without gradient; part of the losses.
-        masking_B: what channels without speech put out, unweighted; None where that is not known.
+        total_B: weighted sum of the losses; training minimises it and uses no other gradient.
+        simple_B: simple transducer loss, unweighted.
+        pruned_B: pruned transducer loss, unweighted.
+        ctc_B: CTC loss, unweighted; None if the model has no CTC layer.
+        frames_B: number of encoder output frames per channel.
+        emission_frames_RU: expected output frame of each token, 0 at padding; multiply by the
+            encoder's `subsampling` and by the frame shift to get seconds.
+        spent_B: number of multiplications that the encoder made, or expects to make; None if the
+            encoder never skips work.
+        full_B: number of multiplications at full compute; None if the encoder never skips work.
+        late_B: expected penalty on late ends of turns in nats, without gradient; the losses
+            include it. None if turns are not known.
+        masking_B: masking loss of channels without speech, unweighted; None if turns are not
+            known.
     """
 
     total_B: Tensor
@@ -101,12 +107,12 @@ class TransducerLoss:
 
 @dataclass(frozen=True)
 class TurnTargets:
-    """What is known of turns beside the labels.
+    """Training targets for turns, in addition to the labels.
 
     Attributes:
-        label_ends_RU: input frames from the start at which the turn of an `<eot>` label ends,
-            infinity at other labels.
-        speech_RT: True where a channel has speech, per input frame.
+        label_ends_RU: time at which the turn of an `<eot>` label ends, in input frames from the
+            start; infinity for other labels.
+        speech_RT: True where an input frame of a channel contains speech.
     """
 
     label_ends_RU: Tensor
@@ -116,17 +122,17 @@ class TurnTargets:
 class Transducer(nn.Module):
     """RNN-T (arXiv 1211.3711) over any streaming encoder.
 
-    `simple_am_proj`, `simple_lm_proj` and `ctc_output` serve the training loss alone.
+    Only the training loss uses `simple_am_proj`, `simple_lm_proj` and `ctc_output`.
 
     Raises:
-        ConfigError: sizes that do not fit together.
+        ConfigError: sizes do not fit together, or the vocabulary holds nothing but blank.
     """
 
     def __init__(self, config: TransducerConfig, num_bins: int, vocab_size: int) -> None:
         super().__init__()
         if vocab_size < 2:
             raise ConfigError(
-                f"vocab_size: {vocab_size} leaves no symbol beside blank", "train the tokens again"
+                f"vocab_size: {vocab_size} leaves no symbol besides blank", "train the tokens again"
             )
         self.config = config
         self.vocab_size = vocab_size
@@ -149,14 +155,18 @@ class Transducer(nn.Module):
         step: int,
         turns: TurnTargets | None = None,
     ) -> TransducerLoss:
-        """The training loss of a padded batch.
+        """Compute the training loss of a padded batch.
 
         Args:
             x_BTF: raw log filter-bank energies.
-            tokens_RU: labels of each channel, any value at padding; U may be 0, and a channel
-                without a label is legal: it is to say nothing.
-            step: the training step, for the warm-up of the weights.
-            turns: for the masking loss and the penalty on late ends of turns.
+            x_lengths_B: number of valid frames per utterance.
+            tokens_RU: labels of each channel, with any value at padding. U may be 0; a channel
+                without labels is valid and is trained to emit nothing.
+            token_lengths_R: number of valid labels per channel.
+            step: number of the training step, for the warm-up of the loss weights and for
+                scheduled modules.
+            turns: targets for the masking loss and for the penalty on late ends of turns; None
+                if turns are not known.
         """
         positions_U = torch.arange(tokens_RU.shape[1], device=tokens_RU.device)
         tokens_RU = tokens_RU.masked_fill(positions_U >= token_lengths_R.unsqueeze(1), BLANK_ID)
@@ -189,7 +199,7 @@ class Transducer(nn.Module):
     def _masking(
         self, h_RSD: Tensor, lengths_R: Tensor, turns: TurnTargets | None
     ) -> Tensor | None:
-        """Masking loss of each row; a frame of output has speech where any of its inputs has."""
+        """Masking loss per row; an output frame has speech if any of its input frames has."""
         if turns is None:
             return None
         factor = self.encoder.subsampling
@@ -204,7 +214,7 @@ class Transducer(nn.Module):
         masking_R: Tensor | None,
         step: int,
     ) -> TransducerLoss:
-        """The parts summed over the channels of each utterance, and weighed."""
+        """Sum the losses over the channels of each utterance, and weight them."""
         config, channels = self.config.loss, self.encoder.num_channels
 
         def by_item(rows_R: Tensor) -> Tensor:
@@ -229,13 +239,14 @@ class Transducer(nn.Module):
         if work is None or not isinstance(self.encoder, HasCost):
             return replace(loss, total_B=total_B)
         spent_B, full_B = work.of_utterances(loss.frames_B)
-        # The share of the whole batch, a frame; every utterance adds what it spent of it.
+        # The cost is the share of full compute over the whole batch, times the number of frames;
+        # each utterance contributes the part that it spent.
         share_B = spent_B / full_B.sum().clamp(min=1.0) * loss.frames_B.sum()
         total_B = total_B + self.encoder.cost_weight() * share_B
         return replace(loss, total_B=total_B, spent_B=spent_B, full_B=full_B)
 
     def parameter_counts(self) -> dict[str, int]:
-        """Parameters per module; `training_only` are those that no decoding uses."""
+        """Number of parameters per module; decoding does not use those in `training_only`."""
         counts = {
             name: sum(p.numel() for p in getattr(self, name).parameters())
             for name in ("encoder", "predictor", "joiner")

@@ -1,4 +1,4 @@
-"""A trained transducer's file: everything that decoding elsewhere needs, in one."""
+"""The file of a trained transducer, which holds everything that decoding needs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _ENCODER = "encoder."
 
 
 class LoadedTransducer(NamedTuple):
-    """A model ready to decode.
+    """A model that is ready to decode.
 
     Attributes:
-        model: in evaluation mode, on the CPU.
-        tokenizer: the one it was trained with.
-        fbank: the features it was trained on.
-        meta: facts of its training: steps, seed, dev figures, configuration.
+        model: the transducer in evaluation mode, on the CPU.
+        tokenizer: the tokenizer that the model was trained with.
+        fbank: configuration of the features that the model was trained on.
+        meta: facts about the training: steps, seed, dev figures, configuration.
     """
 
     model: Transducer
@@ -35,7 +35,7 @@ class LoadedTransducer(NamedTuple):
 
 
 def transducer_payload(model: Transducer, tokenizer: Tokenizer, fbank: FbankConfig) -> dict:
-    """What a checkpoint holds beside the weights, so that `load_transducer` needs nothing else."""
+    """Data that a checkpoint needs besides the weights, so that `load_transducer` can read it."""
     return {
         "kind": KIND,
         "config": to_dict(model.config),
@@ -49,34 +49,37 @@ def transducer_payload(model: Transducer, tokenizer: Tokenizer, fbank: FbankConf
 def _check_tokens(tokenizer: Tokenizer, model: Transducer) -> None:
     if tokenizer.vocab_size != model.vocab_size:
         raise CheckpointError(
-            f"the model has {model.vocab_size} symbols, its tokens {tokenizer.vocab_size}:"
-            f" those from {min(tokenizer.vocab_size, model.vocab_size)} on are unknown",
-            "train again",
+            f"the model has {model.vocab_size} symbols, but its tokenizer {tokenizer.vocab_size}:"
+            f" symbols from {min(tokenizer.vocab_size, model.vocab_size)} on are unknown",
+            "train the model again",
         )
 
 
 def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
-    """Start a model from one that was trained before.
+    """Initialise a model with the weights of a trained one, including its feature statistics.
 
     Args:
-        path: of the same model, or of one that its encoder knows to start from
-            (`TakesWeights`); its statistics come with it.
+        model: the model to initialise.
+        tokenizer: the tokenizer of this model; the trained one must have the same.
+        path: file of a trained model with the same configuration, or of one whose weights the
+            encoder can convert (`TakesWeights`).
 
     Raises:
-        CheckpointError: no such model, other tokens, or other sizes; names the first that differs.
+        CheckpointError: the file cannot be loaded, or its tokens or sizes differ. The message
+            names the first weight that differs.
     """
     start = load_transducer(path)
     fix = "train it with the same configuration"
     channels = start.model.encoder.num_channels
     if model.encoder.num_channels > 1:
-        fix += ", or that and --set model.encoder.channels=1"
+        fix += ", or with that and --set model.encoder.channels=1"
     if channels not in (1, model.encoder.num_channels):
         wanted = " or ".join(map(str, sorted({1, model.encoder.num_channels})))
-        raise CheckpointError(f"{path}: has {channels} channels, where {wanted} would do", fix)
+        raise CheckpointError(f"{path}: has {channels} channels, not {wanted}", fix)
     if start.tokenizer.model_bytes != tokenizer.model_bytes:
         raise CheckpointError(
-            f"{path}: was trained with other tokens than data/lang holds",
-            "train it again in this recipe, or give one that was",
+            f"{path}: was trained with other tokens than those in data/lang",
+            "train it again in this recipe, or give a model that was trained here",
         )
     weights = start.model.state_dict()
     encoder = completed(start.model.encoder.state_dict())
@@ -88,16 +91,16 @@ def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
     for name in [*own, *(n for n in weights if n not in own)]:
         there, here = (str(list(w[name].shape)) if name in w else "nothing" for w in (weights, own))
         if there != here:
-            raise CheckpointError(f"{path}: has {there} for {name}, which is {here} here", fix)
+            raise CheckpointError(f"{path}: has {there} for {name}, the new model has {here}", fix)
     model.load_state_dict(weights)
 
 
 def load_transducer(path: Path) -> LoadedTransducer:
-    """Load `final.pt` (or a `best-*.pt`).
+    """Load a trained model from `final.pt` or a `best-*.pt`.
 
     Raises:
-        CheckpointError: missing, corrupt, of another format or kind, or of a model that this
-            version builds otherwise.
+        CheckpointError: the file is missing or corrupt, has another format or kind, or holds a
+            model that this version cannot build.
     """
     path = Path(path)
     content = load(path, KIND)
@@ -113,8 +116,8 @@ def load_transducer(path: Path) -> LoadedTransducer:
     except (UserError, KeyError, TypeError, RuntimeError) as e:
         reason = e.what if isinstance(e, UserError) else " ".join(str(e).split())
         if isinstance(e, KeyError):
-            reason = f"it holds no {reason}"
+            reason = f"the file holds no {reason}"
         raise CheckpointError(
-            f"{path}: not a model that this version builds: {reason}",
-            "use the version that trained it, or train again",
+            f"{path}: this version cannot build the model: {reason}",
+            "use the version that trained the model, or train it again",
         ) from e

@@ -1,8 +1,8 @@
-"""Prediction networks: what the symbols so far say about the next.
+"""Prediction networks: they encode the symbols emitted so far.
 
-Symbols below 0 mean "none": their embedding is zero. In training a sequence starts with blank,
-`y = [blank, y1, ..., yU]`, and gives U + 1 outputs; in decoding the same comes one by one from
-`step(blank, initial_state)` on.
+A symbol below 0 means "no symbol"; its embedding is zero. In training, a sequence starts with
+blank, `y = [blank, y1, ..., yU]`, and gives U + 1 outputs. In decoding, `step` gives the same
+outputs one by one, starting with `step(blank, initial_state)`.
 
 Shapes: B batch, U symbols, C context, D width, L layers, H hidden units.
 """
@@ -27,9 +27,9 @@ class StatelessConfig:
     """The stateless predictor.
 
     Attributes:
-        context: symbols it sees.
-        output_dim: width of embedding and output.
-        dropout: probability, on the output.
+        context: number of last symbols that an output depends on.
+        output_dim: width of the embedding and of the output.
+        dropout: dropout probability on the output.
     """
 
     name: Literal["stateless"] = "stateless"
@@ -48,11 +48,11 @@ class LstmPredictorConfig:
 
     Attributes:
         embedding_dim: width of the embedding.
-        layers: LSTM layers.
-        hidden_dim: units of each.
-        layer_norm: LayerNorm after the last LSTM layer.
-        output_dim: outputs of the closing Linear.
-        dropout: probability, on the embedding and before the closing Linear.
+        layers: number of LSTM layers.
+        hidden_dim: hidden units per layer.
+        layer_norm: whether a LayerNorm follows the last LSTM layer.
+        output_dim: outputs of the final Linear.
+        dropout: dropout probability on the embedding and before the final Linear.
     """
 
     name: Literal["lstm"] = "lstm"
@@ -87,31 +87,34 @@ class Predictor(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, y_BU: Tensor) -> Tensor:
-        """Outputs d_BUD after each of the symbols, from the initial state."""
+        """Return the outputs d_BUD after each symbol, starting from the initial state."""
 
     @abc.abstractmethod
     def initial_state(self, batch_size: int) -> Any:
-        """The state before any symbol."""
+        """Return the state before the first symbol."""
 
     @abc.abstractmethod
     def step(self, y_B: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Output d_BD after one more symbol each, and the new state."""
+        """Return the output d_BD after one more symbol per sequence, and the new state."""
 
     def embed(self, y_BU: Tensor) -> Tensor:
-        """Embeddings; zero for symbols below 0."""
+        """Embed the symbols; the embedding of a symbol below 0 is zero."""
         return self.embedding(y_BU.clamp(min=0)) * (y_BU >= 0).unsqueeze(-1)
 
 
 @dataclass(frozen=True)
 class StatelessState:
-    """The last `context - 1` symbols; -1 before the start."""
+    """The last `context - 1` symbols of each sequence; -1 before its start."""
 
     y_BC: Tensor
 
 
 class StatelessPredictor(Predictor):
-    """Embedding, depth-wise convolution over the last symbols, ReLU (Ghodsi et al., ICASSP
-    2020: no state is needed; the convolution over a short context is common practice)."""
+    """Embedding, depth-wise convolution over the last symbols, ReLU.
+
+    Ghodsi et al. (ICASSP 2020) show that a predictor needs no recurrent state; the convolution
+    over a short context is common practice.
+    """
 
     def __init__(self, config: StatelessConfig, vocab_size: int) -> None:
         super().__init__(vocab_size, config.output_dim, config.output_dim)
@@ -124,12 +127,15 @@ class StatelessPredictor(Predictor):
         return self.windows(F.pad(y_BU, (self.context - 1, 0), value=-1))
 
     def windows(self, y_BU: Tensor) -> Tensor:
-        """Outputs for each full window of `context` symbols: U - context + 1 of them."""
+        """Return the outputs for all U - context + 1 full windows of `context` symbols."""
         e_BDU = self.embed(y_BU).transpose(1, 2)
         return self.dropout(self.conv(e_BDU).relu()).transpose(1, 2)
 
     def window(self, y_BC: Tensor) -> Tensor:
-        """As `windows`, of one window each: a sum is several times quicker than a convolution."""
+        """Return the output of one window per sequence, as `windows` does.
+
+        A weighted sum is several times faster here than a convolution.
+        """
         sum_BD = (self.embed(y_BC) * self.conv.weight[:, 0].T).sum(dim=1)
         return self.dropout(sum_BD.relu())
 
@@ -144,7 +150,7 @@ class StatelessPredictor(Predictor):
 
 @dataclass(frozen=True)
 class LstmPredictorState:
-    """Hidden and cell state of every layer."""
+    """Hidden states `h_BLH` and cell states `c_BLH` of all layers."""
 
     h_BLH: Tensor
     c_BLH: Tensor

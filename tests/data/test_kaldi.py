@@ -73,10 +73,10 @@ def test_missing_audio_is_left_for_the_quarantine(kaldi_dir):
 @pytest.mark.parametrize(
     ("table", "content", "what"),
     [
-        ("wav.scp", "r1 sph2pipe -f wav r1.sph |\nr2 r2.wav\n", "r1: a command"),
+        ("wav.scp", "r1 sph2pipe -f wav r1.sph |\nr2 r2.wav\n", "r1 is a command"),
         ("wav.scp", "r1 r1.wav\n", "r2 is not in wav.scp"),
-        ("wav.scp", "r1 r1.wav\nr1 r2.wav\n", "line 2: r1 stands there twice"),
-        ("segments", "u1 r1 0.25\n", "u1: not `utterance recording start end`"),
+        ("wav.scp", "r1 r1.wav\nr1 r2.wav\n", "line 2: key r1 occurs twice"),
+        ("segments", "u1 r1 0.25\n", "u1: not a line `utterance recording start end`"),
         ("segments", "u1 r1 zero 1\n", "'zero' is not a number"),
         ("spk2age", "a young\n", "'young' is not a number"),
     ],

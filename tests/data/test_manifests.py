@@ -160,7 +160,7 @@ def test_past_the_budget_the_table_is_there_and_no_manifest(recipe):
 def test_a_set_without_a_good_one_is_an_error(recipe):
     sets = {"train": [row(f"u{i}") for i in range(9)], "test": [row("t", "none.wav", speaker="t")]}
     found, config = build(recipe, sets, error_budget=1.0)
-    with pytest.raises(DataError, match="no fit utterance in set test"):
+    with pytest.raises(DataError, match="no usable utterance in set test"):
         write_manifests(found, recipe / "data", config)
 
 

@@ -320,7 +320,7 @@ def test_people_in_a_pooled_room_have_places_of_their_own(cuts):
 
 def test_bad_sets_of_rooms_are_named(cuts, tmp_path):
     config = replace(CONFIG, impulse_responses=str(tmp_path / "none.jsonl.gz"))
-    with pytest.raises(DataError, match=r"none\.jsonl\.gz: no manifest of impulse responses"):
+    with pytest.raises(DataError, match=r"none\.jsonl\.gz: not a manifest of impulse responses"):
         Mixer(cuts.values(), config)
     soundfile.write(tmp_path / "echo.wav", np.ones(80), 8000)
     manifest = tmp_path / "rooms.jsonl.gz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import subprocess
@@ -100,8 +101,8 @@ def test_from_mixtures_to_scores(recipe, model, tmp_path):
         total["orcwer"]["words"],
     )
     assert invoke("results", "--recipe-dir", recipe).exit_code == 0
-    page = (recipe / "RESULTS.md").read_text()
-    assert f"| {name} | greedy |" in page
+    page = html.unescape((recipe / "exp" / "report.html").read_text())
+    assert f'<td class="text">{name}</td>' in page
     trained = "python -m asrlib train --recipe-dir egs/small"
     assert f"{trained} --model {model} --name {name} --init " in page
 

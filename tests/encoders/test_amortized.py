@@ -153,7 +153,7 @@ def test_without_operations_all_is_computed_to_the_same_output(monkeypatch, capl
     monkeypatch.setattr(compiled_ops, "kernels", missing)
     monkeypatch.setattr(amortized, "kernels_work", compiled_ops.kernels_work.__wrapped__)
     torch.testing.assert_close(encoder(x_BTF, torch.tensor([40]))[0], skipped, atol=1e-5, rtol=0)
-    assert "x.so: missing. Doing without" in caplog.text
+    assert "x.so: missing. Computing without it" in caplog.text
 
 
 @pytest.mark.parametrize("lead", [0.0, 20.0, 60.0])
@@ -372,7 +372,7 @@ def test_a_wrong_value_is_named(values, match):
 
 @pytest.mark.parametrize("kind", ["single", "dual"])
 def test_arbitrators_that_begin_with_everything_off_are_named(kind):
-    with pytest.raises(ConfigError, match=r"encoder\.arbitrator\.keep: 0\.4 begins with"):
+    with pytest.raises(ConfigError, match=r"encoder\.arbitrator\.keep: 0\.4 starts training with"):
         make(kind=kind, keep=0.4)
 
 

@@ -44,55 +44,55 @@ def tried(recipe: Path, model: str, losses: dict[str, float], steps: int = 3, **
 RATES = ("--rate", "0.002", "--rate", "0.004")
 
 
-def test_the_rate_whose_encoder_learned_most_in_the_end_is_chosen(tmp_path, asrlib):
+def test_the_rate_whose_encoder_learned_most_in_the_end_is_chosen(tmp_path, cli):
     tried(tmp_path, "lstm", {"0.002": 0.2, "0.004": 0.3})
     tried(tmp_path, "conv_rnnt_local", {"0.002": 0.3, "0.004": 0.2})
     # Trials of other rates, and other trainings with such a name, take no part.
     tried(tmp_path, "lstm", {"0.001": 0.1}, steps=9)
     train_run(tmp_path / "exp" / "lstm_lr0.002_seed2", 0.002, [0.1])
-    done = asrlib("rates", "--recipe-dir", tmp_path, *RATES, "lstm", "conv_rnnt/local")
+    done = cli("rates", "--recipe-dir", tmp_path, *RATES, "lstm", "conv_rnnt/local")
     assert done.output.split() == ["lstm", "0.002", "conv_rnnt/local", "0.004"]
     written = read_rates(tmp_path / "exp")
     assert written.models["lstm"].dev == pytest.approx({"0.002": 0.2, "0.004": 0.3})
     assert written.budget == Budget(steps=300, warmup_steps=10, seed=1, judged_by="ctc")
     tried(tmp_path, "contextnet", {"0.002": 0.5, "0.004": 0.3})
-    asrlib("rates", "--recipe-dir", tmp_path, *RATES, "contextnet")
+    cli("rates", "--recipe-dir", tmp_path, *RATES, "contextnet")
     models = read_rates(tmp_path / "exp").models
     assert set(models) == {"lstm", "conv_rnnt/local", "contextnet"}  # the same budget
     tried(tmp_path, "conformer", {"0.002": 0.5, "0.004": 0.3}, seed=7)
-    asrlib("rates", "--recipe-dir", tmp_path, *RATES, "conformer")
+    cli("rates", "--recipe-dir", tmp_path, *RATES, "conformer")
     assert set(read_rates(tmp_path / "exp").models) == {"conformer"}  # another one
 
 
-def test_a_model_may_take_the_rate_of_anothers_trials(tmp_path, asrlib):
+def test_a_model_may_take_the_rate_of_anothers_trials(tmp_path, cli):
     tried(tmp_path, "amortized_full", {"0.002": 0.3, "0.004": 0.2})
     tried(tmp_path, "amortized", {"0.002": 0.1, "0.004": 0.4})
-    done = asrlib("rates", "--recipe-dir", tmp_path, *RATES, "amortized=amortized/full")
+    done = cli("rates", "--recipe-dir", tmp_path, *RATES, "amortized=amortized/full")
     assert done.output.split() == ["amortized", "0.004"]
     assert read_rates(tmp_path / "exp").models["amortized"].trial == "amortized/full"
 
 
-def test_without_ctc_the_lowest_loss_decides(tmp_path, asrlib):
+def test_without_ctc_the_lowest_loss_decides(tmp_path, cli):
     train_run(tmp_path / "exp" / "lstm_lr0.002", 0.002, [0.9, 0.2, 0.4], curve="loss")
     train_run(tmp_path / "exp" / "lstm_lr0.004", 0.004, [0.9, 0.3, 0.3], curve="loss")
-    done = asrlib("rates", "--recipe-dir", tmp_path, *RATES, "lstm")
+    done = cli("rates", "--recipe-dir", tmp_path, *RATES, "lstm")
     assert done.output.split() == ["lstm", "0.002"]
 
 
 @pytest.mark.parametrize(
     "unequal", [{"steps": 2}, {"seed": 2}, {"warmup_steps": 5}, {"curve": "loss"}]
 )
-def test_unequal_budgets_are_refused(tmp_path, asrlib, unequal):
+def test_unequal_budgets_are_refused(tmp_path, cli, unequal):
     tried(tmp_path, "lstm", {"0.002": 0.2, "0.004": 0.3})
     tried(tmp_path, "conv_rnnt", {"0.002": 0.2})
     with pytest.raises(DataError, match=r"conv_rnnt_lr0\.004: no finished training"):
-        asrlib("rates", "--recipe-dir", tmp_path, *RATES, "lstm", "conv_rnnt")
+        cli("rates", "--recipe-dir", tmp_path, *RATES, "lstm", "conv_rnnt")
     tried(tmp_path, "conv_rnnt", {"0.004": 0.2}, **unequal)
     with pytest.raises(DataError, match=r"conv_rnnt_lr0\.004 and .*lr0\.002 had different budgets"):
-        asrlib("rates", "--recipe-dir", tmp_path, *RATES, "lstm", "conv_rnnt")
+        cli("rates", "--recipe-dir", tmp_path, *RATES, "lstm", "conv_rnnt")
 
 
-def test_a_trial_at_another_rate_than_its_name_says_is_refused(tmp_path, asrlib):
+def test_a_trial_at_another_rate_than_its_name_says_is_refused(tmp_path, cli):
     train_run(tmp_path / "exp" / "lstm_lr0.002", 0.1, [0.5])
     with pytest.raises(DataError, match=r"lstm_lr0\.002: was trained at 0\.1, not 0\.002"):
-        asrlib("rates", "--recipe-dir", tmp_path, "--rate", "0.002", "lstm")
+        cli("rates", "--recipe-dir", tmp_path, "--rate", "0.002", "lstm")

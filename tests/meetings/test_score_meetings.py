@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from scoring_fakes import run_record
 
 from asrlib.data.manifests import write_cuts
 from asrlib.data.reference_turns import reference_turns_of, write_reference_turns
 from asrlib.errors import DataError
+from asrlib.experiments.store import About, read_plan, write_about
+from asrlib.report.document import to_html, to_markdown
+from asrlib.report.single_talker import build_document
+from asrlib.scoring.score import ScoreConfig
 from asrlib.text.turns import write_turns
 
 QUICK = ["--set", "score.replicates=200", "--set", "score.timelines=1"]
@@ -71,13 +76,13 @@ def recipe(tmp_path_factory):
     return planted(tmp_path_factory.mktemp("egs") / "talk")
 
 
-def score(asrlib, recipe, *options):
-    return asrlib("score-meetings", "--recipe-dir", recipe, "--name", "sts", *QUICK, *options)
+def score(cli, recipe, *options):
+    return cli("score-meetings", "--recipe-dir", recipe, "--name", "sts", *QUICK, *options)
 
 
 @pytest.fixture
-def scored(recipe, asrlib):
-    assert score(asrlib, recipe).exit_code == 0
+def scored(recipe, cli):
+    assert score(cli, recipe).exit_code == 0
     return recipe / "exp" / "sts" / "decode_mix_test_greedy"
 
 
@@ -130,9 +135,13 @@ def test_pictures_name_talkers_and_words(scored):
         assert f">{text}<" in pictures["c"]
 
 
-def test_results_get_a_section(scored, recipe, asrlib):
-    assert asrlib("results", "--recipe-dir", recipe).exit_code == 0
-    page = (recipe / "RESULTS.md").read_text()
+def page_of(recipe: Path, *pairs: tuple[str, str]) -> str:
+    config = ScoreConfig(replicates=200, groups=(), bands={}, pairs=pairs, timelines=1)
+    return to_markdown(build_document(recipe, config))
+
+
+def test_results_get_a_section(scored, recipe):
+    page = page_of(recipe)
     assert "## Two talkers: mix_test" in page
     assert "4 sessions, 8 turns, 14 words" in page
     row = next(line for line in page.splitlines() if line.startswith("| sts | greedy | 14.29"))
@@ -141,17 +150,18 @@ def test_results_get_a_section(scored, recipe, asrlib):
     assert f"| sts | greedy {pointing}" in page
     assert "| sts | greedy | 0.0 (100.0) | 20.0 (100.0) |" in page
     assert "score-meetings --recipe-dir egs/talk --name sts" in page
-    assert "<svg" in (recipe / "exp" / "report.html").read_text()
+    config = ScoreConfig(replicates=200, groups=(), bands={}, pairs=(), timelines=1)
+    assert "<svg" in to_html(build_document(recipe, config))
 
 
-def test_a_current_score_is_left_alone(scored, recipe, asrlib):
+def test_a_current_score_is_left_alone(scored, recipe, cli):
     before = (scored / "meetings.json").stat().st_mtime_ns
-    assert "%ORCWER" not in score(asrlib, recipe).output
+    assert "%ORCWER" not in score(cli, recipe).output
     assert (scored / "meetings.json").stat().st_mtime_ns == before
-    assert "%ORCWER" in score(asrlib, recipe, "--force").output
+    assert "%ORCWER" in score(cli, recipe, "--force").output
 
 
-def test_a_single_talker_model_is_scored_on_the_same_mixtures(asrlib, tmp_path):
+def test_a_single_talker_model_is_scored_on_the_same_mixtures(cli, tmp_path):
     recipe = planted(tmp_path / "talk")
     decode = recipe / "exp" / "lstm" / "decode_mix_test_greedy"
     decode.mkdir(parents=True)
@@ -160,7 +170,7 @@ def test_a_single_talker_model_is_scored_on_the_same_mixtures(asrlib, tmp_path):
     (decode / "hyp.jsonl").write_text("".join(json.dumps(e) + "\n" for e in (entry, empty)))
     (decode / "meta.json").write_text('{"model": "lstm", "set": "mix_test", "search": "greedy"}')
     options = ["--recipe-dir", recipe, "--name", "lstm", *QUICK]
-    assert asrlib("score-meetings", *options).exit_code == 0
+    assert cli("score-meetings", *options).exit_code == 0
     sessions = json.loads((decode / "meetings.json").read_text())["sessions"]
     assert [(s["recognised"], s["orcwer"]["errors"]) for s in sessions] == [
         # ORC gives a true turn to one stream, and both fit
@@ -171,19 +181,44 @@ def test_a_single_talker_model_is_scored_on_the_same_mixtures(asrlib, tmp_path):
     ]
 
 
-def test_what_is_missing_is_named(asrlib, tmp_path):
+def test_what_is_missing_is_named(cli, tmp_path):
     recipe = planted(tmp_path / "talk")
     turns = recipe / "exp" / "sts" / "decode_mix_test_greedy" / "turns.seglst.json"
     turns.write_text(turns.read_text().replace('"d"', '"e"'))
     with pytest.raises(DataError, match="e: no such session in the set"):
-        score(asrlib, recipe)
+        score(cli, recipe)
     turns.unlink()
     with pytest.raises(DataError, match=r"turns\.seglst\.json: missing"):
-        score(asrlib, recipe)
+        score(cli, recipe)
 
 
-def test_pairs_are_compared_on_the_same_sessions(asrlib, tmp_path):
+def test_pairs_are_compared_on_the_same_sessions(cli, tmp_path):
     recipe = planted(tmp_path / "talk")
+    perfect_beside(recipe, cli)
+    pair = ("sts", "perfect")
+    page = page_of(recipe, pair)
+    assert "| perfect against sts | greedy | -14.29 | [" in page
+    # `perfect` has no symbols, and both count all turns right.
+    assert "| perfect against sts | greedy | +0.0 | [+0.00, +0.00] | 1.0000 | 4 | – | – |" in page
+    for name in ("sts", "perfect"):
+        leave_seeds(recipe, name, (1, 2) if name == "perfect" else (1, 2, 3))
+    # Seeds that both have are taken together: as many mixtures right, twice.
+    page = page_of(recipe, pair)
+    assert "| perfect against sts | greedy | -14.29 | [" in page
+    assert "| perfect against sts | greedy | +0.0 | [+0.00, +0.00] | 1.0000 | 8 | – | – |" in page
+
+
+def leave_seeds(recipe: Path, name: str, seeds: tuple[int, ...], plan: str | None = None) -> None:
+    """Copies of a run in exp/, with records, in its place."""
+    for seed in seeds:
+        copy = recipe / "exp" / f"{plan or name}-{name}-{seed}"
+        shutil.copytree(recipe / "exp" / name, copy)
+        run_record(copy.name, name, seed, plan).to_file(copy / "run.json")
+    shutil.rmtree(recipe / "exp" / name)
+
+
+def perfect_beside(recipe: Path, cli) -> Path:
+    """The scores of a system that is never wrong, beside those of `sts`."""
     sts = recipe / "exp" / "sts" / "decode_mix_test_greedy"
     perfect = recipe / "exp" / "perfect" / sts.name
     truth = (recipe / "data" / "mix_test" / "truth.seglst.json").read_text()
@@ -192,37 +227,43 @@ def test_pairs_are_compared_on_the_same_sessions(asrlib, tmp_path):
     (perfect / "meta.json").write_text((sts / "meta.json").read_text())
     for name in ("sts", "perfect"):
         options = ["--recipe-dir", recipe, "--name", name, *QUICK]
-        assert asrlib("score-meetings", *options).exit_code == 0
-    pair = ["--set", "score.pairs=[[sts,perfect]]", *QUICK]
-    assert asrlib("results", "--recipe-dir", recipe, *pair).exit_code == 0
-    page = (recipe / "RESULTS.md").read_text()
-    assert "| perfect against sts | greedy | -14.29 | [" in page
-    # `perfect` has no symbols, and both count all turns right.
-    assert "| perfect against sts | greedy | +0.0 | [+0.00, +0.00] | 1.0000 | 4 | – | – |" in page
-    # Of a sweep each penalty beside none, unasked.
-    for name, swept in (("sts", "sts_eot-a0"), ("perfect", "sts_eot-a0.3-g5")):
-        shutil.copytree(recipe / "exp" / name, recipe / "exp" / swept)
-    assert asrlib("results", "--recipe-dir", recipe, *pair).exit_code == 0
-    page = (recipe / "RESULTS.md").read_text()
-    assert "| sts_eot-a0.3-g5 against sts_eot-a0 | greedy | -14.29 | [" in page
-    # Seeds that both have are taken together: as many mixtures right, twice.
+        assert cli("score-meetings", *options).exit_code == 0
+    return perfect
+
+
+def test_systems_of_a_plan_are_compared_with_its_reference(cli, tmp_path):
+    recipe = planted(tmp_path / "talk")
+    perfect_beside(recipe, cli)
     for name in ("sts", "perfect"):
-        for seed in (1, 2):
-            shutil.copytree(recipe / "exp" / name, recipe / "exp" / f"{name}_seed{seed}")
-        shutil.copytree(recipe / "exp" / name, tmp_path / "away" / name)
-        shutil.rmtree(recipe / "exp" / name)
-    shutil.copytree(recipe / "exp" / "sts_seed1", recipe / "exp" / "sts_seed3")
-    assert asrlib("results", "--recipe-dir", recipe, *pair).exit_code == 0
-    page = (recipe / "RESULTS.md").read_text()
-    assert "| perfect against sts | greedy | -14.29 | [" in page
-    assert "| perfect against sts | greedy | +0.0 | [+0.00, +0.00] | 1.0000 | 8 | – | – |" in page
-    shutil.copytree(tmp_path / "away", recipe / "exp", dirs_exist_ok=True)
-    for run in (recipe / "exp").glob("*_seed?"):
-        shutil.rmtree(run)
-    report = (recipe / "exp" / "report.html").read_text()
-    assert report.count("Errors against when turns end.") == 1
+        leave_seeds(recipe, name, (1,), "turns")
+    write_about(recipe, "turns", About(title="Turns", reference="sts"))
+    assert "| perfect against sts | greedy | -14.29 | [" in page_of(recipe)
+    config = ScoreConfig(replicates=200, groups=(), bands={}, pairs=(), timelines=1)
+    page = to_html(build_document(recipe, config))
+    assert page.count("Errors against when turns end.") == 1
+
+
+def test_other_sessions_are_not_compared(cli, tmp_path):
+    recipe = planted(tmp_path / "talk")
+    perfect = perfect_beside(recipe, cli)
     scores = json.loads((perfect / "meetings.json").read_text())
     scores["sessions"].pop()
     (perfect / "meetings.json").write_text(json.dumps(scores))
-    with pytest.raises(DataError, match="perfect, greedy: scored on different sessions"):
-        asrlib("results", "--recipe-dir", recipe, *pair)
+    page = page_of(recipe, ("sts", "perfect"))
+    assert "- perfect against sts, greedy: scored on different sessions" in page
+
+
+def test_mixtures_are_published_with_the_errors_of_each_session(cli, tmp_path):
+    recipe = planted(tmp_path / "talk")
+    record = run_record("sts", "sts")
+    meta = recipe / "exp" / "sts" / "decode_mix_test_greedy" / "meta.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"run": record.identity}))
+    record.to_file(recipe / "exp" / "sts" / "run.json")
+    assert score(cli, recipe) is not None
+    assert cli("publish", "--recipe-dir", recipe).exit_code == 0
+    (run,) = read_plan(recipe, "main").runs
+    (found,) = run.mixtures
+    assert set(found.sessions) == {"1", "2", "3", "4"}
+    assert sum(c.words for c in found.sessions.values()) == found.all.orcwer.words == 14
+    assert len(found.counted_right) == 4
+    assert "| sts | 1 | 14.29 |" in (recipe / "results" / "main" / "README.md").read_text()

@@ -52,8 +52,8 @@ def recipe(tmp_path):
     return tmp_path
 
 
-def test_features_measures_stage_and_bare_kernel_in_one_run(recipe, asrlib):
-    result = asrlib("bench", "features", "--recipe-dir", recipe, "--test-set", "test")
+def test_features_measures_stage_and_bare_kernel_in_one_run(recipe, cli):
+    result = cli("bench", "features", "--recipe-dir", recipe, "--test-set", "test")
     assert result.exit_code == 0
     figures = json.loads((recipe / "exp" / "bench" / "features.json").read_text())
     assert figures["audio_seconds"] == pytest.approx((8000 + 12000 + 16000) / 16000)
@@ -63,11 +63,11 @@ def test_features_measures_stage_and_bare_kernel_in_one_run(recipe, asrlib):
     assert f"matrix code  {machine()['matrix_code']}\n" in result.output
 
 
-def test_streaming_measures_one_and_many_streams_of_each_model(recipe, asrlib):
+def test_streaming_measures_one_and_many_streams_of_each_model(recipe, cli):
     (recipe / "exp" / "n").symlink_to("m")
     threads, names = torch.get_num_threads(), ("--name", "m", "--name", "n")
     try:
-        result = asrlib("bench", "streaming", "--recipe-dir", recipe, *names, "--search", "greedy")
+        result = cli("bench", "streaming", "--recipe-dir", recipe, *names, "--search", "greedy")
     finally:
         torch.set_num_threads(threads)
     assert result.exit_code == 0
@@ -84,11 +84,11 @@ def test_streaming_measures_one_and_many_streams_of_each_model(recipe, asrlib):
         assert figures["command"] == command
 
 
-def test_encoder_measures_each_model_in_each_piece(recipe, asrlib):
+def test_encoder_measures_each_model_in_each_piece(recipe, cli):
     threads = torch.get_num_threads()
     options = ("--model", "lstm", "--model", "amortized/random", "--piece", "0.65", "--rounds", "1")
     try:
-        result = asrlib("bench", "encoder", "--recipe-dir", recipe, *options)
+        result = cli("bench", "encoder", "--recipe-dir", recipe, *options)
     finally:
         torch.set_num_threads(threads)
     assert result.exit_code == 0
@@ -102,6 +102,6 @@ def test_encoder_measures_each_model_in_each_piece(recipe, asrlib):
     assert lstm["command"].endswith(" ".join(options))
 
 
-def test_missing_set_names_the_stage(recipe, asrlib):
+def test_missing_set_names_the_stage(recipe, cli):
     with pytest.raises(DataError, match="run stage 1"):
-        asrlib("bench", "features", "--recipe-dir", recipe, "--test-set", "dev")
+        cli("bench", "features", "--recipe-dir", recipe, "--test-set", "dev")

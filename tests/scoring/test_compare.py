@@ -45,14 +45,14 @@ def test_other_references_are_refused(tmp_path):
     a = decode(tmp_path, "a", a0="A", b0="A")
     rows = [entry("a0", "a", "A B", "A"), entry("b0", "b", "A C", "A")]
     b = Decoding(write_decode(tmp_path / "b" / "decode_test_greedy", rows))
-    with pytest.raises(DataError, match="references or speakers differ, first of b0"):
+    with pytest.raises(DataError, match="references or speakers differ, first at b0"):
         compare_systems([a], [b], FEW)
 
 
-def test_command_writes_json_and_prints_the_interval(scored_recipe, asrlib, tmp_path):
+def test_command_writes_json_and_prints_the_interval(scored_recipe, cli, tmp_path):
     out = tmp_path / "compare.json"
     dirs = ["lstm/decode_test_greedy", "conv_rnnt_seed1/decode_test_greedy"]
-    result = asrlib("compare", "--recipe-dir", scored_recipe, *dirs, "--out", out)
+    result = cli("compare", "--recipe-dir", scored_recipe, *dirs, "--out", out)
     assert result.exit_code == 0
     written = json.loads(out.read_text())
     assert (written["baseline"], written["other"]) == tuple(dirs)

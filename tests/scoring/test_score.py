@@ -50,31 +50,31 @@ def test_latency_and_cost_stand_in_the_scores(scored_recipe):
     assert found.meta.machine.cores == 4
 
 
-def test_second_run_is_skipped_until_something_changes(tmp_path, asrlib):
+def test_second_run_is_skipped_until_something_changes(tmp_path, cli):
     out = write_decode(
         tmp_path / "exp" / "m" / "decode_test_greedy", planted_entries({"a": 0.1, "b": 0.2}, 1)
     )
     args = ["score", "--recipe-dir", tmp_path, "--name", "m", "--set", "score.replicates=100"]
-    assert "%WER" in asrlib(*args).output
-    assert asrlib(*args).output.count("%WER") == 0
-    assert "%WER" in asrlib(*args, "--force").output
+    assert "%WER" in cli(*args).output
+    assert cli(*args).output.count("%WER") == 0
+    assert "%WER" in cli(*args, "--force").output
     write_decode(out, planted_entries({"a": 0.1, "b": 0.2}, 2))
-    assert "%WER" in asrlib(*args).output
+    assert "%WER" in cli(*args).output
     (out / "alignments.txt").unlink()
-    assert "%WER" in asrlib(*args).output
+    assert "%WER" in cli(*args).output
 
 
-def test_scoring_what_was_not_decoded_names_the_file(tmp_path, asrlib):
+def test_scoring_what_was_not_decoded_names_the_file(tmp_path, cli):
     with pytest.raises(DataError, match=r"decode_test_greedy/hyp\.jsonl: missing"):
-        asrlib("score", "--recipe-dir", tmp_path, "--name", "nobody")
+        cli("score", "--recipe-dir", tmp_path, "--name", "nobody")
 
 
-def test_private_words_are_in_no_file_and_no_log(tmp_path, asrlib):
+def test_private_words_are_in_no_file_and_no_log(tmp_path, cli):
     secret = entry("p", "s", "PIN XYZZY", "PIN XYZZA", private=True)
     out = write_decode(
         tmp_path / "exp" / "m" / "decode_test_greedy", [secret, entry("q", "t", "A B", "A")]
     )
-    result = asrlib("score", "--recipe-dir", tmp_path, "--name", "m")
+    result = cli("score", "--recipe-dir", tmp_path, "--name", "m")
     assert result.output.count("%WER 50.00 [ 2 / 4,") >= 1
     written = [p for p in out.rglob("*") if p.is_file() and p.name != "hyp.jsonl"]
     assert {"scores.json", "score.log", "per_utt"} <= {p.name for p in written}
@@ -103,7 +103,7 @@ def test_defaults_are_spelled_out_and_typos_are_named(tmp_path):
     config = load_config(ScoreConfig, "score", [file])
     assert ("lstm", "conv_rnnt") in config.pairs
     models = PROJECT_DIR / "conf" / "model"
-    known = {"_".join(p.relative_to(models).with_suffix("").parts) for p in models.rglob("*.yaml")}
+    known = {p.relative_to(models).with_suffix("").as_posix() for p in models.rglob("*.yaml")}
     assert {name for pair in config.pairs for name in pair} <= known
     written = {line.split(":")[0] for line in file.read_text().splitlines() if line[:1].isalpha()}
     assert written == set(ScoreConfig.__dataclass_fields__)

@@ -73,5 +73,5 @@ def test_ends_are_as_many_as_labels(turn_tokens, style):
 
 @pytest.mark.parametrize("tokens", [[], [7, EOT]])
 def test_a_turn_without_words_or_with_symbols_is_refused(tokens):
-    with pytest.raises(ValueError, match="no turn of words"):
+    with pytest.raises(ValueError, match="one or more word tokens"):
         channel_labels([[7], tokens], "sot_eot")

@@ -37,8 +37,8 @@ def test_nothing_recognised(tmp_path):
         (None, "missing"),
         ("[{", "not readable as JSON"),
         ("{}", "no list of segments"),
-        ('[{"session_id": "a"}]', "segment 1 is no turn"),
-        ("[3]", "segment 1 is no turn"),
+        ('[{"session_id": "a"}]', "segment 1 is not a turn"),
+        ("[3]", "segment 1 is not a turn"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, content, reason):

@@ -188,7 +188,7 @@ def test_a_model_of_as_many_channels_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (lambda: separator(3), "3 channels, where 1 or 2 would do"),
+        (lambda: separator(3), "3 channels, not 1 or 2"),
         (lambda: separator(2, hidden=8), r"encoder\.mixture"),
         (lambda: separator(1, hidden=8), r"encoder\.mixture"),
         (transducer, "nothing for encoder.mixture"),

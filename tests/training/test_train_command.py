@@ -24,6 +24,7 @@ from small_transducer import FBANK, tokenizer, transducer, write_recipe
 from asrlib.checkpoint_file import load, save
 from asrlib.cli.train import command
 from asrlib.errors import CheckpointError, ConfigError, DataError, UserError
+from asrlib.experiments.run_record import read_record
 from asrlib.recipe import Recipe
 from asrlib.streaming.greedy import GreedyConfig
 from asrlib.streaming.recognizer import DecodeConfig
@@ -66,12 +67,36 @@ def test_leaves_what_decoding_and_people_need(recipe):
     assert model.encoder.norm.mean_F[0] == 0.5
 
 
-def test_its_command_is_kept_with_the_overrides(recipe):
-    run(recipe, "--set", "train.peak_lr=0.003", "--name", "slow")
-    assert (recipe / "exp/slow/command.txt").read_text() == (
-        f"python -m asrlib train --recipe-dir {recipe.parent.name}/{recipe.name} "
-        "--model tiny --name slow --set train.peak_lr=0.003\n"
+def test_its_record_says_what_it_is_and_how_to_repeat_it(recipe):
+    factor = "train.peak_lr=0.003"
+    run(recipe, "--set", factor, "--name", "slow", "--plan", "rates", "--factor", factor)
+    record = read_record(recipe / "exp" / "slow")
+    assert record.argv == (
+        *("python", "-m", "asrlib", "train"),
+        *("--recipe-dir", f"{recipe.parent.name}/{recipe.name}"),
+        *("--model", "tiny", "--name", "slow", "--plan", "rates", "--factor", factor),
+        *("--set", factor),
     )
+    assert (record.model, record.name, record.plan) == ("tiny", "slow", "rates")
+    assert record.factors == {"train.peak_lr": 0.003}
+    assert record.config == yaml.safe_load((recipe / "exp/slow/config.yaml").read_text())
+    assert set(record.data) == {"train", "dev", "lang/bpe.model"}
+    assert record.seed == 1
+
+
+def test_a_run_that_starts_from_another_says_from_which(recipe):
+    run(recipe)
+    run(recipe, "--name", "further", "--init", str(recipe / "exp" / "tiny"))
+    parent, child = (read_record(recipe / "exp" / name) for name in ("tiny", "further"))
+    assert parent.start is None
+    assert child.start == parent.identity != child.identity
+
+
+def test_a_factor_that_the_training_does_not_have_is_refused(recipe):
+    with pytest.raises(ConfigError, match=r"the training has train.seed: 1\n.*give --set"):
+        run(recipe, "--factor", "train.seed=2")
+    with pytest.raises(ConfigError, match=r"the training has train\.sed: None"):
+        run(recipe, "--factor", "train.sed=2")
 
 
 def test_complete_is_skipped_and_force_redoes(recipe):
@@ -207,7 +232,7 @@ def test_spoilt_statistics(recipe, text):
 
 def test_statistics_of_other_features(recipe):
     (recipe / "data" / "fbank" / "cmvn.json").write_text('{"mean": [1.0], "std": [1.0]}')
-    with pytest.raises(DataError, match="of 1 bins for a model of 12"):
+    with pytest.raises(DataError, match="have 1 bins, not 12"):
         run(recipe)
 
 

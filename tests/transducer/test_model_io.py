@@ -128,7 +128,7 @@ def test_amortized_models_start_from_the_full_one(tmp_path, left_context, kind):
     [
         ((6, "none"), (3, "none"), "distance_bias_HL"),
         ((6, "dual"), (6, "single"), r"arbitrators\.0\.net\.output\.weight"),
-        ((6, "none"), (6, "dual"), r"encoder\.arbitrators\..* nothing here"),
+        ((6, "none"), (6, "dual"), r"encoder\.arbitrators\..* the new model has nothing"),
     ],
 )
 def test_a_start_that_does_not_fit_is_named(tmp_path, model, before, named):

@@ -65,7 +65,7 @@ def cut(batch: dict, b: int) -> dict:
 @pytest.mark.parametrize("encoder", [{"channels": 1}, {"turn_style": "cot"}])
 def test_a_penalty_on_ends_wants_a_model_that_has_ends(encoder):
     values = {"encoder": {"name": "separator"} | encoder, "predictor": {"name": "stateless"}}
-    with pytest.raises(ConfigError, match=r"eot_penalty: 0\.5, but the model puts out no <eot>"):
+    with pytest.raises(ConfigError, match=r"eot_penalty: 0\.5, but the model emits no <eot>"):
         from_dict(TransducerConfig, values | {"loss": {"eot_penalty": 0.5}})
 
 

@@ -1,7 +1,7 @@
-"""Raw utterance tables of AN4: its own train and test; dev are speakers held out of train.
+"""Make the raw utterance tables of AN4: train and test of the corpus, dev held out of train.
 
-The layout is that of the original archive; audio may be FLAC, WAV or SPHERE (`.sph`). SPHERE is
-converted into `data/audio/` of the recipe.
+dev has speakers of its own. The corpus must have the layout of the original archive; its audio may
+be FLAC, WAV or SPHERE (`.sph`). SPHERE files are converted into `data/audio/` of the recipe.
 """
 
 from __future__ import annotations
@@ -21,18 +21,21 @@ from local.sphere import as_flac
 DEV_SPEAKERS = 8
 
 _LINE = re.compile(r"^(?P<text>.*)\((?P<id>[^()]+)\)\s*$")
-# Volunteers' names, addresses, telephone numbers and birth dates: no report may print them.
+# Volunteers say their names, addresses, telephone numbers and birth dates in these utterances;
+# no report may print them.
 _PRIVATE = re.compile(r"^cen[1-8]-")
 
 
 def read_set(corpus: Path, name: str, converted: Path) -> list[RawUtterance]:
-    """The utterances of `train` or `test`, in the corpus's order.
+    """Read the utterances of `train` or `test`, in the order of the corpus.
 
     Args:
-        converted: where SPHERE files are converted to.
+        corpus: directory of the corpus.
+        name: `train` or `test`.
+        converted: directory for the copies of SPHERE files.
 
     Raises:
-        DataError: file ids and transcriptions do not belong together.
+        DataError: the lists of file ids and transcriptions do not match.
     """
     ids = (corpus / "etc" / f"an4_{name}.fileids").read_text().split()
     lines = (corpus / "etc" / f"an4_{name}.transcription").read_text().splitlines()
@@ -50,7 +53,7 @@ def _utterance(corpus: Path, name: str, converted: Path, file_id: str, line: str
     utterance = file_id.rsplit("/", 1)[-1]
     if match is None or match["id"] != utterance:
         raise DataError(
-            f"{corpus}/etc/an4_{name}.transcription: no line for {utterance} where it belongs",
+            f"{corpus}/etc/an4_{name}.transcription: there is no line for {utterance} in its place",
             "fetch the corpus again",
         )
     speaker = file_id.split("/")[-2]
@@ -66,7 +69,7 @@ def _utterance(corpus: Path, name: str, converted: Path, file_id: str, line: str
 
 
 def audio_file(stem: Path, converted: Path) -> Path:
-    """The file of that stem, as something lhotse reads; a missing one has its original name."""
+    """Return the file of a stem in a format of lhotse; a missing file has its original name."""
     for suffix in (".flac", ".wav"):
         path = stem.with_name(stem.name + suffix)
         if path.exists():

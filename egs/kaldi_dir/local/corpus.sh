@@ -3,7 +3,7 @@
 #
 # Options:
 #   --corpus-dir DIR    a directory with a Kaldi data directory for every set: train, dev, test
-#                       (and more tests, test_*); needed the first time
+#                       (and further test sets, test_*); required at the first run
 set -euo pipefail
 
 # shellcheck source=local/corpus.sh

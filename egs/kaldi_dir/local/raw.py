@@ -1,7 +1,7 @@
-"""Raw utterance tables of any Kaldi data directories: train, dev, test and further test_* sets.
+"""Make raw utterance tables of Kaldi data directories: train, dev, test and further test_* sets.
 
-Where there is no dev, a tenth of train's speakers, at least one, are held out for it. SPHERE audio
-is converted into `data/audio/` of the recipe.
+If there is no dev, a tenth of the training speakers, at least one, are held out as dev. SPHERE
+audio is converted into `data/audio/` of the recipe.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from local.sphere import as_flac
 
 
 def read_set(path: Path, converted: Path) -> list[RawUtterance]:
-    """The utterances of a data directory, with audio that lhotse reads."""
+    """Read the utterances of a data directory, with audio in a format that lhotse reads."""
     return [_readable(row, converted) for row in read_kaldi_dir(path)]
 
 

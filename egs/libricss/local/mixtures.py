@@ -1,8 +1,8 @@
-"""LibriCSS as mixture sets: session 0 as data/mix_dev, sessions 1 to 9 as data/mix_test.
+"""Make mixture sets of LibriCSS: session 0 as data/mix_dev, sessions 1 to 9 as data/mix_test.
 
 lhotse's recipe reads the corpus. Its sessions are cut into utterance groups (arXiv 2205.05199,
-2211.00482): turns without silence between them; how long a silence parts them is our choice. A
-group in which three talk at once is left out, with a line in the log.
+2211.00482), which are turns without silence between them; how long a silence separates two groups
+is our choice. A group in which three people talk at once is left out and named in the log.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 from typing import Literal, cast
 
-import asrlib  # noqa: F401  it comes before lhotse's torch: see asrlib/mkl.py
+import asrlib  # noqa: F401  before lhotse, which imports torch: see asrlib/mkl.py
 
 # isort: split
 import click
@@ -34,14 +34,14 @@ DEV_SESSION = "session0"
 
 @configclass
 class LibricssConfig:
-    """conf/libricss.yaml, where each key is explained."""
+    """Settings of this script; conf/libricss.yaml explains each key."""
 
     audio: Literal["sdm", "ihm-mix"] = "sdm"
     max_pause: float = 0.0
 
 
 def read_sessions(corpus: Path, audio: str) -> CutSet:
-    """One cut a session, with all its turns.
+    """Return one cut per session, with all its turns.
 
     Raises:
         DataError: a part of the corpus is missing or broken.
@@ -54,13 +54,13 @@ def read_sessions(corpus: Path, audio: str) -> CutSet:
         )
     except Exception as e:  # lhotse passes on whatever its parsers and readers raise
         raise DataError(
-            f"{corpus}: not LibriCSS as it is released: {str(e).splitlines()[0]}",
-            "give the whole for_release directory: 0L, 0S, OV10, OV20, OV30, OV40",
+            f"{corpus}: this is not LibriCSS as released: {str(e).splitlines()[0]}",
+            "give the complete for_release directory: 0L, 0S, OV10, OV20, OV30, OV40",
         ) from e
 
 
 def groups(session: MonoCut, max_pause: float, config: MixtureConfig) -> list[MonoCut]:
-    """A session's utterance groups as mixtures, their turns assigned to channels."""
+    """Cut a session into utterance groups as mixtures, and assign their turns to channels."""
     condition = session.recording_id.partition("_")[0]
     found = []
     for number, cut in enumerate(session.trim_to_supervision_groups(max_pause=max_pause)):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Raw utterance tables of libricss: those of LibriSpeech, on whose utterances it trains.
+# Make the raw utterance tables of libricss: those of LibriSpeech, its training data.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

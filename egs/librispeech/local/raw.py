@@ -1,11 +1,12 @@
-"""Raw utterance tables of LibriSpeech, from whichever of its parts are there.
+"""Make the raw utterance tables of LibriSpeech from the parts that the corpus directory has.
 
-train: all train parts. dev and test: dev-clean and test-clean where they are there (dev_other
-and test_other likewise); where they are not, speakers held out of train.
+train consists of all train parts. dev and test are dev-clean and test-clean (dev_other and
+test_other likewise); if dev or test is missing, speakers of train are held out for it.
 
-lhotse's recipe gives the parts, their archives' layout and the word alignments. Its
-`prepare_librispeech` itself reads `.flac` alone, drops missing files and ends at the first
-broken one, so the transcripts are read here and broken files are left for the quarantine.
+lhotse's recipe gives the names of the parts, their layout and the word alignments. Its
+`prepare_librispeech` reads only `.flac`, drops missing files and stops at the first broken one.
+Therefore the transcripts are read here, and broken files are left to stage 1, which quarantines
+them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import asrlib  # noqa: F401  it comes before lhotse's torch: see asrlib/mkl.py
+import asrlib  # noqa: F401  before lhotse, which imports torch: see asrlib/mkl.py
 
 # isort: split
 import click
@@ -36,16 +37,16 @@ SETS = {
 
 
 def read_part(corpus: Path, part: str, genders: dict[str, str]) -> list[RawUtterance]:
-    """All utterances of a part, by chapter.
+    """Read all utterances of a part, by chapter.
 
     Raises:
-        DataError: it has no transcripts.
+        DataError: the part has no transcripts.
     """
     rows = [
         row for t in sorted((corpus / part).rglob("*.trans.txt")) for row in _chapter(t, genders)
     ]
     if not rows:
-        raise DataError(f"{corpus / part}: no *.trans.txt in it", "fetch the part again")
+        raise DataError(f"{corpus / part}: there is no *.trans.txt in it", "fetch the part again")
     return rows
 
 
@@ -68,7 +69,7 @@ def _chapter(transcript: Path, genders: dict[str, str]) -> Iterator[RawUtterance
 
 
 def _audio_file(stem: Path) -> Path:
-    """The file of that stem; where there is none, the name it has in the original."""
+    """Return the audio file of a stem; a missing file has its original name."""
     for suffix in (".flac", ".ogg", ".wav"):
         path = stem.with_name(stem.name + suffix)
         if path.exists():
@@ -77,7 +78,7 @@ def _audio_file(stem: Path) -> Path:
 
 
 def read_genders(corpus: Path) -> dict[str, str]:
-    """Gender by speaker, from SPEAKERS.TXT (`id | sex | part | minutes | name`)."""
+    """Read the speakers' genders from SPEAKERS.TXT (`id | sex | part | minutes | name`)."""
     file = corpus / "SPEAKERS.TXT"
     if not file.exists():
         return {}
@@ -87,14 +88,16 @@ def read_genders(corpus: Path) -> dict[str, str]:
 
 
 @recipe_command("raw", __doc__)
-@click.option("--train-only", is_flag=True, help="All utterances of the train parts, no dev, test.")
+@click.option(
+    "--train-only", is_flag=True, help="Use the train parts only and make no dev and test."
+)
 def command(recipe_dir: Path, train_only: bool) -> None:
     corpus = locate(recipe_dir)
     genders = read_genders(corpus)
     parts = {p: read_part(corpus, p, genders) for p in LIBRISPEECH if (corpus / p).is_dir()}
     train = [row for part, rows in parts.items() if part.startswith("train") for row in rows]
     if not train:
-        raise DataError(f"{corpus}: no train part in it", "fetch at least train-clean-100")
+        raise DataError(f"{corpus}: there is no train part in it", "fetch at least train-clean-100")
     sets = {"train": train}
     if not train_only:
         sets |= {name: parts[part] for part, name in SETS.items() if part in parts}

@@ -1,7 +1,7 @@
-"""From the synthesiser's speech to what a microphone in a home hears. NumPy and SciPy only.
+"""Convert synthesised speech to the signal of a microphone in a home, with NumPy and SciPy only.
 
-Signals are float64, one-dimensional; levels are RMS in dB re full scale, measured where there is
-speech. Nothing shifts the speech in time, so that word times stay true.
+Signals are float64 and one-dimensional; levels are RMS in dB re full scale, measured where there is
+speech. No function shifts the speech in time, so that word times remain correct.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import numpy as np
 from scipy.signal import fftconvolve, firwin, lfilter, resample_poly
 
 SAMPLE_RATE = 16000
-SPEECH_FLOOR_DB = -40.0  # below the loudest 10 ms of a recording: not speech
+SPEECH_FLOOR_DB = -40.0  # relative to a recording's loudest 10 ms; no speech below
 _BLOCK = 160  # samples, 10 ms
 
 
 class VocalTract:
-    """Changes the length of the vocal tract: plays the speech at another speed.
+    """Changes the length of the vocal tract by playing the speech at another speed.
 
-    A longer tract (ratio > 1) lowers formants and pitch and slows the speech down; the caller
-    asks the synthesiser for a pitch and a rate that make up for it.
+    A longer tract (ratio > 1) lowers formants and pitch and makes the speech slower. The caller
+    compensates for this with the pitch and the rate that it requests from the synthesiser.
 
     Attributes:
-        ratio: the nearest ratio to the one asked for that has a short polyphase filter.
+        ratio: the ratio nearest to the requested one for which the polyphase filter is short.
     """
 
     def __init__(self, ratio: float, rate: int) -> None:
@@ -35,38 +35,38 @@ class VocalTract:
         self._rate = rate
 
     def apply(self, speech: np.ndarray) -> np.ndarray:
-        """Speech at the synthesiser's rate in, at 16 kHz and with the new tract out."""
+        """Convert speech at the synthesiser's sample rate to 16 kHz and the new vocal tract."""
         return resample_poly(speech, self._up, self._down, window=self._filter)
 
     def seconds(self, sample: int) -> float:
-        """Where a sample of the synthesiser's speech stands in the new speech."""
+        """Return the time (s) in the new speech of a sample of the synthesiser's speech."""
         return sample / self._rate * self.ratio
 
 
 def block_levels(x: np.ndarray) -> np.ndarray:
-    """RMS of each 10 ms block (16 kHz); a last partial block is zero-padded."""
+    """Return the RMS of each 10 ms block (16 kHz); a partial last block is zero-padded."""
     blocks = np.pad(x, (0, -len(x) % _BLOCK)).reshape(-1, _BLOCK)
     return np.sqrt(np.mean(blocks**2, axis=1))
 
 
 def is_speech(x: np.ndarray) -> np.ndarray:
-    """For each 10 ms block of noiseless speech, whether it is speech."""
+    """Return, for each 10 ms block of noiseless speech, whether it contains speech."""
     levels = block_levels(x)
     return levels > levels.max() * 10 ** (SPEECH_FLOOR_DB / 20)
 
 
 def speech_rms(x: np.ndarray) -> float:
-    """RMS of noiseless speech over its speech blocks."""
+    """Return the RMS of noiseless speech over the blocks that contain speech."""
     levels = block_levels(x)
     return float(np.sqrt(np.mean(levels[is_speech(x)] ** 2)))
 
 
 def word_ends(speech: np.ndarray, starts: list[float]) -> list[float]:
-    """End of each word, s: the next word's start, or earlier where silence begins.
+    """Return the end of each word (s): the next word's start, or an earlier start of silence.
 
     Args:
-        speech: noiseless, dry, 16 kHz.
-        starts: s, of each word, increasing.
+        speech: speech at 16 kHz without noise and reverberation.
+        starts: start times of the words, seconds, increasing.
     """
     active = is_speech(speech)
     ends = []
@@ -80,16 +80,18 @@ def word_ends(speech: np.ndarray, starts: list[float]) -> list[float]:
 
 
 def room_response(rng: np.random.Generator, rt60: float, drr_db: float) -> np.ndarray:
-    """A room's impulse response: the direct sound at time 0, then decaying noise.
+    """Make a room's impulse response: the direct sound at time 0, then decaying noise.
 
-    The statistical model of late reverberation (Polack): Gaussian noise under an exponential
-    that falls by 60 dB in rt60 seconds, from 3 ms after the direct sound on. lhotse's random
-    room generator lets one choose neither reverberation time nor distance, delays the direct
-    sound, and draws from torch's global state; here both are planted and word times must hold.
+    This is Polack's statistical model of late reverberation: Gaussian noise that starts 3 ms after
+    the direct sound and decays exponentially by 60 dB in rt60 seconds. lhotse's random room
+    generator is not used: it allows no choice of reverberation time and distance, which are planted
+    here, it delays the direct sound, which would shift word times, and it draws from torch's global
+    random state.
 
     Args:
-        rt60: reverberation time, s.
-        drr_db: energy of the direct sound over that of all the rest, dB.
+        rng: source of the noise.
+        rt60: reverberation time, seconds.
+        drr_db: energy of the direct sound relative to that of all later sound, dB.
     """
     n = np.arange(int(rt60 * SAMPLE_RATE))
     tail = rng.standard_normal(len(n)) * 10 ** (-3 * n / (rt60 * SAMPLE_RATE))
@@ -100,17 +102,17 @@ def room_response(rng: np.random.Generator, rt60: float, drr_db: float) -> np.nd
 
 
 def reverberate(x: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Convolve; the length stays, what rings beyond the end is cut."""
+    """Convolve with an impulse response; the result is cut to the input's length."""
     return fftconvolve(x, response)[: len(x)]
 
 
 def white(rng: np.random.Generator, n: int) -> np.ndarray:
-    """White noise."""
+    """Make white noise of `n` samples."""
     return rng.standard_normal(n)
 
 
 def pink(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Noise whose power falls by 3 dB an octave: wind, traffic, ventilation."""
+    """Make noise whose power falls by 3 dB per octave, like wind, traffic or ventilation."""
     pink_N = lfilter(  # Kellet's filter, within 0.5 dB of 1/f above 20 Hz
         [0.049922035, -0.095993537, 0.050612699, -0.004408786],
         [1, -2.494956002, 2.017265875, -0.522189400],
@@ -120,7 +122,7 @@ def pink(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def hum(rng: np.random.Generator, n: int) -> np.ndarray:
-    """A motor: harmonics of 120 Hz with random phases, half its power; the rest is pink."""
+    """Make the noise of a motor: half harmonics of 120 Hz with random phases, half pink noise."""
     t = np.arange(n) / SAMPLE_RATE
     tones = sum(np.sin(2 * np.pi * (120.0 * k * t + rng.random())) / k**0.75 for k in range(1, 17))
     other = pink(rng, n)
@@ -128,7 +130,7 @@ def hum(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def babble(rng: np.random.Generator, n: int, voices: list[np.ndarray]) -> np.ndarray:
-    """A television in the next room: other voices, played backwards, looped and added."""
+    """Imitate a television in the next room: other voices, reversed, looped and added."""
     total = np.zeros(n)
     for voice in voices:
         line = voice[::-1] / speech_rms(voice)
@@ -137,7 +139,7 @@ def babble(rng: np.random.Generator, n: int, voices: list[np.ndarray]) -> np.nda
 
 
 def mix(speech: np.ndarray, noise: np.ndarray, level_dbfs: float, snr_db: float) -> np.ndarray:
-    """Speech at its level, noise below it by snr_db; both softer where a peak would clip."""
+    """Add speech at `level_dbfs` and noise `snr_db` below it; scale both down if they clip."""
     level = 10 ** (level_dbfs / 20)
     scaled = noise * (level * 10 ** (-snr_db / 20) / np.sqrt(np.mean(noise**2)))
     mixed = speech * (level / speech_rms(speech)) + scaled

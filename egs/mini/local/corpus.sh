@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Stage 0 of mini: generate the synthetic corpus (conf/corpus.yaml says who speaks and how).
+# Stage 0 of mini: generate the synthetic corpus (conf/corpus.yaml describes speakers and speech).
 #
-# What is there already and unchanged is kept: a killed run continues.
+# Speakers that exist already and are unchanged are kept, so that a killed run can be continued.
 #
 # Options:
-#   --corpus-dir DIR    where to generate it (default: corpus/ of the recipe)
-#   --nj N              processes (default: 2); the bytes do not depend on it
+#   --corpus-dir DIR    directory for the corpus (default: corpus/ of the recipe)
+#   --nj N              number of processes (default: 2); the bytes do not depend on it
 set -euo pipefail
 
 # shellcheck source=local/corpus.sh

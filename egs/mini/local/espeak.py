@@ -1,18 +1,18 @@
-"""The speech synthesiser as a tool: JSON requests on stdin, speech with word times on stdout.
+"""Speech synthesis program: reads JSON requests from stdin, writes speech and word times to stdout.
 
-eSpeak NG is licensed under the GPL, version 3. This program runs it in a process of its own and
-is the only place that loads it; it imports nothing of this project, and nothing of this project
-imports it. The engine and its data come from the package espeakng-loader.
+eSpeak NG is licensed under the GPL, version 3. Only this program loads it, in a process of its own;
+it imports nothing of this project, and nothing in this project imports it. The engine and its data
+come from the package espeakng-loader.
 
-A request is one line: {"text", "voice", "rate", "pitch", "range", "seed"}; voice is
+A request is one line: {"text", "voice", "rate", "pitch", "range", "seed"}. voice is
 `language+variant`, rate is in words per minute, pitch and range are 0..100 (50 is the voice's own).
-The answer is one line {"sample_rate", "num_samples", "starts"} (starts: the first sample of each
-word of the text, in order), then the samples: num_samples 16-bit integers, little-endian.
-An answer {"error"} has no samples.
+The answer is one line {"sample_rate", "num_samples", "starts"}, where starts holds the first sample
+of each word of the text, in order. num_samples samples follow as little-endian 16-bit integers. If
+the answer is {"error"}, no samples follow.
 
-The engine carries state from one call to the next (oscillator phases, parameters, a random
-generator). Here every request sets all parameters and the generator's seed, and whoever needs the
-same bytes each time starts a process for each series of requests.
+The engine keeps state from one call to the next (oscillator phases, parameters, a random
+generator). Every request sets all parameters and the generator's seed; for equal bytes each time,
+the caller must also start a new process for each series of requests.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ CHARS_UTF8 = 1
 RATE, VOLUME, PITCH, RANGE = 1, 2, 3, 4
 QUIET = 50  # per cent of the engine's volume: some voices clip at full volume
 # The engine pronounces some pairs ("in the") as one word, with one event. A zero-width space
-# before the space keeps them two, so that each word has its time.
+# before the space keeps the words apart, so that each word has its own time.
 WORD_GAP = "\u200b "
 
 
 class Event(ctypes.Structure):
-    """espeak_EVENT of speak_lib.h."""
+    """The structure espeak_EVENT of speak_lib.h."""
 
     _fields_ = (
         ("type", ctypes.c_int),
@@ -57,7 +57,7 @@ CALLBACK = ctypes.CFUNCTYPE(
 
 
 class Engine:
-    """eSpeak NG behind its C interface, synchronous, one utterance at a time."""
+    """eSpeak NG through its C interface, synchronous, one utterance at a time."""
 
     def __init__(self) -> None:
         self._lib = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -70,7 +70,7 @@ class Engine:
         self._variants = {path.name for path in Path(data, "voices", "!v").iterdir()}
         self._pcm = bytearray()
         self._events: list[tuple[int, int]] = []
-        self._callback = CALLBACK(self._collect)  # kept: the engine holds only the pointer
+        self._callback = CALLBACK(self._collect)  # kept here, since the engine has only the pointer
         self._lib.espeak_SetSynthCallback(self._callback)
 
     def _collect(self, wave: Any, num_samples: int, events: Any) -> int:
@@ -84,12 +84,12 @@ class Engine:
         return 0
 
     def say(self, request: dict[str, Any]) -> tuple[bytes, list[int]]:
-        """Samples (16-bit) and the first sample of each word."""
+        """Return 16-bit samples, and the index of the first sample of each word."""
         words = request["text"].split()
         self._pcm.clear()
         self._events.clear()
         self._lib.espeak_ng_SetRandSeed(ctypes.c_long(request["seed"]))
-        variant = request["voice"].partition("+")[2]  # an unknown one is ignored by the engine
+        variant = request["voice"].partition("+")[2]  # the engine ignores unknown variants
         known = not variant or variant in self._variants
         if not known or self._lib.espeak_SetVoiceByName(request["voice"].encode()) != 0:
             raise ValueError(f"voice {request['voice']}: unknown to eSpeak NG")
@@ -98,17 +98,17 @@ class Engine:
             self._lib.espeak_SetParameter(parameter, request[key], 0)
         text = WORD_GAP.join(words).encode() + b"\0"
         self._lib.espeak_Synth(text, len(text), 0, 1, 0, CHARS_UTF8, None, None)
-        positions, position = [], 1  # of each word in the text, characters, counted from 1
+        positions, position = [], 1  # of the words in the text, in characters from 1
         for word in words:
             positions.append(position)
             position += len(word) + len(WORD_GAP)
         if [p for p, _ in self._events] != positions:
-            raise ValueError(f"{request['text']!r}: not one event for each word: reword it")
+            raise ValueError(f"{request['text']!r}: not one event for each word; reword it")
         return bytes(self._pcm), [sample for _, sample in self._events]
 
 
 def main() -> None:
-    """Answer requests until stdin ends."""
+    """Answer requests until the end of stdin."""
     engine = Engine()
     for line in sys.stdin:
         pcm, answer = b"", {}

@@ -1,7 +1,8 @@
-"""Generate the synthetic corpus: speakers in parallel, each written whole or not at all.
+"""Generate the synthetic corpus, several speakers in parallel.
 
-A speaker whose directory holds what this configuration and these programs would make is left
-alone, so a killed run continues. The bytes depend on the configuration only, not on --nj.
+A speaker's files are written completely or not at all, and a speaker is skipped if they were made
+with the present configuration and programs, so that a killed run can be continued. The bytes of the
+corpus depend only on the configuration, not on --nj.
 """
 
 from __future__ import annotations
@@ -38,19 +39,19 @@ from local.script import recipe_command, run
 
 HERE = Path(__file__).resolve().parent
 CONF = HERE.parent / "conf"
-LEAD_IN_S = (0.10, 0.30)  # before the first word
-TAIL_S = (0.25, 0.50)  # after the last
+LEAD_IN_S = (0.10, 0.30)  # silence before the first word
+TAIL_S = (0.25, 0.50)  # silence after the last word
 BABBLE_VOICES = 6
 _ENGINE_RATE = 22050
 
 
 class Synthesiser:
-    """The synthesiser's process (espeak.py), for one series of requests."""
+    """Process of the synthesiser (espeak.py) for one series of requests."""
 
     def __init__(self) -> None:
         command = [sys.executable, str(HERE / "espeak.py")]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._process.stdin is not None  # both are pipes, as asked for
+        assert self._process.stdin is not None  # both are pipes, see the line above
         assert self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
 
@@ -64,10 +65,10 @@ class Synthesiser:
         self._process.wait()
 
     def say(self, request: dict[str, Any]) -> tuple[np.ndarray, list[int]]:
-        """Speech in [-1, 1] at the engine's rate, and the first sample of each word.
+        """Return speech in [-1, 1] at the engine's rate, and the first sample of each word.
 
         Raises:
-            DataError: the engine does not run, or refuses the request.
+            DataError: the engine does not run, or it refuses the request.
         """
         with contextlib.suppress(BrokenPipeError):  # then there is no answer either
             self._requests.write(json.dumps(request).encode() + b"\n")
@@ -76,7 +77,7 @@ class Synthesiser:
         if not line:
             raise DataError(
                 "egs/mini/local/espeak.py: the synthesiser does not run",
-                "run tools/install.sh, then this again",
+                "run tools/install.sh, then run stage 0 again",
             )
         answer = json.loads(line)
         if "error" in answer:
@@ -92,7 +93,14 @@ class Synthesiser:
 
 @dataclass(frozen=True)
 class Utterance:
-    """Audio at 16 kHz, and its words with their times in seconds."""
+    """One synthetic utterance.
+
+    Attributes:
+        id: utterance id.
+        sentence: text and intent.
+        samples: audio at 16 kHz.
+        words: (word, start, end) of each word, seconds.
+    """
 
     id: str
     sentence: Sentence
@@ -101,7 +109,7 @@ class Utterance:
 
 
 class Studio:
-    """Records one speaker: voice, vocal tract, room and noise stay the same throughout."""
+    """Makes the utterances of one speaker, with the same voice, vocal tract, room and noise."""
 
     def __init__(self, speaker: Speaker, seed: int, engine: Synthesiser) -> None:
         self._speaker, self._seed, self._engine = speaker, seed, engine
@@ -111,7 +119,7 @@ class Studio:
         self._others = self._record_others() if speaker.noise == "babble" else []
 
     def record(self, sentence: Sentence, utterance_id: str) -> Utterance:
-        """One utterance; depends on the utterances before it only through the engine's state."""
+        """Make an utterance; earlier ones affect it only through the engine's state."""
         rng = named_generator(self._seed, utterance_id, "utterance")
         speech, first_samples = self._engine.say(self._request(sentence.text, rng))
         speech = self._tract.apply(speech)
@@ -132,7 +140,7 @@ class Studio:
         return Utterance(utterance_id, sentence, heard, words)
 
     def _request(self, text: str, rng: np.random.Generator) -> dict[str, Any]:
-        """The rate and pitch asked for make up for the change of the vocal tract."""
+        """Make a request whose rate and pitch compensate for the change of the vocal tract."""
         semitones = self._speaker.pitch_semitones + 12 * np.log2(self._tract.ratio)
         return {
             "text": text,
@@ -163,12 +171,12 @@ class Studio:
 
 
 def speaker_dir(corpus: Path, speaker: Speaker) -> Path:
-    """Where a speaker's files lie."""
+    """Return the directory of a speaker's files."""
     return corpus / speaker.set / speaker.id
 
 
 def speaker_key(config: CorpusConfig, speaker: Speaker) -> str:
-    """Hash of all that the speaker's bytes depend on."""
+    """Hash everything that the bytes of a speaker's files depend on."""
     facts = [
         dataclasses.asdict(speaker),
         [config.seed, config.reserved_sentences, config.sets[speaker.set].seconds_per_speaker],
@@ -186,7 +194,7 @@ def _programs_hash() -> str:
 
 
 def is_complete(corpus: Path, speaker: Speaker, key: str) -> bool:
-    """Whether the speaker's directory holds everything, made with this key."""
+    """Whether the speaker's directory holds all files, made with this key."""
     place = speaker_dir(corpus, speaker)
     try:
         stored = json.loads((place / "speaker.json").read_text())
@@ -196,7 +204,7 @@ def is_complete(corpus: Path, speaker: Speaker, key: str) -> bool:
 
 
 def _utterances(config: CorpusConfig, speaker: Speaker) -> Iterator[Utterance]:
-    """Utterances until they last as long as the set wants."""
+    """Yield utterances until their length reaches the speaker's length in the set."""
     grammar = Grammar(CONF / "sentences.yaml")
     rng = named_generator(config.seed, speaker.id, "sentences")
     sentences = grammar.stream(rng, config.reserved_sentences, speaker.set != "train")
@@ -211,14 +219,14 @@ def _utterances(config: CorpusConfig, speaker: Speaker) -> Iterator[Utterance]:
 
 
 def generate_speaker(config: CorpusConfig, speaker: Speaker, corpus: Path) -> None:
-    """Write a speaker's FLAC files, utterances.jsonl and speaker.json; all or nothing.
+    """Write a speaker's FLAC files, utterances.jsonl and speaker.json, all or none.
 
     Raises:
-        DataError: the synthesiser fails, or the disk does.
+        DataError: the synthesiser fails, or the files cannot be written.
     """
     place = speaker_dir(corpus, speaker)
     for leftover in place.parent.glob(f".{place.name}.*"):
-        shutil.rmtree(leftover)  # of a run that was killed
+        shutil.rmtree(leftover)  # left by a run that was killed
     try:
         with atomic_dir(place) as temp:
             rows = [_write(temp, utterance, place) for utterance in _utterances(config, speaker)]
@@ -249,7 +257,7 @@ def _write(temp: Path, utterance: Utterance, place: Path) -> dict[str, Any]:
 
 
 def _job(config: CorpusConfig, speaker: Speaker, corpus: Path) -> tuple[str, str] | None:
-    """The worker: what went wrong, as plain strings that travel between processes."""
+    """Generate a speaker in a worker process; return the text and fix of an error, or None."""
     try:
         generate_speaker(config, speaker, corpus)
     except UserError as e:
@@ -258,10 +266,10 @@ def _job(config: CorpusConfig, speaker: Speaker, corpus: Path) -> tuple[str, str
 
 
 def generate(config: CorpusConfig, corpus: Path, nj: int, force: bool) -> int:
-    """Generate what is missing; returns the number of speakers generated.
+    """Generate the missing speakers and return their number.
 
     Raises:
-        DataError: as `generate_speaker`.
+        DataError: `generate_speaker` fails for a speaker.
     """
     speakers = cast(config)
     todo = [s for s in speakers if force or not is_complete(corpus, s, speaker_key(config, s))]
@@ -287,10 +295,12 @@ def generate(config: CorpusConfig, corpus: Path, nj: int, force: bool) -> int:
 
 
 @recipe_command("corpus", __doc__)
-@click.option("--corpus-dir", default="", help="Where to; default: corpus/ in the recipe.")
-@click.option("--nj", default=2, show_default=True, help="Processes.")
+@click.option(
+    "--corpus-dir", default="", help="Directory for the corpus; default: corpus/ in the recipe."
+)
+@click.option("--nj", default=2, show_default=True, help="Number of processes.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE")
-@click.option("--force", is_flag=True, help="Make everything anew.")
+@click.option("--force", is_flag=True, help="Generate all speakers again.")
 def command(
     recipe_dir: Path, corpus_dir: str, nj: int, overrides: tuple[str, ...], force: bool
 ) -> None:

@@ -1,7 +1,7 @@
-"""Who speaks in egs/mini: voices, rooms, homes, and the planted groups.
+"""The speakers of egs/mini: voices, rooms, homes, and the planted groups.
 
-Nobody here exists: a speaker is a set of parameters of the synthesiser and of the acoustics,
-drawn from conf/corpus.yaml, and a zip code.
+No speaker is a real person. A speaker is a set of parameters of the synthesiser and of the
+acoustics, drawn from the ranges in conf/corpus.yaml, and a zip code.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Noise = Literal["white", "pink", "hum", "babble"]
 
 @configclass
 class SetConfig:
-    """Size of a set; seconds of audio, lead-in and tail included."""
+    """Size of a set; `seconds_per_speaker` is audio with the silence before and after speech."""
 
     speakers: int
     seconds_per_speaker: float
@@ -46,7 +46,7 @@ class SetConfig:
 
 @configclass
 class Population:
-    """Ranges and choices from which a speaker is drawn; units in conf/corpus.yaml."""
+    """Ranges and choices from which a speaker is drawn; conf/corpus.yaml states the units."""
 
     accents: dict[str, float]
     rate_wpm: tuple[float, float]
@@ -64,7 +64,7 @@ class Population:
 
 @configclass
 class Group:
-    """A planted group: its speakers in each set, and where it differs from the population."""
+    """A planted group: numbers of speakers by set, and its differences from the population."""
 
     speakers: dict[str, int]
     accents: dict[str, float] | None = None
@@ -81,14 +81,14 @@ class Group:
     zip_prefixes: tuple[str, ...] | None = None
 
     def applied_to(self, population: Population) -> Population:
-        """The population as this group sees it."""
+        """Return the population, changed as for this group."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(Population)}
         return dataclasses.replace(population, **{k: v for k, v in own.items() if v is not None})
 
 
 @configclass
 class CorpusConfig:
-    """conf/corpus.yaml."""
+    """Settings of the corpus; conf/corpus.yaml explains each key."""
 
     seed: int
     scale: float
@@ -101,17 +101,24 @@ class CorpusConfig:
 
 @dataclass(frozen=True)
 class Speaker:
-    """One synthetic speaker: everything that makes the audio, and where the home stands.
+    """One synthetic speaker: all parameters of the audio, and the location of the home.
 
     Attributes:
+        id: speaker id.
+        set: name of the set.
+        group: name of the planted group, `none` for other speakers.
+        gender: `f` or `m`, the gender of the variant.
         accent, variant: language and variant of the synthesiser's voice.
-        gender: `f` or `m`, of the variant.
-        rate_wpm: words per minute, as heard (after the change of vocal-tract length).
-        pitch_semitones: relative to the variant's own, as heard.
+        rate_wpm: words per minute in the audio (after the change of vocal-tract length).
+        pitch_semitones: pitch in the audio, in semitones relative to the variant's own.
+        intonation: pitch range of the synthesiser, 0 to 100.
         vtl_ratio: vocal-tract length relative to the variant's own.
-        room_rt60, room_drr_db, noise, snr_db, level_dbfs: s, dB, kind, dB, dB re full scale.
+        room_rt60: reverberation time, seconds.
+        room_drr_db: direct-to-reverberant ratio, dB.
+        noise: kind of noise.
+        snr_db: signal-to-noise ratio, dB.
+        level_dbfs: level of the speech, dB re full scale.
         zip, latitude, longitude, city, state, region: the home; region is a census division.
-        group: the planted group, `none` for the others.
     """
 
     id: str
@@ -137,22 +144,23 @@ class Speaker:
     region: str
 
     def meta(self) -> dict[str, str | float]:
-        """What a speaker table holds beyond id, set and gender."""
+        """Return the columns of the speaker table other than id, set and gender."""
         fields = dataclasses.asdict(self)
         return {k: v for k, v in fields.items() if k not in ("id", "set", "gender")}
 
 
 def cast(config: CorpusConfig) -> list[Speaker]:
-    """All speakers, sets in the order of the configuration.
+    """Draw all speakers, with sets in the order of the configuration.
 
     Raises:
-        ConfigError: a group with unknown set, or more group speakers than the set has.
+        ConfigError: a group names an unknown set, groups have more speakers than their set, or no
+            zip code meets a group's conditions.
     """
     homes = _homes()
     speakers: list[Speaker] = []
     for name, size in config.sets.items():
         for i, group in enumerate(_assign_groups(config, name, _scaled(size.speakers, config))):
-            gender = "fm"[i % 2]  # by turns, after the groups are shuffled: balanced overall
+            gender = "fm"[i % 2]  # alternating after the groups are shuffled, so balanced
             speakers.append(_draw(config, homes, f"{name}{i:03d}", name, group, gender))
     return speakers
 
@@ -162,20 +170,20 @@ def _scaled(count: int, config: CorpusConfig) -> int:
 
 
 def _assign_groups(config: CorpusConfig, set_name: str, count: int) -> list[str]:
-    """The group of each of the set's speakers, in random order."""
+    """Return the group of each speaker of the set, in random order."""
     planted: list[str] = []
     for name, group in config.groups.items():
         unknown = set(group.speakers) - set(config.sets)
         if unknown:
             raise ConfigError(
-                f"corpus.groups.{name}.speakers: no set {', '.join(sorted(unknown))}",
+                f"corpus.groups.{name}.speakers: there is no set {', '.join(sorted(unknown))}",
                 f"choose among {', '.join(config.sets)}",
             )
         share = group.speakers.get(set_name, 0)
         planted += [name] * round(share * config.scale)
     if len(planted) > count:
         raise ConfigError(
-            f"corpus.groups: {len(planted)} planted speakers in {set_name}, which has {count}",
+            f"corpus.groups: {len(planted)} planted speakers in {set_name}, which has only {count}",
             "plant fewer or enlarge the set",
         )
     groups = planted + ["none"] * (count - len(planted))
@@ -229,7 +237,7 @@ def _draw(
 
 @functools.cache
 def _homes() -> tuple[Mapping[str, str], ...]:
-    """Zip codes where people live: standard ones of the 50 states and D.C., with coordinates."""
+    """Return zip codes where people live: standard ones, located in the 50 states and D.C."""
     return tuple(
         z
         for z in zipcodes.list_all()

@@ -1,4 +1,4 @@
-"""Raw utterance tables of the synthetic corpus: text, word times, and all that is planted."""
+"""Make the raw utterance tables of the synthetic corpus, with word times and planted facts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from local.script import recipe_command, run
 
 
 def read_speaker(corpus: Path, speaker: Speaker) -> list[RawUtterance]:
-    """One speaker's utterances, in the order in which they were spoken."""
+    """Read one speaker's utterances, in the order in which they were spoken."""
     lines = (corpus / speaker.set / speaker.id / "utterances.jsonl").read_text().splitlines()
     return [
         RawUtterance(

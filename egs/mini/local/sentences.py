@@ -1,4 +1,4 @@
-"""Sentences from the patterns of conf/sentences.yaml."""
+"""Draw sentences from the patterns in conf/sentences.yaml."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Sentence:
-    """What is said, and the intent of the pattern it came from."""
+    """The text of a sentence, and the intent of its pattern."""
 
     intent: str
     text: str
@@ -27,7 +27,7 @@ class Grammar:
     """Patterns with slots, expanded at random.
 
     Args:
-        path: YAML with `intents` (intent -> patterns) and `slots` (slot -> values).
+        path: YAML file with `intents` (intent -> patterns) and `slots` (slot -> values).
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +37,7 @@ class Grammar:
         self._patterns = [(i, pattern) for i, group in self.intents.items() for pattern in group]
 
     def draw(self, rng: np.random.Generator) -> Sentence:
-        """One sentence: a pattern and values for its slots, all uniform."""
+        """Draw a pattern and values for its slots, all uniformly."""
         intent, text = self._patterns[int(rng.integers(len(self._patterns)))]
         while match := _SLOT.search(text):
             values = self.slots[match[1]]
@@ -48,11 +48,11 @@ class Grammar:
     def stream(
         self, rng: np.random.Generator, reserved: float, allow_reserved: bool
     ) -> Iterator[Sentence]:
-        """Endless sentences, none twice.
+        """Yield sentences without end, none of them twice.
 
         Args:
-            reserved: the share of all sentences that is kept back for testing.
-            allow_reserved: whether these may come; False for the training set.
+            reserved: share of all sentences that is reserved for testing.
+            allow_reserved: whether to yield reserved sentences; False for the training set.
         """
         seen: set[str] = set()
         while True:
@@ -65,11 +65,11 @@ class Grammar:
             yield sentence
 
     def vocabulary(self) -> set[str]:
-        """Every word that can be said."""
+        """Return all words that sentences can contain."""
         patterns = [p for group in (self.intents, self.slots) for v in group.values() for p in v]
         return {word for p in patterns for word in _SLOT.sub(" ", p).split()}
 
 
 def is_reserved(text: str, share: float) -> bool:
-    """Whether a sentence is kept back for testing: decided by its text alone."""
+    """Whether a sentence is reserved for testing, which depends on its text alone."""
     return hash_name(text) % 1000 < 1000 * share

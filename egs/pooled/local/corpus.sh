@@ -2,8 +2,9 @@
 # Stage 0 of pooled: find or download speechocean762, AN4 and LibriSpeech train-clean-100.
 #
 # Options:
-#   --corpus-dir DIR    a directory with an4/, speechocean762/ and librispeech/ in it
-#                       (default: what those recipes found or downloaded; else download)
+#   --corpus-dir DIR    a directory that contains an4/, speechocean762/ and librispeech/
+#                       (default: where those recipes found or downloaded them; else they are
+#                       downloaded)
 set -euo pipefail
 
 # shellcheck source=local/corpus.sh

@@ -1,4 +1,4 @@
-"""Pool the members' raw utterance tables: which set of which corpus goes where."""
+"""Pool the raw utterance tables of the member corpora into the sets of this recipe."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ POOL = {
 
 
 def check_speakers(sets: dict[str, list[RawUtterance]]) -> None:
-    """A speaker's id means one person of one corpus.
+    """Check that each speaker id belongs to one corpus only.
 
     Raises:
-        DataError: two corpora use the same id.
+        DataError: two corpora use the same speaker id.
     """
     corpora: dict[str, object] = {}
     for utterance in (u for utterances in sets.values() for u in utterances):
@@ -28,7 +28,7 @@ def check_speakers(sets: dict[str, list[RawUtterance]]) -> None:
         if corpora.setdefault(utterance.speaker, corpus) != corpus:
             raise DataError(
                 f"speaker {utterance.speaker} is in {corpora[utterance.speaker]} and in {corpus}",
-                "give the speakers of one of them a prefix in its local/raw.py",
+                "give the speakers of one corpus a prefix in its local/raw.py",
             )
 
 

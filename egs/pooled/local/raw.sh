@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Raw utterance tables of pooled: each member's own preparation, then the pool of them.
+# Make the raw utterance tables of pooled: prepare each member corpus, then pool the tables.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -1,7 +1,7 @@
-"""Raw utterance tables of speechocean762: its own train and test; dev are speakers of train.
+"""Make the raw utterance tables of speechocean762: train and test, with dev held out of train.
 
-The corpus brings Kaldi data directories, with the paths in `wav.scp` relative to its root. Its
-speakers are four digits, some of which are speakers of LibriSpeech too; here they bear a prefix.
+The corpus consists of Kaldi data directories, with paths in `wav.scp` relative to its root. Its
+speaker ids are four digits, some of which LibriSpeech uses too, so they get a prefix here.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ CHILD_BELOW = 16  # years
 
 
 def group(utterance: RawUtterance) -> str:
-    """Gender, and child or adult: dev holds speakers of all four groups."""
+    """Return gender, and child or adult, of the speaker: dev has speakers of all four groups."""
     child = utterance.age is not None and utterance.age < CHILD_BELOW
     return f"{utterance.gender} {'child' if child else 'adult'}"
 
 
 def read_set(corpus: Path, name: str) -> list[RawUtterance]:
-    """The utterances of `train` or `test`."""
+    """Read the utterances of `train` or `test`."""
     rows = read_kaldi_dir(corpus / name, corpus, {"corpus": "speechocean762"})
     return [dataclasses.replace(row, speaker=f"so762-{row.speaker}") for row in rows]
 

@@ -1,0 +1,112 @@
+"""Declared factors may differ between runs that are compared, and nothing else.
+
+A plan's factors are declared in the records of its runs. Commit, versions, processor and device
+are printed beside results, not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asrlib.errors import DataError
+from asrlib.experiments.run_record import RunRecord, decisive
+
+SEED = "train.seed"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A key that has other values in two runs; None: one of them lacks it."""
+
+    key: str
+    a: Any
+    b: Any
+
+
+def declared_keys(records: Collection[RunRecord]) -> frozenset[str]:
+    """Keys that may differ: factors of any of the runs, and the seed of the draw."""
+    return frozenset({SEED}.union(*(record.factors for record in records)))
+
+
+def undeclared(
+    a: RunRecord,
+    b: RunRecord,
+    declared: Collection[str],
+    decode_a: Mapping[str, Any] | None = None,
+    decode_b: Mapping[str, Any] | None = None,
+) -> list[Difference]:
+    """Keys in which two runs differ although nobody declared them, in order.
+
+    Where the models differ, all of their own section may.
+
+    Args:
+        declared: keys of `--set`; one that names a whole section of keys allows all of them.
+        decode_a, decode_b: the `decode` section that test sets were decoded with, where compared.
+    """
+    ours, theirs = _values(a, decode_a), _values(b, decode_b)
+    free = {*declared, "model"} if a.model != b.model else set(declared)
+    return [
+        Difference(key, ours.get(key), theirs.get(key))
+        for key in sorted({*ours, *theirs})
+        if ours.get(key) != theirs.get(key) and not _covered(key, free)
+    ]
+
+
+def check_declared(records: Sequence[RunRecord], declared: Collection[str]) -> None:
+    """See that runs differ in declared keys only.
+
+    Raises:
+        DataError: names the key, both values and both runs.
+    """
+    first, *others = records
+    for other in others:
+        for difference in undeclared(first, other, declared):
+            raise DataError(
+                refusal(first.name, other.name, difference),
+                "declare the key as a factor of the plan, or run both with one value",
+            )
+
+
+def refusal(a: str, b: str, difference: Difference) -> str:
+    """Why two runs are not compared."""
+    return f"{a} had {difference.key}: {difference.a}, but {b} {difference.b}"
+
+
+def why_not(
+    a: RunRecord | None,
+    b: RunRecord | None,
+    declared: Collection[str],
+    decode_a: Mapping[str, Any],
+    decode_b: Mapping[str, Any],
+) -> str | None:
+    """Why two runs are not compared; None where they may be, or left no record."""
+    if a is None or b is None:
+        return None
+    found = undeclared(a, b, declared, decode_a, decode_b)
+    more = f" (and {len(found) - 1} more keys)" if len(found) > 1 else ""
+    return refusal(a.name, b.name, found[0]) + more if found else None
+
+
+def _values(record: RunRecord, decode: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What is compared, by key: configuration, hashes of the data, and the start."""
+    sections: dict[str, Any] = decisive(record.config)
+    if decode is not None:
+        sections |= decisive({"decode": decode})
+    found = dict(_flat(sections, ""))
+    found |= {f"data/{name}": hash[:12] for name, hash in record.data.items()}
+    found["start"] = record.start and record.start[:12]
+    return found
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def _covered(key: str, declared: Collection[str]) -> bool:
+    return any(key == known or key.startswith(f"{known}.") for known in declared)

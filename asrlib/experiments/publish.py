@@ -1,0 +1,210 @@
+"""From scores in exp/ to the store of results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asrlib.config import configclass
+from asrlib.errors import DataError, UserError
+from asrlib.experiments.benchmarks import streaming_speed
+from asrlib.experiments.run_record import RUN_FILE, RunRecord, read_record
+from asrlib.experiments.store import (
+    Counts,
+    GroupCounts,
+    MixtureScores,
+    PublishedRun,
+    Quantiles,
+    SetScores,
+    Skipped,
+    write_run,
+)
+from asrlib.meetings.score import SCORES_FILE as MEETINGS_FILE
+from asrlib.meetings.score import MeetingScores
+from asrlib.recipe import Recipe
+from asrlib.scoring.groups import GroupTable
+from asrlib.scoring.latency import LatencySummary
+from asrlib.scoring.records import DecodeMeta
+from asrlib.scoring.score import SCORES_FILE, Scores
+from asrlib.scoring.utt_counts import COUNTS_FILE, UtteranceCounts
+from asrlib.scoring.wer import ErrorRate
+from asrlib.seeds import named_generator
+
+_AGAIN = "score again with --force"
+
+
+@configclass
+class PublishConfig:
+    """conf/publish.yaml.
+
+    Attributes:
+        public: whether ids of speakers and sessions may be published; else they become numbers.
+    """
+
+    public: bool = False
+
+
+@dataclass(frozen=True)
+class Published:
+    """What `publish` did: the files that hold the runs now, and what could not be published."""
+
+    files: tuple[Path, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def publish(recipe: Recipe, names: Sequence[str] = (), plan: str | None = None) -> Published:
+    """Copy scores of runs in exp/ to the store; the pages are made by `asrlib.report`.
+
+    Args:
+        names: directories under exp/; empty: all that were scored.
+        plan: only runs of this plan.
+
+    Raises:
+        UserError: a directory that was named does not exist.
+    """
+    for name in names:
+        if not (recipe.exp / name).is_dir():
+            raise UserError(f"{recipe.exp / name}: missing", "name a directory under exp/")
+    files: list[Path] = []
+    skipped: list[Skipped] = []
+    for name in names or scored_names(recipe.exp):
+        try:
+            run, left_out = collect_run(recipe, name)
+            if plan is not None and run.plan != plan:
+                continue
+            skipped += left_out
+            if run.scores:
+                files.append(write_run(recipe.dir, run))
+            elif not left_out:
+                skipped.append(Skipped(f"exp/{name}", "was not scored"))
+        except DataError as e:
+            skipped.append(Skipped(f"exp/{name}", e.what))
+    return Published(tuple(files), tuple(skipped))
+
+
+def scored_names(exp: Path) -> list[str]:
+    """The directories under exp/ with scores."""
+    found = [p for name in (SCORES_FILE, MEETINGS_FILE) for p in exp.glob(f"*/decode_*/{name}")]
+    return sorted({path.parent.parent.name for path in found})
+
+
+def collect_run(recipe: Recipe, name: str) -> tuple[PublishedRun, list[Skipped]]:
+    """What would be published of exp/NAME, and which of its scores cannot be.
+
+    Raises:
+        DataError: it has no record, or one of another directory.
+    """
+    directory = recipe.exp / name
+    record = read_record(directory)
+    if record.name != name:
+        raise DataError(f"{directory / RUN_FILE}: is of {record.name}", "give it its name back")
+    public = recipe.config(PublishConfig, "publish").public
+    sets: list[SetScores] = []
+    mixtures: list[MixtureScores] = []
+    skipped: list[Skipped] = []
+    for decode_dir in sorted(directory.glob("decode_*")):
+        try:
+            if (decode_dir / SCORES_FILE).exists():
+                sets.append(_set_scores(recipe.exp, decode_dir, record, public))
+            if (decode_dir / MEETINGS_FILE).exists():
+                mixtures.append(_mixture_scores(decode_dir, record, public))
+        except DataError as e:
+            skipped.append(Skipped(f"exp/{name}/{decode_dir.name}", e.what))
+    return PublishedRun(record=record, sets=tuple(sets), mixtures=tuple(mixtures)), skipped
+
+
+def _check_decoded(decode_dir: Path, meta: DecodeMeta, record: RunRecord) -> None:
+    if meta.run != record.identity:
+        raise DataError(
+            f"{decode_dir}: was decoded by another training than that of {RUN_FILE}",
+            "decode and score it again",
+        )
+
+
+def _set_scores(exp: Path, decode_dir: Path, record: RunRecord, public: bool) -> SetScores:
+    scores = Scores.from_file(decode_dir / SCORES_FILE, _AGAIN)
+    meta, latency = scores.meta, scores.latency
+    _check_decoded(decode_dir, meta, record)
+    by_speaker: dict[str, ErrorRate] = {}
+    for u in _read_counts(decode_dir / COUNTS_FILE):
+        errors = ErrorRate(u.insertions, u.deletions, u.substitutions, u.words)
+        by_speaker[u.speaker] = by_speaker.get(u.speaker, ErrorRate()) + errors
+    if ErrorRate.sum(by_speaker.values()) != scores.wer:
+        raise DataError(f"{decode_dir / COUNTS_FILE}: does not add up to {SCORES_FILE}", _AGAIN)
+    speed = streaming_speed(exp, record.name, meta.set, meta.search)
+    return SetScores(
+        meta=meta,
+        wer=scores.wer,
+        cer=scores.cer,
+        utterances=scores.utterances,
+        wrong_utterances=scores.wrong_utterances,
+        interval=scores.interval,
+        delay=_quantiles(None if latency is None else latency.symbol_delay_ms),
+        final=_quantiles(None if latency is None else latency.finalisation_ms),
+        groups={column: _groups(table) for column, table in scores.groups.items()},
+        gaps={column: table.gap for column, table in scores.groups.items() if table.gap},
+        speakers=_by_shown_id(by_speaker, meta.set, public),
+        rtf_1=speed.real_time_factor_1,
+        rtf_32=speed.real_time_factor_32,
+        cpu_1=speed.cpu_seconds_1,
+    )
+
+
+def _mixture_scores(decode_dir: Path, record: RunRecord, public: bool) -> MixtureScores:
+    scores = MeetingScores.from_file(decode_dir / MEETINGS_FILE, _AGAIN)
+    _check_decoded(decode_dir, scores.meta, record)
+    by_session = {s.session: s.orcwer for s in scores.sessions}
+    shown = shown_ids(by_session, scores.meta.set, public)
+    return MixtureScores(
+        meta=scores.meta,
+        all=scores.all,
+        sessions=_by_shown_id(by_session, scores.meta.set, public),
+        counted_right=tuple(sorted(shown[s.session] for s in scores.sessions if s.counted_right)),
+    )
+
+
+def _read_counts(path: Path) -> list[UtteranceCounts]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [UtteranceCounts.from_json(json.loads(line)) for line in lines]
+    except (OSError, ValueError) as e:
+        raise DataError(f"{path}: missing or broken ({type(e).__name__})", _AGAIN) from None
+
+
+def _quantiles(summary: LatencySummary | None) -> Quantiles | None:
+    if summary is None:
+        return None
+    return Quantiles(summary.count, summary.mean, summary.p50, summary.p90)
+
+
+def _groups(table: GroupTable) -> dict[str, GroupCounts]:
+    """Groups that are large enough: a small one would tell of single speakers."""
+    return {
+        g.value: GroupCounts(g.speakers, g.errors.errors, g.errors.words, g.interval)
+        for g in table.groups
+        if g.large_enough
+    }
+
+
+def shown_ids(ids: Iterable[str], test_set: str, public: bool) -> dict[str, str]:
+    """How ids of speakers or sessions are published.
+
+    Numbers come in a random order that depends on nothing but the set: so they are the same in all
+    runs of the recipe, which can be compared, and tell nothing of the ids.
+    """
+    ordered = sorted(ids)
+    if public:
+        return {id: id for id in ordered}
+    numbers = named_generator("publish", test_set).permutation(len(ordered))
+    return {id: str(number + 1) for id, number in zip(ordered, numbers.tolist(), strict=True)}
+
+
+def _by_shown_id(errors: dict[str, ErrorRate], test_set: str, public: bool) -> dict[str, Counts]:
+    shown = shown_ids(errors, test_set, public)
+    counts = {
+        shown[id]: Counts(e.insertions, e.deletions, e.substitutions, e.words)
+        for id, e in errors.items()
+    }
+    return {id: counts[id] for id in sorted(counts, key=lambda id: (len(id), id))}

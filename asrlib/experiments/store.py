@@ -1,0 +1,392 @@
+"""The committed store of results: `egs/<recipe>/results/<plan>/<run>.json`.
+
+One file a run, written whole or not at all, so that two plans may publish at once. What cannot be
+used when it is read (broken, edited by hand, of another version) is told, and never raises.
+Everything that people read (RESULTS.md, results/<plan>/README.md) is a function of this folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from asrlib.errors import DataError
+from asrlib.experiments.run_record import RunRecord
+from asrlib.files import atomic_write
+from asrlib.json_record import JsonRecord
+from asrlib.meetings.metrics import MeetingSummary
+from asrlib.scoring.bootstrap import Interval
+from asrlib.scoring.groups import Gap
+from asrlib.scoring.records import DecodeMeta
+from asrlib.scoring.wer import ErrorRate
+
+FORMAT = 1
+RESULTS = "results"  # below the recipe
+MAIN_PLAN = "main"  # of runs outside any plan
+IMPORTED_FILE, ABOUT_FILE, TUNING_FILE = "imported.json", "about.json", "tuning.json"
+_WIDTH = 100  # of a line of a file; what is longer stands on lines of its own
+_RESTORE = "bring it back with git, or move it away and publish again"
+
+
+class Counts(NamedTuple):
+    """Word errors of one speaker or session; in the file a list."""
+
+    insertions: int
+    deletions: int
+    substitutions: int
+    words: int
+
+    @property
+    def rate(self) -> ErrorRate:
+        """The same as an error rate."""
+        return ErrorRate(*self)
+
+
+class GroupCounts(NamedTuple):
+    """Word errors of a group of speakers, and the interval of its rate in per cent."""
+
+    speakers: int
+    errors: int
+    words: int
+    interval: Interval | None
+
+
+class Quantiles(NamedTuple):
+    """Number, mean, median and 90th percentile of latencies, in ms."""
+
+    count: int
+    mean: float
+    p50: float
+    p90: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetScores(JsonRecord):
+    """Scores of one decode of a test set of one talker.
+
+    Attributes:
+        meta: what was decoded, how, and what it cost.
+        interval: of the word error rate in per cent, speakers resampled.
+        delay, final: symbol delay and finalisation latency; None where word times are unknown.
+        groups: by column and value, of groups that are large enough to be told apart.
+        gaps: by column, the worst group against the best.
+        speakers: by speaker id, or by a number that is the same in all runs of the recipe.
+        rtf_1, rtf_32, cpu_1: real-time factors of 1 and 32 streams on one core, and CPU seconds
+            per second of audio of 1 stream, where they were measured.
+    """
+
+    meta: DecodeMeta
+    wer: ErrorRate
+    cer: ErrorRate
+    utterances: int
+    wrong_utterances: int
+    interval: Interval | None
+    delay: Quantiles | None
+    final: Quantiles | None
+    groups: dict[str, dict[str, GroupCounts]]
+    gaps: dict[str, Gap]
+    speakers: dict[str, Counts]
+    rtf_1: float | None = None
+    rtf_32: float | None = None
+    cpu_1: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureScores(JsonRecord):
+    """Scores of one decode of a set of mixtures.
+
+    Attributes:
+        all: over all sessions.
+        sessions: by session, or its number: errors of ORC-WER.
+        counted_right: the sessions of which as many turns were recognised as were spoken.
+    """
+
+    meta: DecodeMeta
+    all: MeetingSummary
+    sessions: dict[str, Counts]
+    counted_right: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedRun(JsonRecord):
+    """One file of the store.
+
+    Attributes:
+        record: what the run is.
+        sets, mixtures: one for each test set, or set of mixtures, and search.
+    """
+
+    record: RunRecord
+    sets: tuple[SetScores, ...] = ()
+    mixtures: tuple[MixtureScores, ...] = ()
+
+    @property
+    def plan(self) -> str:
+        """Name of the folder that it lies in."""
+        return self.record.plan or MAIN_PLAN
+
+    @property
+    def scores(self) -> tuple[SetScores | MixtureScores, ...]:
+        """All of them."""
+        return (*self.sets, *self.mixtures)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or a run that cannot be used: a line under "Skipped", never an exception.
+
+    Attributes:
+        path: below the recipe.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class About(JsonRecord):
+    """about.json: what pages say of a plan; `python -m asrlib plan` writes it, or people do.
+
+    Attributes:
+        finding: what came out, in at most four sentences; empty while nobody has said.
+        command: what repeats the plan.
+        reference: model that the others are compared with; None: the first by name.
+    """
+
+    title: str
+    finding: str = ""
+    command: str = ""
+    reference: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trials(JsonRecord):
+    """What was tried of a model.
+
+    Attributes:
+        trial: the model that was tried: itself, or another one.
+        dev: figure on dev by the value tried, as it was written.
+        chosen: the value that the model is given.
+    """
+
+    trial: str
+    dev: dict[str, float]
+    chosen: float | int | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning(JsonRecord):
+    """tuning.json: the values that were chosen on dev, all models at the same expense.
+
+    Attributes:
+        key: as of `--set`.
+        judged_by: name of the dev figure, lower is better.
+        budget: what each trial was given, for people.
+    """
+
+    key: str
+    judged_by: str
+    budget: str
+    models: dict[str, Trials]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedRow(JsonRecord):
+    """A row of an older table.
+
+    Attributes:
+        wer: word error rate in per cent, the mean over seeds.
+        each: those of the seeds.
+        interval: in per cent.
+        more: further columns by title.
+    """
+
+    model: str
+    set: str
+    search: str
+    wer: float
+    label: str = ""
+    seeds: tuple[int, ...] = ()
+    each: tuple[float, ...] = ()
+    interval: Interval | None = None
+    note: str = ""
+    more: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported(JsonRecord):
+    """imported.json: rows of older tables, copied once; they take no part in comparisons.
+
+    Attributes:
+        commit: in which the table stood.
+        source: its file.
+    """
+
+    commit: str
+    source: str
+    title: str = ""
+    finding: str = ""
+    command: str = ""
+    rows: tuple[ImportedRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanResults:
+    """What the store holds of one plan; runs in order of file."""
+
+    name: str
+    runs: tuple[PublishedRun, ...] = ()
+    about: About | None = None
+    tuning: Tuning | None = None
+    imported: Imported | None = None
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def reference(self) -> str | None:
+        """The model that the others are compared with; None: the first by name."""
+        return None if self.about is None else self.about.reference
+
+
+def plan_dir(recipe_dir: Path, plan: str) -> Path:
+    """The folder of a plan's results."""
+    return recipe_dir / RESULTS / plan
+
+
+def write_run(recipe_dir: Path, run: PublishedRun) -> Path:
+    """Write the run's file, whole or not at all; nothing that is published is lost.
+
+    Scores of other sets and searches of the same run are kept. Another run of the same name, one
+    of another identity, stays where it is; this one then has a part of its identity in its name.
+
+    Raises:
+        DataError: a file that cannot be read stands in the way.
+    """
+    folder, identity = plan_dir(recipe_dir, run.plan), run.record.identity
+    path = folder / f"{run.record.name}.json"
+    if path.exists() and _read_run(path).record.identity != identity:
+        path = folder / f"{run.record.name}-{identity[:8]}.json"
+    if path.exists():
+        run = _merge(_read_run(path), run)
+    text = _to_text(run)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with atomic_write(path) as f:
+            f.write(text)
+    return path
+
+
+def write_about(recipe_dir: Path, plan: str, about: About | Tuning) -> None:
+    """Write what pages say of a plan, or what it chose on dev."""
+    name = ABOUT_FILE if isinstance(about, About) else TUNING_FILE
+    about.to_file(plan_dir(recipe_dir, plan) / name)
+
+
+def read_plan(recipe_dir: Path, plan: str) -> PlanResults:
+    """What is published of a plan; nothing where it has no folder."""
+    folder = plan_dir(recipe_dir, plan)
+    skipped: list[Skipped] = []
+    runs: list[PublishedRun] = []
+    extras: dict[str, Any] = {}
+    kinds = {ABOUT_FILE: About, TUNING_FILE: Tuning, IMPORTED_FILE: Imported}
+    for path in sorted(folder.glob("[!.]*.json")):  # but what a killed process left half-written
+        try:
+            if kind := kinds.get(path.name):
+                extras[path.name] = kind.from_file(path, _RESTORE)
+            else:
+                runs.append(_read_run(path))
+        except DataError as e:
+            reason = e.what.removeprefix(f"{path}: ")
+            skipped.append(Skipped(path.relative_to(recipe_dir).as_posix(), reason))
+        except OSError as e:
+            where = path.relative_to(recipe_dir).as_posix()
+            skipped.append(Skipped(where, f"not readable: {e.strerror}"))
+    return PlanResults(
+        name=plan,
+        runs=tuple(runs),
+        about=extras.get(ABOUT_FILE),
+        tuning=extras.get(TUNING_FILE),
+        imported=extras.get(IMPORTED_FILE),
+        skipped=tuple(skipped),
+    )
+
+
+def read_store(recipe_dir: Path) -> list[PlanResults]:
+    """What is published of a recipe, by plan in order of name."""
+    folders = sorted(p for p in (recipe_dir / RESULTS).glob("[!.]*") if p.is_dir())
+    return [read_plan(recipe_dir, folder.name) for folder in folders]
+
+
+def _read_run(path: Path) -> PublishedRun:
+    """Read one file.
+
+    Raises:
+        DataError: it is broken, edited by hand, of another version, or of another folder or name.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version, checksum, values = content["format"], content["checksum"], content["run"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DataError(f"{path}: no published run", _RESTORE) from None
+    if version != FORMAT:
+        raise DataError(
+            f"{path}: of format {version}, this version reads {FORMAT}", "use another version"
+        )
+    if checksum != _checksum(values):
+        raise DataError(f"{path}: was changed after it was published", _RESTORE)
+    try:
+        run = PublishedRun.from_json(values)
+    except ValueError as e:
+        raise DataError(f"{path}: of another version ({type(e).__name__})", _RESTORE) from None
+    names = (run.record.name, f"{run.record.name}-{run.record.identity[:8]}")
+    if run.plan != path.parent.name or path.stem not in names:
+        raise DataError(f"{path}: is of run {run.record.name} of plan {run.plan}", _RESTORE)
+    return run
+
+
+def _merge(old: PublishedRun, new: PublishedRun) -> PublishedRun:
+    """The new run, with the old one's scores of sets and searches that it lacks."""
+
+    def label(scores: SetScores | MixtureScores) -> tuple[str, str]:
+        return scores.meta.set, scores.meta.search
+
+    def both(olds: tuple[Any, ...], news: tuple[Any, ...]) -> tuple[Any, ...]:
+        found = {label(s): s for s in (*olds, *news)}
+        return tuple(found[key] for key in sorted(found))
+
+    return PublishedRun(
+        record=new.record,
+        sets=both(old.sets, new.sets),
+        mixtures=both(old.mixtures, new.mixtures),
+    )
+
+
+def _to_text(run: PublishedRun) -> str:
+    values = run.to_json()
+    content = {"format": FORMAT, "checksum": _checksum(values), "run": values}
+    return "".join(_lines(content, "")) + "\n"
+
+
+def _lines(value: Any, indent: str) -> Iterator[str]:
+    """JSON in which what fits stands on one line: a speaker a line, for those who read diffs."""
+    compact = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, dict | list) or len(indent) + len(compact) <= _WIDTH:
+        yield compact
+        return
+    ends = "{}" if isinstance(value, dict) else "[]"
+    pairs = value.items() if isinstance(value, dict) else (("", item) for item in value)
+    separator, deeper = ends[0], indent + " "
+    for key, item in pairs:
+        yield f"{separator}\n{deeper}"
+        if isinstance(value, dict):
+            yield f"{json.dumps(key, ensure_ascii=False)}: "
+        yield from _lines(item, deeper)
+        separator = ","
+    yield f"\n{indent}{ends[1]}"
+
+
+def _checksum(values: Any) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

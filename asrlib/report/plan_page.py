@@ -1,0 +1,269 @@
+"""results/<plan>/README.md: the tables of one plan, from what its folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import mean
+
+from asrlib.experiments.store import (
+    MAIN_PLAN,
+    About,
+    Imported,
+    ImportedRow,
+    MixtureScores,
+    PlanResults,
+    PublishedRun,
+    Quantiles,
+    SetScores,
+    Skipped,
+    Tuning,
+)
+from asrlib.report.document import Block, Code, Document, Section, Table, Text
+from asrlib.report.format import COMPARISON, DASH, comparison_cells, interval, number
+from asrlib.report.published import Pairing, System, pairings, reference_of, spread, systems_of
+
+_SHOWN = 10  # skipped files that are named
+
+
+def plan_document(recipe: str, plan: PlanResults) -> Document:
+    """The page of a plan.
+
+    Args:
+        recipe: for example `egs/an4`.
+    """
+    about = about_of(recipe, plan)
+    head: list[Block] = [Text(about.finding)] if about.finding else []
+    if about.command:
+        head.append(Code(about.command, "sh"))
+    sections = [Section("What it is", tuple(head))] if head else []
+    sections += [*plan_sections(plan), *_imported(plan.imported), *skipped_sections(plan.skipped)]
+    footer = (
+        f"Written by `python -m asrlib results --recipe-dir {recipe}` from the files of this "
+        "folder. Intervals are of 95 %: speakers (of mixtures: sessions) are resampled, seeds are "
+        "taken together. ± is the standard deviation over seeds."
+    )
+    return Document(about.title, tuple(sections), footer)
+
+
+def about_of(recipe: str, plan: PlanResults) -> About:
+    """What pages say of a plan, where it does not say so itself."""
+    if plan.about is not None:
+        return plan.about
+    if plan.imported is not None:
+        old = plan.imported
+        return About(title=old.title or plan.name, finding=old.finding, command=old.command)
+    name = recipe.rpartition("/")[2]
+    if plan.name == MAIN_PLAN:
+        return About(title="The pipeline as it is", command=f"./run.sh --recipe {name}")
+    command = f"python -m asrlib plan {plan.name} --recipe-dir {recipe}"
+    return About(title=f"Plan {plan.name}", command=command)
+
+
+def plan_sections(plan: PlanResults) -> Iterator[Section]:
+    """Scores, comparisons, cost and groups for each set and search; then the runs."""
+    for test_set, search, systems in systems_of(plan.runs, SetScores):
+        pairs = pairings(plan, systems)
+        reference = reference_of(systems, plan.reference)
+        blocks = [Text(_size(systems[0])), _scores(systems), *_pairs(reference, pairs)]
+        blocks += [Text("Cost, of the lowest seed:"), _cost(systems), *_gaps(systems)]
+        yield Section(f"{test_set}, {search}", tuple(blocks))
+    for test_set, search, mixed in systems_of(plan.runs, MixtureScores):
+        reference = reference_of(mixed, plan.reference)
+        blocks = [_mixtures(mixed), *_pairs(reference, pairings(plan, mixed))]
+        yield Section(f"{test_set}, {search}", tuple(blocks))
+    if plan.tuning is not None:
+        yield Section("Chosen on dev", _tuning(plan.tuning))
+    if plan.runs:
+        yield Section("Runs", (_runs(plan.runs),))
+
+
+def _size(system: System[SetScores]) -> str:
+    scores = system.scores[0]
+    size = f"{scores.utterances:,} utterances, {scores.wer.words:,} words, {len(scores.speakers):,}"
+    return f"{size} speakers."
+
+
+def _scores(systems: Sequence[System[SetScores]]) -> Table:
+    header = ("system", "seeds", "WER %", "interval", "ins / del / sub %", "CER %", "SER %")
+    header += ("delay p50 / p90 ms", "final p50 / p90 ms")
+    rows = []
+    for system in systems:
+        first, scores = system.scores[0], system.scores
+        wer = [s.wer for s in scores]
+        words = sum(w.words for w in wer) or 1
+        kinds = (sum(getattr(w, k) for w in wer) for k in ("insertions", "deletions"))
+        shares = [*kinds, sum(w.substitutions for w in wer)]
+        rows.append(
+            (
+                system.label,
+                system.seeds,
+                system.rate(),
+                interval(system.interval()),
+                " / ".join(f"{100 * n / words:.1f}" for n in shares),
+                spread([100 * s.cer.rate for s in scores]),
+                number(mean(100 * s.wrong_utterances / s.utterances for s in scores), 1),
+                _latency(first.delay),
+                _latency(first.final),
+            )
+        )
+    return Table(header, tuple(rows))
+
+
+def _latency(found: Quantiles | None) -> str:
+    return DASH if found is None else f"{found.p50:.0f} / {found.p90:.0f}"
+
+
+def _pairs(reference: System, pairs: Sequence[Pairing]) -> list[Block]:
+    """Paired comparisons with the reference, and those that were refused."""
+    blocks: list[Block] = []
+    compared = [p for p in pairs if p.result is not None]
+    if compared:
+        blocks.append(Text(f"Difference to {reference.label}, in points; below zero is better:"))
+        header = ("system", "difference", *COMPARISON, "speakers")
+        rows = [
+            (p.system.label, *comparison_cells(p.result), str(p.result.speakers))
+            for p in compared
+            if p.result is not None
+        ]
+        blocks.append(Table(header, tuple(rows)))
+    refused = [p for p in pairs if p.refused is not None]
+    if refused:
+        text = f"Not compared with {reference.label}, since more differs than was declared: "
+        blocks.append(Text(text + "; ".join(str(p.refused) for p in refused) + "."))
+    return blocks
+
+
+def _cost(systems: Sequence[System[SetScores]]) -> Table:
+    header = ("system", "parameters, M", "GFLOP/s", "encoder work %", "RTF", "RTF, 1 stream")
+    header += ("RTF, 32 streams", "memory MB", "processor")
+    rows = []
+    for system in systems:
+        scores, meta = system.scores[0], system.scores[0].meta
+        rows.append(
+            (
+                system.label,
+                number(meta.parameters.decoding / 1e6 if meta.parameters else None, 2),
+                number(meta.flops_per_second and meta.flops_per_second / 1e9, 3),
+                number(meta.compute_share, 1, 100),
+                number(meta.real_time_factor, 3),
+                number(scores.rtf_1, 3),
+                number(scores.rtf_32, 4),
+                number(meta.peak_memory_mb, 0),
+                meta.machine.cpu if meta.machine else DASH,
+            )
+        )
+    return Table(header, tuple(rows))
+
+
+def _gaps(systems: Sequence[System[SetScores]]) -> list[Block]:
+    """The worst group against the best, of the lowest seed of each system."""
+    rows = []
+    for system in systems:
+        for column, gap in system.scores[0].gaps.items():
+            rates = [_group_rate(system.scores[0], column, v) for v in (gap.worst, gap.best)]
+            ratio = DASH if gap.ratio is None else f"{gap.ratio:.2f}"
+            ends = interval(gap.ratio_interval)
+            points = f"{gap.difference:+.2f}", interval(gap.difference_interval, 1, "+")
+            rows.append(
+                (
+                    *(system.label, column, f"{gap.worst}: {rates[0]}", f"{gap.best}: {rates[1]}"),
+                    *(*points, ratio, ends),
+                )
+            )
+    header = ("system", "by", "worst, WER %", "best, WER %", "points", "interval", "ratio")
+    return [Table((*header, "interval"), tuple(rows), 4)] if rows else []
+
+
+def _group_rate(scores: SetScores, column: str, value: str) -> str:
+    found = scores.groups.get(column, {}).get(value)
+    return DASH if found is None or not found.words else f"{100 * found.errors / found.words:.2f}"
+
+
+def _mixtures(systems: Sequence[System[MixtureScores]]) -> Table:
+    header = ("system", "seeds", "ORC-WER %", "interval", "cpWER %", "tcpWER %", "turns right %")
+    header += ("start p50 ms", "end p50 ms", "out p50 ms")
+    rows = []
+    for system in systems:
+        totals = [s.all for s in system.scores]
+        counted = [t.turn_counting.percent for t in totals if t.turn_counting]
+        first = totals[0]
+        delays = (first.start_pointing_ms, first.end_pointing_ms, first.closing_ms)
+        rows.append(
+            (
+                system.label,
+                system.seeds,
+                system.rate(),
+                interval(system.interval()),
+                spread([100 * t.cpwer.rate for t in totals]),
+                spread([100 * t.tcpwer.rate for t in totals]),
+                spread([p for p in counted if p is not None]),
+                *(number(d.p50 if d else None, 0) for d in delays),
+            )
+        )
+    return Table(header, tuple(rows))
+
+
+def _tuning(tuning: Tuning) -> tuple[Block, ...]:
+    rows = []
+    for model, trials in tuning.models.items():
+        tried = ", ".join(f"{value}: {figure:.4f}" for value, figure in trials.dev.items())
+        rows.append((model, trials.trial, tried, str(trials.chosen)))
+    header = ("model", "tried with", f"{tuning.judged_by} on dev by value", "chosen")
+    text = f"`{tuning.key}`, lowest {tuning.judged_by} on dev. Each trial: {tuning.budget}."
+    return Text(text), Table(header, tuple(rows), 4)
+
+
+def _runs(runs: Sequence[PublishedRun]) -> Table:
+    header = ("run", "seed", "commit", "started", "device", "processor", "matrix code", "torch")
+    rows = []
+    for run in runs:
+        record, git = run.record, run.record.git
+        commit = DASH if git is None else git.commit[:7] + (" and changes" if git.dirty else "")
+        machine = record.processor
+        rows.append(
+            (
+                *(record.name, str(record.seed), commit, record.started[:10], record.device),
+                *(machine.cpu, machine.matrix_code or DASH, record.versions.get("torch", DASH)),
+            )
+        )
+    return Table(header, tuple(rows), 1)
+
+
+def _imported(imported: Imported | None) -> list[Section]:
+    if imported is None:
+        return []
+    text = (
+        f"Imported from commit {imported.commit}, {imported.source}: kept as they stood there, "
+        "without records, so that they take no part in comparisons."
+    )
+    extra = list(dict.fromkeys(key for row in imported.rows for key in row.more or {}))[:3]
+    header = ("system", "set", "search", "seeds", "WER %", "interval", *extra, "note")
+    rows = tuple(
+        (
+            row.label or row.model,
+            row.set,
+            row.search,
+            " ".join(map(str, row.seeds)) or DASH,
+            imported_rate(row),
+            interval(row.interval),
+            *((row.more or {}).get(key, DASH) for key in extra),
+            row.note,
+        )
+        for row in imported.rows
+    )
+    return [Section("Imported rows", (Text(text), Table(header, rows, 3)))]
+
+
+def imported_rate(row: ImportedRow) -> str:
+    """Mean and standard deviation of an imported row, in per cent."""
+    return spread(row.each) if len(row.each) > 1 else f"{row.wer:.2f}"
+
+
+def skipped_sections(skipped: Sequence[Skipped]) -> list[Section]:
+    """A line for each file that cannot be used; of many the first."""
+    if not skipped:
+        return []
+    lines = [f"- `{s.path}`: {s.reason}" for s in skipped[:_SHOWN]]
+    if len(skipped) > _SHOWN:
+        lines.append(f"- and {len(skipped) - _SHOWN} more")
+    return [Section("Skipped", (Text("\n".join(lines)),))]

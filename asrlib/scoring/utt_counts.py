@@ -1,0 +1,75 @@
+"""utt_counts.jsonl: what was counted in each utterance, without its words.
+
+A row holds sums, so that those of any set of utterances are the counts of the set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from asrlib.files import atomic_write
+from asrlib.json_record import JsonRecord
+from asrlib.scoring.latency import latency_of
+from asrlib.scoring.wer import Aligned
+
+COUNTS_FILE = "utt_counts.jsonl"
+
+
+@dataclass(frozen=True)
+class UtteranceCounts(JsonRecord):
+    """One line.
+
+    Attributes:
+        utterance: its id.
+        substitutions, insertions, deletions: of words.
+        words, characters: of the reference; characters include the spaces between words.
+        character_errors: of all kinds.
+        seconds: length of the audio.
+        symbol_delay_ms_sum: over `symbol_delays` correct words whose times are known.
+        finalisation_ms: None where it is not known.
+        encoder_work: the encoder's, as a share of its full work; None where it always does all.
+    """
+
+    utterance: str
+    speaker: str
+    substitutions: int
+    insertions: int
+    deletions: int
+    words: int
+    characters: int
+    character_errors: int
+    seconds: float
+    symbol_delay_ms_sum: float
+    symbol_delays: int
+    finalisation_ms: float | None
+    encoder_work: float | None
+
+
+def counts_of(a: Aligned) -> UtteranceCounts:
+    """The counts of an aligned utterance."""
+    latency = latency_of(a)
+    return UtteranceCounts(
+        utterance=a.utterance.id,
+        speaker=a.utterance.speaker,
+        substitutions=a.words.substitutions,
+        insertions=a.words.insertions,
+        deletions=a.words.deletions,
+        words=a.words.words,
+        characters=a.chars.words,
+        character_errors=a.chars.errors,
+        seconds=a.utterance.duration,
+        symbol_delay_ms_sum=round(sum(latency.symbol_delays), 3),
+        symbol_delays=len(latency.symbol_delays),
+        finalisation_ms=round(latency.finalisations[0], 3) if latency.finalisations else None,
+        encoder_work=a.utterance.encoder_work,
+    )
+
+
+def write_counts(path: Path, aligned: Iterable[Aligned]) -> None:
+    """Write the file, whole or not at all."""
+    with atomic_write(path) as f:
+        for a in aligned:
+            f.write(json.dumps(counts_of(a).to_json(), ensure_ascii=False) + "\n")

@@ -1,0 +1,106 @@
+"""Declared factors may differ, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scoring_fakes import run_record
+
+from asrlib.errors import DataError
+from asrlib.experiments.declared import check_declared, declared_keys, undeclared
+from asrlib.experiments.run_record import GitState
+from asrlib.experiments.systems import group_systems, label_of
+from asrlib.scoring.records import Machine
+
+
+def keys(a, b, *declared, **decode):
+    return [d.key for d in undeclared(a, b, declared, **decode)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        ({"train__epochs": 2}, "train.epochs"),
+        ({"data__max_frames": 8000}, "data.max_frames"),
+        ({"model__loss__ctc_scale": 0.0}, "model.loss.ctc_scale"),
+        ({"features__num_bins": 64}, "features.num_bins"),
+        ({"seed": 2}, "train.seed"),
+        ({"data": "other"}, "data/train"),
+    ],
+)
+def test_a_difference_is_found_unless_it_is_declared(changed, key):
+    a, b = run_record(name="a"), run_record(name="b", **changed)
+    assert keys(a, b) == [key]
+    assert keys(a, b, key) == []
+    with pytest.raises(DataError) as error:
+        check_declared([a, b], ())
+    assert error.value.what.startswith("a had " + key)
+    check_declared([a, b], (key,))
+
+
+def test_a_declared_section_covers_its_keys():
+    a, b = run_record(), run_record(model__loss__ctc_scale=0.0)
+    assert keys(a, b, "model.loss") == []
+    assert keys(a, b, "model.lo") == ["model.loss.ctc_scale"]
+
+
+def test_of_two_models_the_whole_model_may_differ_but_nothing_else():
+    a = run_record(model="lstm")
+    b = run_record(model="conv_rnnt", model__encoder={"name": "conv_rnnt"}, train__epochs=9)
+    assert keys(a, b) == ["train.epochs"]
+
+
+def test_another_start_is_a_difference():
+    assert keys(run_record(), replace(run_record(), start="x")) == ["start"]
+
+
+def test_code_and_machine_are_not_compared():
+    other = replace(
+        run_record(train__num_threads=4, train__device="cuda"),
+        git=GitState("other", True),
+        processor=Machine("another", 64),
+        device="a GPU",
+        versions={},
+    )
+    assert keys(run_record(), other) == []
+
+
+def test_how_it_was_decoded_is_compared_but_for_what_changes_nothing():
+    usual = {"search": "modified_beam", "modified_beam": {"beam": 4}, "max_streams": 1}
+    wider = {**usual, "modified_beam": {"beam": 8}, "max_streams": 32}
+    found = keys(run_record(), run_record(), decode_a=usual, decode_b=wider)
+    assert found == ["decode.modified_beam.beam"]
+
+
+def test_factors_and_the_seed_are_declared():
+    records = [run_record(factors={"data.max_frames": n}) for n in (1, 2)]
+    assert declared_keys(records) == {"data.max_frames", "train.seed"}
+
+
+@given(st.lists(st.tuples(st.sampled_from(["lstm", "conv"]), st.integers(1, 3)), unique=True))
+def test_runs_of_one_system_differ_in_their_seed_only(runs):
+    records = [run_record(name=f"{m}{s}", model=m, seed=s) for m, s in runs]
+    found = group_systems(records, lambda r: r, lambda r: r.name)
+    assert sorted(r.name for g in found.values() for r in g) == sorted(r.name for r in records)
+    for label, group in found.items():
+        assert {r.model for r in group} == {label}
+        assert [r.seed for r in group] == sorted(r.seed for r in group)
+
+
+def test_systems_of_one_label_are_told_apart_by_a_run():
+    records = [run_record(name="a"), run_record(name="b", train__epochs=9)]
+    found = group_systems(records, lambda r: r, lambda r: r.name)
+    assert list(found) == ["lstm (a)", "lstm (b)"]
+
+
+def test_labels_name_factors_and_sort_by_their_value():
+    records = [
+        run_record(name=str(v), factors={"train.seed": 1, "data.max_frames": v}, data__max_frames=v)
+        for v in (1000, 900, 20)
+    ]
+    found = list(group_systems(records, lambda r: r, lambda r: r.name))
+    assert found == [f"lstm, data.max_frames={v}" for v in (20, 900, 1000)]
+    assert label_of(run_record(factors={"train.peak_lr": 0.002})) == "lstm, train.peak_lr=0.002"
