@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 13: RESULTS.md of the recipe and the page exp/report.html, from what lies in exp/.
+# Stage 13: write the recipe's RESULTS.md and the page exp/report.html from the results in exp/.
 set -euo pipefail
 
 # shellcheck source=steps/stage.sh
