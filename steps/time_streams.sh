@@ -1,9 +1,10 @@
 # shellcheck shell=bash
-# Real-time factors of several models: source it after steps/run_name.sh, in a script that has
-# common, searches, seeds and test_sets.
+# Measures real-time factors of several models: source it after steps/run_name.sh, in a script that
+# sets common, searches, seeds and test_sets.
 
-# time_streams FAMILY...: of the lowest seed of each, in turn, so that a machine's noise falls on all.
-# shellcheck disable=SC2154 # that script sets them
+# time_streams FAMILY...: measure the lowest seed of each model family. The models take turns, so
+# that all are equally affected by other load on the machine.
+# shellcheck disable=SC2154 # the calling script sets the variables
 time_streams() {
   local family set search lowest names=()
   lowest=$(tr ' ' '\n' <<<"$seeds" | sort -n | grep -m 1 .)
