@@ -1,7 +1,7 @@
-"""Fairstream: streaming speech recognisers, and whom they fail."""
+"""Fairstream: trains streaming speech recognisers and measures for whom they fail."""
 
 from asrlib.mkl import load_override
 
 __version__ = "0.1.0"
 
-load_override()  # before torch is imported, or it has no effect
+load_override()  # it has no effect after torch was imported

@@ -1,7 +1,7 @@
-"""`python -m asrlib COMMAND`: every stage's work, one command each.
+"""The command line `python -m asrlib COMMAND`, with a command for the work of each stage.
 
-Commands live in `asrlib.cli`, one module each, and are imported only when called, so that
-`--help` is quick and a command needs no library that it does not use.
+Each command is a module of `asrlib.cli`. It is imported only when it is called, so that `--help` is
+fast and a command needs no library that it does not use.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _module(command: str) -> str:
 
 
 def summary(command: str) -> str:
-    """First sentence of a command's help, and its stage; read without importing the command."""
+    """Return the first sentence of a command's help, and its stage, without importing it."""
     path = Path(__file__).parent / "cli" / f"{_module(command)}.py"
     tree = ast.parse(path.read_text(encoding="utf-8"))
     function = next(
@@ -61,7 +61,7 @@ def summary(command: str) -> str:
 
 
 class LazyGroup(click.Group):
-    """A click group that imports a command's module on use only."""
+    """A click group that imports the module of a command only when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -81,19 +81,19 @@ class LazyGroup(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
-    """Train streaming speech recognisers; find and mend whom they fail."""
+    """Train streaming speech recognisers, and measure for which speakers they fail."""
     ctx.obj = {"debug": debug}
 
 
 def main(command: click.Command = cli) -> None:
-    """Run a command line; an error for the user is two lines, not a traceback.
+    """Run a command line; show an error that the user can fix as two lines, not as a traceback.
 
-    Either stands in the command's log file too.
+    The two lines, or the traceback of another error, are also written to the command's log file.
     """
     try:
         status = command.main(standalone_mode=False)
     except click.exceptions.Abort as e:
-        if isinstance(e.__cause__, EOFError):  # click takes it for Ctrl-D at a prompt
+        if isinstance(e.__cause__, EOFError):  # click mistakes it for Ctrl-D at a prompt
             raise e.__cause__ from None
         sys.exit(130)
     except click.ClickException as e:
@@ -106,20 +106,23 @@ def main(command: click.Command = cli) -> None:
             raise
         click.echo(told, err=True)
         sys.exit(1)
-    # Outside its standalone mode click returns the status that a command exits with.
+    # Outside its standalone mode click returns the exit status of a command.
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _explanation(error: Exception, command: click.Command) -> str | None:
-    """What to tell the user of an error: what and fix; None where the program is at fault."""
+    """Return the text of an error that the user can fix; None if the program is at fault."""
     if isinstance(error, UserError):
         return f"error: {error}"
     if isinstance(error, ImportError) and (error.name or "").split(".")[0] != "asrlib":
-        return f"error: {error}\n  fix: run tools/install.sh; python -m asrlib doctor says more"
+        return (
+            f"error: {error}\n"
+            "  fix: run tools/install.sh; python -m asrlib doctor checks all packages"
+        )
     if isinstance(error, OSError) and (error.filename is not None or no_room(error)):
         fix = "check the path and its permissions"
         if command is cli:
-            fix += "; --debug before the command shows more"
+            fix += "; give --debug before the command to see the traceback"
         if no_room(error):
             fix = "free some space there, then run again"
         return f"error: {error.filename or 'output'}: {error.strerror}\n  fix: {fix}"
@@ -127,7 +130,7 @@ def _explanation(error: Exception, command: click.Command) -> str | None:
 
 
 def _log(text: str) -> None:
-    """Write to the log files that are open, and not, as logging would, to the screen as well."""
+    """Write to the open log files only; `logging` itself would also write to the screen."""
     record = logging.makeLogRecord(
         {"levelno": logging.ERROR, "levelname": "ERROR", "msg": text.rstrip()}
     )

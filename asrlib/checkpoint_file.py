@@ -1,9 +1,9 @@
-"""Checkpoints: written whole or not at all, verified, and safe to open.
+"""Write and read checkpoint files, which are complete, verified and safe to open.
 
-A checkpoint is torch's zip file of tensors, and of a JSON text that says how they are nested.
-The zip's checksums are verified after writing, before the file takes its name, and again before
-loading; loading never runs code (`weights_only`), so that a checkpoint from elsewhere can be
-opened without fear.
+A checkpoint is torch's zip file of tensors and of a JSON text that describes how they are nested.
+The checksums of the zip file are verified after writing, before the file gets its name, and again
+before loading. Loading never runs code (`weights_only`), so that it is safe to open a checkpoint of
+unknown origin.
 """
 
 from __future__ import annotations
@@ -27,30 +27,32 @@ from asrlib.nested import flatten, unflatten
 
 FORMAT = 1
 
-# What zipfile raises on damaged bytes, by where the damage lies.
+# Errors that zipfile raises on damaged bytes; the kind depends on where the damage is.
 _ZIP_FAULTS = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, struct.error)
 _ZIP_FAULTS += (zlib.error,)
-# What torch raises on a pickle that is none: its machine runs on whatever stands there.
+# Errors that torch raises if the file is not a pickle: its unpickler interprets any bytes.
 _UNREADABLE = (*_ZIP_FAULTS, pickle.UnpicklingError, LookupError, TypeError, AttributeError)
 
 
 class CorruptCheckpoint(CheckpointError):
-    """A checkpoint whose bytes are not those that were written."""
+    """A checkpoint that is truncated or was altered after it was written."""
 
 
 def save(path: Path, kind: str, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint; under `path` stands either the whole of it or what stood there before.
+    """Write a checkpoint. If writing fails, an earlier file at `path` remains unchanged.
 
     Args:
-        kind: what it is a checkpoint of; `load` asks for it.
+        path: the file.
+        kind: kind of the checkpoint, for example of a model; `load` compares it.
         content: nested dicts, lists, tuples, scalars, strings, bytes and tensors.
 
     Raises:
-        CheckpointError: the file cannot be written (disk full, no permission), or reads back
-            otherwise than it was written.
+        CheckpointError: the file cannot be written (disk full, no permission), or its content
+            differs when it is read back.
     """
     head = {"format": FORMAT, "kind": kind, "version": __version__}
-    # Serialised in memory first: a full disk then is an OSError, not a fault inside torch.
+    # Content is serialised in memory first, so that a full disk raises an OSError instead of an
+    # error inside torch.
     buffer = io.BytesIO()
     text, tensors = flatten(content)
     tree = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
@@ -65,16 +67,16 @@ def save(path: Path, kind: str, content: Mapping[str, Any]) -> None:
     except OSError as e:
         raise CheckpointError(
             f"{path}: cannot be written: {e.strerror or e}; earlier checkpoints are intact",
-            "free some space or permit writing there, then run the same command to continue",
+            "free some space or allow writing there, then run the same command to continue",
         ) from e
 
 
 def load(path: Path, kind: str) -> dict[str, Any]:
-    """Read a checkpoint's content, tensors on the CPU.
+    """Read the content of a checkpoint, with its tensors on the CPU.
 
     Raises:
-        CorruptCheckpoint: truncated or altered.
-        CheckpointError: missing, of another format version, or not of this kind.
+        CorruptCheckpoint: the file is truncated or was altered.
+        CheckpointError: the file is missing, or has another format version or another kind.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint", "train the model first (stage 4)")
@@ -91,12 +93,12 @@ def load(path: Path, kind: str) -> dict[str, Any]:
         age = "older" if box["format"] < FORMAT else "newer"
         raise CheckpointError(
             f"{path}: checkpoint format {box['format']} is {age} than {FORMAT}, "
-            f"the one version {__version__} reads",
+            f"the format that version {__version__} reads",
             f"use version {box.get('version', '?')}, which wrote it, or train again",
         )
     if box["kind"] != kind:
         raise CheckpointError(
-            f"{path}: a checkpoint of kind {box['kind']}, not {kind}",
+            f"{path}: this is a checkpoint of kind {box['kind']}, not {kind}",
             f"give a checkpoint of kind {kind}",
         )
     return unflatten(box["tree"].numpy().tobytes().decode(), box["tensors"])
@@ -115,5 +117,5 @@ def _verify(path: Path) -> None:
 def _corrupt(path: Path, reason: str) -> CorruptCheckpoint:
     return CorruptCheckpoint(
         f"{path}: corrupt checkpoint: {reason}",
-        "copy it again from where it came, or remove it and train again from the one before it",
+        "copy it again from its origin, or remove it and resume from the checkpoint before it",
     )

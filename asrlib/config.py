@@ -1,13 +1,14 @@
-"""YAML in `conf/` onto typed, frozen dataclasses, and nothing else.
+"""Load the YAML files of `conf/` into typed, frozen dataclasses.
 
-Each component owns a config dataclass beside its class, declared with `@configclass`. A recipe's
-`conf/` overlays the project's key by key, and `--set section.key=value` overlays both. An unknown
-or ill-typed key is an error that names the file, the key and the nearest valid one.
+Each component has a config dataclass beside its class, declared with `@configclass`. The values of
+a recipe's `conf/` replace those of the project's `conf/` key by key, and `--set section.key=value`
+replaces both. An unknown key or a value of a wrong type is an error, whose message names the file,
+the key and the nearest valid key.
 
 A choice among components (an encoder, a predictor) is a union of config dataclasses, each with a
-`name: Literal["..."]` field, declared as `Annotated[A | B, Field(discriminator="name")]`. Where
-the members are not known when a class is defined (the tasks of `asrlib.training.build`),
-`load_choice` reads the key that says which class the rest is to be loaded as.
+field `name: Literal["..."]`, declared as `Annotated[A | B, Field(discriminator="name")]`. If the
+members are not known when a class is defined, as for the tasks of `asrlib.training.build`,
+`load_choice` reads the key that names the class, and the caller loads the file as that class.
 """
 
 from __future__ import annotations
@@ -40,20 +41,25 @@ _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(pydantic.Field,))
 def configclass(cls: type[T]) -> type[T]:
     """Declare a frozen, keyword-only, validated config dataclass."""
-    # What comes back is the class itself, of which pydantic's stubs tell only what it gains.
+    # The decorator returns the class itself, but pydantic's stubs describe only what it adds.
     return cast(type[T], pydantic_dataclass(cls, frozen=True, kw_only=True, config=_STRICT))
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain nested dict of a config dataclass: what a checkpoint carries."""
+    """Convert a config dataclass to a nested dict of plain values, as checkpoints hold it."""
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], source: str = "config") -> T:
-    """Validate plain values into `cls`.
+    """Convert plain values to the config dataclass `cls`.
+
+    Args:
+        cls: the config dataclass.
+        values: nested plain values.
+        source: origin of the values, for error messages.
 
     Raises:
-        ConfigError: an unknown, missing or ill-typed key; names `source`.
+        ConfigError: a key is unknown or missing or has a wrong type; the message names `source`.
     """
     return _validate(cls, dict(values), [(source, dict(values))])
 
@@ -61,14 +67,17 @@ def from_dict(cls: type[T], values: Mapping[str, Any], source: str = "config") -
 def load_config(
     cls: type[T], section: str, files: Sequence[Path], overrides: Sequence[str] = ()
 ) -> T:
-    """Merge `files` in order (absent ones are skipped), then the overrides of this section.
+    """Merge `files` in order (missing files are skipped), then the overrides of this section.
 
     Args:
+        cls: the config dataclass to load.
         section: the first part of an override's key: `train` for `train.peak_lr=0.001`.
+        files: the YAML files; a later file replaces the values of earlier ones.
         overrides: `section.key=value` strings; those of other sections are ignored here.
 
     Raises:
-        ConfigError: names the file or override, the key and the nearest valid key.
+        ConfigError: a file cannot be read, or a key is unknown or missing or has a wrong type;
+            the message names the file or override, the key and the nearest valid key.
     """
     layers = [(str(path), _read_yaml(path)) for path in files if path.exists()]
     return _merge(cls, section, layers, overrides)
@@ -77,13 +86,13 @@ def load_config(
 def load_named(
     cls: type[T], section: str, name: str, folders: Sequence[Path], overrides: Sequence[str] = ()
 ) -> T:
-    """As `load_config`, of `<section>/<name>.yaml` in each of `folders`, in order.
+    """Merge `<section>/<name>.yaml` of each of `folders` in order, like `load_config`.
 
-    A file may say `base: OTHER`: the files of that name come first, so that a variant holds only
-    what differs.
+    A file may hold `base: OTHER`. The files named OTHER are then merged first, so that a variant
+    only holds the keys that differ.
 
     Raises:
-        ConfigError: as `load_config`; also where bases go round in a circle or are missing.
+        ConfigError: as for `load_config`; also if a base is missing or bases form a cycle.
     """
     layers = _based_layers(section, name, folders, ())
     return _merge(cls, section, layers, overrides)
@@ -98,24 +107,27 @@ def load_choice(
     folders: Sequence[Path],
     overrides: Sequence[str] = (),
 ) -> str:
-    """The value of one top key of a file that `load_named` reads, ahead of all others.
+    """Read one top-level key of a file before `load_named` loads the file.
 
-    For a key that says which class the file is of: the class is known only after it is read.
+    The key names the class to load the file as; all other keys are ignored here.
 
     Args:
-        choices: what the value may be.
-        default: the value where the key is missing.
+        key: the key.
+        choices: valid values.
+        default: the value if the key is missing.
 
     Raises:
-        ConfigError: the value is none of `choices`, names the file or the override; also as
-            `load_named`, but for keys and types.
+        ConfigError: the value is not among `choices`, and the message names the file or the
+            override; or a file or base is missing or cannot be read.
     """
     layers = _based_layers(section, name, folders, ())
     value = _merged(section, layers, overrides).get(key, default)
     if isinstance(value, str) and value in choices:
         return value
     source = next((layer for layer, values in reversed(layers) if key in values), section)
-    raise ConfigError(f"{source}: key {key}: no {value}", _suggest(str(value), sorted(choices)))
+    raise ConfigError(
+        f"{source}: key {key}: unknown value {value}", _suggest(str(value), sorted(choices))
+    )
 
 
 def _based_layers(
@@ -156,7 +168,10 @@ def _merge(
 def _merged(
     section: str, layers: list[tuple[str, dict[str, Any]]], overrides: Sequence[str]
 ) -> dict[str, Any]:
-    """The values of `layers`, to which those overrides are added that are of this section."""
+    """Merge the values of `layers` and of the overrides of this section.
+
+    The overrides are appended to `layers`.
+    """
     for override in overrides:
         if _section(override) == section:
             layers.append((f"--set {override}", _parse_override(override)))
@@ -165,14 +180,15 @@ def _merged(
         merged = OmegaConf.merge({}, *[OmegaConf.create(values) for _, values in layers])
         return _plain(merged, names, resolve=True)
     except OmegaConfBaseException as e:
-        raise ConfigError(f"{names}: {_one_line(e)}", "fix the value that it names") from e
+        raise ConfigError(f"{names}: {_one_line(e)}", "fix the value that is named") from e
 
 
 def check_sections(overrides: Sequence[str], sections: Collection[str]) -> None:
-    """See that every override is of a section that exists; `load_config` looks at its own only.
+    """Check that the section of every override exists, which `load_config` does not check.
 
     Raises:
-        ConfigError: names the override and the nearest section.
+        ConfigError: a section does not exist; the message names the override and the nearest
+            section.
     """
     for override in overrides:
         section = _section(override)
@@ -201,7 +217,7 @@ def _section(override: str) -> str:
     section, dot, tail = key.partition(".")
     if not (sep and dot and section and tail):
         raise ConfigError(
-            f"--set {override}: not of the form section.key=value",
+            f"--set {override}: does not have the form section.key=value",
             "write for example --set train.peak_lr=0.001",
         )
     return section
@@ -225,11 +241,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _plain(config: Container, source: str, resolve: bool = False) -> dict[Any, Any]:
-    """Plain values of what omegaconf read from `source`."""
+    """Convert what omegaconf read from `source` to plain values."""
     values = OmegaConf.to_container(config, resolve=resolve)
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{source}: holds no mapping of keys to values", "write `key: value` lines"
+            f"{source}: does not map keys to values", "write lines of the form `key: value`"
         )
     return values
 
@@ -240,10 +256,10 @@ def _one_line(error: Exception) -> str:
 
 def _validate(cls: type[T], values: dict, layers: Sequence[tuple[str, dict]]) -> T:
     try:
-        # JSON mode: mappings may become dataclasses and lists tuples, all else stays strict.
+        # In JSON mode mappings become dataclasses and lists become tuples; all else is strict.
         return pydantic.TypeAdapter(cls).validate_json(json.dumps(values))
     except pydantic.ValidationError as e:
-        # A misspelt key is also a missing one: name the misspelling.
+        # A misspelt key often means a missing key too; the misspelt one is reported.
         errors = sorted(e.errors(), key=lambda error: error["type"] not in _UNKNOWN)
         raise _explain(cls, errors[0], values, layers) from None
     except TypeError as e:
@@ -256,7 +272,7 @@ def _explain(
 ) -> ConfigError:
     keys = _keys(cls, error, values)
     dotted = ".".join(map(str, keys)) or "(top)"
-    # The layer that set the value, the last one when several did; a missing one, the first file.
+    # The source is the last layer that sets the value, or the first file if the value is missing.
     order = layers if error["type"].startswith("missing") else layers[::-1]
     source = max(order, key=lambda layer: _depth(layer[1], keys), default=("config",))[0]
     if error["type"] in _UNKNOWN:
@@ -264,9 +280,11 @@ def _explain(
         return ConfigError(f"{source}: unknown key {dotted}", hint)
     if error["type"] == "union_tag_invalid":
         tag, known = error["ctx"]["tag"], re.findall(r"'([^']*)'", error["ctx"]["expected_tags"])
-        return ConfigError(f"{source}: key {dotted}.name: no {tag}", _suggest(tag, known))
+        return ConfigError(
+            f"{source}: key {dotted}.name: unknown value {tag}", _suggest(tag, known)
+        )
     if error["type"] == "union_tag_not_found":
-        return ConfigError(f"{source}: key {dotted}.name: missing", "say which by its name")
+        return ConfigError(f"{source}: key {dotted}.name: missing", "name the component")
     message = (error["msg"][0].lower() + error["msg"][1:]).replace("an object", "a mapping")
     given = "" if error["type"].startswith("missing") else f", not {error['input']!r}"
     return ConfigError(f"{source}: key {dotted}: {message}{given}", "give a valid value")
@@ -284,7 +302,7 @@ def _has(values: Any, key: Any) -> bool:
 
 
 def _keys(hint: Any, error: ErrorDetails, values: Any) -> list[Any]:
-    """The keys of an error's location, without the marks of unions that pydantic puts there."""
+    """Return the keys of an error's location, without the tags that pydantic adds for unions."""
     loc, keys = error["loc"], []
     for i, part in enumerate(loc):
         hint, mark = _step(hint, part)
@@ -299,7 +317,7 @@ def _keys(hint: Any, error: ErrorDetails, values: Any) -> list[Any]:
 
 
 def _depth(layer: Any, keys: Sequence[Any]) -> int:
-    """How many of `keys`, from the first, lead into `layer`."""
+    """Return how many of `keys`, from the first on, exist in `layer`."""
     for i, key in enumerate(keys):
         if not _has(layer, key):
             return i
@@ -308,14 +326,14 @@ def _depth(layer: Any, keys: Sequence[Any]) -> int:
 
 
 def _field_names(hint: Any, loc: Sequence[Any]) -> list[str]:
-    """Names of the fields valid at `loc` inside the type `hint`."""
+    """Return the names of the fields that are valid at location `loc` in the type `hint`."""
     for part in loc:
         hint, _ = _step(hint, part)
     return sorted({f.name for c in _dataclasses(hint) for f in dataclasses.fields(c)})
 
 
 def _step(hint: Any, part: Any) -> tuple[Any, bool]:
-    """The type at `part` of a location inside `hint`; and whether it is a union's mark, no key."""
+    """Return the type at `part` of a location in `hint`, and whether `part` is a union's tag."""
     classes = _dataclasses(hint)
     tagged = [c for c in classes if part in (_tag(c), c.__name__)]
     if tagged and len(classes) > 1:
@@ -327,7 +345,7 @@ def _step(hint: Any, part: Any) -> tuple[Any, bool]:
 
 
 def _dataclasses(hint: Any) -> list[type]:
-    """The dataclasses that a type hint speaks of: itself, or the members of its unions."""
+    """Return the dataclasses in a type hint: the hint itself, or the members of its unions."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return [hint]
     return [c for member in get_args(hint) for c in _dataclasses(member)]

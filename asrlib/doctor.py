@@ -1,10 +1,10 @@
-"""Check the installation, of which `asrlib.installation` says what must hold.
+"""Run the checks of `asrlib.installation` and report their results.
 
-This module needs the standard library only, so that it can say what else is missing. The checks
-run in a child process: a library with a wrong ABI may kill the process that loads it, and that
-must become a finding like any other.
+This module needs the standard library only, so that it works when packages are missing. The checks
+run in a child process, because a library with a wrong ABI may kill the process that loads it; the
+death of the child is then reported like any other failure.
 
-`python -m asrlib.doctor CHECK...` is that child; it prints one JSON object a line.
+The child is `python -m asrlib.doctor CHECK...`; it prints one JSON object per line.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ TIMEOUT_S = 300
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one check.
+    """The result of one check.
 
     Attributes:
-        name: what was checked.
-        ok: whether it holds.
-        detail: the version or value seen, or the reason of the failure.
-        fix: what to do; empty when ok, unless it is well but slow: then a warning.
+        name: name of the check.
+        ok: whether the check succeeded.
+        detail: the version or value found, or the reason of the failure.
+        fix: what the user can do. It is empty if the check succeeded, except for a warning, which
+            means that the installation works but is slow.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Finding:
 
 
 def run_check(name: str, check: Callable[[], str]) -> Finding:
-    """Run one check in this process; whatever it raises becomes a finding."""
+    """Run one check in this process; turn any exception into a finding."""
     try:
         return Finding(name, True, check())
     except CheckWarning as e:
@@ -58,9 +59,9 @@ def examine(
     names: Sequence[str] = tuple(CHECKS),
     child_command: Sequence[str] = (sys.executable, "-m", "asrlib.doctor"),
 ) -> Iterator[Finding]:
-    """Yield a finding for each check, in order, as they come.
+    """Run checks in child processes; yield the finding of each check as soon as it is known.
 
-    A check that kills the child process is a failure; a new child goes on with the next check.
+    A check that kills its process counts as failed; a new child continues with the next check.
     """
     todo = list(names)
     while todo:
@@ -81,7 +82,7 @@ def examine(
 
 
 def table(findings: Sequence[Finding]) -> str:
-    """The findings as lines for a terminal, and the fix of whatever fails or warns."""
+    """Format findings as lines for a terminal, with the fix of each failure or warning."""
     width = max(len(f.name) for f in findings)
     lines = []
     for f in findings:

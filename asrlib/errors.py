@@ -1,14 +1,14 @@
-"""Errors meant for the person at the keyboard: what is wrong, where, and how to fix it."""
+"""Errors for the user, which say what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A fault in input, configuration or environment, with the way out of it.
+    """An error in the input, the configuration or the environment, which the user can fix.
 
     Args:
-        what: names the file or id, and the reason.
-        fix: what the user can do about it, one imperative sentence.
+        what: what is wrong: the file, key or id, and the reason.
+        fix: what the user can do about it, as an imperative sentence.
     """
 
     def __init__(self, what: str, fix: str) -> None:
@@ -17,11 +17,11 @@ class UserError(Exception):
         self.fix = fix
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
-        return type(self), (self.what, self.fix)  # so that a job's error reaches its parent
+        return type(self), (self.what, self.fix)  # pickled when a job returns its error
 
 
 class ConfigError(UserError):
-    """An unknown, missing or ill-typed configuration key."""
+    """A configuration key that is unknown or missing or has a wrong value."""
 
 
 class DataError(UserError):
@@ -29,4 +29,4 @@ class DataError(UserError):
 
 
 class CheckpointError(UserError):
-    """A checkpoint that is corrupt, too old, or of another model."""
+    """A checkpoint that is corrupt, too old, or for another model."""

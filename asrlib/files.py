@@ -1,4 +1,4 @@
-"""Writing files so that a name, once there, always holds the whole content."""
+"""Write files and directories atomically: a path that exists always has its complete content."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import IO, Any
 
 
 def no_room(error: OSError) -> bool:
-    """Whether the disk, a quota or a limit on file sizes is what stopped a write."""
+    """Return whether a write failed because of a full disk, a quota or a limit on file sizes."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def fsync_dir(path: Path) -> None:
-    """Make a rename in directory `path` durable."""
+    """Write the entries of directory `path` to disk, so that a rename in it is permanent."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -39,7 +39,7 @@ def _umask() -> int:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let the error of a full disk, which knows no file, name `path`."""
+    """Add `path` to the error of a full disk, which does not name a file by itself."""
     try:
         yield
     except OSError as e:
@@ -50,9 +50,10 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path` (same suffixes) that takes its name on success only.
+    """Yield a temporary path beside `path`; rename it to `path` if the body succeeds.
 
-    For libraries that open files by name. The sibling is removed when the body raises.
+    Use it with libraries that open files by name; the suffixes are the same. If the body raises,
+    the temporary file is deleted.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +74,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file for writing that appears under `path` only when the body succeeds."""
+    """Open a file for writing; it appears at `path` only if the body succeeds."""
     with atomic_path(path) as temp:
         encoding = None if "b" in mode else "utf-8"
         with open(temp, mode, encoding=encoding) as f:
@@ -82,9 +83,9 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 @contextlib.contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling directory that replaces `path` on success only.
+    """Yield a temporary directory beside `path`; it replaces `path` if the body succeeds.
 
-    An old `path` is moved aside before it is deleted, so that it never stands there half-deleted.
+    An old directory at `path` is renamed before it is deleted, so that `path` is never incomplete.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""What must hold of an installation: every dependency, its version and ABI, and that it works.
+"""Checks of an installation: every dependency, its version and ABI, and whether it works.
 
 This module needs the standard library only; each check imports what it examines. A check returns
-the version or value seen, or raises `CheckError`. `asrlib.doctor` runs them.
+the version or value found, or raises `CheckError`. `asrlib.doctor` runs the checks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ KALDIFEAT_VERSION = "1.24"  # built from source by tools/install.sh, hence in no
 INSTALL = "run tools/install.sh"
 REINSTALL = "run tools/install.sh --force"
 
-# What asrlib imports. The rest of the lock is only looked up: those packages are run as tools.
+# Module of each package that asrlib imports. Of the other locked packages only the version is
+# checked, because they are run as tools.
 MODULES = {
     "numpy": "numpy",
     "torch": "torch",
@@ -50,7 +51,7 @@ MODULES = {
 
 
 class CheckError(Exception):
-    """A check that does not hold: its reason and its fix."""
+    """A failed check, with its reason and its fix."""
 
     def __init__(self, reason: str, fix: str = REINSTALL) -> None:
         super().__init__(reason)
@@ -58,11 +59,11 @@ class CheckError(Exception):
 
 
 class CheckWarning(CheckError):
-    """What was found works, but worse than it could."""
+    """A check that succeeded, but found something that is slower than it could be."""
 
 
 def read_lock(path: Path = LOCK) -> dict[str, str]:
-    """Locked version of each package, by normalised name."""
+    """Return the locked version of each package, by normalised name."""
     if not path.exists():
         raise CheckError(f"{path}: not found", "restore it from version control")
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", path.read_text(), re.MULTILINE))

@@ -1,9 +1,9 @@
-"""Dataclasses that are kept as JSON files and come back equal.
+"""Dataclasses that are stored as JSON files and are equal after reading.
 
-A record is a frozen standard dataclass that inherits from `JsonRecord`. Its annotations are the
-format of its file: pydantic reads them. Fields are numbers, texts, tuples, dicts, named tuples and
-other dataclasses. A property marked with `pydantic.computed_field` is written for people and other
-programs; like every key that is no field it is passed over when the file is read.
+A record is a frozen standard dataclass that inherits from `JsonRecord`. Its annotations define the
+format of its file, and pydantic checks them. Fields are numbers, strings, tuples, dicts, named
+tuples and other dataclasses. A property marked with `pydantic.computed_field` is written for people
+and other programs. Keys of a file that are not fields, such as these, are ignored in reading.
 """
 
 from __future__ import annotations
@@ -21,27 +21,32 @@ from asrlib.files import atomic_write
 
 
 class JsonRecord:
-    """Base of records: `type(x).from_json(x.to_json()) == x`, in a file too."""
+    """Base class of records. Law: `type(x).from_json(x.to_json()) == x`, also through a file."""
 
     def to_json(self) -> dict[str, Any]:
-        """The record as JSON values, with its derived keys."""
+        """Return the record as JSON values, including computed fields."""
         return _adapter(type(self)).dump_python(self, mode="json")
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """The record that `to_json` made these values of.
+        """Build the record from values that `to_json` returned.
 
         Raises:
-            ValueError: a key is missing or of another kind.
+            ValueError: a key is missing or has a wrong type.
         """
         return _adapter(cls).validate_json(json.dumps(content), strict=True)
 
     @classmethod
     def from_file(cls, path: Path, fix: str) -> Self:
-        """Read the file that `to_file` left.
+        """Read a file that `to_file` wrote.
+
+        Args:
+            path: the file.
+            fix: what the user can do if the file is unusable, for the error message.
 
         Raises:
-            DataError: it is missing, broken, or of another version; names the file, the key, `fix`.
+            DataError: the file is missing, broken, or of another version; the message names the
+                file and the key.
         """
         try:
             return _adapter(cls).validate_json(path.read_bytes(), strict=True)
@@ -51,7 +56,7 @@ class JsonRecord:
             raise DataError(f"{path}: {_explain(e)}", fix) from None
 
     def to_file(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write the record to a file atomically."""
         with atomic_write(path) as f:
             json.dump(self.to_json(), f, indent=1)
 
@@ -62,12 +67,12 @@ def _adapter(cls: type) -> pydantic.TypeAdapter[Any]:
 
 
 def _explain(error: pydantic.ValidationError) -> str:
-    """What is wrong, without the file's own content, which may be private."""
+    """Return what is wrong, without the content of the file, which may be private."""
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return f"not readable as JSON ({first['ctx']['error']})"
     if not first["loc"]:
-        return "holds no JSON object"
+        return "is not a JSON object"
     key = ".".join(map(str, first["loc"]))
     reason = first["msg"][0].lower() + first["msg"][1:]
     return f"key {key}: {reason}; the file is broken or of another version"

@@ -1,4 +1,4 @@
-"""What a timing depends on beside the code: the processor, and how MKL multiplies matrices."""
+"""The processor, and the code with which MKL multiplies matrices; timings depend on both."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from typing import Any
 
 from asrlib import processor
 
-# What `mkl_serv_cpu_detect` of MKL 2020.0 returns, as MKL_VERBOSE=1 names it.
+# Return values of `mkl_serv_cpu_detect` in MKL 2020.0, with the names that MKL_VERBOSE=1 prints.
 _CODE = {0: "SSE", 3: "SSE4.2", 4: "AVX", 5: "AVX2", 7: "AVX-512"}
 _FIRST_AVX = 4
-_SHAPE = (27, 256, 1024)  # of the product that is timed: a batch of streams in an LSTM layer
+_SHAPE = (27, 256, 1024)  # shape of the timed product: a batch of streams in an LSTM layer
 
 
 def machine() -> dict[str, Any]:
-    """What stands beside every timing.
+    """Describe the machine, for a record beside every timing.
 
     Returns:
-        `cpu`: the processor's name; `cores`: their number that this process may use;
-        `matrix_code`: see `matrix_code`, None in a process without torch.
+        A dict with `cpu`, the name of the processor; `cores`, the number of cores that this
+        process may use; and `matrix_code`, the result of `matrix_code`, or None if torch is not
+        imported.
     """
     return {
         "cpu": processor.model_name(),
@@ -32,7 +33,7 @@ def machine() -> dict[str, Any]:
 
 
 def _mkl_level() -> int | None:
-    """The code path that MKL has chosen, as its own number; None where it does not tell."""
+    """Return MKL's number of the code path that it has chosen; None if it is not available."""
 
     import torch
 
@@ -44,25 +45,25 @@ def _mkl_level() -> int | None:
 
 
 def matrix_code() -> str:
-    """The instructions that torch's MKL multiplies matrices with, for example AVX2.
+    """Return the instruction set that torch's MKL multiplies matrices with, for example AVX2.
 
-    `unknown` where torch has no MKL inside, or one that does not tell.
+    The result is `unknown` if torch has no MKL or MKL does not report it.
     """
     level = _mkl_level()
     return "unknown" if level is None else _CODE.get(level, f"MKL's number {level}")
 
 
 def slowed_down() -> bool:
-    """Whether MKL runs SSE code although the processor has AVX2."""
+    """Return whether MKL runs SSE code although the processor has AVX2."""
     level = _mkl_level()
     return level is not None and level < _FIRST_AVX and processor.has("avx2")
 
 
 def sgemm_gflops(rounds: int = 20, products: int = 20) -> float:
-    """GFLOP/s of one core in a product of single precision, of `_SHAPE`.
+    """Measure the GFLOP/s of one core in a single-precision matrix product of shape `_SHAPE`.
 
-    The best of several short rounds counts, for whatever else runs only slows down; all of them
-    take about a tenth of a second.
+    The fastest of several short rounds counts, because other load can only slow a round down. All
+    rounds together take about 0.1 s.
     """
     import torch
 

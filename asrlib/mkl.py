@@ -1,23 +1,25 @@
-"""Let torch's MKL run its fast code on AMD processors.
+"""Make torch's MKL run its fast code on AMD processors.
 
-MKL multiplies matrices with AVX code on processors of Intel alone, and on all others with SSE code,
-at a half to a fifth of the speed. It learns the vendor from one exported function,
-`mkl_serv_intel_cpu_true`. tools/install.sh compiles tools/mkl_on_amd.c, in which that function
-always says yes, into the environment; loaded before torch, it answers in the place of MKL's own.
-MKL still finds out for itself which instructions the processor has.
+MKL multiplies matrices with AVX code only on Intel processors. On all others it runs SSE code, at a
+half to a fifth of the speed. It learns the vendor from an exported function,
+`mkl_serv_intel_cpu_true`. tools/install.sh compiles tools/mkl_on_amd.c, in which this function
+always answers yes, into a library of the environment. If the library is loaded before torch, its
+function replaces that of MKL. MKL still detects by itself which instructions the processor has.
 
-`asrlib/__init__` loads it, on AMD processors only. FAIRSTREAM_MKL=off switches that off:
+`asrlib/__init__` loads the library, on AMD processors only. FAIRSTREAM_MKL=off turns this off:
 
     FAIRSTREAM_MKL=off ./run.sh
     FAIRSTREAM_MKL=off python -m asrlib train ...
 
-or for good in path.sh. This is the only variable of the environment that asrlib reads: the choice
-is made when torch is imported, before any command line is read, and workers must choose alike.
-The two codes round sums differently: losses agree to some six digits at first, and to three after
-dozens of updates; weights are not equal bit for bit. So a killed training that goes on ends in the
-weights of an uninterrupted one only where both ran the same code.
+To turn it off permanently, set the variable in path.sh. It is the only environment variable that
+asrlib reads, because the choice is made when torch is imported, before the command line is read,
+and worker processes must make the same choice.
 
-`python -m asrlib doctor` tells which code is in use.
+The two codes round sums differently: losses agree to about six digits at first, and to three digits
+after dozens of updates; weights are not equal bit for bit. A training that was killed and resumed
+therefore ends in the weights of an uninterrupted one only if both parts ran the same code.
+
+`python -m asrlib doctor` shows which code is in use.
 """
 
 from __future__ import annotations
@@ -32,11 +34,11 @@ from pathlib import Path
 from asrlib.processor import vendor
 
 VARIABLE = "FAIRSTREAM_MKL"
-LIBRARY = Path(sys.prefix) / "lib" / "fairstream_mkl.so"  # tools/install.sh leaves it there
+LIBRARY = Path(sys.prefix) / "lib" / "fairstream_mkl.so"  # written by tools/install.sh
 
 
 class Override(Enum):
-    """What became of the override in this process, in words."""
+    """State of the override in this process; the values are texts for the user."""
 
     LOADED = "override loaded"
     OFF = f"override switched off by {VARIABLE}"
@@ -48,23 +50,23 @@ class Override(Enum):
 
 @functools.cache
 def load_override() -> Override:
-    """Load the library where it helps; later calls in a process say what the first one did.
+    """Load the library if it helps; later calls in a process return the result of the first.
 
-    Warns where it would help but cannot be loaded, or comes too late.
+    Warns if the library would help but cannot be loaded, or if torch is already imported.
     """
     if vendor() != "AuthenticAMD":
         return Override.NOT_AMD
     setting = os.environ.get(VARIABLE) or "on"
     if setting not in ("on", "off"):
-        _warn(f"{VARIABLE}={setting} is taken for on; to switch the override off, write off.")
+        _warn(f"{VARIABLE}={setting} means on; to switch the override off, write off.")
     if setting == "off":
         return Override.OFF
     if not LIBRARY.exists():
         return Override.MISSING
     if "torch" in sys.modules:
         _warn(
-            "torch was imported before asrlib, so that it runs at a fraction of its speed on this "
-            f"AMD processor: import asrlib first, or set {VARIABLE}=off to hear no more of it."
+            "torch was imported before asrlib and therefore runs at a fraction of its speed on an "
+            f"AMD processor: import asrlib first, or set {VARIABLE}=off to silence this warning."
         )
         return Override.LATE
     import ctypes
@@ -78,7 +80,7 @@ def load_override() -> Override:
 
 
 def remedy() -> str:
-    """What to do where MKL runs SSE code although the processor has AVX2."""
+    """Return what the user can do if MKL runs SSE code although the processor has AVX2."""
     return {
         Override.OFF: f"unset {VARIABLE}, or set it to on",
         Override.MISSING: "run tools/install.sh",
@@ -86,8 +88,8 @@ def remedy() -> str:
         Override.LATE: "import asrlib before torch",
     }.get(
         load_override(),
-        "unset MKL_ENABLE_INSTRUCTIONS if it is set; else export MKL_DEBUG_CPU_TYPE=5, which means "
-        "AVX2",
+        "unset MKL_ENABLE_INSTRUCTIONS if it is set; else export MKL_DEBUG_CPU_TYPE=5, which "
+        "selects AVX2",
     )
 
 

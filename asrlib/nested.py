@@ -1,7 +1,7 @@
-"""Nested plain values and tensors as one JSON text and a list of tensors, and back.
+"""Convert nested plain values and tensors to a JSON text and a list of tensors, and back.
 
-torch 1.13's safe loader takes tensors but no floats, tuples or bytes; JSON takes those, and
-Python's JSON gives every float back exactly.
+The safe loader of torch 1.13 accepts tensors, but no floats, tuples or bytes. These are stored in
+the JSON text, which preserves every float exactly.
 """
 
 from __future__ import annotations
@@ -13,22 +13,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# An encoded value that JSON does not know is a mapping with this single key.
+# A mapping with this key encodes a value that JSON does not know.
 _TAG = "__type__"
 
 
 def flatten(value: Any) -> tuple[str, list[Tensor]]:
-    """JSON text and tensors of nested mappings, lists, tuples, scalars, strings and bytes.
+    """Convert nested mappings, lists, tuples, scalars, strings, bytes and tensors.
+
+    Returns:
+        The JSON text, and the tensors that it refers to.
 
     Raises:
-        TypeError: a value of another type.
+        TypeError: a value has another type.
     """
     tensors: list[Tensor] = []
     return json.dumps(_encode(value, tensors)), tensors
 
 
 def unflatten(text: str, tensors: list[Tensor]) -> Any:
-    """Inverse of `flatten`."""
+    """Convert the results of `flatten` back to nested values."""
     return _decode(json.loads(text), tensors)
 
 
@@ -42,7 +45,7 @@ def _encode(value: Any, tensors: list[Tensor]) -> Any:
         tensors.append(torch.tensor(list(value), dtype=torch.uint8))
         return {_TAG: "bytes", "index": len(tensors) - 1}
     if isinstance(value, Mapping):
-        # Pairs, since optimisers number their parameters and JSON has string keys only.
+        # Stored as pairs: optimisers use numbers as keys, and JSON has string keys only.
         return {_TAG: "map", "items": [[k, _encode(v, tensors)] for k, v in value.items()]}
     if isinstance(value, tuple):
         return {_TAG: "tuple", "items": [_encode(v, tensors) for v in value]}

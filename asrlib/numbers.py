@@ -1,4 +1,4 @@
-"""Number types of configurations: what pydantic checks when a YAML value is read."""
+"""Number types for configurations; pydantic checks their bounds when a YAML value is read."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
-Probability = Annotated[float, Field(ge=0.0, lt=1.0)]  # below 1: a dropout of everything is none
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]  # below 1, so that dropout keeps something
 Share = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -1,4 +1,4 @@
-"""The processor of this machine, as the system describes it."""
+"""Name, vendor and instruction sets of this machine's processor, as the system reports them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 @functools.cache
 def _facts() -> dict[str, str]:
-    """The lines of /proc/cpuinfo about the first core; none on other systems than Linux."""
+    """Return the entries of /proc/cpuinfo for the first core; empty on systems other than Linux."""
     facts: dict[str, str] = {}
     if not _CPUINFO.exists():
         return facts
     with open(_CPUINFO) as f:
         for line in f:
-            if not line.strip():  # the next core: hundreds of them take a while to read
+            if not line.strip():  # the next core follows; reading hundreds of cores is slow
                 break
             key, _, value = line.partition(":")
             facts[key.strip()] = value.strip()
@@ -25,15 +25,15 @@ def _facts() -> dict[str, str]:
 
 
 def model_name() -> str:
-    """The processor's name, or its architecture where the system does not tell the name."""
+    """Return the processor's name, or its architecture if the system does not report a name."""
     return _facts().get("model name") or os.uname().machine
 
 
 def vendor() -> str:
-    """The vendor as CPUID gives it, for example AuthenticAMD; empty where unknown."""
+    """Return the vendor as in CPUID, for example AuthenticAMD; empty if it is unknown."""
     return _facts().get("vendor_id", "")
 
 
 def has(flag: str) -> bool:
-    """Whether the processor has a set of instructions, named as in /proc/cpuinfo: `avx2`."""
+    """Return whether the processor has an instruction set, named as in /proc/cpuinfo: `avx2`."""
     return flag in _facts().get("flags", "").split()

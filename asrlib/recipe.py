@@ -1,4 +1,4 @@
-"""A recipe directory: where its configuration, its data and its experiments lie."""
+"""A recipe directory, with its configuration, its data and its experiments."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ PROJECT_DIR = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe directory (`egs/<corpus>`), and what the command line says about it.
+    """A recipe directory (`egs/<corpus>`), and the options of the command line that concern it.
 
     Attributes:
-        dir: holds `conf/` (overlaying the project's), `data/` and `exp/`.
+        dir: directory that holds `conf/`, `data/` and `exp/`. Its `conf/` replaces values of the
+            project's `conf/`.
         overrides: `section.key=value` strings of `--set`.
-        force: redo a stage although its stamp is current.
+        force: whether a stage runs again although its stamp is current.
     """
 
     dir: Path
@@ -31,18 +32,19 @@ class Recipe:
     force: bool = False
 
     def sections(self) -> set[str]:
-        """The sections that `conf/` holds: the first parts of the keys of `--set`."""
+        """Return the sections of `conf/`, which are the first parts of the keys of `--set`."""
         folders = (PROJECT_DIR / "conf", self.dir / "conf")
         return {p.stem for folder in folders for p in folder.glob("*")}
 
     def check_files(self) -> None:
-        """See that no file of the recipe's `conf/` has a name that is nearly a section's.
+        """Check that no file of the recipe's `conf/` has a misspelt section as its name.
 
-        A recipe may have sections of its own, which its local/ programs read; but a `trian.yaml`
-        would be read by nobody.
+        A recipe may have sections of its own, which its programs in local/ read. But a file
+        `trian.yaml` would be ignored without an error.
 
         Raises:
-            ConfigError: names the file and the nearest section.
+            ConfigError: a name is close to that of a section; the message names the file and the
+                section.
         """
         known = [p.stem for p in (PROJECT_DIR / "conf").glob("*")]
         for path in sorted((self.dir / "conf").glob("*")):
@@ -70,13 +72,14 @@ class Recipe:
         return load_config(cls, section, files, self.overrides)
 
     def task(self, model: str, tasks: Collection[str]) -> str:
-        """The `task` of `conf/model/<model>.yaml`: what it is that is trained.
+        """Return the `task` of `conf/model/<model>.yaml`, the kind of model that is trained.
 
         Args:
-            tasks: those that it may be; a file that names none is a transducer's.
+            model: name of the model.
+            tasks: valid tasks. A file without the key `task` is for a transducer.
 
         Raises:
-            ConfigError: it is another one; names the file and the nearest task.
+            ConfigError: the task is not valid; the message names the file and the nearest task.
         """
         folders = [PROJECT_DIR / "conf", self.dir / "conf"]
         return load_choice("task", tasks, "transducer", "model", model, folders, self.overrides)

@@ -6,5 +6,5 @@ from typing import Literal, get_args
 
 SearchName = Literal["greedy", "modified_beam", "fast_beam"]
 SEARCHES: tuple[str, ...] = get_args(SearchName)
-# Searches that close the turns of several talkers.
+# Searches that can close the turns of several talkers.
 TURN_SEARCHES = ("greedy", "modified_beam")

@@ -1,7 +1,7 @@
 """The stages of the pipeline: their numbers, names and one line of help each.
 
-`run.sh --help` shows the same lines, and a test compares them: run.sh must work before anything
-is installed.
+`run.sh --help` shows the same lines from a copy, because run.sh must work before anything is
+installed. A test compares the two.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ class Stage:
     """One stage of run.sh.
 
     Attributes:
-        number: what `--stage` and `--stop-stage` take.
+        number: number of the stage for `--stage` and `--stop-stage`.
+        name: name of the stage.
         help: what the stage does, as `run.sh --help` shows it.
         commands: the commands of `python -m asrlib` that do the stage's work.
     """
@@ -55,5 +56,5 @@ STAGES = (
 
 
 def stage_of(command: str) -> Stage | None:
-    """The stage whose work a command of `python -m asrlib` does; None for the others."""
+    """Return the stage that a command of `python -m asrlib` belongs to; None if there is none."""
     return next((stage for stage in STAGES if command in stage.commands), None)

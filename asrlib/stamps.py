@@ -1,11 +1,11 @@
-"""Stage stamps: a stage that is complete and unchanged is skipped.
+"""Stage stamps, by which a stage that is complete and unchanged is skipped.
 
-A stamp is a small JSON file beside a stage's outputs. It holds a hash of the stage's inputs
-(content), its configuration and its version, and the outputs that must still exist.
+A stamp is a small JSON file beside the outputs of a stage. It holds a hash of the content of the
+stage's inputs, its configuration and its version, and the names of its outputs.
 
-A stage's version is an integer in the module that makes its output (`DECODE_VERSION` in
-`asrlib.streaming.batch`). It is raised when the output changes for the same inputs and
-configuration; tests/test_golden.py fails where that was forgotten.
+The version of a stage is an integer in the module that makes its output (`DECODE_VERSION` in
+`asrlib.streaming.batch`). Increase it when the output changes for the same inputs and
+configuration; tests/test_golden.py fails if this was forgotten.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content; of a directory, of its entries' names, sizes and times."""
+    """Return the SHA-256 of a file's content, or of a directory's names, sizes and times."""
     digest = hashlib.sha256()
     if path.is_dir():
         for entry in sorted(path.rglob("*")):
@@ -49,16 +49,17 @@ def _plain(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Stamp:
-    """What a stage depends on, and what it leaves.
+    """The inputs, configuration and outputs of a stage.
 
     Attributes:
         path: the stamp file.
-        inputs: files or directories the stage reads; a missing one never matches.
-        config: any nest of dataclasses, mappings, sequences and scalars.
-        outputs: files that must exist for the stamp to hold.
-        version: of the stage.
-        lasting: the outputs take too long to be made again because of code. Those of another
-            version count, with a warning.
+        inputs: files or directories that the stage reads. If one is missing, the stamp is not
+            current.
+        config: configuration of the stage: nested dataclasses, mappings, sequences and scalars.
+        outputs: files that must exist for the stamp to be current.
+        version: version of the stage.
+        lasting: whether outputs of another version are kept, with a warning, because it takes too
+            long to make them again.
     """
 
     path: Path
@@ -69,7 +70,7 @@ class Stamp:
     lasting: bool = dataclasses.field(kw_only=True, default=False)
 
     def key(self) -> str:
-        """The hash that is compared."""
+        """Return the hash of inputs, configuration and version."""
         content = {
             "version": None if self.lasting else self.version,
             "inputs": [hash_file(p) if p.exists() else None for p in self.inputs],
@@ -79,7 +80,7 @@ class Stamp:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def is_current(self) -> bool:
-        """True when the stage ran with the same key and all its outputs are still there."""
+        """Return whether the stage ran with the same key and all of its outputs still exist."""
         try:
             stored = json.loads(self.path.read_text())
             key, version = stored["key"], stored["version"]
@@ -90,14 +91,14 @@ class Stamp:
             return False
         if version != self.version:
             logger.warning(
-                "%s: made by version %s of this stage, which now is version %d; it is kept, and "
-                "--force makes it anew",
+                "%s: made by version %s of this stage, whose version is now %d; it is kept, and "
+                "--force makes it again",
                 *(", ".join(str(p) for p in self.outputs), version, self.version),
             )
         return True
 
     def write(self) -> None:
-        """Record success; call it last."""
+        """Write the stamp file; call it after the stage has succeeded."""
         outputs = [p.name for p in self.outputs]
         with atomic_write(self.path) as f:
             json.dump({"key": self.key(), "version": self.version, "outputs": outputs}, f)

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # The test command: sets up what is missing, checks style, runs the tests.
 #
-# Usage: tests/run.sh [OPTION OF pytest]...
+# Usage: tests/run.sh [--all] [OPTION OF pytest]...
 #
 # Runs tools/install.sh, ruff format --check, ruff check, lint-imports, pyrefly, shellcheck on every
-# script, then pytest on two processes. Options go to pytest, for example:
+# script, then pytest on two processes. With --all also the tests that are marked slow: they need
+# Slurm (apt-get install slurm-wlm munge). Options go to pytest, for example:
 #   tests/run.sh -k streaming -x     only some tests, stop at the first failure
+#   tests/run.sh --all -k slurm      slow ones too
 #   tests/run.sh -n 0                in one process
 #   tests/run.sh --help-pytest       pytest's own help
 #   tests/run.sh --help              this text
@@ -18,6 +20,11 @@ case ${1:-} in
     ;;
   --help-pytest) set -- --help ;;
 esac
+selection=(-m "not slow")
+if [[ ${1:-} == --all ]]; then
+  selection=()
+  shift
+fi
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tools/install.sh
@@ -47,4 +54,4 @@ check "shellcheck" "see above" shellcheck "${scripts[@]}"
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # In the order of their names: xdist would begin with the files of most tests, and the longest tests
 # of all stand in files of few.
-exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
+exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "${selection[@]}" "$@"

@@ -257,7 +257,7 @@ def test_misnamed_config_file(recipe):
         ("train.epoch=1", "did you mean epochs?"),
         ("train.epochs=few", "key epochs: input should be a valid integer, not 'few'"),
         ("model.encoder.lstm.layerz=1", "did you mean layers?"),
-        ("epochs=1", "not of the form section.key=value"),
+        ("epochs=1", "does not have the form section.key=value"),
     ],
 )
 def test_override_typo(recipe, override, named):

@@ -144,7 +144,7 @@ def test_an_ill_typed_value_names_file_and_key(tmp_path, text, what):
 
 def test_an_unknown_component_names_the_nearest(tmp_path):
     error = fault(write(tmp_path / "m.yaml", "encoder: {name: lstmm, hidden: 3}"))
-    assert error.what.endswith("key encoder.name: no lstmm")
+    assert error.what.endswith("key encoder.name: unknown value lstmm")
     assert error.fix == "did you mean lstm?"
 
 
@@ -270,7 +270,9 @@ def test_a_choice_is_read_before_its_class_is_known(tmp_path):
     assert choice("b", "model.kind=one") == "one"
     with pytest.raises(ConfigError) as e:
         choice("b", choices=("one", "twos"))
-    assert e.value.what == f"{tmp_path}/egs/model/a.yaml: key kind: no two"
+    assert e.value.what == f"{tmp_path}/egs/model/a.yaml: key kind: unknown value two"
     assert e.value.fix == "did you mean twos?"
-    with pytest.raises(ConfigError, match=r"--set model\.kind=\[two\]: key kind: no \['two'\]"):
+    with pytest.raises(
+        ConfigError, match=r"--set model\.kind=\[two\]: key kind: unknown value \['two'\]"
+    ):
         choice("a", "model.kind=[two]")

@@ -118,7 +118,7 @@ def data_of(cls: type, **changed: Any) -> Any:
         (b"", "not readable as JSON"),
         (b'{"model": "m"', "not readable as JSON"),
         (b"\xff\xfe", "not readable as JSON"),
-        (b"[1]", "holds no JSON object"),
+        (b"[1]", "is not a JSON object"),
         (b'{"model": "m", "set": "s"}', "key search: field required"),
         (b'{"model": "m", "set": "s", "search": 3}', "key search: input should be"),
         (

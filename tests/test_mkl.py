@@ -99,7 +99,7 @@ def test_it_can_be_switched_off(fresh, monkeypatch):
 
 def test_a_setting_that_is_none_is_named(fresh, monkeypatch):
     monkeypatch.setenv(mkl.VARIABLE, "0")
-    with pytest.warns(RuntimeWarning, match=r"FAIRSTREAM_MKL=0 is taken for on; .* write off"):
+    with pytest.warns(RuntimeWarning, match=r"FAIRSTREAM_MKL=0 means on; .* write off"):
         assert fresh() is Override.LOADED
 
 

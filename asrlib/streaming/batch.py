@@ -213,7 +213,7 @@ def hyp_line(cut: Cut, result: Result, work: float | None = None) -> dict[str, A
 
 
 def spoken_words(cut: Cut) -> list[TimedWord] | None:
-    """Return the spoken words of a cut, with times in seconds from the cut's start.
+    """Return the spoken words of a cut with start and end, in seconds from the cut's start.
 
     Returns None unless every supervision of the cut has a word alignment.
     """

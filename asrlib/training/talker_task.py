@@ -1,6 +1,8 @@
-"""Training a transducer of several talkers, on mixtures: labels for each output channel.
+"""The task of training a transducer of several talkers on mixtures.
 
-Shapes: B mixtures, N channels, R = B * N rows, T input frames, U tokens.
+A mixture has a label sequence for each output channel.
+
+Shapes: B mixtures, N output channels, R = B * N label sequences, T input frames, U tokens.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from asrlib.transducer.model import Transducer, TransducerLoss, TurnTargets
 
 
 class MixtureSource(Protocol):
-    """Mixtures to train on; all of it a function of its configuration, the seed and the epoch."""
+    """Mixtures to train on. They depend only on the configuration, the seed and the epoch."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -32,27 +34,31 @@ class MixtureSource(Protocol):
     def fbank(self) -> FbankConfig: ...
 
     def batches_per_epoch(self) -> int:
-        """About how many batches an epoch has."""
+        """Return the approximate number of batches in an epoch."""
         ...
 
     def train_batches(self, epoch: int, start_batch: int) -> Iterable[MixtureBatch]:
-        """The batches of an epoch (from 0) from `start_batch` on, the same at every call."""
+        """Return the batches of an epoch, beginning with number `start_batch`.
+
+        Epochs and batches are counted from 0. Every call gives the same batches.
+        """
         ...
 
     def dev_batches(self) -> Iterable[MixtureBatch]:
-        """Fixed mixtures of the dev set, the same at every call."""
+        """Return the batches of the dev set; every call gives the same mixtures."""
         ...
 
 
 @dataclass(frozen=True)
 class RecipeMixtures:
-    """A recipe's mixtures: for training made on the fly, for dev those on disk.
+    """Mixtures of a recipe: training mixtures are made on the fly, dev mixtures are read.
 
     Attributes:
-        train: plans and mixes.
-        dev: of `data/mix_dev`.
-        max_frames: of a dev batch, padded.
-        seed, num_workers: of training.
+        train: the set that plans and makes the training mixtures.
+        dev: the mixtures of `data/mix_dev`.
+        max_frames: largest number of input frames in a dev batch, padding included.
+        seed: seed of the training mixtures.
+        num_workers: number of processes that make training mixtures.
     """
 
     train: MixtureTrainingSet
@@ -80,11 +86,17 @@ class RecipeMixtures:
 
 
 class TalkerTask(TransducerTaskBase[MixtureBatch]):
-    """A transducer of several output channels: `-sum_n log P(y_n | h_n)`, turns assigned to
-    channels by the data (arXiv 2205.05199).
+    """The task of training a transducer with several output channels.
+
+    The loss is `-sum_n log P(y_n | h_n)`; the data assigns turns to channels
+    (arXiv 2205.05199).
+
+    Args:
+        model, config: see `TransducerTaskBase`.
+        source: the mixtures.
 
     Raises:
-        ConfigError: a dev word error rate is asked for, which needs one channel.
+        ConfigError: `train.dev_wer_utts` asks for a word error rate, which needs one channel.
     """
 
     def __init__(self, model: Transducer, source: MixtureSource, config: TrainConfig) -> None:
@@ -129,13 +141,16 @@ class TalkerTask(TransducerTaskBase[MixtureBatch]):
         labels, outputs = batch.token_lengths_BN.shape[1], self.model.encoder.num_channels
         if labels != outputs:
             raise ConfigError(
-                f"mixtures of {labels} channels for a model of {outputs}",
+                f"mixtures of {labels} channels do not fit a model of {outputs} channels",
                 f"set model.encoder.channels={labels}",
             )
 
     def _stats(self, batch: MixtureBatch, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
-        """Parts of the loss per encoder frame; `eot_delay_s`: seconds from the end of a turn to
-        the expected emission of its `<eot>`."""
+        """Return the parts of the loss per encoder frame, and `eot_delay_s`.
+
+        `eot_delay_s` is the number of seconds from the end of a turn to the expected emission of
+        its `<eot>`.
+        """
         seconds = self.model.encoder.subsampling * self.fbank.frame_shift
         ends_RU = batch.turn_ends_BNU.flatten(0, 1)
         heard_RU = (loss.emission_frames_RU.cpu() + 1) * seconds

@@ -74,9 +74,10 @@ BatchT = TypeVar("BatchT", bound=Batch)
 
 
 class Task(Protocol[BatchT]):
-    """A model with its data and its loss, generic in its batches, which the trainer passes back.
+    """A model with its data and its loss.
 
-    All of its results must depend only on the configuration, the seed and the step.
+    All of its results must depend only on the configuration, the seed and the step. The type
+    parameter is the type of its batches, which the trainer only passes back to it.
     """
 
     @property

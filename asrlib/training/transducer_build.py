@@ -1,4 +1,4 @@
-"""From a recipe's configuration to the task of a transducer, of one talker or of several."""
+"""Build the task of a transducer, of one talker or several, from a recipe's configuration."""
 
 from __future__ import annotations
 
@@ -36,14 +36,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TransducerConfigs(Configs):
-    """All that decides the training of a transducer.
+    """All settings that decide the result of training a transducer.
 
     Attributes:
-        decode: where dev utterances are decoded (`train.dev_wer_utts`), else None. With
-            `train.best_by` wer it decides which checkpoints are kept and averaged, so which
-            weights come out; with another `best_by` it decides what the figures of dev mean that
-            the model and its curves hold, which must not change on the way.
-        mixtures: where the model is one of several talkers, else None.
+        model: settings of the model.
+        data: settings of the batches.
+        augment: settings of the augmentation.
+        features: settings of the features.
+        decode: settings of decoding if dev utterances are decoded (`train.dev_wer_utts`), else
+            None. They decide the result: with `train.best_by` wer, the dev WER chooses the
+            checkpoints that are kept and averaged; with another `best_by`, the model and its
+            curves still hold the dev WER, whose meaning must not change during a run.
+        mixtures: settings of the mixtures if the model knows several talkers, else None.
     """
 
     model: TransducerConfig
@@ -69,7 +73,7 @@ class TransducerConfigs(Configs):
 
     @classmethod
     def decisive(cls, identity: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """As `Configs.decisive`; also without the settings of searches that are not used."""
+        """Leave out the settings of unused searches too; see `Configs.decisive`."""
         sections = super().decisive(identity)
         if decode := sections.get("decode"):
             unused = set(get_args(SearchName)) - {decode["search"]}
@@ -78,7 +82,10 @@ class TransducerConfigs(Configs):
 
     @classmethod
     def upgrade(cls, identity: dict[str, Any]) -> dict[str, Any]:
-        """As `Configs.upgrade`; dev utterances once were decoded with the defaults."""
+        """Add the decoding settings that older versions lack; see `Configs.upgrade`.
+
+        Older versions decoded dev utterances with the default settings.
+        """
         if identity["train"].get("dev_wer_utts"):
             identity = {"decode": {}, **identity}
         return super().upgrade(identity)
@@ -93,7 +100,7 @@ class TransducerConfigs(Configs):
         model.encoder.norm.set_stats(inputs.mean_F, inputs.std_F)
         logger.info("parameters: %s", model.parameter_counts())
         style = self.model.turn_style
-        if self.mixtures is None or style is None:  # None together: see `of`
+        if self.mixtures is None or style is None:  # `of` sets both to None, or neither
             task = self._one_talker(model, inputs)
         else:
             task = self._talkers(model, inputs, self.mixtures, style, data)
@@ -113,7 +120,7 @@ class TransducerConfigs(Configs):
         )
         figures = None
         if self.decode is not None:
-            build_search(model, self.decode)  # refuses what does not suit, before hours are spent
+            build_search(model, self.decode)  # an unsuitable search fails before the training
             count = self.train.dev_wer_utts
             figures = dev_wer(inputs.dev, count, inputs.tokenizer, self.features, self.decode)
         return TransducerTask(model, source, self.train, figures)
@@ -142,7 +149,11 @@ class TransducerConfigs(Configs):
 
 
 def _for_mixtures(recipe: Recipe) -> tuple[Recipe, MixtureConfig]:
-    """The recipe with the settings of training that mixtures have, and the mixtures."""
+    """Return the recipe with the training settings of conf/mixtures.yaml, and the mixtures.
+
+    Raises:
+        ConfigError: a key under `mixtures.train` is not a key of conf/train.yaml.
+    """
     mixtures = recipe.config(MixtureConfig, "mixtures")
     unknown = set(mixtures.train).difference(TrainConfig.__dataclass_fields__)
     if unknown:
@@ -152,7 +163,7 @@ def _for_mixtures(recipe: Recipe) -> tuple[Recipe, MixtureConfig]:
         )
     usual = (f"train.{key}={json.dumps(value)}" for key, value in mixtures.train.items())
     recipe = replace(recipe, overrides=(*usual, *recipe.overrides))
-    return recipe, replace(mixtures, train={})  # they have gone into the section of that name
+    return recipe, replace(mixtures, train={})  # its settings are now in the section `train`
 
 
 def _dev_mixtures(data: Path) -> Path:

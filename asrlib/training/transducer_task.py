@@ -1,4 +1,4 @@
-"""Training a transducer of one talker, on utterances.
+"""The task of training a transducer of one talker on utterances.
 
 Shapes: B utterances, N symbols with a time, U tokens.
 """
@@ -23,7 +23,16 @@ from asrlib.transducer.model import Transducer, TransducerLoss
 
 @dataclass(frozen=True)
 class TransducerData:
-    """What a transducer is trained on, and how it is read; `noise` is to be added, if any."""
+    """Data to train a transducer on.
+
+    Attributes:
+        train, dev: the sets, with features.
+        noise: noise to add to the training set; None if there is none.
+        tokenizer: the tokens of the model.
+        fbank: settings of the features.
+        data: settings of the batches.
+        augment: settings of the augmentation.
+    """
 
     train: CutSet
     dev: CutSet
@@ -34,7 +43,10 @@ class TransducerData:
     augment: AugmentConfig
 
     def trainable(self, subsampling: int) -> TransducerData:
-        """Without the utterances that an encoder of this subsampling cannot align."""
+        """Return the data without the utterances that are too short for the encoder's subsampling.
+
+        An utterance is too short if its tokens cannot be aligned to the encoder's output frames.
+        """
         train, dev = (
             filter_trainable(c, self.tokenizer, subsampling) for c in (self.train, self.dev)
         )
@@ -42,12 +54,13 @@ class TransducerData:
 
 
 class TransducerTask(TransducerTaskBase[Batch]):
-    """A transducer of one talker, its data and its loss, for the trainer.
+    """The task of training a transducer of one talker.
 
     Args:
-        model, config: as `TransducerTaskBase`.
-        dev_figures: further figures of the dev set, for example a word error rate; given here
-            because decoding is a floor above.
+        model, config: see `TransducerTaskBase`.
+        source: the data.
+        dev_figures: function that computes further dev metrics of the model, for example a word
+            error rate. It is an argument because this module may not import the decoder.
     """
 
     def __init__(
@@ -95,12 +108,15 @@ class TransducerTask(TransducerTaskBase[Batch]):
         )
 
     def _stats(self, batch: Batch, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
-        """Parts of the loss per encoder frame, and when symbols are emitted."""
+        """Return the parts of the loss per encoder frame, and the emission times of symbols."""
         return self._parts(loss) | self._delays(batch, loss)
 
     def _delays(self, batch: Batch, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
-        """Emission times in seconds: `symbol_offset_s` from the middle of the utterance (what
-        k2's delay penalty counts), `symbol_delay_s` of words' last symbols from the words' ends.
+        """Return sums and counts of emission times in seconds.
+
+        `symbol_offset_s` is the time of a symbol relative to the middle of the utterance, which
+        k2's delay penalty uses. `symbol_delay_s` is the time of a word's last symbol relative to
+        the end of the word.
         """
         shift = self.model.encoder.subsampling * self.fbank.frame_shift
         emission_BU = loss.emission_frames_RU.cpu() * shift
@@ -125,7 +141,10 @@ class TransducerTask(TransducerTaskBase[Batch]):
     def _word_pairs(
         self, emissions_U: Sequence[float], tokens_U: Sequence[int], ends: Sequence[float]
     ) -> list[tuple[float, float]]:
-        """(emission of the last symbol, end of the word); none where words do not match."""
+        """Return (emission of the last symbol, end of the word) for each word, in seconds.
+
+        The list is empty if the words of the tokens do not match the word ends.
+        """
         piece = self.tokenizer.piece
         starts = [u for u, token in enumerate(tokens_U) if piece(token).startswith(WORD_MARK)]
         if len(starts) != len(ends) or not starts or starts[0] != 0:
@@ -138,5 +157,5 @@ class TransducerTask(TransducerTaskBase[Batch]):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """As `TransducerTaskBase.evaluate`, and the further figures."""
+        """Compute the metrics of `TransducerTaskBase.evaluate` and those of `dev_figures`."""
         return super().evaluate() | (self.dev_figures(self.model) if self.dev_figures else {})

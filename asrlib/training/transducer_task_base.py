@@ -1,5 +1,4 @@
-"""What the tasks of transducers have in common: the one place that knows both the trainer's
-protocol and the model's loss.
+"""Base class of the transducer tasks. Only this module connects the trainer and the model's loss.
 
 Shapes: B items of a batch, S encoder frames, D width.
 """
@@ -27,15 +26,15 @@ from asrlib.transducer.model_io import transducer_payload
 
 logger = logging.getLogger(__name__)
 
-# Beyond any warm-up: dev losses of all steps weigh their parts alike.
+# A step after any warm-up, so that the parts of a dev loss have the same weights at every step.
 _LATE = 1 << 30
 
 
 class TransducerBatch(Batch, Protocol):
-    """A dataclass whose fields, tensors or lists, all have the items along the first axis.
+    """A dataclass of tensors and lists, all of which have the items along their first axis.
 
     Attributes:
-        x_lengths_B: input frames.
+        x_lengths_B: number of input frames of each item.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -48,7 +47,10 @@ BatchT = TypeVar("BatchT", bound=TransducerBatch)
 
 
 class LossClock:
-    """Seconds from the encoder's output to its gradient: the loss, forward and backward."""
+    """Measures the seconds that the loss takes, forward and backward.
+
+    They run from the output of the encoder to the gradient of this output.
+    """
 
     def __init__(self, encoder: torch.nn.Module) -> None:
         self._start = self._end = 0.0
@@ -67,11 +69,12 @@ class LossClock:
 
 
 class TransducerTaskBase(ABC, Generic[BatchT]):
-    """A transducer and its loss, for the trainer; a derived class knows the batches.
+    """A task with a transducer and its loss; a subclass adds the batches.
 
     Args:
-        model: features normalised by itself (`model.encoder.norm`).
-        tokenizer, fbank: what the model is used with, for its checkpoints.
+        model: the model, which normalises the features itself (`model.encoder.norm`).
+        tokenizer, fbank: tokens and feature settings of the model; its checkpoints hold them.
+        config: settings of training.
     """
 
     def __init__(
@@ -84,27 +87,27 @@ class TransducerTaskBase(ABC, Generic[BatchT]):
 
     @abstractmethod
     def batches_per_epoch(self) -> int:
-        """As `asrlib.training.task.Task`."""
+        """See `asrlib.training.task.Task`."""
 
     @abstractmethod
     def train_batches(self, epoch: int, start_batch: int) -> Iterable[BatchT]:
-        """As `asrlib.training.task.Task`."""
+        """See `asrlib.training.task.Task`."""
 
     @abstractmethod
     def dev_batches(self) -> Iterable[BatchT]:
-        """The dev set, the same at every call."""
+        """Return the batches of the dev set; every call gives the same ones."""
 
     @abstractmethod
     def _loss(self, batch: BatchT, step: int) -> TransducerLoss:
-        """The model's loss of a batch."""
+        """Compute the model's loss of a batch."""
 
     @abstractmethod
     def _stats(self, batch: BatchT, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
-        """Figures to log, as in `LossSums`: those of `_parts`, and what the labels tell."""
+        """Return the figures to log, as in `LossSums`: `_parts`, and figures from the labels."""
 
     @abstractmethod
     def _num_tokens(self, batch: BatchT) -> float:
-        """Labels of a batch, without padding."""
+        """Return the number of labels in a batch, without padding."""
 
     def begin(self, total_steps: int) -> None:
         set_run_length(self.model, total_steps)
@@ -121,7 +124,10 @@ class TransducerTaskBase(ABC, Generic[BatchT]):
         )
 
     def _parts(self, loss: TransducerLoss) -> dict[str, tuple[float, float]]:
-        """Parts of the loss per encoder frame; `compute`: multiplications spent, of all."""
+        """Return the parts of the loss per encoder frame.
+
+        `compute` is the number of multiplications made, relative to the full computation.
+        """
         frames = float(loss.frames_B.sum())
         parts = {"simple": loss.simple_B, "pruned": loss.pruned_B, "ctc": loss.ctc_B}
         parts |= {"masking": loss.masking_B, "eot_late": loss.late_B}
@@ -142,7 +148,7 @@ class TransducerTaskBase(ABC, Generic[BatchT]):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Dev loss per encoder frame (`loss`) and per token, and the figures of `_stats`."""
+        """Compute the dev loss per encoder frame (`loss`) and per token, and those of `_stats`."""
         self.model.eval()
         sums = Sums()
         for batch in self.dev_batches():

@@ -143,9 +143,9 @@ def test_a_task_that_nobody_knows_names_the_file_and_the_nearest(recipe, monkeyp
     path.write_text("task: point")
     with pytest.raises(ConfigError) as e:
         run(recipe)
-    assert e.value.what == f"{path}: key task: no point"
+    assert e.value.what == f"{path}: key task: unknown value point"
     assert e.value.fix == "did you mean points?"
-    with pytest.raises(ConfigError, match=r"--set model\.task=3: key task: no 3") as e:
+    with pytest.raises(ConfigError, match=r"--set model\.task=3: key task: unknown value 3") as e:
         run(recipe, "--set", "model.task=3")
     assert e.value.fix == "choose one of points, transducer"
 
@@ -153,7 +153,7 @@ def test_a_task_that_nobody_knows_names_the_file_and_the_nearest(recipe, monkeyp
 def test_commands_for_transducers_refuse_it(recipe):
     bench = ["bench", "encoder", "--recipe-dir", str(recipe), "--model", "tiny_points"]
     result = CliRunner().invoke(cli, bench, standalone_mode=False)
-    assert "key task: no points" in str(result.exception)
+    assert "key task: unknown value points" in str(result.exception)
     assert "choose one of transducer" in str(result.exception)
     run(recipe)
     audio = recipe / "data" / "points.json"

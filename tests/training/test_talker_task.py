@@ -149,7 +149,7 @@ def test_it_trains_and_the_model_loads(tmp_path):
 
 def test_other_channels_than_the_mixtures_are_named():
     one = TalkerTask(separator(3), Mixtures(), TRAIN)
-    with pytest.raises(ConfigError, match="2 channels for a model of 3"):
+    with pytest.raises(ConfigError, match="2 channels do not fit a model of 3"):
         one.loss(Mixtures().batch(0), 0)
 
 
