@@ -6,7 +6,7 @@
 # repeated; the array `overrides` collects it as (--set KEY=VALUE ...). `--help` prints the header
 # comment of the calling script, followed by the common options that the script accepts but does not
 # explain itself. A script that sets recipe_dir gets the array `stage_options`, which the commands
-# of all stages accept. `leave_command DIR` records in DIR how the script was called.
+# of all stages accept.
 
 # Options with the same meaning in all scripts that set these variables.
 declare -A common_options=(
@@ -41,19 +41,6 @@ print_help() {
     printf '  %s\n' "$text"
   done
   printf '  --help              show this text\n'
-}
-
-# leave_command DIR: write the script's command line, as typed in the top directory, to
-# DIR/SCRIPT.txt, for RESULTS.md.
-_invoked=("steps/${0##*/}" "$@")
-leave_command() {
-  local word line=""
-  for word in "${_invoked[@]}"; do
-    [[ $word =~ ^[A-Za-z0-9_./=+-]+$ ]] || word="\"$word\""
-    line+=" $word"
-  done
-  mkdir -p "$1"
-  printf '%s\n' "${line# }" >"$1/$(basename "$0" .sh).txt"
 }
 
 : "${force:=false}"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from asrlib.errors import DataError
 from asrlib.experiments.benchmarks import Benchmark
-from asrlib.experiments.rates import Rates
+from asrlib.experiments.store import Tuning
 from asrlib.json_record import JsonRecord
 from asrlib.meetings.score import MeetingScores
 from asrlib.scoring.bootstrap import Interval
@@ -58,7 +58,7 @@ def subclasses(cls: type) -> list[type]:
 
 
 RECORDS = sorted(subclasses(JsonRecord), key=lambda cls: cls.__name__)
-FILES = {Benchmark, DecodeMeta, MeetingScores, NamedComparison, Rates, Scores}
+FILES = {Benchmark, DecodeMeta, MeetingScores, NamedComparison, Scores, Tuning}
 
 
 def test_every_file_is_a_record():

@@ -17,10 +17,11 @@ import click
 from lhotse import CutSet
 
 from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.job_options import job_options, parse_options
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.noise import NOISE_SET, import_noise, make_noise_cuts
 from asrlib.data.raw import TRAIN_SET
-from asrlib.errors import ConfigError, DataError
+from asrlib.errors import DataError
 from asrlib.features.extract import (
     FBANK_VERSION,
     Moments,
@@ -31,7 +32,7 @@ from asrlib.features.extract import (
 )
 from asrlib.features.fbank import FbankConfig
 from asrlib.files import atomic_path
-from asrlib.jobs import ENGINES, run_array
+from asrlib.jobs import run_array
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 
@@ -74,22 +75,7 @@ class SetPlan:
 
 @click.command("fbank")
 @recipe_options
-@click.option("--nj", default=2, show_default=True, type=click.IntRange(1), help="Number of jobs.")
-@click.option(
-    "--engine",
-    default="local",
-    show_default=True,
-    type=click.Choice(ENGINES),
-    help="Where jobs run.",
-)
-@click.option(
-    "--engine-option",
-    "options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="An option for Slurm, with submitit's name for it, for example slurm_partition=... or"
-    " mem_gb=4. May be repeated.",
-)
+@job_options
 @click.option(
     "--noise-cuts",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -112,7 +98,7 @@ def command(
     if not due:
         logging.info("fbank: up to date")
         return
-    _extract(due, config, recipe.force, nj, engine, _parse(options), recipe.data / "log")
+    _extract(due, config, recipe.force, nj, engine, parse_options(options), recipe.data / "log")
 
 
 def _manifests(recipe: Recipe) -> list[Path]:
@@ -206,16 +192,3 @@ def _prepare_noise(recipe: Recipe, config: FbankConfig, manifest: Path | None) -
         cuts = import_noise(manifest, config.sample_rate)
     with atomic_path(out) as temp:
         CutSet.from_cuts(cuts).to_file(temp)
-
-
-def _parse(options: Sequence[str]) -> dict[str, Any]:
-    parsed: dict[str, Any] = {}
-    for option in options:
-        key, sep, value = option.partition("=")
-        if not sep:
-            raise ConfigError(
-                f"--engine-option {option}: does not have the form KEY=VALUE",
-                "write for example mem_gb=4",
-            )
-        parsed[key] = int(value) if value.isdigit() else value
-    return parsed

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -57,36 +58,74 @@ def run_array(
 ) -> list[Result]:
     """Call `function` on every shard, each in a job of its own.
 
-    Job i, counted from 1, writes all its output to `log_dir/<name>.<i>.log`.
+    Job i writes all its output to `log_dir/<name>.<i>.log`, i from 1.
 
     Args:
-        function: function that can be imported by name; so can the classes of the shards.
-        shards: arguments of `function`, one job each.
-        nj: number of jobs that run at the same time.
+        function: importable by name, as are the shards' classes.
+        shards: one job each.
+        nj: jobs at a time.
         engine: `local` or `slurm`.
-        log_dir: directory for the log files.
-        name: name of the array.
         options: submitit's parameters for Slurm, such as `slurm_partition` or `mem_gb`.
 
     Returns:
         The results, in the order of the shards.
 
     Raises:
-        ConfigError: the engine is unknown, or it refuses the options.
-        UserError: a job failed; the message names its log. The other jobs are cancelled.
+        ConfigError: no such engine, or it refuses the options.
+        UserError: a job failed; names its log. The other jobs are cancelled.
     """
-    if not shards:
-        return []
-    log_dir.mkdir(parents=True, exist_ok=True)
     logs = [log_dir / f"{name}.{i}.log" for i in range(1, len(shards) + 1)]
-    for log in logs:
-        log.unlink(missing_ok=True)
-    workplace = log_dir / f".{name}.jobs"
-    executor = _executor(engine, workplace, name, nj, options or {})
-    calls = list(zip([function] * len(shards), shards, logs, strict=True))
-    results = _run(executor, engine, calls, nj, name)
-    shutil.rmtree(workplace, ignore_errors=True)
-    return results
+    calls = _Calls(function, shards, logs, name)
+    results: dict[int, Result] = {}
+    with contextlib.closing(_run(calls, engine, nj, options or {}, 0.0)) as outcomes:
+        for index, outcome in outcomes:
+            if isinstance(outcome, UserError):
+                raise outcome
+            results[index] = outcome
+    return [results[index] for index in range(len(shards))]
+
+
+def run_each(
+    function: Callable[[Shard], Result],
+    shards: Sequence[Shard],
+    *,
+    nj: int,
+    engine: str,
+    logs: Sequence[Path],
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    grace_s: float = 0.0,
+) -> Generator[tuple[int, Result | UserError], None, None]:
+    """As `run_array`, but one job's failure leaves the others alone; outcomes as they come.
+
+    A caller that stops early closes the iterator, which cancels the jobs.
+
+    Args:
+        logs: one for each shard, all in one directory.
+        name: of this set of jobs, in the progress bar.
+        grace_s: how long cancelled jobs are waited for, in seconds, after SIGTERM; 0: they are
+            ended at once.
+
+    Yields:
+        The index of a shard that is done, with its result or error.
+
+    Raises:
+        ConfigError: no such engine, or it refuses the options.
+    """
+    yield from _run(_Calls(function, shards, logs, name), engine, nj, options or {}, grace_s)
+
+
+@dataclass(frozen=True)
+class _Calls(Generic[Shard, Result]):
+    """One call for each shard."""
+
+    function: Callable[[Shard], Result]
+    shards: Sequence[Shard]
+    logs: Sequence[Path]
+    name: str
+
+    def arguments(self, index: int) -> tuple[Callable[[Shard], Result], Shard, Path]:
+        return self.function, self.shards[index], self.logs[index]
 
 
 def _executor(
@@ -101,46 +140,80 @@ def _executor(
         executor.update_parameters(**{"slurm_array_parallelism": nj, **parameters})
     except (RuntimeError, NameError, AssertionError, ValueError) as e:
         raise ConfigError(
-            f"engine {engine}: {e}", "check that the engine is installed, and correct its options"
+            f"engine {engine}: {e}", "check that it is installed, and the options given for it"
         ) from e
     return executor
 
 
 def _run(
-    executor: submitit.AutoExecutor,
+    calls: _Calls[Shard, Result],
     engine: str,
-    calls: Sequence[tuple[Callable[[Shard], Result], Shard, Path]],
     nj: int,
-    name: str,
-) -> list[Result]:
-    results: dict[int, Result] = {}
+    options: Mapping[str, Any],
+    grace_s: float,
+) -> Generator[tuple[int, Result | UserError], None, None]:
+    if not calls.shards:
+        return
+    log_dir = calls.logs[0].parent
+    log_dir.mkdir(parents=True, exist_ok=True)
+    for log in calls.logs:
+        log.unlink(missing_ok=True)
+    workplace = log_dir / f".{calls.name}.jobs"
+    executor = _executor(engine, workplace, calls.name, nj, options)
     running: dict[int, submitit.Job] = {}
-    # Slurm limits the running jobs of an array; locally, submitit would start all jobs at once.
-    waiting = list(range(len(calls)))
-    if engine == "slurm":
-        running = dict(enumerate(executor.map_array(_logged, *zip(*calls, strict=True))))
-        waiting = []
-        watcher = QueueWatcher(delay_s=_WATCH_SECONDS)
-        for job in running.values():
-            job.watcher = watcher
+    # Slurm holds the array back itself; locally submitit would start everything at once.
+    waiting = list(range(len(calls.shards)))
     try:
-        with tqdm(total=len(calls), desc=name, unit="job", disable=None) as progress:
+        if engine == "slurm":
+            arguments = zip(*map(calls.arguments, waiting), strict=True)
+            running = dict(enumerate(executor.map_array(_logged, *arguments)))
+            waiting = []
+            watcher = QueueWatcher(delay_s=_WATCH_SECONDS)
+            for job in running.values():
+                job.watcher = watcher
+        with tqdm(total=len(calls.shards), desc=calls.name, unit="job", disable=None) as progress:
             while running or waiting:
                 while waiting and len(running) < nj:
                     index = waiting.pop(0)
                     # submitit's own process prints a traceback when its job is cancelled
-                    with _stderr_to(calls[index][2]):
-                        running[index] = executor.submit(_logged, *calls[index])
+                    with _stderr_to(calls.logs[index]), _deaf_to_keys(grace_s > 0):
+                        running[index] = executor.submit(_logged, *calls.arguments(index))
                 done = [i for i, job in running.items() if job.done()]
                 for index in done:
-                    results[index] = _collect(running.pop(index), calls[index][2], name)
+                    outcome = _collect(running.pop(index), calls.logs[index], calls.name)
                     progress.update()
+                    yield index, outcome
                 if not done:
                     time.sleep(_POLL_SECONDS[engine])
     finally:
-        for job in running.values():
+        _cancel(list(running.values()), engine, grace_s)
+    shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _cancel(jobs: Sequence[submitit.Job], engine: str, grace_s: float) -> None:
+    """End jobs, or ask them to and wait."""
+    for job in jobs:
+        if engine == "local" and grace_s > 0:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(job.job_id), signal.SIGTERM)
+        else:
             job.cancel(check=False)
-    return [results[index] for index in range(len(calls))]
+    until = time.monotonic() + grace_s
+    while time.monotonic() < until and not all(job.done() for job in jobs):
+        time.sleep(_POLL_SECONDS[engine])
+
+
+@contextlib.contextmanager
+def _deaf_to_keys(wanted: bool) -> Iterator[None]:
+    """Processes started inside do not hear Ctrl-C: this one tells them to stop, and waits."""
+    if not wanted:
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
@@ -156,18 +229,20 @@ def _stderr_to(log: Path) -> Iterator[None]:
         os.close(saved)
 
 
-def _collect(job: submitit.Job[_Done[Result] | _Failed], log: Path, name: str) -> Result:
+def _collect(
+    job: submitit.Job[_Done[Result] | _Failed], log: Path, name: str
+) -> Result | UserError:
     try:
         outcome = job.result()
-    except UncompletedJobError as e:
+    except UncompletedJobError:
         with open(log, "a") as f:
             f.write(job.stderr() or "")  # its output before `_logged` redirected it
-        raise UserError(
+        return UserError(
             f"{name}: a job died without a result (killed, or out of memory); log: {log}",
             "see the log; give the job more memory or use fewer jobs, then run again",
-        ) from e
+        )
     if isinstance(outcome, _Failed):
-        raise UserError(f"{name}: {outcome.what}\n  log: {log}", outcome.fix)
+        return UserError(f"{name}: {outcome.what}\n  log: {log}", outcome.fix)
     return outcome.value
 
 

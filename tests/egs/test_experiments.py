@@ -1,27 +1,21 @@
-"""steps/compare_models.sh and steps/sweep_compute.sh, whole, on models of two updates."""
+"""steps/compare_models.sh whole, and a plan that is stopped, with jobs of their own."""
 
 from __future__ import annotations
 
-import json
-import re
+import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-import yaml
-from command_fakes import invoke, row, write_recipe
+from plan_fakes import prepare, write_plan
 
-# Some thirty processes each, which take their time on a machine that does something else too.
-pytestmark = pytest.mark.timeout(900)
+from asrlib.experiments.store import read_plan
 
-SMALL = {
-    "amortized": {
-        "encoder": {"layers": 2, "dim": 16, "heads": 2, "feedforward_dim": 16, "output_dim": 16}
-        | {"arbitrator": {"dim": 8, "keep": 0.5}},
-        "predictor": {"output_dim": 16},
-        "joiner_dim": 16,
-    }
-}
+# A dozen processes, which take their time on a machine that does something else too.
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
@@ -31,68 +25,62 @@ def house(repo, tmp_path_factory) -> Path:
     for entry in repo.iterdir():
         if entry.name not in ("egs", ".git"):
             (folder / entry.name).symlink_to(entry)
-    recipe = folder / "egs" / "small"
-    (recipe / "local").mkdir(parents=True)
-    write_recipe(recipe)
-    for name, values in SMALL.items():
-        (recipe / f"conf/model/{name}.yaml").write_text(yaml.safe_dump(values))
-    tiny = (recipe / "conf/model/tiny.yaml").read_text()
-    (recipe / "conf/model/twin.yaml").write_text(tiny)
-    for stage in (["manifests"], ["fbank", "--nj", "1"], ["tokens"]):
-        assert invoke(*stage, "--recipe-dir", recipe).exit_code == 0
+    (prepare(folder / "egs" / "small") / "local").mkdir()
     return folder
 
 
-def run(house: Path, script: str, *options: str) -> str:
-    """The results that it leaves."""
-    command = [house / "steps" / script, "--recipe", "small", "--nj", "2", *options]
+def test_encoders_are_compared_and_their_speed_measured(house):
+    recipe = house / "egs" / "small"
+    overlay = {"models": ["tiny"], "equal_size": ["tiny", "twin"], "reference": "tiny"}
+    overlay |= {"factors": {"train.seed": [1]}, "tune": None}
+    write_plan(recipe, "encoders", overlay)
+    command = [house / "steps/compare_models.sh", "--recipe", "small", "--nj", "2"]
     done = subprocess.run(command, cwd=house, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return (house / "egs/small/RESULTS.md").read_text()
+    (run,) = read_plan(recipe, "encoders").runs
+    assert (run.record.name, run.record.plan) == ("encoders-tiny-seed1", "encoders")
+    assert run.sets[0].rtf_1 is not None
+    log = recipe / "exp/plans/encoders/log/encoders-tiny-seed1.log"
+    assert "$ python -m asrlib train --model tiny" in log.read_text()
+    again = subprocess.run([*command, "--dry-run"], cwd=house, capture_output=True, text=True)
+    assert again.stdout.startswith("nothing to do"), again.stdout + again.stderr
 
 
-def test_models_are_compared(house):
-    chosen = ("--models", "tiny twin", "--ablations", "", "--rates", "0.001 0.002")
-    page = run(house, "compare_models.sh", *chosen, "--seeds", "2 1", "--tuning-epochs", "1")
-    exp = house / "egs/small/exp"
-    rates = json.loads((exp / "compare/rates.json").read_text())
-    assert rates["budget"]["warmup_steps"] == 100
-    for model in ("tiny", "twin"):
-        rate = rates["models"][model]["chosen"]
-        for seed in (1, 2):
-            config = yaml.safe_load((exp / f"{model}_cmp_seed{seed}/config.yaml").read_text())
-            assert (config["train"]["peak_lr"], config["train"]["seed"]) == (rate, seed)
-        cells = row(page[page.index("## Encoders compared on test") :], model)
-        assert cells[3] == "2"
-        assert all(re.fullmatch(r"\d+\.\d+", cell) for cell in cells[10:13])  # work and its time
-    assert "Learning rates, chosen on dev" in page
-    assert '\nsteps/compare_models.sh --recipe small --nj 2 --models "tiny twin"' in page
-    assert "_cmp --" not in page  # a family of trainings is no model of run.sh
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_plan_that_is_stopped_stops_its_jobs_which_save(house, repo, number):
+    recipe, name = house / "egs" / "small", f"long{number.value}"
+    content = {"title": "Long", "models": ["tiny"]}
+    endless = {"train.max_steps": 0, "train.epochs": 10**6}
+    write_plan(recipe, name, {**content, "set": endless})
+    command = [sys.executable, "-m", "asrlib", "plan", name, "--recipe-dir", str(recipe)]
+    run = recipe / "exp" / f"{name}-tiny"
+    process = subprocess.Popen(
+        command, cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    while not list((run / "checkpoints").glob("*.pt")):
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        time.sleep(0.2)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.terminate()
+    process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert "stopped by SIGTERM" in (run / "log" / "train.log").read_text()
+    found = subprocess.run(["pgrep", "-f", str(run.name)], capture_output=True, text=True)
+    assert found.stdout == ""
 
 
-def test_amortized_models_take_the_rate_of_the_full_one(house):
-    command = ["steps/compare_models.sh", "--recipe", "small", "--dry-run", "--rates", "0.002"]
-    command += ["--tuning-steps", "30"]
-    models = ["--models", "lstm amortized amortized/dual_ff_key", "--ablations", "amortized/random"]
-    done = subprocess.run([*command, *models], cwd=house, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    names = ["lstm", "amortized_full", "amortized_random"]
-    assert re.findall(r"--name (\S+)_lr0\.002", done.stdout) == names
-    assert done.stdout.count("--set train.max_steps=30") == len(names)
+def test_a_plan_is_not_run_twice_at_a_time(house, repo):
+    import fcntl
 
-
-def test_error_is_set_against_compute(house):
-    options = ("--weights", "0.2", "--baselines", "amortized/full amortized/random")
-    page = run(house, "sweep_compute.sh", *options)
-    exp = house / "egs/small/exp"
-    config = yaml.safe_load((exp / "amortized_sweep-w0.2_seed1/config.yaml").read_text())
-    schedule = config["model"]["encoder"]["schedule"]
-    assert (schedule["weight"], schedule["final_weight"]) == (0.04, 0.2)
-    table = page[page.index("## Compute against error on test") :]
-    for family in ("amortized_full_sweep", "amortized_random_sweep", "amortized_sweep-w0.2"):
-        work, _, _, cpu, saved_cpu = (float(cell) for cell in row(table, family)[8:])
-        assert (work, saved_cpu) == (100, 0) if "full" in family else 0 < work < 100
-        assert cpu > 0
-        assert list((exp / f"{family}_seed1").glob("toggles_*.svg"))
-    assert "\nsteps/sweep_compute.sh --recipe small --nj 2 --weights 0.2" in page
-    assert "Error against compute" in (exp / "report.html").read_text()
+    recipe = house / "egs" / "small"
+    write_plan(recipe, "busy", {"title": "Busy", "models": ["tiny"]})
+    lock = recipe / "exp/plans/busy/.lock"
+    lock.parent.mkdir(parents=True)
+    with open(lock, "w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        command = [sys.executable, "-m", "asrlib", "plan", "busy", "--recipe-dir", str(recipe)]
+        done = subprocess.run(command, cwd=repo, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "is being run by another process" in done.stderr

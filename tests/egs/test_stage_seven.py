@@ -188,18 +188,22 @@ def test_penalties_on_late_ends_are_swept(recipe, repo):
         if entry.name not in ("egs", ".git"):
             (house / entry.name).symlink_to(entry)
     assert train(recipe, "sts", "--init", recipe / "exp/sts_single").exit_code == 0
-    command = ["steps/sweep_eot.sh", "--recipe", "small", "--penalties", "0.5:4", "--steps", "3"]
-    command += ["--set", "score.replicates=100"]
+    (recipe / "conf/plans").mkdir()
+    overlay = {
+        "set": {"train.max_steps": 3, "train.warmup_steps": 1, "score.replicates": 100},
+        "factors": {"model.loss.eot_penalty": [0.0, 0.5]},
+    }
+    (recipe / "conf/plans/eot.yaml").write_text(yaml.safe_dump(overlay))
+    command = ["steps/sweep_eot.sh", "--recipe", "small"]
     done = subprocess.run(command, cwd=house, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "| sts_eot-a0.5-g4 against sts_eot-a0 | greedy |" in (recipe / "RESULTS.md").read_text()
-    page = (recipe / "RESULTS.md").read_text()
-    assert 'steps/sweep_eot.sh --recipe small --penalties "0.5:4" --steps 3' in page
+    assert "eot-start" not in done.stdout  # exp/sts is what the plan starts from
+    page = (recipe / "results/eot/README.md").read_text()
+    assert "sts, model.loss.eot_penalty=0.5" in page
     without, late = (
-        load(recipe / f"exp/sts_eot-a{name}/final.pt", KIND) for name in ("0", "0.5-g4")
+        load(recipe / f"exp/eot-sts-eot_penalty{alpha}/final.pt", KIND) for alpha in (0.0, 0.5)
     )
-    penalty = late["payload"]["config"]["loss"]
-    assert (penalty["eot_penalty"], penalty["eot_grace"]) == (0.5, 4.0)
+    assert late["payload"]["config"]["loss"]["eot_penalty"] == 0.5
     assert without["facts"]["steps"] == late["facts"]["steps"] == 3
     weights = (model["model"]["joiner.output_linear.weight"] for model in (without, late))
     assert not torch.equal(*weights)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asrlib.errors import ConfigError, DataError, UserError
-from asrlib.jobs import run_array
+from asrlib.jobs import run_array, run_each
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +98,13 @@ def test_unknown_engine(tmp_path):
 def test_slurm_takes_its_options_or_says_why_not(tmp_path):
     with pytest.raises(ConfigError, match="slurm"):
         run(double, [1], tmp_path, engine="slurm", options={"slurm_nonsense": 1})
+
+
+def test_a_failed_job_leaves_the_others_alone(tmp_path):
+    logs = [tmp_path / f"{name}.log" for name in "abc"]
+    options = {"nj": 1, "engine": "local", "logs": logs, "name": "work"}
+    outcomes = dict(run_each(fail, [0, 1, 2], **options))
+    assert (outcomes[0], outcomes[2]) == (0, 2)
+    assert isinstance(outcomes[1], UserError)
+    assert "b.log" in outcomes[1].what
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.log", "b.log", "c.log"]

@@ -1,0 +1,52 @@
+"""Options of commands that share their work out to jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from asrlib.errors import ConfigError
+from asrlib.jobs import ENGINES
+
+
+def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --nj, --engine and --engine-option: `nj`, `engine` and `options`, for `parse_options`."""
+    for option in (
+        click.option(
+            "--engine-option",
+            "options",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="For Slurm, as submitit names it: slurm_partition=..., mem_gb=4; may be given"
+            " again.",
+        ),
+        click.option(
+            "--engine",
+            default="local",
+            show_default=True,
+            type=click.Choice(ENGINES),
+            help="Runs them.",
+        ),
+        click.option(
+            "--nj", default=2, show_default=True, type=click.IntRange(1), help="Jobs at a time."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def parse_options(options: Sequence[str]) -> dict[str, Any]:
+    """Values of --engine-option by key.
+
+    Raises:
+        ConfigError: one is not of the form KEY=VALUE.
+    """
+    parsed: dict[str, Any] = {}
+    for option in options:
+        key, sep, value = option.partition("=")
+        if not sep:
+            raise ConfigError(f"--engine-option {option}: not KEY=VALUE", "write mem_gb=4")
+        parsed[key] = int(value) if value.isdigit() else value
+    return parsed

@@ -1,0 +1,50 @@
+"""An experiment: what is missing of a plan is run, and published."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import replace
+from types import FrameType
+
+import click
+
+from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.job_options import job_options, parse_options
+from asrlib.recipe import Recipe
+
+
+@click.command(name="plan")
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Say what is missing; run nothing.")
+@job_options
+@recipe_options
+def command(
+    recipe: Recipe, name: str, dry_run: bool, nj: int, engine: str, options: tuple[str, ...]
+) -> None:
+    """Run what is missing of conf/plans/NAME.yaml: train, decode, score, publish.
+
+    A run is done when results/NAME holds it, in a fresh clone too. Jobs leave their logs in
+    exp/plans/NAME/log. A second call runs only what failed. Ctrl-C and SIGTERM stop the jobs,
+    whose trainings save; the same command goes on.
+    """
+    from asrlib.experiments.plan import load_plan
+    from asrlib.experiments.run_plan import PlanRunner
+    from asrlib.report.results_page import write_pages
+
+    plan = load_plan(recipe, name)
+    own = replace(recipe, overrides=())  # the plan's runs hold them
+    runner = PlanRunner(own, plan, nj, engine, parse_options(options), write_pages)
+    if dry_run:
+        for line in runner.outline():
+            click.echo(line)
+        return
+    log_to(runner.folder / "log" / "plan.log")
+    signal.signal(signal.SIGTERM, _leave)
+    for line in runner.outline():
+        click.echo(line)
+    runner.run()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)

@@ -1,0 +1,214 @@
+"""How far a plan is: what the store holds, what lies finished in exp/, what is missing."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asrlib.errors import ConfigError, DataError
+from asrlib.experiments.plan import Plan, PlannedRun
+from asrlib.experiments.publish import collect_run
+from asrlib.experiments.run_record import hash_data, identity_in, identity_of
+from asrlib.experiments.store import PublishedRun, Trials, Tuning, read_plan
+from asrlib.experiments.training_log import read_curves
+from asrlib.recipe import Recipe
+from asrlib.training.build import Configs, load_configs
+
+
+@dataclass
+class PlanState:
+    """A plan beside what is there of it; read anew whenever it is asked.
+
+    Attributes:
+        recipe: without overrides; those of the runs stand in the plan.
+    """
+
+    recipe: Recipe
+    plan: Plan
+    _configs: dict[tuple[str, tuple[str, ...]], Configs] = field(default_factory=dict)
+    _hashes: dict[tuple[Path, ...], dict[str, str]] = field(default_factory=dict)
+
+    def configs(self, run: PlannedRun) -> Configs:
+        """The configuration of a run.
+
+        Raises:
+            ConfigError: a key or value is not valid, or no training reads a factor; names the run.
+        """
+        key = (run.model, run.overrides)
+        if key not in self._configs:
+            # The device is this machine's matter, and may not be there.
+            overrides = (*run.overrides, "train.device=cpu")
+            try:
+                configs = load_configs(Recipe(self.recipe.dir, overrides), run.model)
+            except ConfigError as e:
+                raise ConfigError(f"run {run.name}: {e.what}", e.fix) from e
+            for factor in run.factors:
+                _check_read(configs.sections(), factor, run.name)
+            self._configs[key] = configs
+        return self._configs[key]
+
+    def missing_data(self, run: PlannedRun) -> Path | None:
+        """A file that the training reads and that is not there."""
+        files = self.configs(run).input_files(self.recipe.data)
+        return next((path for path in files if not path.exists()), None)
+
+    @functools.cached_property
+    def has_data(self) -> bool:
+        """Whether all that the first run reads is there."""
+        return self.missing_data(self.plan.runs({})[0]) is None
+
+    def identity(self, run: PlannedRun) -> str:
+        """What the run's record will have as identity.
+
+        Raises:
+            DataError: data that it reads are missing or broken.
+        """
+        configs = self.configs(run)
+        files = configs.input_files(self.recipe.data)
+        if files not in self._hashes:
+            self._hashes[files] = hash_data(self.recipe.data, files)
+        start = None if run.start is None else self.identity(run.start)
+        return identity_of(configs.sections(), self._hashes[files], start)
+
+    def _matches(self, run: PlannedRun, held: PublishedRun) -> bool:
+        """Whether what is published is this run; without data here, if its data are the same.
+
+        A model under another name may be the same training, but is another row.
+        """
+        if held.record.model != run.model:
+            return False
+        if self.has_data:
+            return held.record.identity == self.identity(run)
+        return held.record.identity == self._borrowed(run, held.record.data)
+
+    def _borrowed(self, run: PlannedRun, data: Mapping[str, str]) -> str:
+        """The identity that a run would have with these hashes of data."""
+        configs, start = self.configs(run), None
+        if run.start is not None:
+            files = (set(self.configs(r).input_files(self.recipe.data)) for r in (run, run.start))
+            more, fewer = files
+            own = {path.parent.relative_to(self.recipe.data).as_posix() for path in more - fewer}
+            start = self._borrowed(run.start, {k: v for k, v in data.items() if k not in own})
+        return identity_of(configs.sections(), data, start)
+
+    def test_sets(self) -> tuple[str, ...]:
+        """Sets to decode; none where that depends on data that are not there."""
+        if self.plan.config.test_sets:
+            return self.plan.config.test_sets
+        if self.plan.config.stages == "mixtures":
+            return ("mix_test",)
+        return tuple(sorted(p.parent.name for p in self.recipe.data.glob("test*/cuts.jsonl.gz")))
+
+    def _complete(self, held: PublishedRun) -> bool:
+        """Whether all is scored that the plan wants decoded."""
+        mixtures = self.plan.config.stages == "mixtures"
+        scored = {(s.meta.set, s.meta.search) for s in (held.mixtures if mixtures else held.sets)}
+        searches = self.plan.config.searches
+        sets = self.test_sets() or {name for name, _ in scored}
+        return bool(scored) and scored >= {(name, search) for name in sets for search in searches}
+
+    def published(self, run: PlannedRun) -> PublishedRun | None:
+        """What the store holds of a run, with all its scores."""
+        held = read_plan(self.recipe.dir, self.plan.name).runs
+        return next((h for h in held if self._complete(h) and self._matches(run, h)), None)
+
+    def scored(self, run: PlannedRun) -> bool:
+        """Whether exp/ holds the run with all its scores."""
+        try:
+            held, _ = collect_run(self.recipe, run.name)
+        except DataError:
+            return False
+        return self._complete(held) and self._matches(run, held)
+
+    def trained(self, run: PlannedRun) -> Path | None:
+        """The directory under exp/ that holds the finished training, under whatever name."""
+        own = self.recipe.exp / run.name
+        others = (path.parent for path in sorted(self.recipe.exp.glob("*/final.pt")))
+        wanted = self.identity(run)
+        return next((d for d in (own, *others) if _is_finished(d, wanted)), None)
+
+    def chosen(self) -> dict[str, Any]:
+        """The tuned value by row, where it was chosen."""
+        tune = self.plan.config.tune
+        if tune is None:
+            return {}
+        folder = read_plan(self.recipe.dir, self.plan.name)
+        tuning = folder.tuning if self.plan.published else None
+        if tuning is None or (tuning.key, tuning.judged_by) != (tune.key, tune.by):
+            return self._choice({})
+        same = tuning.budget == self.budget()
+        return self._choice(tuning.models if same else {})
+
+    def _choice(self, known: Mapping[str, Trials]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        values = {str(value): value for value in getattr(self.plan.config.tune, "values", ())}
+        for row in self.plan.config.rows():
+            held = known.get(row.name)
+            trial = self.plan.trial_of(row.name)
+            if held and held.trial == trial and set(held.dev) == set(values):
+                found[row.name] = held.chosen
+            elif self.has_data and (judged := self.judged(trial)):
+                found[row.name] = values[min(judged, key=judged.__getitem__)]
+        return found
+
+    def judged(self, trial: str) -> dict[str, float]:
+        """Figures on dev by value tried, at the end of each trial; none unless all are finished.
+
+        Raises:
+            DataError: a trial's curves do not hold the figure.
+        """
+        tune, figures = self.plan.config.tune, {}
+        assert tune is not None
+        runs = self.plan.trials()[trial].values()
+        for value, run in zip(tune.values, runs, strict=True):
+            directory = self.trained(run)
+            if directory is None:
+                return {}
+            curve = read_curves(directory).get(f"dev/{tune.by}")
+            if not curve:
+                raise DataError(
+                    f"{directory}: its curves hold no dev/{tune.by}",
+                    "choose another figure of dev for tune.by, such as loss",
+                )
+            figures[str(value)] = curve[-1][1]
+        return figures
+
+    def budget(self) -> str:
+        """What each trial is given."""
+        tune = self.plan.config.tune
+        settings = {**self.plan.config.set, **(tune.set if tune else {})}
+        return " ".join(f"{key}={value}" for key, value in settings.items())
+
+    def tuning(self, chosen: Mapping[str, Any]) -> Tuning | None:
+        """What tuning.json is to hold; None where trials are not here."""
+        tune = self.plan.config.tune
+        if tune is None or not self.has_data:
+            return None
+        models = {}
+        for row, value in chosen.items():
+            trial = self.plan.trial_of(row)
+            if figures := self.judged(trial):
+                models[row] = Trials(trial=trial, dev=figures, chosen=value)
+        before = read_plan(self.recipe.dir, self.plan.name).tuning
+        same = before and (before.key, before.judged_by, before.budget)
+        if before and same == (tune.key, tune.by, self.budget()):
+            models = {**before.models, **models}
+        return Tuning(key=tune.key, judged_by=tune.by, budget=self.budget(), models=models)
+
+
+def _is_finished(directory: Path, identity: str) -> bool:
+    return (directory / "final.pt").exists() and identity_in(directory) == identity
+
+
+def _check_read(sections: Mapping[str, Any], key: str, name: str) -> None:
+    found: Any = sections
+    for part in key.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            raise ConfigError(
+                f"run {name}: factor {key}: the training of this model reads no such key",
+                "choose a key of the sections train, model, data, augment or features",
+            )
+        found = found[part]
