@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2034
-# Which engine runs the jobs of the stages that split their work (--nj). Edit it:
+# Chooses the engine that runs the parallel jobs of a stage (--nj). Edit this file:
 #
 #   local  processes on this machine
-#   slurm  a Slurm job array; tools/slurm_cluster.sh makes a small cluster to try it on
+#   slurm  a Slurm job array; tools/slurm_cluster.sh starts a small cluster for tests
 engine=local
 
-# What Slurm is to know of the jobs, as submitit names it: (slurm_partition=cpu mem_gb=4)
+# Job options for Slurm, with the names of submitit, for example (slurm_partition=cpu mem_gb=4).
 engine_options=()

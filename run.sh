@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Fairstream: train streaming speech recognisers, and see whom they fail.
+# Fairstream trains streaming speech recognisers and shows for which speakers they fail.
 #
-# Usage: ./run.sh [options]          everything, on the embedded corpus
-#        egs/an4/run.sh [options]    another recipe
+# Usage: ./run.sh [options]          run all stages on the embedded corpus
+#        egs/an4/run.sh [options]    run another recipe
 #
 # Stages:
 #    0  corpus     check the installation; generate, find or download the corpus
@@ -16,7 +16,8 @@
 #                  only when asked for, by --stage 7 or --talker-models
 #   13  report     RESULTS.md and one self-contained page, exp/report.html
 #
-# A stage that is complete and unchanged is skipped; a killed one continues.
+# A stage is skipped if it is complete and its inputs are unchanged. A killed stage continues where
+# it stopped.
 #
 # Options:
 #   --recipe NAME       a directory under egs/ (default: mini)
@@ -24,23 +25,25 @@
 #   --stop-stage N      last stage to run (default: 13)
 #   --models "A B"      names of conf/model/*.yaml (default: "lstm conv_rnnt")
 #   --talker-models "A B"  models of stage 7, e.g. "mt_rnnt sts/plain sts/fast_emit sts" for the
-#                       paper's rows (default, with --stage 7: "sts")
+#                       rows of the paper's table (default, with --stage 7: "sts")
 #   --seeds "1 2 3"     train each model once per seed, as MODEL_seedN (default: the seed of
 #                       conf/train.yaml, as MODEL)
-#   --tag TAG           name the models MODEL_TAG, for example to try a --set beside the usual value
-#   --init NAME         directory under exp/ of a finished model that the trainings of stage 4 start from
-#                       (default: none)
+#   --tag TAG           name the models MODEL_TAG, for example to compare a value of --set with the
+#                       default
+#   --init NAME         directory under exp/ of a finished model whose weights the trainings of
+#                       stage 4 start from (default: random weights)
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
 #   --test-sets "A B"   sets to decode and score; those of stage 7 are called mix_* (default: every
 #                       data/test*, and mix_test)
-#   --corpus-dir DIR    an existing copy of the corpus (default: the recipe's own way)
-#   --nj N              jobs at a time (default: the number of cores): parts of a stage's data, or
-#                       trainings and decodings, of which each takes train.num_threads and
-#                       decode.num_threads threads
-#   --set S.KEY=VALUE   override a configuration value, e.g. train.epochs=2; may be given again
-#   --force             redo stages although complete and unchanged
-#   --dry-run           print the commands of each stage, run none
-#   --help              this text
+#   --corpus-dir DIR    an existing copy of the corpus (default: the recipe finds, downloads or
+#                       generates it)
+#   --nj N              number of parallel jobs (default: the number of cores). A job processes a
+#                       part of a stage's data, or is a training or a decoding, which uses
+#                       train.num_threads or decode.num_threads threads
+#   --set S.KEY=VALUE   override a configuration value, e.g. train.epochs=2; can be repeated
+#   --force             run stages again even if they are complete and unchanged
+#   --dry-run           print the commands of each stage, but do not run them
+#   --help              show this text
 set -euo pipefail
 called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -63,16 +66,16 @@ dry_run=false
 . steps/queue.sh
 . steps/run_name.sh
 
-# Relative to where the user stands, not to here.
+# The path is relative to the caller's directory, not to that of this script.
 [[ -z $corpus_dir ]] || corpus_dir=$(cd "$called_from" && realpath -m "$corpus_dir")
 
 stages="0 1 2 3 4 5 6 7 13"
 for number in "$stage" "$stop_stage"; do
   [[ $number =~ ^[0-9]+$ && " $stages " == *" $number "* ]] ||
-    die "no stage '$number'" "choose among $stages; ./run.sh --help says what they do"
+    die "no stage '$number'" "choose among $stages; ./run.sh --help explains them"
 done
 ((stage <= stop_stage)) ||
-  die "--stage $stage comes after --stop-stage $stop_stage" "swap them"
+  die "--stage $stage comes after --stop-stage $stop_stage" "swap the two numbers"
 recipe_dir=egs/$recipe
 [[ -d $recipe_dir/local ]] ||
   die "no recipe '$recipe'" "choose among $(cd egs && echo *)"
@@ -81,14 +84,14 @@ for search in $searches; do
     die "no search '$search'" "choose among greedy, modified_beam, fast_beam"
 done
 [[ -z $tag || $tag =~ ^[A-Za-z0-9.+-]+$ ]] ||
-  die "--tag '$tag' is no part of a directory's name" "use letters, digits, '.', '+' and '-'"
+  die "--tag '$tag' cannot be part of a directory name" "use only letters, digits, '.', '+' and '-'"
 if ((stage == 7)); then talker_models=${talker_models:-sts}; fi
 if [[ -n $talker_models && " $searches " == *" fast_beam "* ]]; then
-  die "--searches fast_beam: closes no turns of several talkers" "leave it out where stage 7 runs"
+  die "--searches fast_beam: does not support the turns of stage 7" "remove it, or skip stage 7"
 fi
 for model in $models $talker_models; do
   [[ -f conf/model/$model.yaml || -f $recipe_dir/conf/model/$model.yaml ]] ||
-    die "no model '$model'" "choose a name of conf/model/*.yaml, without .yaml"
+    die "no model '$model'" "give the name of a file of conf/model, without .yaml"
 done
 
 if [[ $dry_run == false ]]; then
@@ -99,13 +102,13 @@ fi
 common=(--recipe-dir "$recipe_dir" "${overrides[@]}")
 [[ $force == true ]] && common+=(--force)
 
-# begin N TITLE: true when stage N is wanted; announces it.
+# begin N TITLE: succeed if stage N shall run, and print its title.
 begin() {
   ((stage <= $1 && $1 <= stop_stage)) || return 1
   echo "== stage $1: $2 ($recipe_dir)"
 }
 
-# names [MODELS]: one "MODEL NAME SEED" line per training that was asked for.
+# names [MODELS]: print one line "MODEL NAME SEED" per requested training.
 names() {
   local model seed
   for model in ${1:-$models}; do
@@ -119,7 +122,7 @@ for set in $test_sets; do
   if [[ $set == mix_* ]]; then mix_sets+=" $set"; else plain_sets+=" $set"; fi
 done
 
-# sets: the test sets of one talker, as asked or as found.
+# sets: print the requested single-talker test sets, or those that exist.
 sets() {
   if [[ -n $plain_sets ]]; then
     echo "$plain_sets"
@@ -153,7 +156,7 @@ if begin 4 train; then
     options=(--model "$model" --name "$name" ${init:+--init "$init"} "${common[@]}")
     [[ $seed == - ]] || options+=(--set "train.seed=$seed")
     if (($(names | wc -l) == 1)); then
-      run steps/train.sh "${options[@]}" # alone, with its progress bar
+      run steps/train.sh "${options[@]}" # a single training shows its progress bar
     else
       queue "$name" steps/train.sh "${options[@]}"
     fi
@@ -187,7 +190,7 @@ if [[ -n $talker_models ]] && begin 7 talkers; then
   run steps/make_mixtures.sh "${common[@]}"
   read -ra talking <<<"$talker_models"
   run python -m asrlib sizes --recipe-dir "$recipe_dir" "${overrides[@]}" --talkers 2 "${talking[@]}"
-  # What one talker says is learned first, once for all.
+  # All multi-talker models start from one model that is trained on single talkers.
   read -r model single seed < <(names sts/single)
   options=(--model "$model" --name "$single" "${common[@]}")
   [[ $seed == - ]] || options+=(--set "train.seed=$seed")
@@ -198,7 +201,7 @@ if [[ -n $talker_models ]] && begin 7 talkers; then
     queue "$name" steps/train.sh "${options[@]}"
   done 3< <(names "$talker_models")
   drain
-  # The model of one talker too, for contrast: it knows no second channel and no turns.
+  # The single-talker model is scored as a baseline: it has neither a second channel nor turns.
   while read -r _ name _ <&3; do
     for set in ${mix_sets:-mix_test}; do
       for search in $searches; do

@@ -2,6 +2,6 @@
 
 from asrlib.mkl import load_override
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 load_override()  # it has no effect after torch was imported

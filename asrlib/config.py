@@ -199,10 +199,10 @@ def check_sections(overrides: Sequence[str], sections: Collection[str]) -> None:
 
 
 def split_override(override: str) -> tuple[str, Any]:
-    """Key and plain value of `section.key=value`.
+    """Split `section.key=value` into `section.key` and the plain value.
 
     Raises:
-        ConfigError: it is not of that form, or the value is no YAML.
+        ConfigError: the override does not have that form, or its value is not valid YAML.
     """
     _section(override)
     values: Any = _parse_override(override)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Stage 5: streaming decoding of one test set with one model.
+# Stage 5: decode one test set with one streaming model.
 #
 # Options:
-#   --name NAME         the model's directory under exp/
-#   --test-set SET      a directory under data/ (default: test)
+#   --name NAME         name of the model's directory under exp/
+#   --test-set SET      name of a directory under data/ (default: test)
 #   --search SEARCH     greedy, modified_beam or fast_beam (default: greedy)
 set -euo pipefail
 
@@ -12,5 +12,5 @@ test_set="test"
 search="greedy"
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
-[[ -n $name ]] || die "no --name" "choose a directory under $recipe_dir/exp"
+[[ -n $name ]] || die "--name is missing" "give the name of a directory under $recipe_dir/exp"
 exec python -m asrlib decode --name "$name" --test-set "$test_set" --search "$search" "${stage_options[@]}"

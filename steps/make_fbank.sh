@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 2: kaldifeat features of every set, and the global mean and variance of train.
+# Stage 2: compute kaldifeat features of all sets, and the global mean and variance of train.
 set -euo pipefail
 
 nj=2

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Stage 7, first part: test sets of overlapping talkers, mixed from data/dev and data/test, or taken
-# from real recordings by the recipe's own local/mixtures.py.
+# Stage 7, first part: create test sets of overlapping talkers, either by mixing utterances of
+# data/dev and data/test or, if the recipe has a local/mixtures.py, from real recordings.
 #
 # Options:
-#   --recipe NAME       whose local/mixtures.py to use (default: that of --recipe-dir)
+#   --recipe NAME       recipe whose local/mixtures.py is used (default: that of --recipe-dir)
 set -euo pipefail
 
 recipe=""

@@ -1,30 +1,30 @@
 #!/usr/bin/env bash
-# Option parsing for every script here; source it after setting the defaults as variables.
+# Option parsing for all scripts: source it after setting variables to the defaults.
 #
-# `--foo-bar VALUE` sets foo_bar, which must be set already; a variable that holds true or false
-# is a flag and takes no value. `--force` is known everywhere. `--set KEY=VALUE` may be given
-# again: it collects in the array `overrides` as (--set KEY=VALUE ...). `--help` prints the header
-# comment of the calling script, and the common options that it takes but leaves to be explained
-# here. A script that sets recipe_dir gets the array `stage_options`, which every stage's command
-# takes.
+# `--foo-bar VALUE` sets the variable foo_bar, which must already be set. A variable whose value is
+# true or false is a flag and takes no value. All scripts accept `--force`. `--set KEY=VALUE` can be
+# repeated; the array `overrides` collects it as (--set KEY=VALUE ...). `--help` prints the header
+# comment of the calling script, followed by the common options that the script accepts but does not
+# explain itself. A script that sets recipe_dir gets the array `stage_options`, which the commands
+# of all stages accept.
 
-# Options that mean the same everywhere, of scripts that set these variables.
+# Options with the same meaning in all scripts that set these variables.
 declare -A common_options=(
-  [recipe_dir]="--recipe-dir DIR    the recipe: its conf/, data/ and exp/ are used"
-  [corpus_dir]="--corpus-dir DIR    an existing copy (default: where it was found before; else it is
-                      downloaded into the recipe's corpus/)"
-  [nj]="--nj N              jobs at a time, where the work can be shared out"
-  [overrides]="--set S.KEY=VALUE   override a configuration value; may be given again"
-  [force]="--force             redo although complete and unchanged"
+  [recipe_dir]="--recipe-dir DIR    directory of the recipe, whose conf/, data/ and exp/ are used"
+  [corpus_dir]="--corpus-dir DIR    an existing copy of the corpus (default: the one of an earlier run;
+                      if there is none, it is downloaded into the recipe's corpus/)"
+  [nj]="--nj N              number of parallel jobs, if the work can be divided"
+  [overrides]="--set S.KEY=VALUE   override a configuration value; can be repeated"
+  [force]="--force             run again even if complete and unchanged"
 )
 
-# die WHAT FIX: the two lines of an error, and exit code 2.
+# die WHAT FIX: print an error and its fix, and exit with code 2.
 die() {
   printf 'error: %s\n  fix: %s\n' "$1" "$2" >&2
   exit 2
 }
 
-# print_help FILE: the comment at the head of a script, without its marks, and the common options.
+# print_help FILE: print the header comment of a script, without the #, and the common options.
 print_help() {
   local header name text
   header=$(awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' "$1")
@@ -40,7 +40,7 @@ print_help() {
     esac
     printf '  %s\n' "$text"
   done
-  printf '  --help              this text\n'
+  printf '  --help              show this text\n'
 }
 
 : "${force:=false}"
@@ -76,7 +76,7 @@ while (($# > 0)); do
 done
 unset _name common_options
 if [[ -v recipe_dir ]]; then
-  [[ -n $recipe_dir ]] || die "no --recipe-dir" "choose a directory under egs/"
+  [[ -n $recipe_dir ]] || die "--recipe-dir is missing" "give a directory under egs/"
   stage_options=(--recipe-dir "$recipe_dir" "${overrides[@]}")
   if [[ $force == true ]]; then stage_options+=(--force); fi
 fi

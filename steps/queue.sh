@@ -1,13 +1,14 @@
 # shellcheck shell=bash
-# Commands side by side: source it after steps/parse_options.sh, of which it takes nj and dry_run.
+# Runs commands in parallel: source it after steps/parse_options.sh, which sets nj and dry_run.
 #
-# They are stopped with the script: trainings save on SIGTERM, so that the same command goes on.
+# The commands stop when the script is stopped. Trainings save a checkpoint on SIGTERM, so the same
+# command continues them later.
 
 : "${nj=1}" "${dry_run=false}"
-[[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj '$nj' is no number of jobs" "give 1 or more"
+[[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj '$nj' is not a number of jobs" "give 1 or more"
 
-# stoppable COMMAND...: run it; in the background, where a signal to this script need not wait for
-# its end.
+# stoppable COMMAND...: run a command in the background and wait for it, so that this script can
+# handle a signal before the command ends.
 running=""
 stoppable() {
   local status=0
@@ -18,7 +19,7 @@ stoppable() {
   return "$status"
 }
 
-# run COMMAND...: run it, or with --dry-run print it.
+# run COMMAND...: run a command, or print it with --dry-run.
 run() {
   if [[ $dry_run == true ]]; then
     printf '%q ' "$@" && echo
@@ -27,7 +28,8 @@ run() {
   fi
 }
 
-# queue LABEL COMMAND...: run it beside others, at most nj at a time; its lines bear the label.
+# queue LABEL COMMAND...: run a command in parallel with others, at most nj at the same time. Its
+# output lines start with the label.
 queued=()
 queue() {
   local label=$1
@@ -41,7 +43,7 @@ queue() {
   queued+=($!)
 }
 
-# drain: wait for all that is queued; the others finish when one fails, then the script fails.
+# drain: wait for all queued commands. If one fails, the others still finish, then the script fails.
 drain() {
   local pid failed=0
   for pid in "${queued[@]}"; do wait "$pid" || failed=$?; done

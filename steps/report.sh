@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 13: RESULTS.md of the recipe from results/, and the page exp/report.html from exp/.
+# Stage 13: write RESULTS.md from results/, and the page exp/report.html from exp/.
 set -euo pipefail
 
 # shellcheck source=steps/stage.sh

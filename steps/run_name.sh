@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Names of the directories of models under exp/, as asrlib/experiments/runs.py gives them; source it.
+# Names of model directories under exp/, the same as in asrlib/experiments/runs.py: source it.
 
-# run_name MODEL [TAG] [SEED]: MODEL_TAG_seedSEED, with _ for the slashes of MODEL.
+# run_name MODEL [TAG] [SEED]: print MODEL_TAG_seedSEED; slashes of MODEL become _.
 run_name() {
   echo "${1//\//_}${2:+_$2}${3:+_seed$3}"
 }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# How the script of a stage begins: source it after setting the defaults of the script's own options.
+# Common start of the stage scripts: source it after setting the defaults of their own options.
 #
-# Adds --recipe-dir, --set and --force (see steps/parse_options.sh), then prepares the environment.
+# It adds --recipe-dir, --set and --force (see steps/parse_options.sh) and sets up the environment.
 
 : "${recipe_dir=}"
 # shellcheck source=steps/parse_options.sh

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Stage 4: train one model; continues where a killed training stopped.
+# Stage 4: train one model. A killed training continues where it stopped.
 #
 # Options:
-#   --model MODEL       a name of conf/model/*.yaml
-#   --name NAME         the directory under exp/ (default: the model's name)
-#   --init NAME         the directory under exp/ of a finished model to start from: of the same model;
-#                       of two talkers also its single-channel path; of an amortized Transformer also
-#                       amortized_full
+#   --model MODEL       name of a file of conf/model, without .yaml
+#   --name NAME         name of the directory under exp/ (default: the model's name)
+#   --init NAME         directory under exp/ of a finished model whose weights the training starts
+#                       from: the same model, for a model of two talkers also its single-channel
+#                       path, for an amortized Transformer also amortized_full
 set -euo pipefail
 
 model=""
@@ -14,6 +14,6 @@ name=""
 init=""
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
-[[ -n $model ]] || die "no --model" "choose a name of conf/model/*.yaml"
+[[ -n $model ]] || die "--model is missing" "give the name of a file of conf/model, without .yaml"
 [[ -z $init ]] || stage_options+=(--init "$recipe_dir/exp/$init")
 exec python -m asrlib train --model "$model" ${name:+--name "$name"} "${stage_options[@]}"

@@ -252,7 +252,7 @@ def test_no_way_to_the_packages_names_the_mend(sandbox):
     done = sandbox.install()
     assert f"making .venv with {stub}" in done.stdout
     assert "error: uv could not be installed" in done.stderr
-    assert "run again: it goes on where it stopped" in done.stderr
+    assert "run again: the installation continues where it stopped" in done.stderr
     assert not (sandbox.root / "repo" / ".venv" / ".installed").exists()
 
 

@@ -22,13 +22,13 @@ def call(repo: Path, *args: str) -> subprocess.CompletedProcess[str]:
         (["--stage", "9"], "no stage '9'"),
         (["--stage", "two"], "no stage 'two'"),
         (["--stage", "0 1"], "no stage '0 1'"),
-        (["--nj", "many"], "--nj 'many' is no number of jobs"),
+        (["--nj", "many"], "--nj 'many' is not a number of jobs"),
         (["--stage", "6", "--stop-stage", "2"], "--stage 6 comes after --stop-stage 2"),
         (["--recipe", "nowhere"], "no recipe 'nowhere'"),
         (["--models", "lstm transformr"], "no model 'transformr'"),
         (["--searches", "beam"], "no search 'beam'"),
-        (["--stage", "7", "--searches", "greedy fast_beam"], "closes no turns"),
-        (["--tag", "a b"], "--tag 'a b' is no part of a directory's name"),
+        (["--stage", "7", "--searches", "greedy fast_beam"], "does not support the turns"),
+        (["--tag", "a b"], "--tag 'a b' cannot be part of a directory name"),
         (["--stge", "1"], "unknown option --stge"),
         (["--stage"], "--stage: no value"),
         (["mini"], "unexpected argument 'mini'"),
@@ -111,10 +111,10 @@ def test_dry_run_names_models_seeds_searches_and_overrides(repo: Path):
 
 def copied(repo: Path, folder: Path) -> Path:
     """A copy of all that run.sh needs but .venv; its tools/install.sh only leaves a file."""
-    unwanted = shutil.ignore_patterns("__pycache__")
-    local = shutil.ignore_patterns("data", "exp", "corpus", "__pycache__")
-    for name in ("asrlib", "conf", "egs", "local", "steps", "tools"):
-        shutil.copytree(repo / name, folder / name, ignore=local if name == "egs" else unwanted)
+    for name in ("asrlib", "conf", "local", "steps", "tools"):
+        shutil.copytree(repo / name, folder / name)
+    unwanted = shutil.ignore_patterns("data", "exp", "corpus")
+    shutil.copytree(repo / "egs", folder / "egs", ignore=unwanted)
     for script in repo.glob("*.sh"):
         shutil.copy(script, folder)
     (folder / "tools" / "install.sh").write_text("#!/usr/bin/env bash\n>installed\n")
@@ -211,4 +211,4 @@ def test_an_option_that_a_script_explains_itself_is_not_explained_again(repo: Pa
 def test_a_step_without_a_recipe_says_so(repo: Path):
     done = call(repo, "steps/train.sh", "--model", "lstm")
     assert done.returncode == 2
-    assert "no --recipe-dir" in done.stderr
+    assert "--recipe-dir is missing" in done.stderr

@@ -1,4 +1,4 @@
-"""Compile asrlib/layers/*.cc against the installed torch, unless that is done already.
+"""Compile asrlib/layers/*.cc against the installed torch, unless the library already exists.
 
 Usage: PYTHONPATH=. python tools/build_kernels.py
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-import asrlib  # noqa: F401  it comes before torch: see asrlib/mkl.py
+import asrlib  # noqa: F401  must be imported before torch: see asrlib/mkl.py
 
 # isort: split
 import torch
@@ -18,7 +18,10 @@ from asrlib.layers.compiled_ops import SOURCES, library_path
 
 
 def command(output: Path) -> list[str]:
-    """The compiler's command line; for any x86_64, since clusters mix them."""
+    """Build the compiler's command line.
+
+    The library runs on every x86_64 processor, because the machines of a cluster can differ.
+    """
     abi = int(torch._C._GLIBCXX_USE_CXX11_ABI)
     options = [
         "-O3",

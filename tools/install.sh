@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Set up everything Fairstream needs, in .venv inside the repository.
+# Installs everything that Fairstream needs into .venv inside the repository.
 #
-# Finds Python 3.10, installs the versions locked in tools/requirements.txt (checked by hash),
-# builds kaldifeat and asrlib's own operations against the installed torch, compiles the library that
-# lets torch multiply matrices at full speed on AMD processors, and checks it all with
-# `python -m asrlib doctor`.
-# Complete and unchanged returns at once; a killed or damaged installation is mended from where it
-# stopped.
+# The script finds Python 3.10, installs the versions that tools/requirements.txt locks (checked by
+# hash), builds kaldifeat and asrlib's own operations against the installed torch, compiles a
+# library that lets torch multiply matrices at full speed on AMD processors, and checks the
+# installation with `python -m asrlib doctor`.
+# If the installation is complete and unchanged, the script returns at once. If it was killed or
+# damaged, the script repairs it and does not repeat finished steps.
 #
 # Options:
-#   --python PATH   this Python 3.10, instead of looking for one on the PATH, under pyenv, in
-#                   conda, then through uv
-#   --force         install anew, and build kaldifeat again
-#   --help          this text
+#   --python PATH   use this Python 3.10; by default, the script looks for one on the PATH, under
+#                   pyenv, in conda and through uv, in this order
+#   --force         install everything again, and build kaldifeat again
+#   --help          show this text
 #
-# The library for AMD processors is .venv/lib/fairstream_mkl.so (tools/mkl_on_amd.c; asrlib/mkl.py
-# explains it). FAIRSTREAM_MKL=off before any command does without it.
+# The library for AMD processors is .venv/lib/fairstream_mkl.so (source: tools/mkl_on_amd.c,
+# explanation: asrlib/mkl.py). With FAIRSTREAM_MKL=off, a command does not use it.
 #
-# The log (install.log) and the wheel of kaldifeat lie in .cache inside the repository.
+# The log (install.log) and the wheel of kaldifeat are in .cache inside the repository.
 set -euo pipefail
 
 python=""
@@ -37,12 +37,12 @@ kaldifeat_hash=sha256:71f0f696d8c3fa7e536fede7e16e4f4fe347e8f424e22449478bd9f10b
 libraries=$venv/lib/python3.10/site-packages
 mkl=$venv/lib/fairstream_mkl.so
 
-# The installation answers for its own modules and folder, whatever the caller's shell holds.
+# The installation uses only its own modules and directory, not those of the caller's environment.
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
 
 say() { printf '[install %3ds] %s\n' "$SECONDS" "$*" | tee -a "$log"; }
 
-run() { # run COMMAND...: output goes to the log; its end is shown when the command fails
+run() { # run COMMAND...: write the output to the log, and show its end if the command fails
   printf '+ %s\n' "$*" >>"$log"
   local before rc=0
   before=$(wc -l <"$log")
@@ -53,7 +53,7 @@ run() { # run COMMAND...: output goes to the log; its end is shown when the comm
   return "$rc"
 }
 
-# ---- what is there already -------------------------------------------------------------------
+# ---- what is installed -------------------------------------------------------------------------
 
 installed_key() {
   cat "$lock" tools/build_kaldifeat.py tools/build_kernels.py asrlib/layers/*.cc \
@@ -62,7 +62,7 @@ installed_key() {
 
 names() { tr '[:upper:]_.' '[:lower:]--' | sort; }
 
-missing_packages() { # locked packages, and kaldifeat, that are not in the virtual environment
+missing_packages() { # print the locked packages, and kaldifeat, that are not installed in .venv
   comm -23 \
     <({
       sed -n 's/^\([A-Za-z0-9._-]*\)==\([^ ]*\).*/\1-\2/p' "$lock"
@@ -71,7 +71,7 @@ missing_packages() { # locked packages, and kaldifeat, that are not in the virtu
     <(cd "$libraries" 2>/dev/null && printf '%s\n' *.dist-info | sed 's/\.dist-info$//' | names)
 }
 
-has_files() { # has_files torch|k2|kaldifeat: the package's own files, not only its record
+has_files() { # has_files torch|k2|kaldifeat: check the package's files, not only its record
   compgen -G "$libraries/$1/__init__.py" >/dev/null || return 1
   [[ "$1" == torch ]] || compgen -G "$libraries/_$1*.so" >/dev/null
 }
@@ -85,14 +85,14 @@ is_complete() {
 
 # ---- a Python 3.10 ---------------------------------------------------------------------------
 
-usable_python() { # is $1 a Python 3.10 that runs, and has the headers that kaldifeat needs?
-  # A pyenv shim of the right name may only say "command not found": run it.
+usable_python() { # check that $1 is a Python 3.10 that runs and has the headers for kaldifeat
+  # Run it, because a pyenv shim of the right name may only print "command not found".
   "$1" -c 'import os, sys, sysconfig
 assert sys.version_info[:2] == (3, 10)
 assert os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h"))' >>"$log" 2>&1
 }
 
-real_python() { # the Python behind $1, which may be a shim, or of a virtual environment
+real_python() { # print the Python behind $1, which may be a shim or in a virtual environment
   "$1" -c 'import sys; print(sys.base_prefix + "/bin/python3.10")' 2>>"$log"
 }
 
@@ -101,7 +101,7 @@ conda_pythons() {
   conda env list 2>>"$log" | awk '!/^#/ && NF {print $NF "/bin/python"}' || true
 }
 
-find_python() { # print a usable Python 3.10
+find_python() { # print the path of a usable Python 3.10
   local candidate
   while IFS= read -r candidate; do
     if [[ -x "$candidate" ]] && usable_python "$candidate"; then
@@ -118,7 +118,7 @@ find_python() { # print a usable Python 3.10
   make_conda_python || make_uv_python
 }
 
-uv_requirement() { # the lock's part about uv, alone
+uv_requirement() { # write the entry of uv in the lock file to a file of its own
   awk '/^uv==/ {on = 1} on {print; if (!/\\$/) exit}' "$lock" >"$cache/uv.txt"
 }
 
@@ -128,13 +128,13 @@ make_conda_python() {
   usable_python "$cache/conda/bin/python" && echo "$cache/conda/bin/python"
 }
 
-bootstrap_uv() { # print a uv that runs before the virtual environment exists
+bootstrap_uv() { # print the path of a uv that runs before .venv exists
   local any
   if command -v uv; then return; fi
   uv_requirement
   for any in python3 /usr/bin/python3; do
     [[ -x "$cache/uv/bin/uv" ]] && break
-    # A virtual environment needs ensurepip, --target needs pip: distributions may lack either.
+    # A virtual environment needs ensurepip, --target needs pip; a distribution may lack either.
     if run "$any" -m venv --clear "$cache/uv"; then
       run "$cache/uv/bin/python" -m pip install --require-hashes -r "$cache/uv.txt" || true
     else
@@ -157,27 +157,27 @@ make_uv_python() {
 
 check_machine() {
   [[ "$(uname -s) $(uname -m)" == "Linux x86_64" ]] ||
-    die "$(uname -s) $(uname -m): k2's wheels are for Linux on x86_64 only" \
-      "use such a machine, or a container of it"
+    die "$(uname -s) $(uname -m): k2's wheels exist only for Linux on x86_64" \
+      "use such a machine or container"
   local tool
   for tool in gcc g++; do
-    command -v "$tool" >/dev/null || die "$tool not found; kaldifeat is built with it" \
+    command -v "$tool" >/dev/null || die "$tool not found; the build of kaldifeat needs it" \
       "install a C++ compiler, for example: apt-get install gcc g++"
   done
   local free_mb
   free_mb=$(df -Pm "$root" | awk 'NR == 2 {print $4}')
   if [[ ! -d "$libraries/torch" ]] && ((free_mb < 7000)); then
-    die "$root: $free_mb MB free, the installation needs 7,000 MB" "free some space there"
+    die "$root: only $free_mb MB free, but the installation needs 7,000 MB" "free some disk space"
   fi
 }
 
-use_own_caches() { # pip and uv keep downloads under HOME: without a HOME to write to, keep them here
+use_own_caches() { # pip and uv store downloads under HOME; use .cache if HOME is not writable
   if [[ -z "${HOME:-}" || ! -d "$HOME" || ! -w "$HOME" ]]; then
     export UV_CACHE_DIR=$cache/uv-cache PIP_CACHE_DIR=$cache/pip-cache
   fi
 }
 
-venv_works() { # is .venv one that can be mended, and of the Python asked for?
+venv_works() { # check that .venv can be repaired and has the requested Python
   [[ -x "$venv/bin/python" ]] && usable_python "$venv/bin/python" || return 1
   run "$venv/bin/python" -m pip --version 2>/dev/null || return 1
   [[ -z "$python" || "$(real_python "$venv/bin/python")" == "$python" ]]
@@ -186,16 +186,17 @@ venv_works() { # is .venv one that can be mended, and of the Python asked for?
 make_venv() {
   if [[ -n "$python" ]]; then
     usable_python "$python" ||
-      die "$python: not a Python 3.10, with its headers, that runs" "name another, or none"
+      die "$python: not a Python 3.10 that runs and has its headers" \
+        "give another one, or omit --python"
     python=$(real_python "$python")
   fi
   if venv_works; then return; fi
   if [[ -z "$python" ]]; then
     say "looking for Python 3.10"
-    python=$(find_python) || die "no Python 3.10 with its headers on the PATH, under pyenv, in \
-conda, nor through uv (see .cache/install.log)" \
-      "install one, for example: apt-get install python3.10 python3.10-venv python3.10-dev; one that \
-lies elsewhere is given with --python PATH"
+    python=$(find_python) || die "no Python 3.10 with its headers was found on the PATH, under \
+pyenv, in conda or through uv (see .cache/install.log)" \
+      "install one, for example: apt-get install python3.10 python3.10-venv python3.10-dev; if it \
+is elsewhere, use --python PATH"
   fi
   say "making .venv with $python"
   rm -rf "$venv"
@@ -205,13 +206,14 @@ lies elsewhere is given with --python PATH"
       "install its venv module, for example: apt-get install python3.10-venv"
     rm -rf "$venv"
     run "$uv" venv --seed --python "$python" "$venv" ||
-      die "$python: cannot make a virtual environment" "see .cache/install.log"
+      die "$python: cannot make a virtual environment" "read .cache/install.log for the reason"
   fi
 }
 
 install_lock() {
-  local package fix="check the network and the disk, then run again: it goes on where it stopped"
-  for package in torch k2; do # with a record but without files it would count as installed
+  local package fix="check the network and the disk, then run again: the installation continues \
+where it stopped"
+  for package in torch k2; do # a record without files would count as an installed package
     has_files "$package" || rm -rf "${libraries:?}/$package"-*.dist-info
   done
   say "installing $(grep -c '==' "$lock") locked packages (1.9 GB unless downloaded before)"
@@ -223,7 +225,7 @@ install_lock() {
     die "the locked packages could not be installed (.cache/install.log)" "$fix"
 }
 
-kaldifeat_works() { # does the installed kaldifeat load, and was it built with the installed torch?
+kaldifeat_works() { # check that the installed kaldifeat loads and fits the installed torch
   "$venv/bin/python" -c 'import torch, kaldifeat
 from kaldifeat.torch_version import kaldifeat_torch_version as built
 assert built == torch.__version__' >>"$log" 2>&1
@@ -231,7 +233,7 @@ assert built == torch.__version__' >>"$log" 2>&1
 
 build_kaldifeat() {
   if kaldifeat_works; then return; fi
-  # One wheel per build script and locked torch: an interrupted installation does not build twice.
+  # The wheel is kept for each build script and locked torch, so that a second run can use it.
   local key wheels
   key=$({
     cat tools/build_kaldifeat.py
@@ -248,24 +250,25 @@ build_kaldifeat() {
     run "$venv/bin/python" tools/build_kaldifeat.py \
       "$cache/sdist/kaldifeat-$kaldifeat_version.tar.gz" "$wheels.part" ||
       die "kaldifeat could not be built (.cache/install.log)" \
-        "it needs g++ 7 or newer and 2 GB of free memory; then run again"
+        "provide g++ 7 or newer and 2 GB of free memory, then run again"
     mkdir -p "$wheels"
     mv "$wheels.part"/*.whl "$wheels"
   fi
   run "$venv/bin/python" -m pip install --no-deps --no-index --force-reinstall \
-    "$wheels"/kaldifeat-*.whl || die "kaldifeat could not be installed" "run with --force"
+    "$wheels"/kaldifeat-*.whl || die "kaldifeat could not be installed" "run again with --force"
 }
 
-build_kernels() { # returns at once when it is built of this source and for this torch
+build_kernels() { # returns at once if it was built from this source for this torch
   say "building asrlib's own operations (about ten seconds)"
   run env PYTHONPATH="$root" "$venv/bin/python" tools/build_kernels.py ||
     die "asrlib/layers/*.cc could not be built (.cache/install.log)" \
-      "it needs g++ 7 or newer; then run again"
+      "install g++ 7 or newer, then run again"
 }
 
-build_mkl_override() { # always anew: it takes a moment
+build_mkl_override() { # compiles every time, because it takes only a moment
   run gcc -O2 -shared -fPIC tools/mkl_on_amd.c -o "$mkl.part" ||
-    die "tools/mkl_on_amd.c could not be compiled (.cache/install.log)" "it needs gcc; then run again"
+    die "tools/mkl_on_amd.c could not be compiled (.cache/install.log)" \
+      "install gcc, then run again"
   mv "$mkl.part" "$mkl"
 }
 
@@ -278,7 +281,7 @@ fi
 mkdir -p "$cache"
 exec 9>"$cache/install.lock"
 if command -v flock >/dev/null && ! flock -n 9; then
-  echo "another tools/install.sh is at work here; waiting for it"
+  echo "another tools/install.sh is running here; waiting for it"
   flock 9
   if ! $force && is_complete; then exit 0; fi
 fi
@@ -294,6 +297,6 @@ build_kernels
 build_mkl_override
 say "checking with python -m asrlib doctor"
 "$venv/bin/python" -m asrlib doctor || die "the checks above failed" \
-  "follow them, or run tools/install.sh --force to install anew"
+  "follow their fixes, or run tools/install.sh --force to install everything again"
 installed_key >"$stamp.new" && mv "$stamp.new" "$stamp"
 say "complete"

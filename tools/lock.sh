@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Rewrite tools/requirements.txt from tools/requirements.in: exact versions with hashes.
+# Rewrites tools/requirements.txt from tools/requirements.in, with exact versions and hashes.
 set -euo pipefail
 
 usage() {
   cat <<'HELP'
 Usage: tools/lock.sh [--help] [OPTION OF `uv pip compile`]...
 
-Rewrites tools/requirements.txt from tools/requirements.in. Versions already locked stay as they
-are unless --upgrade or --upgrade-package NAME is given. Needs uv (in .venv after tools/install.sh).
+Rewrites tools/requirements.txt from tools/requirements.in. Locked versions do not change unless
+--upgrade or --upgrade-package NAME is given. The script needs uv, which tools/install.sh puts into
+.venv.
 HELP
 }
 
@@ -19,7 +20,7 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")"
 lock=requirements.txt
 k2_version=1.23.4
-# Every Python accepts the names of k2's wheels, so only the hash tells the one for Python 3.10.
+# The file names of k2's wheels fit every Python, so only the hash selects the one for Python 3.10.
 k2_hash=sha256:1404589732fdb7f6f5bf62297a20dd73318b7b4f2e10dd52dc3d5b6669688a4c
 
 uv=uv
@@ -33,7 +34,7 @@ fi
 new=$(mktemp -p .)
 compiled=$(mktemp)
 trap 'rm -f "$new" "$compiled"' EXIT
-[[ -f "$lock" ]] && sed '/^k2==/,+1d' "$lock" >"$compiled" # uv keeps the versions it finds there
+[[ -f "$lock" ]] && sed '/^k2==/,+1d' "$lock" >"$compiled" # uv keeps the versions of this file
 "$uv" pip compile requirements.in --output-file "$compiled" --generate-hashes --no-annotate \
   --no-header --no-emit-index-url --python-version 3.10 --python-platform x86_64-unknown-linux-gnu \
   --quiet "$@"

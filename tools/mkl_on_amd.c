@@ -1,3 +1,3 @@
-/* MKL asks this function whether the processor is Intel's, and runs SSE code where the answer is
- * no. Loaded before torch, this answer takes the place of MKL's own: see asrlib/mkl.py. */
+/* MKL calls this function to find out whether the processor is from Intel, and runs slow SSE code if
+ * it returns 0. A library loaded before torch replaces MKL's function: see asrlib/mkl.py. */
 int mkl_serv_intel_cpu_true(void) { return 1; }

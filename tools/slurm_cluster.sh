@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# A Slurm cluster on this machine, to try the slurm engine of cmd.sh: a controller and some nodes.
+# Runs a small Slurm cluster (a controller and some nodes) on this machine, to test the slurm engine
+# of cmd.sh.
 #
 # Usage: tools/slurm_cluster.sh start|stop|status [options]
 #
-# Needs Slurm and munge, for example: apt-get install slurm-wlm munge. Everything it writes lies in
-# one directory; no service of the machine is touched. Slurm's commands find the cluster by
+# It needs Slurm and munge, for example: apt-get install slurm-wlm munge. It writes all files to one
+# directory and does not touch any service of the machine. To make Slurm's commands use the cluster:
 #   export SLURM_CONF=DIR/slurm.conf
 #
 # Options:
-#   --dir DIR       where configuration, state and logs lie (default: .cache/slurm here)
-#   --nodes N       nodes, of one CPU each (default: 2)
+#   --dir DIR       directory of configuration, state and logs (default: .cache/slurm in the
+#                   repository)
+#   --nodes N       number of nodes, with one CPU each (default: 2)
 #   --port N        the controller's port; the nodes take the next ones (default: 26817)
-#   --help          this text
+#   --help          show this text
 set -euo pipefail
 
 action=""
@@ -26,10 +28,10 @@ nodes=2
 port=26817
 # shellcheck source=steps/parse_options.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../steps/parse_options.sh"
-[[ -n $action ]] || die "no action" "say start, stop or status"
-[[ $nodes =~ ^[1-9][0-9]*$ ]] || die "--nodes '$nodes' is no number of nodes" "give 1 or more"
-[[ $port =~ ^[1-9][0-9]*$ ]] || die "--port '$port' is no port" "give one above 1023"
-export PATH=$PATH:/usr/sbin:/sbin # where distributions put daemons
+[[ -n $action ]] || die "the action is missing" "give start, stop or status"
+[[ $nodes =~ ^[1-9][0-9]*$ ]] || die "--nodes '$nodes' is not a number of nodes" "give 1 or more"
+[[ $port =~ ^[1-9][0-9]*$ ]] || die "--port '$port' is not a port number" "give a number above 1023"
+export PATH=$PATH:/usr/sbin:/sbin # distributions install the daemons there
 export SLURM_CONF=$dir/slurm.conf
 
 write_config() {
@@ -49,7 +51,7 @@ SlurmctldPidFile=$dir/slurmctld.pid
 SlurmdPidFile=$dir/%n.pid
 SlurmctldLogFile=$dir/slurmctld.log
 SlurmdLogFile=$dir/%n.log
-# No cgroups and no database: neither needs to be there.
+# Neither cgroups nor a database are needed.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -68,7 +70,7 @@ CONF
   done
 }
 
-start_munge() { # a key of its own, so that nobody else's credentials count
+start_munge() { # the own key makes the cluster refuse credentials of other clusters
   mkdir -p "$dir/munge"
   chmod 700 "$dir" "$dir/munge"
   if [[ ! -f $dir/munge/key ]]; then
@@ -78,7 +80,7 @@ start_munge() { # a key of its own, so that nobody else's credentials count
     --pid-file="$dir/munged.pid" --log-file="$dir/munge/log" --seed-file="$dir/munge/seed"
 }
 
-running() { # running NAME: does the daemon of that name live?
+running() { # running NAME: check whether the daemon with that name runs
   [[ -f $dir/$1.pid ]] && kill -0 "$(<"$dir/$1.pid")" 2>/dev/null
 }
 
@@ -112,10 +114,10 @@ start() {
     sleep 0.2
   done
   stop
-  die "the nodes did not come up in 30 s" "see the logs in $dir; --port takes other ports"
+  die "the nodes did not start within 30 s" "read the logs in $dir; --port selects other ports"
 }
 
-stop() { # nodes first, the key's keeper last
+stop() { # the nodes stop first, munged stops last
   local pid_file
   for pid_file in "$dir"/n*.pid "$dir/slurmctld.pid" "$dir/munged.pid"; do
     [[ -f $pid_file ]] || continue

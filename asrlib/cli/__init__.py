@@ -1,1 +1,1 @@
-"""One module per command; each exports `command`, a click command."""
+"""The commands of `python -m asrlib`: each module exports its click command as `command`."""

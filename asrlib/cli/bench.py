@@ -1,4 +1,4 @@
-"""How fast: features, training, streaming; measured on this machine, left in exp/bench/."""
+"""`python -m asrlib bench`: measure the speed of features, training and decoding."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from asrlib.recipe import Recipe
 if TYPE_CHECKING:
     from asrlib.experiments.benchmarks import Benchmark
 
-# Options that say what was measured; each command has some of them.
+# Options that determine what is measured; each command has some of them.
 _OWN = ("model", "name", "steps", "test_set", "search", "utterances", "piece", "rounds", "minutes")
-_ROUNDS = "How often each is measured; the fastest counts: what else runs only slows down."
+_ROUNDS = "Number of rounds; the fastest counts, because other load can only slow a round down."
 _NOISE_SECONDS = 20
 
 
 @click.group(name="bench")
 def command() -> None:
-    """Measure throughput; figures go to exp/bench/, from where `results` takes them."""
+    """Measure speed on this machine; write the figures to exp/bench/, for `results` to read."""
 
 
 def _report(recipe: Recipe, name: str, measured: Benchmark) -> None:
@@ -48,10 +48,10 @@ def _cuts(recipe: Recipe, name: str, utterances: int) -> Any:
 
 @command.command()
 @click.option("--test-set", default="train", show_default=True, help="A set under data/.")
-@click.option("--utterances", default=300, show_default=True, help="How many to take of it.")
+@click.option("--utterances", default=300, show_default=True, help="Utterances to take from it.")
 @recipe_options
 def features(recipe: Recipe, test_set: str, utterances: int) -> None:
-    """The fbank stage, reading and storing included, against bare kaldifeat, one core each."""
+    """Compare the fbank stage, including reading and storing, with kaldifeat alone, on one core."""
     from asrlib.experiments.benchmarks import Benchmark
     from asrlib.features.bench import measure_extraction
     from asrlib.features.fbank import FbankConfig
@@ -66,12 +66,13 @@ def features(recipe: Recipe, test_set: str, utterances: int) -> None:
 
 @command.command()
 @click.option("--model", default="conv_rnnt", show_default=True, help="conf/model/MODEL.yaml.")
-@click.option("--steps", default=200, show_default=True, help="Steps to train.")
+@click.option("--steps", default=200, show_default=True, help="Number of training steps.")
 @recipe_options
 def training(recipe: Recipe, model: str, steps: int) -> None:
-    """Audio seconds a second, data wait and share of the loss, of a short training from scratch.
+    """Measure throughput, data wait and share of the loss in a short training from scratch.
 
-    Runs the trainer itself in a directory that is thrown away.
+    Throughput is in seconds of audio per second; the other two are fractions of the time. The
+    trainer runs in a temporary directory, which is deleted.
     """
     from asrlib.experiments.benchmarks import Benchmark
     from asrlib.experiments.training_log import read_curves, run_facts
@@ -99,11 +100,12 @@ def training(recipe: Recipe, model: str, steps: int) -> None:
     multiple=True,
     default=("conv_rnnt",),
     show_default=True,
-    help="A directory under exp/; may be given again: then in turn, so that ratios hold.",
+    help="The model, a directory under exp/. May be repeated: models are then measured in turn, so"
+    " that they are comparable.",
 )
 @click.option("--test-set", default="test", show_default=True, help="A set under data/.")
-@search_option(about="in place of decode.search")
-@click.option("--utterances", default=64, show_default=True, help="How many to take of it.")
+@search_option(about="instead of decode.search")
+@click.option("--utterances", default=64, show_default=True, help="Utterances to take from it.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help=_ROUNDS)
 @recipe_options
 def streaming(
@@ -114,7 +116,7 @@ def streaming(
     utterances: int,
     rounds: int,
 ) -> None:
-    """Real-time factor on one core, of one stream and of 32 at a time."""
+    """Measure the real-time factor on one core, with one stream and with 32 streams at a time."""
     import torch
 
     from asrlib.experiments.benchmarks import Benchmark, streaming_file
@@ -154,7 +156,8 @@ def streaming(
     multiple=True,
     default=("lstm", "conv_rnnt", "conformer", "contextnet", "amortized/full"),
     show_default=True,
-    help="conf/model/MODEL.yaml; may be given again: then in turn, so that ratios hold.",
+    help="conf/model/MODEL.yaml. May be repeated: models are then measured in turn, so that they"
+    " are comparable.",
 )
 @click.option(
     "--piece",
@@ -162,15 +165,15 @@ def streaming(
     multiple=True,
     default=(0.32, 1.28),
     show_default=True,
-    help="Seconds of audio at a time; may be given again.",
+    help="Seconds of audio per encoder call. May be repeated.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help=_ROUNDS)
 @recipe_options
 def encoder(recipe: Recipe, model: tuple[str, ...], piece: tuple[float, ...], rounds: int) -> None:
-    """CPU time of encoders before they are trained: one stream, one core, 20 s of noise a round.
+    """Measure the CPU time of untrained encoders on one stream of 20 s of noise, on one core.
 
-    Weights are random. Arbitrators that learn leave everything on then; those of amortized/random
-    switch off what `keep` says.
+    The weights are random. Arbitrators that learn then skip nothing; those of amortized/random
+    skip all but the fraction `keep`.
     """
     import torch
 
@@ -207,11 +210,14 @@ def encoder(recipe: Recipe, model: tuple[str, ...], piece: tuple[float, ...], ro
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Of audio, in one stream.",
+    help="Minutes of audio in one stream.",
 )
 @recipe_options
 def meeting(recipe: Recipe, name: str, test_set: str, minutes: float) -> None:
-    """Real-time factor and memory of one long meeting on one core: the set's mixtures in a row."""
+    """Measure the real-time factor and memory of one long meeting, on one core.
+
+    The meeting consists of the mixtures of the set, one after another.
+    """
     import torch
 
     from asrlib.data.cuts import read_cuts

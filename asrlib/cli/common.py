@@ -1,4 +1,4 @@
-"""Options and logging that all stage commands share."""
+"""Options and logging that the commands share."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from asrlib.searches import SEARCHES
 
 
 def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --recipe-dir, --set and --force; the command receives them as one `recipe`."""
+    """Add the options --recipe-dir, --set and --force; the command gets them as a `Recipe`."""
 
     @click.option(
         "--recipe-dir",
         type=click.Path(file_okay=False, path_type=Path),
         required=True,
-        help="The recipe, for example egs/mini: holds conf/, data/ and exp/.",
+        help="The recipe's directory, for example egs/mini; it holds conf/, data/ and exp/.",
     )
     @click.option(
         "--set",
         "overrides",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
-        help="Override a configuration value; may be given again.",
+        help="Override a configuration value. May be repeated.",
     )
-    @click.option("--force", is_flag=True, help="Redo although complete and unchanged.")
+    @click.option("--force", is_flag=True, help="Run again even if complete and unchanged.")
     @functools.wraps(function)
     def wrapper(recipe_dir: Path, overrides: tuple[str, ...], force: bool, **kwargs: Any) -> Any:
         if not recipe_dir.is_dir():
@@ -54,10 +54,11 @@ def _check_search(_: click.Context, option: click.Parameter, name: str | None) -
 
 
 def search_option(*, about: str, default: str | None = None) -> Callable[..., Any]:
-    """Add --search, the name of a decoding search.
+    """Add the option --search, the name of a decoding search.
 
     Args:
-        about: what the name stands for, as the help tells it.
+        about: text for the help, after the names of the searches.
+        default: the search if the option is not given.
     """
     names = f"{', '.join(SEARCHES[:-1])} or {SEARCHES[-1]}"
     return click.option(
@@ -70,11 +71,12 @@ def search_option(*, about: str, default: str | None = None) -> Callable[..., An
 
 
 def command_line(recipe: Recipe, *own: str) -> str:
-    """What repeats the command at hand, its overrides included: it is kept beside its results.
+    """Return a command line that repeats the running command, to be kept beside its results.
 
     Args:
-        own: parameters of this command that say what it did; those that were not given are
-            left out.
+        recipe: the recipe, whose overrides are included.
+        own: names of the command's parameters that determine its result; parameters without a
+            value are left out.
     """
     context, words = click.get_current_context(), []
     flags = {option.name: option.opts[0] for option in context.command.params}
@@ -94,7 +96,7 @@ def command_line(recipe: Recipe, *own: str) -> str:
 
 
 class _LogFile(logging.FileHandler):
-    """A log that cannot be written is one line on the standard error, not a traceback."""
+    """A log file; an error in writing it prints one line on stderr, not a traceback."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -105,7 +107,7 @@ class _LogFile(logging.FileHandler):
 
 
 def log_to(path: Path | None) -> None:
-    """Log to stderr and, when given, to `path` (appended)."""
+    """Log to stderr and, if `path` is given, append to that file."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

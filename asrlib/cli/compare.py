@@ -1,4 +1,4 @@
-"""Paired comparison of two decoded systems."""
+"""`python -m asrlib compare`: paired comparison of two decoded systems."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from asrlib.recipe import Recipe
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write the JSON; by default under exp/compare/.",
+    help="The JSON file to write; by default a file under exp/compare/.",
 )
 @recipe_options
 def command(recipe: Recipe, baseline: Path, other: Path, out: Path | None) -> None:
-    """Compare decode directories BASELINE and OTHER (paths, or relative to exp/).
+    """Compare the decode directories BASELINE and OTHER (paths, or relative to exp/).
 
-    The same speakers are resampled for both, so that what is hard for both cancels out.
+    The bootstrap resamples the same speakers for both systems, so that speakers who are difficult
+    for both do not widen the interval of the difference.
     """
     from asrlib.scoring.compare import compare_decodes, comparison_text
     from asrlib.scoring.score import ScoreConfig

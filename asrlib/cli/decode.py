@@ -1,4 +1,4 @@
-"""Stage 5: streaming decoding of a test set."""
+"""`python -m asrlib decode`: stage 5, streaming decoding of a test set."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ log = logging.getLogger(__name__)
 @click.command(name="decode")
 @click.option("--name", required=True, help="The model: a directory under exp/.")
 @click.option("--test-set", default="test", show_default=True, help="A set under data/.")
-@search_option(about="in place of decode.search")
+@search_option(about="instead of decode.search")
 @click.option(
     "--checkpoint",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="In place of exp/NAME/final.pt; of the same model.",
+    help="A checkpoint of the same model to use instead of exp/NAME/final.pt.",
 )
 @recipe_options
 def command(
     recipe: Recipe, name: str, test_set: str, search: str | None, checkpoint: Path | None
 ) -> None:
-    """Decode data/SET in streaming mode; leaves exp/NAME/decode_SET_SEARCH/hyp.jsonl, meta.json.
+    """Decode data/SET in streaming mode; write hyp.jsonl and meta.json.
 
-    A model of several talkers leaves their turns, turns.seglst.json, in place of hyp.jsonl.
+    The files go to exp/NAME/decode_SET_SEARCH/. For a model of several talkers, their turns are
+    written to turns.seglst.json instead of hyp.jsonl.
     """
     from asrlib.experiments.decode import HYP_FILE, META_FILE, decode_set
     from asrlib.streaming.batch import DECODE_VERSION
@@ -50,7 +51,7 @@ def command(
         raise UserError(f"{checkpoint}: missing", "train the model first (stage 4)")
     out = recipe.exp / name / f"decode_{test_set}_{config.search}"
     log_to(out / "log" / "decode.log")
-    # Which of the two there is depends on the model, which a current stamp spares us to load.
+    # The model decides which of the two files exists; with a current stamp it need not be loaded.
     found = next((out / n for n in (TURNS_FILE, HYP_FILE) if (out / n).exists()), out / HYP_FILE)
     outputs = [found, out / META_FILE]
     stamp = Stamp(

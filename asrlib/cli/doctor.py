@@ -1,4 +1,4 @@
-"""`python -m asrlib doctor`: check the installation, name the fix for whatever fails."""
+"""`python -m asrlib doctor`: check the installation and name the fix of each failure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from asrlib.doctor import examine, table
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(as_json: bool) -> None:
-    """Check every dependency, its version and ABI; name the fix for what fails.
+    """Check every dependency, its version and ABI, and name the fix of each failure.
 
-    Runs a k2 loss and a kaldifeat frame. Exits with 1 when a check fails.
+    Among others, the checks compute a loss with k2 and features with kaldifeat. The exit status is
+    1 if a check fails.
     """
     findings = list(examine())
     if as_json:

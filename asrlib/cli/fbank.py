@@ -1,4 +1,4 @@
-"""`python -m asrlib fbank`: stage 2."""
+"""`python -m asrlib fbank`: stage 2, filter-bank features."""
 
 from __future__ import annotations
 
@@ -36,18 +36,21 @@ from asrlib.jobs import run_array
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 
-CUTS_PER_JOB = 500  # at least; a process takes as long to start as these take
+CUTS_PER_JOB = 500  # at least, because starting a process takes as long as this many cuts
 
 
 @dataclass(frozen=True)
 class SetPlan:
-    """What stage 2 is to do with one set.
+    """Inputs and outputs of stage 2 for one set.
 
     Attributes:
-        cuts: from stage 1.
-        out: the same with features.
-        store: directory of the archives.
-        cmvn: where mean and deviation go; only for the train set.
+        name: name of the set.
+        cuts: manifest of the cuts from stage 1.
+        out: manifest to write, of the same cuts with features.
+        store: directory of the feature archives.
+        speeds: factors of speed perturbation; 1.0 is the original speed.
+        cmvn: file to write mean and standard deviation to; only for the train set, else None.
+        stamp: stamp of the set.
     """
 
     name: str
@@ -59,7 +62,7 @@ class SetPlan:
     stamp: Stamp
 
     def shards(self, nj: int, config: FbankConfig) -> list[ShardTask]:
-        """At most `nj`, and no more than are worth a process each."""
+        """Divide the set into shards: at most `nj`, and at most one per `CUTS_PER_JOB` cuts."""
         with _naming(self.cuts), gzip.open(self.cuts) as lines:
             cuts = sum(1 for _ in lines) * len(self.speeds)
         count = min(nj, -(-cuts // CUTS_PER_JOB) or 1)
@@ -76,12 +79,15 @@ class SetPlan:
 @click.option(
     "--noise-cuts",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A lhotse manifest of noise to add, instead of made noise.",
+    help="A lhotse manifest of noise to add to training audio, instead of generated noise.",
 )
 def command(
     recipe: Recipe, nj: int, engine: str, options: tuple[str, ...], noise_cuts: Path | None
 ) -> None:
-    """Filter banks of every set, sharded over jobs; mean and deviation of the train set."""
+    """Compute the features of every set in parallel jobs, and the statistics of the train set.
+
+    The statistics are the mean and the standard deviation of each feature.
+    """
     log_to(recipe.data / "log" / "fbank.log")
     config = recipe.config(FbankConfig, "features")
     augment = recipe.config(AugmentConfig, "augment")
@@ -127,7 +133,7 @@ def _extract(
     options: dict[str, Any],
     log_dir: Path,
 ) -> None:
-    """Run all sets' shards as one array, then merge and stamp each set."""
+    """Run the shards of all sets as one array of jobs, then merge and stamp each set."""
     shares = [plan.shards(nj, config) for plan in plans]
     tasks = [task for share in shares for task in share]
     if force:
@@ -146,7 +152,7 @@ def _extract(
 
 
 def _extract_shard(task: ShardTask) -> Moments:
-    """A job: `extract_shard`, and the name of a manifest that cannot be read."""
+    """Extract a shard in a job; the error of an unreadable manifest names the manifest."""
     with _naming(task.cuts):
         return extract_shard(task)
 
@@ -164,7 +170,10 @@ def _naming(cuts: Path) -> Iterator[None]:
 def _finish(plan: SetPlan, tasks: Sequence[ShardTask], moments: Sequence[Moments]) -> None:
     total = add_moments(moments)
     if total.frames == 0:
-        raise DataError(f"{plan.cuts}: no audio to speak of", "run stage 1 again")
+        raise DataError(
+            f"{plan.cuts}: its audio gives no feature frames",
+            "check the corpus and run stage 1 again",
+        )
     if plan.cmvn:
         total.write_cmvn(plan.cmvn)
     merge_shards(tasks, plan.out)
@@ -173,7 +182,7 @@ def _finish(plan: SetPlan, tasks: Sequence[ShardTask], moments: Sequence[Moments
 
 
 def _prepare_noise(recipe: Recipe, config: FbankConfig, manifest: Path | None) -> None:
-    """Leave `data/noise/cuts.jsonl.gz`, which then is a set like any other."""
+    """Write `data/noise/cuts.jsonl.gz`, which is then processed like any other set."""
     out = recipe.data / NOISE_SET / "cuts.jsonl.gz"
     if manifest is None and out.exists():
         return

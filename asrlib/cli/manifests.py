@@ -1,4 +1,4 @@
-"""`python -m asrlib manifests`: stage 1."""
+"""`python -m asrlib manifests`: stage 1, check the audio and write the manifests."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from asrlib.text.normalise import normalise
 
 @click.command("manifests")
 @recipe_options
-@click.option("--nj", default=2, show_default=True, type=click.IntRange(1), help="Jobs.")
+@click.option("--nj", default=2, show_default=True, type=click.IntRange(1), help="Number of jobs.")
 def command(recipe: Recipe, nj: int) -> None:
-    """Decode every file of data/raw once; write cuts, speakers.tsv and quarantine.tsv."""
+    """Read every audio file of data/raw once; write cuts, speakers.tsv and quarantine.tsv."""
     log_to(recipe.data / "log" / "manifests.log")
     config = recipe.config(ValidationConfig, "manifests")
     base = recipe.dir.resolve()

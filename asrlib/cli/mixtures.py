@@ -1,4 +1,4 @@
-"""`python -m asrlib mixtures`: test sets of overlapping talkers, for stage 7."""
+"""`python -m asrlib mixtures`: make test sets of overlapping talkers for stage 7."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asrlib.recipe import Recipe
 @click.command("mixtures")
 @recipe_options
 def command(recipe: Recipe) -> None:
-    """Mix data/SET of every set of conf/mixtures.yaml into data/mix_SET: audio, cuts, truth."""
+    """Mix every set of conf/mixtures.yaml into data/mix_SET: audio, cuts, reference turns."""
     from asrlib.data.cuts import read_cuts
     from asrlib.data.mixing import Mixer
     from asrlib.data.mixture_sets import FILES, MIXTURES_VERSION, PLAN_FILE, plan_sets, write_set
@@ -41,8 +41,8 @@ def command(recipe: Recipe) -> None:
             continue
         if (out / FILES[0]).exists() and not (out / PLAN_FILE).exists():
             raise DataError(
-                f"{out}: holds recordings that were not mixed here, which this would replace",
-                "run steps/make_mixtures.sh, which knows the recipe's own; or remove the directory",
+                f"{out}: holds recordings that this command did not mix and would replace",
+                "run steps/make_mixtures.sh, which uses the recipe's own, or remove the directory",
             )
         cuts = read_cuts(source, "run stage 1 first, with --force if it was cut short")
         plans = plan_sets(MixturePlanner(cuts, config, str(source)), name)

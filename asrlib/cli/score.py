@@ -1,4 +1,4 @@
-"""Stage 6: score one decoded test set."""
+"""`python -m asrlib score`: stage 6, score a decoded test set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 @click.command(name="score")
 @click.option("--name", required=True, help="The model: a directory under exp/.")
 @click.option("--test-set", default="test", show_default=True, help="The decoded set.")
-@search_option(about="with which it was decoded", default=SEARCHES[0])
+@search_option(about="with which the set was decoded", default=SEARCHES[0])
 @recipe_options
 def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
     """Score exp/NAME/decode_SET_SEARCH: WER with intervals, alignments, groups, latency, cost."""

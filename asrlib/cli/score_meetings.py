@@ -1,4 +1,4 @@
-"""Stage 7, last part: score one decoded meeting set."""
+"""`python -m asrlib score-meetings`: the last part of stage 7, score a decoded meeting set."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 @click.command(name="score-meetings")
 @click.option("--name", required=True, help="The model: a directory under exp/.")
 @click.option("--test-set", default="mix_test", show_default=True, help="The decoded mixtures.")
-@search_option(about="with which it was decoded", default=SEARCHES[0])
+@search_option(about="with which the set was decoded", default=SEARCHES[0])
 @recipe_options
 def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
-    """Score exp/NAME/decode_SET_SEARCH: ORC-WER, cpWER, tcpWER, turn counts, pointing latencies."""
+    """Score exp/NAME/decode_SET_SEARCH: ORC-WER, cpWER, tcpWER, turn counts, pointing latency."""
     from asrlib.data.cuts import read_cuts
     from asrlib.data.reference_turns import REFERENCE_FILE
     from asrlib.meetings.score import (

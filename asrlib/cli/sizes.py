@@ -1,4 +1,4 @@
-"""Parameters of models side by side, and whether they are of equal size."""
+"""`python -m asrlib sizes`: compare the numbers of parameters of models."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from asrlib.recipe import Recipe
 
 @click.command(name="sizes")
 @click.argument("models", nargs=-1, required=True)
-@click.option("--within", type=float, help="Fail when sizes differ by more, e.g. 0.05 for 5 %.")
-@click.option("--talkers", type=int, help="Fail when a model knows another number of them.")
+@click.option("--within", type=float, help="Fail if sizes differ by more, e.g. 0.05 for 5 %.")
+@click.option("--talkers", type=int, help="Fail if a model has another number of talkers.")
 @recipe_options
 def command(
     recipe: Recipe, models: tuple[str, ...], within: float | None, talkers: int | None
 ) -> None:
-    """Parameters of MODELS with the recipe's tokens, those that only training needs apart."""
+    """Print the number of parameters of MODELS with the recipe's tokens.
+
+    Parameters that only training needs are shown, but not counted in the total.
+    """
     from asrlib.errors import ConfigError
     from asrlib.features.fbank import FbankConfig
     from asrlib.text import Tokenizer
@@ -31,8 +34,8 @@ def command(
         model = Transducer(config, bins, tokenizer.vocab_size)
         if talkers not in (None, model.encoder.num_channels):
             raise ConfigError(
-                f"{name}: a model of {model.encoder.num_channels} talker(s), not {talkers}",
-                "choose one with as many output channels, such as sts for two",
+                f"{name}: the model knows {model.encoder.num_channels} talker(s), not {talkers}",
+                "choose a model with as many output channels, such as sts for two talkers",
             )
         counts = model.parameter_counts()
         sizes[name] = sum(counts.values()) - counts["training_only"]
@@ -44,5 +47,5 @@ def command(
         raise ConfigError(
             f"{largest} is {100 * (ratio - 1):.1f} % larger than {smallest}: more than "
             f"{100 * within:g} %",
-            f"change a width in {recipe.dir}/conf/model/, or give another --within",
+            f"change a width in {recipe.dir}/conf/model/, or give a larger --within",
         )

@@ -1,4 +1,4 @@
-"""A picture of what an amortized Transformer computes of one utterance."""
+"""`python -m asrlib toggles`: draw what an amortized Transformer computes for an utterance."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from asrlib.recipe import Recipe
 @click.command(name="toggles")
 @click.option("--name", default="amortized", show_default=True, help="A directory under exp/.")
 @click.option("--test-set", default="test", show_default=True, help="A set under data/.")
-@click.option("--utterance", help="Its id; by default the first of the set.")
+@click.option("--utterance", help="Id of the utterance; by default the first one of the set.")
 @recipe_options
 def command(recipe: Recipe, name: str, test_set: str, utterance: str | None) -> None:
     """Draw which queries, keys and feed-forwards are computed, into exp/NAME/toggles_ID.svg.
 
-    Over them the spectrogram and the words: those spoken, where their times are known, else those
-    recognised, when they came out.
+    The spectrogram and the words are drawn above them: the spoken words if their times are known,
+    else the recognised words at the times when they were emitted.
     """
     import torch
 
@@ -49,7 +49,9 @@ def command(recipe: Recipe, name: str, test_set: str, utterance: str | None) -> 
     samples_N = torch.from_numpy(cut.resample(recognizer.fbank.config.sample_rate).load_audio())[0]
     x_TF = FbankExtractor(recognizer.fbank.config)(samples_N)
     if len(x_TF) < encoder.subsampling:
-        raise DataError(f"cut {cut.id}: shorter than a frame of the encoder", "choose a longer one")
+        raise DataError(
+            f"cut {cut.id}: shorter than an output frame of the encoder", "choose a longer one"
+        )
     with torch.no_grad():
         toggles = encoder.toggles(x_TF[None])
     shift = recognizer.fbank.config.frame_shift

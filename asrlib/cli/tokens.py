@@ -1,4 +1,4 @@
-"""`python -m asrlib tokens`: stage 3."""
+"""`python -m asrlib tokens`: stage 3, train the sentencepiece model."""
 
 from __future__ import annotations
 

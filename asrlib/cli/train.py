@@ -1,4 +1,4 @@
-"""`python -m asrlib train`: stage 4, train a model or go on with it."""
+"""`python -m asrlib train`: stage 4, train a model or resume its training."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
-    help="A final.pt, or its directory, to start from: of the same model; for several talkers also"
-    " of that trained on single talkers with --set model.encoder.channels=1; for an amortized"
-    " Transformer also of amortized/full.",
+    help="A final.pt, or its directory, to start from. It must be of the same model. A model of"
+    " several talkers may also start from the same model of a single talker, trained with"
+    " --set model.encoder.channels=1; an amortized Transformer also from amortized/full.",
 )
-@click.option("--plan", metavar="NAME", help="The plan that the run belongs to; for its record.")
+@click.option("--plan", metavar="NAME", help="The plan of the run, for its record.")
 @click.option(
     "--factor",
     "factors",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
-    help="A value that the plan varies on purpose, and that --set sets; may be given again.",
+    help="A value that the plan varies on purpose and --set sets, for the record. May be repeated.",
 )
 def command(
     recipe: Recipe,
@@ -58,14 +58,15 @@ def command(
     plan: str | None,
     factors: tuple[str, ...],
 ) -> None:
-    """Train a model into exp/NAME, or go on where an earlier run stopped.
+    """Train a model in exp/NAME, or resume an earlier run there.
 
-    A model of several talkers (sts, mt_rnnt) is trained on mixtures of data/train, made on the
-    fly as conf/mixtures.yaml says, and validated on data/mix_dev.
+    A model of several talkers (sts, mt_rnnt) is trained on mixtures of data/train, which are made
+    on the fly with the settings of conf/mixtures.yaml, and validated on data/mix_dev.
 
-    exp/NAME/run.json says what the run is: configuration, hashes of the data, code, machine.
+    exp/NAME/run.json describes the run: configuration, hashes of the data, code, machine.
 
-    SIGTERM and Ctrl-C save and leave with exit code 143 or 130; the same command goes on.
+    On SIGTERM or Ctrl-C the command saves a checkpoint and exits with status 143 or 130. Run the
+    same command again to resume.
     """
     directory = recipe.exp / (name or run_name(model))
     log_to(directory / "log" / "train.log")
@@ -97,7 +98,7 @@ def command(
             data=hash_data(recipe.data, configs.input_files(recipe.data)),
             start=start_of(init),
         )
-        if recipe.force:  # only now: an earlier run is not given up for one that cannot begin
+        if recipe.force:  # after building, so that an earlier run survives if building fails
             _clear(directory)
         trainer.resume()
         with atomic_write(directory / "config.yaml") as f:
@@ -110,10 +111,10 @@ def command(
 
 
 def _factors(factors: Sequence[str], configs: Configs) -> dict[str, Any]:
-    """Values of factors by key.
+    """Return the value of each factor by its key.
 
     Raises:
-        ConfigError: the training has another value, or no such key.
+        ConfigError: the training has another value, or the key does not exist.
     """
     values: dict[str, Any] = {}
     for factor in factors:
@@ -131,10 +132,10 @@ def _factors(factors: Sequence[str], configs: Configs) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Keep others from training in this directory; the lock ends with the process.
+    """Lock the directory against other trainings; the lock ends with the process.
 
     Raises:
-        UserError: another process trains there.
+        UserError: another process trains in the directory.
     """
     with open(directory / ".lock", "w") as lock:
         try:
@@ -142,13 +143,13 @@ def _alone(directory: Path) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(
                 f"{directory}: another training is at work there",
-                "wait for its end, stop it, or give this one another --name",
+                "wait until it ends, stop it, or give another --name",
             ) from None
         yield
 
 
 def _clear(directory: Path) -> None:
-    """Remove what an earlier run left, but its log."""
+    """Delete the outputs of an earlier run, except its log."""
     for name in ("checkpoints", "tensorboard"):
         shutil.rmtree(directory / name, ignore_errors=True)
     (directory / "final.pt").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Text, and words with times, of any audio file; live too."""
+"""`python -m asrlib transcribe`: transcribe audio files, with live output if requested."""
 
 from __future__ import annotations
 
@@ -34,16 +34,24 @@ if TYPE_CHECKING:
 @click.option(
     "--talkers",
     type=click.IntRange(min=1),
-    help="How many may speak at once; the model must know as many. By default as many as it does.",
+    help="How many talkers may speak at once. It must be the model's number, which is the default.",
 )
-@click.option("--speakers", is_flag=True, help="Say who speaks each turn; no model for it yet.")
-@search_option(about="in place of decode.search")
-@click.option("--endpoint", is_flag=True, help="Cut into segments where the speaker pauses.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per file: words with times.")
-@click.option("--live", is_flag=True, help="Show partial results as they come.")
-@click.option("--realtime", is_flag=True, help="Pace the audio like a microphone.")
 @click.option(
-    "--set", "overrides", multiple=True, metavar="decode.KEY=VALUE", help="Override conf/decode."
+    "--speakers", is_flag=True, help="Name the speaker of each turn; not available in this version."
+)
+@search_option(about="instead of decode.search")
+@click.option("--endpoint", is_flag=True, help="Cut into segments where the speaker pauses.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON object per file: words with times."
+)
+@click.option("--live", is_flag=True, help="Show partial results while decoding.")
+@click.option("--realtime", is_flag=True, help="Feed the audio at the pace of a microphone.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="decode.KEY=VALUE",
+    help="Override a value of conf/decode.yaml. May be repeated.",
 )
 def command(
     files: tuple[Path, ...],
@@ -57,20 +65,20 @@ def command(
     realtime: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    """Transcribe FILES of any rate and number of channels: one line of text each.
+    """Transcribe FILES of any sampling rate and number of channels; print a line of text for each.
 
-    With a model of several talkers (conf/model/sts.yaml) each turn has a line: start and end in
-    seconds, output channel, words; with --live as soon as it closes.
+    With a model of several talkers (conf/model/sts.yaml), print a line for each turn: start and
+    end in seconds, output channel, words. With --live a turn is printed as soon as it closes. If
+    there are several files, a line that begins with # names the file before its turns.
 
-    A file of silence gives an empty line; of several files with turns, each is named in a line that
-    begins with #. One that cannot be read is named on the standard error;
-    the others are still transcribed, and the exit code is 1.
+    A file of silence gives an empty line. If a file cannot be read, an error on stderr names it,
+    the other files are still transcribed, and the exit status is 1.
     """
     if speakers:
         raise UserError(
-            "--speakers: turns are joined to speakers by a speaker model, and this version cannot "
-            "train one",
-            "leave it out: each turn then says its output channel, which several people may share",
+            "--speakers: turns are joined to speakers by a speaker model, which this version "
+            "cannot train",
+            "leave it out; each turn then has an output channel, which several people may share",
         )
     if search is not None:
         overrides = (*overrides, f"decode.search={search}")
@@ -104,7 +112,7 @@ def _load(
     checkpoint = model / "final.pt" if model.is_dir() else model
     if not checkpoint.exists():
         raise UserError(
-            f"--model {model}: no {checkpoint.name} there",
+            f"--model {model}: {checkpoint.name} is missing there",
             "train a model first (./run.sh), or give the directory that holds its final.pt",
         )
     import torch
@@ -147,7 +155,7 @@ def _transcribe(
 
 @dataclass
 class _Text:
-    """How the words of one talker are shown: one line for a file."""
+    """Shows the words of one talker, one line for each file."""
 
     path: Path
     recognizer: StreamingRecognizer
@@ -167,10 +175,10 @@ class _Text:
 
 @dataclass
 class _Turns(_Text):
-    """How turns of several talkers are shown.
+    """Shows the turns of several talkers.
 
-    Live they come as they close, and the open ones on the line that is rewritten; else all of a
-    file at its end, in order of start.
+    With --live, turns are printed when they close, and open turns are shown on a line that is
+    rewritten. Otherwise all turns of a file are printed at its end, in order of start.
     """
 
     kept: list[Turn] = field(default_factory=list)
@@ -218,7 +226,7 @@ def _turn_json(turn: Turn) -> dict[str, Any]:
 
 
 class _Screen:
-    """Partial results: one line rewritten on a terminal, else a line for each change."""
+    """Shows partial results: rewrites one line on a terminal, else prints a line per change."""
 
     def __init__(self, out: Any) -> None:
         self._out = out
@@ -235,14 +243,14 @@ class _Screen:
         print(text, end="" if self._terminal else "\n", file=self._out, flush=True)
 
     def clear(self) -> None:
-        """Make room for the final text."""
+        """Clear the line for the final text."""
         if self._terminal and self._shown:
             print("\r\x1b[K", end="", file=self._out, flush=True)
             self._shown = ""
 
 
 def _naming(path: Path, error: DataError) -> DataError:
-    """The error with the file's name, if it has it not yet."""
+    """Add the name of the file to an error that does not contain it."""
     return error if str(path) in error.what else DataError(f"{path}: {error.what}", error.fix)
 
 

@@ -188,8 +188,8 @@ def hyp_line(cut: Cut, result: Result, work: float | None = None) -> dict[str, A
     Words are `TimedWord`, which JSON writes as lists.
 
     Args:
-        work: multiplications of the encoder as a share of those at full compute; None for an
-            encoder that never skips any.
+        work: multiplications that the encoder made, divided by those of the full computation;
+            None for an encoder that cannot skip computation.
     """
     supervisions = cut.supervisions
     first = supervisions[0] if supervisions else None

@@ -106,7 +106,9 @@ def test_recordings_of_another_kind_are_not_replaced(made, recipe, tmp_path):
     away = tmp_path / "plan.jsonl"
     (made / "plan.jsonl").rename(away)
     try:
-        with pytest.raises(DataError, match=r"mix_test: holds recordings that were not mixed here"):
+        with pytest.raises(
+            DataError, match=r"mix_test: holds recordings that this command did not mix"
+        ):
             run(recipe, "--force")
     finally:
         away.rename(made / "plan.jsonl")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,25 @@ def test_the_command_publishes_and_skips(recipe, cli):
     assert row("\n".join(lines(recipe)), r"[main](results/main/README.md)")[3] == "lstm"
     log = (recipe.exp / "log" / "publish.log").read_text()
     assert "exp/bare: skipped:" in log
+
+
+def test_two_plans_that_publish_at_once_lose_nothing(recipe):
+    names = {plan: [f"{plan}-{seed}" for seed in range(1, 5)] for plan in ("a", "b")}
+    for plan, runs in names.items():
+        for seed, name in enumerate(runs, start=1):
+            plant_run(recipe.dir, run_record(name, "lstm", seed, plan), seed=seed)
+
+    def publish_all(plan: str) -> None:
+        for name in names[plan]:
+            publish(recipe, [name])
+            write_pages(recipe.dir)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(publish_all, names))
+    after = pages(recipe)
+    for plan, runs in names.items():
+        found = read_plan(recipe.dir, plan)
+        assert [r.record.name for r in found.runs] == runs
+        assert not found.skipped
+    write_pages(recipe.dir)
+    assert pages(recipe) == after  # the last page was made of all runs
