@@ -141,5 +141,5 @@ def test_a_fault_of_style_stops_before_the_tests(tested):
     tested.stub("pyrefly", "exit 1")
     done = tested.run(script="tests/run.sh")
     assert done.returncode == 1
-    assert "error: pyrefly found faults\n  fix: " in done.stderr
+    assert "error: pyrefly found problems\n  fix: " in done.stderr
     assert tested.calls == []

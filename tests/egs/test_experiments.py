@@ -55,7 +55,13 @@ def test_a_plan_that_is_stopped_stops_its_jobs_which_save(house, repo, number):
     command = [sys.executable, "-m", "asrlib", "plan", name, "--recipe-dir", str(recipe)]
     run = recipe / "exp" / f"{name}-tiny"
     process = subprocess.Popen(
-        command, cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        command,
+        cwd=repo,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        # A shell lets the processes that it runs in the background ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not list((run / "checkpoints").glob("*.pt")):
         assert process.poll() is None, process.stdout and process.stdout.read()

