@@ -1,9 +1,8 @@
 """Bad input, from the command line to the message: a clear error or a right result.
 
 Every error names the file or key, the reason and the fix, is no traceback, and leaves nothing
-half-written under its final name. What run.sh itself refuses (stage numbers, recipes, models) is in
-test_run_sh.py, a missing corpus in egs/test_fetch.py and egs/test_real_recipes.py, unfit audio in
-a corpus in data/test_manifests.py, training that is broken off in training/test_resume.py.
+half-written under its final name. Other tests of bad input: test_run_sh.py (options of run.sh),
+egs/ (a missing corpus), data/test_manifests.py (unusable audio), training/test_resume.py.
 """
 
 from __future__ import annotations
