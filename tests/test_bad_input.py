@@ -1,8 +1,7 @@
 """Bad input, from the command line to the message: a clear error or a right result.
 
 Every error names the file or key, the reason and the fix, is no traceback, and leaves nothing
-half-written under its final name. Other tests of bad input: test_run_sh.py (options of run.sh),
-egs/ (a missing corpus), data/test_manifests.py (unusable audio), training/test_resume.py.
+half-written under its final name. Options of run.sh are tested in test_run_sh.py.
 """
 
 from __future__ import annotations
