@@ -75,6 +75,7 @@ class Stepper(Generic[BatchT]):
             logger.warning("step %d: gradient norm is %s: %s", step, norm, " ".join(sums.ids))
             return StepReport(lr, norm=norm, bad_ids=[*bad_ids, *sums.ids])
         self.optimizer.step()
+        self.task.after_update(step, lr, sums)
         if self.ema:
             self.ema.update(self.model)
         return StepReport(lr, float(sums.per_item_B.sum()), norm, sums, bad_ids)
@@ -202,6 +203,7 @@ class Stepper(Generic[BatchT]):
             "model": self.ema.state if self.ema else raw,
             "raw": {"state": raw, "updates": self.ema.updates} if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
+            "task": self.task.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -210,6 +212,7 @@ class Stepper(Generic[BatchT]):
         self.model.load_state_dict(state["raw"]["state"] if self.ema else state["model"])
         if self.ema:
             self.ema.state, self.ema.updates = state["model"], state["raw"]["updates"]
+        self.task.load_state(state.get("task", {}))  # checkpoints of version 0.2 have none
 
 
 def _non_finite(sums: LossSums) -> list[str]:

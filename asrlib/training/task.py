@@ -76,8 +76,8 @@ BatchT = TypeVar("BatchT", bound=Batch)
 class Task(Protocol[BatchT]):
     """A model with its data and its loss.
 
-    All of its results must depend only on the configuration, the seed and the step. The type
-    parameter is the type of its batches, which the trainer only passes back to it.
+    All of its results must depend only on the configuration, the seed, the step and the `state` of
+    the task. The type parameter is the type of its batches, which the trainer only passes back.
     """
 
     @property
@@ -102,6 +102,29 @@ class Task(Protocol[BatchT]):
         """Compute the losses of a batch at training step `step`, counted from 0."""
         ...
 
+    def after_update(self, step: int, lr: float, sums: LossSums) -> None:
+        """Act after the optimiser has updated the weights; skipped steps make no call.
+
+        A task may change weights here, for example by a proximal step, or its own state.
+
+        Args:
+            step: the training step, counted from 0.
+            lr: the learning rate of the step.
+            sums: the losses of the batch, without their graph.
+        """
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return what the task keeps from step to step, besides the weights of the model.
+
+        Checkpoints hold it, so that a resumed run equals an uninterrupted one.
+        """
+        ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` returned."""
+        ...
+
     def drop(self, batch: BatchT, ids: Collection[str]) -> BatchT | None:
         """Return the batch without the given items; None if no item is left."""
         ...
@@ -116,3 +139,17 @@ class Task(Protocol[BatchT]):
     def payload(self) -> dict[str, Any]:
         """Return what a checkpoint needs besides weights to be used elsewhere, among it `kind`."""
         ...
+
+
+class WithoutState:
+    """Base of tasks that keep nothing from step to step but the weights of the model."""
+
+    def after_update(self, step: int, lr: float, sums: LossSums) -> None:
+        """Do nothing; see `Task.after_update`."""
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing; see `Task.state`."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Do nothing; see `Task.load_state`."""

@@ -20,7 +20,7 @@ from asrlib.layers.schedule import set_run_length
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.training.config import TrainConfig
 from asrlib.training.meter import Sums
-from asrlib.training.task import Batch, LossSums
+from asrlib.training.task import Batch, LossSums, WithoutState
 from asrlib.transducer.model import Transducer, TransducerLoss
 from asrlib.transducer.model_io import transducer_payload
 
@@ -68,7 +68,7 @@ class LossClock:
         return self._end - self._start
 
 
-class TransducerTaskBase(ABC, Generic[BatchT]):
+class TransducerTaskBase(WithoutState, ABC, Generic[BatchT]):
     """A task with a transducer and its loss; a subclass adds the batches.
 
     Args:
