@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 CSS = """
-:root { --ink: #1c2733; --soft: #5b6b7b; --line: #dde3e9; --accent: #1f6f8b; --wash: #f5f8fa; }
+:root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6b7b; --line: #dde3e9;
+  --accent: #1f6f8b; --wash: #f5f8fa; --paper: #fff; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --soft: #a3b1be; --line: #37434f;
+  --accent: #6db9d3; --wash: #202a33; --paper: #161d24; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 2.5rem 1.5rem 4rem; color: var(--ink);
-  background: #fff; font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+  background: var(--paper); font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
 header { border-bottom: 3px solid var(--accent); margin-bottom: 1.5rem; }
 h1 { font-size: 1.9rem; margin: 0 0 .6rem; }
 h2 { font-size: 1.3rem; margin: 2.6rem 0 .6rem; color: var(--accent); }
@@ -18,6 +21,7 @@ h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 p { max-width: 52rem; margin: .5rem 0; }
 figure { margin: 1.2rem 0; }
 figure svg { max-width: 100%; height: auto; }
+figure svg.drawing { background: #fff; border-radius: 6px; }
 figcaption, .caption { color: var(--soft); font-size: .9rem; max-width: 52rem; }
 .scroll { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
@@ -31,7 +35,9 @@ tr.strong td { font-weight: 650; background: var(--wash); }
 pre { background: var(--wash); border: 1px solid var(--line); border-radius: 6px;
   padding: .8rem 1rem; overflow-x: auto; font-size: .87rem; line-height: 1.5; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); color: var(--soft); }
-@media print { body { padding: 0; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
+@media (max-width: 40rem) { body { padding: 1rem .8rem 3rem; } h1 { font-size: 1.5rem; }
+  p, pre, figcaption { overflow-wrap: anywhere; } td.wide { min-width: 14rem; } }
+@media print { :root { --ink: #000; --paper: #fff; --wash: #f5f8fa; --line: #ccc; } body { padding: 0; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
 """
 
 

@@ -193,4 +193,5 @@ def svg_text(canvas: Canvas) -> str:
     canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Type": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = text.replace("<svg ", '<svg class="drawing" ', 1)  # drawn for white paper
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
