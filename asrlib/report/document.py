@@ -13,7 +13,8 @@ CSS = """
   --accent: #6db9d3; --wash: #202a33; --paper: #161d24; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 2.5rem 1.5rem 4rem; color: var(--ink);
-  background: var(--paper); font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+  background: var(--paper);
+  font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
 header { border-bottom: 3px solid var(--accent); margin-bottom: 1.5rem; }
 h1 { font-size: 1.9rem; margin: 0 0 .6rem; }
 h2 { font-size: 1.3rem; margin: 2.6rem 0 .6rem; color: var(--accent); }
@@ -37,7 +38,8 @@ pre { background: var(--wash); border: 1px solid var(--line); border-radius: 6px
 footer { margin-top: 3rem; border-top: 1px solid var(--line); color: var(--soft); }
 @media (max-width: 40rem) { body { padding: 1rem .8rem 3rem; } h1 { font-size: 1.5rem; }
   p, pre, figcaption { overflow-wrap: anywhere; } td.wide { min-width: 14rem; } }
-@media print { :root { --ink: #000; --paper: #fff; --wash: #f5f8fa; --line: #ccc; } body { padding: 0; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
+@media print { :root { --ink: #000; --paper: #fff; --wash: #f5f8fa; --line: #ccc; }
+  body { padding: 0; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
 """
 
 
