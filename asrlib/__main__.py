@@ -28,6 +28,7 @@ COMMANDS = (
     "manifests",
     "fbank",
     "tokens",
+    "train-lm",
     "train",
     "decode",
     "score",

@@ -202,9 +202,15 @@ def hyp_line(cut: Cut, result: Result, work: float | None = None) -> dict[str, A
         "tokens": list(result.pieces),
         "token_times": [round(t, 4) for t in result.token_times],
         "hyp_words": [TimedWord(w.word, round(w.start, 4), round(w.end, 4)) for w in result.words],
+        "confidences": [round(c, 4) for c in result.confidences],
         "ref_words": spoken_words(cut),
         "final_time": None if result.final_time is None else round(result.final_time, 4),
     }
+    if any(s.alternatives for s in result.segments):
+        line["n_best"] = [
+            [{"text": a.text, "score": round(a.score, 4)} for a in s.alternatives]
+            for s in result.segments
+        ]
     if work is not None:
         line["encoder_work"] = round(work, 4)
     if any((s.custom or {}).get("private") for s in supervisions):

@@ -16,7 +16,7 @@ from torch import Tensor
 from asrlib.config import configclass
 from asrlib.encoders.state import stack_states, unstack_state
 from asrlib.numbers import Positive
-from asrlib.streaming.search import Hypothesis
+from asrlib.streaming.search import Hypothesis, symbol_log_probs
 from asrlib.text.tokenizer import BLANK_ID
 from asrlib.transducer.model import Transducer
 
@@ -80,8 +80,15 @@ def advance_predictor(
 class GreedySearch:
     """Greedy search, batched over streams (Graves 2012, arXiv 1211.3711, with a symbol limit)."""
 
-    def __init__(self, model: Transducer, config: GreedyConfig) -> None:
+    def __init__(
+        self,
+        model: Transducer,
+        config: GreedyConfig,
+        blank_penalty: float = 0.0,
+        temperature: float = 1.0,
+    ) -> None:
         self.model = model
+        self.blank_penalty, self.temperature = blank_penalty, temperature
         default = 1 if model.config.loss.rnnt_type == "modified" else 3
         self.max_symbols = config.max_symbols_per_frame or default
 
@@ -113,7 +120,10 @@ class GreedySearch:
             logits_NWV = self.model.joiner(
                 am_BWJ[active, first:], lm_BJ[active].unsqueeze(1), project_input=False
             )
-            log_prob_NW, token_NW = logits_NWV.float().log_softmax(-1).max(-1)
+            log_probs_NWV = symbol_log_probs(
+                logits_NWV.float(), self.blank_penalty, self.temperature
+            )
+            log_prob_NW, token_NW = log_probs_NWV.max(-1)
             rows = zip(active, token_NW.tolist(), log_prob_NW.tolist(), strict=True)
             emitted = [
                 b

@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from asrlib.config import configclass
+from asrlib.lm.scorer import TokenScorer
 from asrlib.numbers import Positive
 from asrlib.streaming.greedy import advance_predictor, start_predictor
-from asrlib.streaming.search import Hypothesis
+from asrlib.streaming.search import Hypothesis, symbol_log_probs
 from asrlib.text.tokenizer import BLANK_ID
 from asrlib.transducer.model import Transducer
 
@@ -69,6 +71,7 @@ class Emission(NamedTuple):
 class BeamHypothesis:
     """One path of the beam: its tokens, their emissions, its score and its predictor state.
 
+    `score` contains what the token scorer has added, and `scorer_state` is the scorer's state.
     `pending` is a token that the predictor has not consumed yet. While it is set,
     `predictor_state` and `decoder_J` are still those of the parent.
     """
@@ -78,6 +81,7 @@ class BeamHypothesis:
     score: float
     predictor_state: Any
     decoder_J: Tensor
+    scorer_state: Any = None
     pending: int | None = None
 
 
@@ -125,16 +129,31 @@ class ModifiedBeamSearch:
     by blank or one token, the best `beam` extensions are kept, and extensions with equal tokens
     are merged by adding their probabilities. Scores are summed in double precision, so that long
     streams lose no accuracy.
+
+    Args:
+        model: the transducer.
+        config: settings of the search.
+        scorer: adds scores to tokens, for example those of a language model.
+        blank_penalty, temperature: see `symbol_log_probs`.
     """
 
-    def __init__(self, model: Transducer, config: ModifiedBeamConfig) -> None:
-        self.model = model
-        self.config = config
+    def __init__(
+        self,
+        model: Transducer,
+        config: ModifiedBeamConfig,
+        scorer: TokenScorer | None = None,
+        blank_penalty: float = 0.0,
+        temperature: float = 1.0,
+    ) -> None:
+        self.model, self.config, self.scorer = model, config, scorer
+        self.blank_penalty, self.temperature = blank_penalty, temperature
 
     @torch.no_grad()
     def initial_state(self, frame: int = 0) -> BeamState:
         """Return the state of a new segment that starts at output frame `frame`."""
-        start = BeamHypothesis(History(BLANK_ID, None), None, 0.0, *start_predictor(self.model))
+        scorer_state = self.scorer and self.scorer.start()
+        predictor = start_predictor(self.model)
+        start = BeamHypothesis(History(BLANK_ID, None), None, 0.0, *predictor, scorer_state)
         return BeamState(frame, [start], WeakValueDictionary())
 
     @torch.no_grad()
@@ -159,24 +178,28 @@ class ModifiedBeamSearch:
     def _scores(self, am_BJ: Tensor, states: Sequence[BeamState]) -> tuple[Tensor, Tensor]:
         """Return log-probabilities (B, K, V) of all extensions, and the hypotheses' new scores.
 
-        A new score is the log-probability plus the hypothesis' score, in double precision.
+        A new score is the log-probability plus what the scorer adds plus the hypothesis' score, in
+        double precision.
         """
         rows = [(b, k) for b, state in enumerate(states) for k in range(len(state.beam))]
         b_N, k_N = (torch.tensor(i, device=am_BJ.device) for i in zip(*rows, strict=True))
         hyps = [hyp for state in states for hyp in state.beam]
         lm_NJ = torch.stack([hyp.decoder_J for hyp in hyps])
         logits_NV = self.model.joiner(am_BJ[b_N], lm_NJ, project_input=False)
-        log_probs_NV = logits_NV.double().log_softmax(-1)
+        log_probs_NV = symbol_log_probs(logits_NV.double(), self.blank_penalty, self.temperature)
         score_N = log_probs_NV.new_tensor([hyp.score for hyp in hyps])
         width = max(len(state.beam) for state in states)
         log_probs_BKV = log_probs_NV.new_full((len(states), width, logits_NV.shape[1]), -math.inf)
         scores_BKV = log_probs_BKV.clone()
         log_probs_BKV[b_N, k_N] = log_probs_NV
         scores_BKV[b_N, k_N] = log_probs_NV + score_N[:, None]
+        if self.scorer is not None:
+            added = np.stack([self.scorer.row(hyp.scorer_state) for hyp in hyps])
+            scores_BKV[b_N, k_N] += torch.from_numpy(added).to(am_BJ.device)
         return log_probs_BKV, scores_BKV
 
-    @staticmethod
     def _merge(
+        self,
         state: BeamState,
         scores: Sequence[float],
         indices: Sequence[int],
@@ -194,8 +217,14 @@ class ModifiedBeamSearch:
             else:
                 emission = Emission(state.frame, log_prob, parent.emission)
                 history = state.extend(parent.history, token)
+                scored = self.scorer and self.scorer.advance(parent.scorer_state, token)
                 hyp = replace(
-                    parent, history=history, emission=emission, score=score, pending=token
+                    parent,
+                    history=history,
+                    emission=emission,
+                    score=score,
+                    scorer_state=scored,
+                    pending=token,
                 )
             known = merged.get(id(hyp.history))
             if known is not None:
@@ -231,14 +260,26 @@ class ModifiedBeamSearch:
                 pending=None,
             )
 
+    def _final_score(self, hyp: BeamHypothesis) -> float:
+        return hyp.score + (self.scorer.end(hyp.scorer_state) if self.scorer else 0.0)
+
+    def _rank(self, hyp: BeamHypothesis) -> float:
+        score = self._final_score(hyp)
+        return score / (hyp.history.length + 1) if self.config.length_norm else score
+
     def _best(self, state: BeamState) -> BeamHypothesis:
-        if not self.config.length_norm:
-            return max(state.beam, key=lambda hyp: hyp.score)
-        return max(state.beam, key=lambda hyp: hyp.score / (hyp.history.length + 1))
+        return max(state.beam, key=self._rank)
 
     def best(self, state: BeamState) -> Hypothesis:
         """Return the hypothesis with the highest score, or score per token with `length_norm`."""
-        hyp = self._best(state)
+        return self._transcript(self._best(state))
+
+    def n_best(self, state: BeamState, count: int) -> list[Hypothesis]:
+        """Return up to `count` different hypotheses of the beam, best first, as `best` ranks."""
+        ranked = sorted(state.beam, key=self._rank, reverse=True)
+        return [self._transcript(hyp) for hyp in ranked[:count]]
+
+    def _transcript(self, hyp: BeamHypothesis) -> Hypothesis:
         tokens, frames, log_probs = [], [], []
         history, emission = hyp.history, hyp.emission
         while history.parent is not None and emission is not None:
@@ -247,7 +288,10 @@ class ModifiedBeamSearch:
             log_probs.append(emission.log_prob)
             history, emission = history.parent, emission.previous
         return Hypothesis(
-            tuple(reversed(tokens)), tuple(reversed(frames)), tuple(reversed(log_probs)), hyp.score
+            tuple(reversed(tokens)),
+            tuple(reversed(frames)),
+            tuple(reversed(log_probs)),
+            self._final_score(hyp),
         )
 
     def settle(self, state: BeamState, closing: Collection[int] = ()) -> Hypothesis:

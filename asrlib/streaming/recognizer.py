@@ -6,9 +6,11 @@ T input frames, F features, S output frames, D encoder width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,9 +23,10 @@ from asrlib.numbers import NonNegative, Positive, PositiveFloat
 from asrlib.searches import TURN_SEARCHES, SearchName
 from asrlib.streaming.endpoint import EndpointConfig, endpoint_time
 from asrlib.streaming.fast_beam import FastBeamConfig, FastBeamSearch
+from asrlib.streaming.fusion import HotwordsConfig, LmConfig, build_scorer
 from asrlib.streaming.greedy import GreedyConfig, GreedySearch
 from asrlib.streaming.modified_beam import ModifiedBeamConfig, ModifiedBeamSearch
-from asrlib.streaming.result import Result, Segment, StreamClock
+from asrlib.streaming.result import Alternative, Result, Segment, StreamClock
 from asrlib.streaming.search import Hypothesis, Search, TurnSearch
 from asrlib.streaming.stream import AudioFront, Decoding, Stream
 from asrlib.streaming.talkers import TurnMaker
@@ -49,6 +52,10 @@ class DecodeConfig:
         tail_padding: seconds of zeros after the audio, in addition to the zeros that the encoder's
             lookahead and subsampling need.
         num_threads: number of torch threads in the commands.
+        blank_penalty, temperature: see `asrlib.streaming.search.symbol_log_probs`; not for
+            fast_beam.
+        n_best: number of alternatives that results hold; above 1 only with modified_beam.
+        lm, hotwords: what modified_beam adds to the scores of tokens.
         greedy, modified_beam, fast_beam: settings of each search.
         endpoint: settings of endpoint detection.
     """
@@ -59,23 +66,58 @@ class DecodeConfig:
     max_chunk_frames: Positive = 1000
     tail_padding: NonNegative = 0.0
     num_threads: Positive = 1
+    blank_penalty: float = 0.0
+    temperature: PositiveFloat = 1.0
+    n_best: Positive = 1
+    lm: LmConfig = LmConfig()
+    hotwords: HotwordsConfig = HotwordsConfig()
     greedy: GreedyConfig = GreedyConfig()
     modified_beam: ModifiedBeamConfig = ModifiedBeamConfig()
     fast_beam: FastBeamConfig = FastBeamConfig()
     endpoint: EndpointConfig = EndpointConfig()
 
 
-def build_search(model: Transducer, config: DecodeConfig) -> AnySearch:
+def build_search(model: Transducer, tokenizer: Tokenizer, config: DecodeConfig) -> AnySearch:
     """Build the search that `config.search` names.
 
     Raises:
-        ConfigError: the search cannot decode this model.
+        ConfigError: the search cannot decode this model, or not with these settings.
+        DataError: a language model or a file of hotwords is missing or broken.
     """
+    _check_supported(config)
     if config.search == "greedy":
-        return GreedySearch(model, config.greedy)
+        return GreedySearch(model, config.greedy, config.blank_penalty, config.temperature)
     if config.search == "modified_beam":
-        return ModifiedBeamSearch(model, config.modified_beam)
+        scorer = build_scorer(tokenizer, config.lm, config.hotwords)
+        return ModifiedBeamSearch(
+            model, config.modified_beam, scorer, config.blank_penalty, config.temperature
+        )
     return FastBeamSearch(model, config.fast_beam)
+
+
+def _check_supported(config: DecodeConfig) -> None:
+    """Refuse settings that the chosen search would ignore.
+
+    Raises:
+        ConfigError: names the setting.
+    """
+    default = DecodeConfig()
+    only_beam = {
+        "n_best": config.n_best != 1,
+        "lm": config.lm.in_use,
+        "hotwords": config.hotwords.in_use,
+    }
+    not_fast = {
+        key: getattr(config, key) != getattr(default, key)
+        for key in ("blank_penalty", "temperature")
+    }
+    refused = {"greedy": only_beam, "fast_beam": {**only_beam, **not_fast}}
+    for key, used in refused.get(config.search, {}).items():
+        if used:
+            raise ConfigError(
+                f"decode.{key}: the search {config.search} does not support it",
+                "choose decode.search=modified_beam, or leave the setting at its default",
+            )
 
 
 def _turn_search(search: AnySearch, talkers: int, config: DecodeConfig) -> TurnSearch:
@@ -134,7 +176,7 @@ class StreamingRecognizer:
         self.tokenizer = tokenizer
         self.fbank = fbank
         self.config = config
-        search = build_search(model, config)
+        search = build_search(model, tokenizer, config)
         self.search: Search = search
         self.clock = StreamClock.of(fbank.config, encoder.subsampling, encoder.lookahead)
         self.device = next(model.parameters()).device
@@ -216,12 +258,14 @@ class StreamingRecognizer:
             return
         if last is not None:
             best = self.search.best(decoding.search_state)
-            decoding.segments.append(self._segment(best, self.clock.heard(decoding.frames)))
+            final_time = self.clock.heard(decoding.frames)
+            decoding.segments.append(self._segment(best, decoding.search_state, final_time))
         decoding.segment_start = decoding.frames
         decoding.search_state = self.search.initial_state(decoding.frames)
 
-    def _segment(self, best: Hypothesis, final_time: float | None) -> Segment:
+    def _segment(self, best: Hypothesis, search_state: Any, final_time: float | None) -> Segment:
         times = tuple(self.clock.token_time(frame) for frame in best.frames)
+        spans = self.tokenizer.word_spans(best.tokens)
         return Segment(
             text=self.tokenizer.decode(best.tokens),
             tokens=best.tokens,
@@ -229,8 +273,16 @@ class StreamingRecognizer:
             token_times=times,
             token_log_probs=best.log_probs,
             words=tuple(self.tokenizer.words(best.tokens, times)),
+            confidences=tuple(math.exp(min(best.log_probs[i] for i in span)) for span in spans),
+            alternatives=self._alternatives(search_state),
             final_time=final_time,
         )
+
+    def _alternatives(self, search_state: Any) -> tuple[Alternative, ...]:
+        if self.config.n_best == 1 or not isinstance(self.search, ModifiedBeamSearch):
+            return ()
+        found = self.search.n_best(search_state, self.config.n_best)
+        return tuple(Alternative(self.tokenizer.decode(hyp.tokens), hyp.score) for hyp in found)
 
     def result(self, stream: Stream) -> Result:
         """Return what was recognised so far; it is final once the stream is finished and decoded.
@@ -244,7 +296,7 @@ class StreamingRecognizer:
         best = self.search.best(decoding.search_state)
         if best.tokens:
             final_time = self._final_time(stream, best.frames[-1]) if is_final else None
-            segments.append(self._segment(best, final_time))
+            segments.append(self._segment(best, decoding.search_state, final_time))
         if not is_final:
             return Result(tuple(segments))
         last_time = segments[-1].final_time if segments else self._final_time(stream, None)

@@ -49,6 +49,19 @@ class StreamClock:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """One of the best transcripts of a segment.
+
+    Attributes:
+        text: the transcript.
+        score: its natural-log score, as `asrlib.streaming.search.Hypothesis` defines it.
+    """
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
 class Segment:
     """Transcript between two endpoints.
 
@@ -60,6 +73,9 @@ class Segment:
             arrive before it, including the encoder's lookahead.
         token_log_probs: natural-log probability of each token.
         words: (word, start, end), with the times of the word's first and last token in seconds.
+        confidences: probability of each word, 0 to 1: that of its least probable token at the frame
+            that emitted it, given the tokens before (our choice).
+        alternatives: the best transcripts, best first; empty unless `n_best` is above 1.
         final_time: stream time in seconds at which an endpoint rule made the segment final; None
             while the segment is open.
     """
@@ -70,6 +86,8 @@ class Segment:
     token_times: tuple[float, ...]
     token_log_probs: tuple[float, ...]
     words: tuple[TimedWord, ...]
+    confidences: tuple[float, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
     final_time: float | None = None
 
 
@@ -123,3 +141,8 @@ class Result:
     def words(self) -> tuple[TimedWord, ...]:
         """Words as (word, start, end), with stream times in seconds."""
         return tuple(w for s in self.segments for w in s.words)
+
+    @property
+    def confidences(self) -> tuple[float, ...]:
+        """Confidence of each word, 0 to 1."""
+        return tuple(c for s in self.segments for c in s.confidences)

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from asrlib.text.tokenizer import BLANK_ID
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -22,13 +24,31 @@ class Hypothesis:
             start.
         log_probs: natural-log probability of each token at that frame, given the tokens before.
         score: natural-log probability of the hypothesis, blanks included. Modified beam search
-            sums over the alignments that it kept; the other searches score one best alignment.
+            sums over the alignments that it kept, and adds the scores of language models and
+            hotwords; the other searches score one best alignment.
     """
 
     tokens: tuple[int, ...] = ()
     frames: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
     score: float = 0.0
+
+
+def symbol_log_probs(
+    logits_NV: Tensor, blank_penalty: float = 0.0, temperature: float = 1.0
+) -> Tensor:
+    """Return natural-log probabilities (..., V) of the symbols.
+
+    Args:
+        logits_NV: outputs of the joiner (..., V); they are not changed.
+        blank_penalty: subtracted from the logit of blank before the division by `temperature`;
+            a value above 0 makes deletions rarer.
+        temperature: divisor of the logits; above 1 the distribution becomes flatter.
+    """
+    if blank_penalty:
+        logits_NV = logits_NV.clone()
+        logits_NV[..., BLANK_ID] -= blank_penalty
+    return (logits_NV / temperature).log_softmax(-1)
 
 
 class Search(Protocol):

@@ -103,6 +103,18 @@ class Tokenizer:
         """Return the piece as sentencepiece writes it, with the mark of a word's start."""
         return self._processor.IdToPiece(int(token_id))
 
+    def word_spans(self, ids: Sequence[int]) -> list[list[int]]:
+        """Return the positions in `ids` of each word's tokens; tokens without text have none."""
+        spans: list[list[int]] = []
+        for i, token_id in enumerate(ids):
+            if token_id == BLANK_ID or self._processor.IsControl(int(token_id)):
+                continue
+            if not spans or self.piece(token_id).startswith(WORD_MARK):
+                spans.append([i])
+            else:
+                spans[-1].append(i)
+        return [span for span in spans if self.decode([ids[i] for i in span]).strip()]
+
     def words(self, ids: Sequence[int], times: Sequence[float]) -> list[TimedWord]:
         """Group tokens into words with times.
 
@@ -113,17 +125,10 @@ class Tokenizer:
         Returns:
             Words with the times of their first and last tokens, seconds.
         """
-        groups: list[tuple[list[int], float, float]] = []
-        for token_id, time in zip(ids, times, strict=True):
-            if token_id == BLANK_ID or self._processor.IsControl(int(token_id)):
-                continue
-            if not groups or self.piece(token_id).startswith(WORD_MARK):
-                groups.append(([token_id], time, time))
-            else:
-                members, start, _ = groups[-1]
-                groups[-1] = (members + [token_id], start, time)
-        words = [TimedWord(self.decode(members).strip(), s, e) for members, s, e in groups]
-        return [word for word in words if word.word]
+        return [
+            TimedWord(self.decode([ids[i] for i in span]).strip(), times[span[0]], times[span[-1]])
+            for span in self.word_spans(ids)
+        ]
 
 
 def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> None:

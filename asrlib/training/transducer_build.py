@@ -120,7 +120,9 @@ class TransducerConfigs(Configs):
         )
         figures = None
         if self.decode is not None:
-            build_search(model, self.decode)  # an unsuitable search fails before the training
+            build_search(
+                model, inputs.tokenizer, self.decode
+            )  # an unsuitable search fails before the training
             count = self.train.dev_wer_utts
             figures = dev_wer(inputs.dev, count, inputs.tokenizer, self.features, self.decode)
         return TransducerTask(model, source, self.train, figures)

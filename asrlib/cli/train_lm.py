@@ -1,0 +1,71 @@
+"""`python -m asrlib train-lm`: an n-gram model over the tokenizer's pieces."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from asrlib.cli.common import log_to, recipe_options
+from asrlib.errors import DataError
+from asrlib.recipe import Recipe
+
+
+@click.command("train-lm")
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A text with one sentence a line; may be repeated. Default: the train set's transcripts.",
+)
+@click.option("--order", default=3, show_default=True, help="Largest number of pieces, 1 to 4.")
+@click.option("--name", required=True, help="The model is written to data/lm/NAME.arpa.")
+@recipe_options
+def command(recipe: Recipe, texts: tuple[Path, ...], order: int, name: str) -> None:
+    """Train an n-gram model over the pieces of the tokenizer, for decode.lm.path.
+
+    The text is normalised as transcripts are, and split into the pieces of data/lang. With --order
+    2 and without --text, the result is the model that `decode.lm.lodr_path` subtracts.
+    """
+    from asrlib.lm.kneser_ney import train_ngrams, write_arpa
+    from asrlib.text.tokenizer import SPECIALS, UNKNOWN, Tokenizer
+
+    log_to(recipe.data / "log" / f"train_lm_{name}.log")
+    tokenizer = Tokenizer.from_file(recipe.data / "lang" / "bpe.model")
+    pieces = [tokenizer.piece(i) for i in range(len(SPECIALS), tokenizer.vocab_size)]
+    skipped = 0
+
+    def sentences() -> Iterator[list[str]]:
+        nonlocal skipped
+        for line in _lines(recipe, texts):
+            found = [tokenizer.piece(i) for i in tokenizer.encode(line)]
+            if UNKNOWN in found:
+                skipped += 1
+            elif found:
+                yield found
+
+    table = train_ngrams(sentences(), order, pieces)
+    path = recipe.data / "lm" / f"{name}.arpa"
+    write_arpa(table, path)
+    if skipped:
+        logging.warning("%d sentences have characters without a piece and were left out", skipped)
+    sizes = ", ".join(f"{len(probs):,}" for probs in table.log_probs)
+    logging.info("%s: n-grams of each order: %s", path, sizes)
+
+
+def _lines(recipe: Recipe, texts: tuple[Path, ...]) -> Iterator[str]:
+    from asrlib.data.cuts import iter_cuts
+    from asrlib.text.normalise import normalise
+
+    if not texts:
+        found = iter_cuts(recipe.data / "train" / "cuts.jsonl.gz", "run stage 1 first")
+        yield from (cut.supervisions[0].text or "" for cut in found)
+    for path in texts:
+        try:
+            with open(path, encoding="utf-8") as f:
+                yield from (normalise(line) for line in f)
+        except (OSError, UnicodeDecodeError) as e:
+            raise DataError(f"{path}: cannot be read: {e}", "give a text in UTF-8") from e

@@ -1,0 +1,1 @@
+"""Language models over the pieces of a tokenizer, and phrases that a search favours."""
