@@ -61,6 +61,47 @@ def test_the_sets(prepared):
 
 
 @pytest.mark.realdata
+def test_common_voice_can_join_the_pool(repo, shared_data, tmp_path):
+    """Short clips of it are trained on; the other members' sets stay what they are."""
+    members = "pool.members=[speechocean762,an4,librispeech,commonvoice]"
+    where = ("--recipe-dir", tmp_path, "--set", members, "--set", "pool.max_seconds.librispeech=9")
+    for done in (
+        step(repo, "pooled", "corpus.sh", *where, "--corpus-dir", shared_data),
+        step(repo, "pooled", "raw.sh", *where),
+    ):
+        assert done.returncode == 0, done.stderr
+    sets = raw(tmp_path)
+    joined = [row for row in sets["train"] if row["speaker_meta"]["corpus"] == "commonvoice"]
+    assert len(joined) == 2089
+    assert max(soundfile.info(row["audio"]).duration for row in joined) <= 6.0
+    books = [row for row in sets["train"] if row["speaker_meta"]["corpus"] == "librispeech"]
+    assert 0 < len(books) < 614
+    assert len(sets["train"]) == 847 + 2260 + len(joined) + len(books)
+    assert {name: len(rows) for name, rows in sets.items() if name != "train"} == {
+        "dev": 341,
+        "test_an4": 130,
+        "test_so762": 2500,
+    }
+    assert not any("accent" in row["speaker_meta"] for row in joined)
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("members=[librispeech]", "has a dev set"),
+        ("members=[an5]", "an4"),
+        ("max=1", "max_seconds"),
+    ],
+)
+def test_a_wrong_pool_is_explained(repo, tmp_path, value, named):
+    where = ("--recipe-dir", tmp_path, "--set", f"pool.{value}")
+    done = step(repo, "pooled", "corpus.sh", *where, "--corpus-dir", tmp_path)
+    assert done.returncode == 1
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.realdata
 def test_private_utterances_are_marked(prepared):
     recipe, sets = prepared
     rows = [row for rows in sets.values() for row in rows]
