@@ -40,6 +40,8 @@ COMMANDS = (
     "plan",
     "publish",
     "results",
+    "embed",
+    "verify",
     "transcribe",
     "bench",
 )
