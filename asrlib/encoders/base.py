@@ -20,6 +20,8 @@ from asrlib.encoders.state import StreamState
 from asrlib.layers.norm import GlobalNorm
 from asrlib.numbers import Count, Positive
 
+CONDITION = "condition_CF"  # name of the projection in a `state_dict`
+
 
 @configclass
 class FrontConfig:

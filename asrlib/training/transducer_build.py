@@ -11,8 +11,10 @@ from typing import Any, ClassVar, get_args
 
 from typing_extensions import Self
 
+from asrlib.cohort_file import COHORTS_FILE
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.cuts import read_cuts
+from asrlib.data.membership import MEMBERSHIP, Membership, MembershipConfig
 from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
 from asrlib.data.mixtures import MixtureConfig
 from asrlib.data.sampler import DataConfig
@@ -22,7 +24,11 @@ from asrlib.recipe import Recipe
 from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
 from asrlib.text.turn_labels import TurnStyle
 from asrlib.training.build import Configs
-from asrlib.training.config import HARMLESS_DECODING_KEYS, TrainConfig
+from asrlib.training.config import (
+    HARMLESS_DECODING_KEYS,
+    HARMLESS_MEMBERSHIP_KEYS,
+    TrainConfig,
+)
 from asrlib.training.dev_wer import dev_wer
 from asrlib.training.talker_task import RecipeMixtures, TalkerTask
 from asrlib.training.task import Task
@@ -48,6 +54,7 @@ class TransducerConfigs(Configs):
             checkpoints that are kept and averaged; with another `best_by`, the model and its
             curves still hold the dev WER, whose meaning must not change during a run.
         mixtures: settings of the mixtures if the model knows several talkers, else None.
+        membership: cohorts of the speakers if the encoder takes a condition, else None.
     """
 
     model: TransducerConfig
@@ -56,10 +63,12 @@ class TransducerConfigs(Configs):
     features: FbankConfig
     decode: DecodeConfig | None = None
     mixtures: MixtureConfig | None = None
+    membership: MembershipConfig | None = None
 
     HARMLESS: ClassVar[Mapping[str, frozenset[str]]] = {
         **Configs.HARMLESS,
         "decode": HARMLESS_DECODING_KEYS,
+        "membership": HARMLESS_MEMBERSHIP_KEYS,
     }
 
     @classmethod
@@ -69,7 +78,13 @@ class TransducerConfigs(Configs):
             recipe, mixtures = _for_mixtures(recipe)
         configs = super().of(recipe, model)
         decode = recipe.config(DecodeConfig, "decode") if configs.train.dev_wer_utts else None
-        return replace(configs, decode=decode, mixtures=mixtures)
+        membership = recipe.config(MembershipConfig, "membership")
+        return replace(
+            configs,
+            decode=decode,
+            mixtures=mixtures,
+            membership=_checked_membership(configs.model, membership),
+        )
 
     @classmethod
     def decisive(cls, identity: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -92,7 +107,15 @@ class TransducerConfigs(Configs):
 
     def input_files(self, data: Path) -> tuple[Path, ...]:
         files = input_files(data)
-        return files if self.mixtures is None else (*files, _dev_mixtures(data))
+        if self.mixtures is not None:
+            files = (*files, _dev_mixtures(data))
+        if self.membership is not None:
+            files = (*files, self._cohort_dir(data, self.membership) / COHORTS_FILE)
+        return files
+
+    @staticmethod
+    def _cohort_dir(data: Path, membership: MembershipConfig) -> Path:
+        return data.parent / membership.cohorts
 
     def build_task(self, data: Path, init: Path | None) -> Task[Any]:
         inputs = read_inputs(data)
@@ -101,14 +124,24 @@ class TransducerConfigs(Configs):
         logger.info("parameters: %s", model.parameter_counts())
         style = self.model.turn_style
         if self.mixtures is None or style is None:  # `of` sets both to None, or neither
-            task = self._one_talker(model, inputs)
+            task = self._one_talker(model, inputs, self._read_membership(data, inputs))
         else:
             task = self._talkers(model, inputs, self.mixtures, style, data)
         if init is not None:
             load_start(model, inputs.tokenizer, init)
         return task
 
-    def _one_talker(self, model: Transducer, inputs: RecipeInputs) -> TransducerTask:
+    def _read_membership(self, data: Path, inputs: RecipeInputs) -> Membership | None:
+        if self.membership is None:
+            return None
+        directory = self._cohort_dir(data, self.membership)
+        membership = Membership.read(directory, self.membership.unknown)
+        membership.check_training(inputs.train)
+        return membership
+
+    def _one_talker(
+        self, model: Transducer, inputs: RecipeInputs, membership: Membership | None
+    ) -> TransducerTask:
         source = TransducerData(
             train=inputs.train,
             dev=inputs.dev,
@@ -117,12 +150,15 @@ class TransducerConfigs(Configs):
             fbank=self.features,
             data=self.data,
             augment=self.augment,
+            membership=membership,
         )
         figures = None
         if self.decode is not None:
             build_search(model, self.decode)  # an unsuitable search fails before the training
             count = self.train.dev_wer_utts
-            figures = dev_wer(inputs.dev, count, inputs.tokenizer, self.features, self.decode)
+            figures = dev_wer(
+                inputs.dev, count, inputs.tokenizer, self.features, self.decode, membership
+            )
         return TransducerTask(model, source, self.train, figures)
 
     def _talkers(
@@ -164,6 +200,36 @@ def _for_mixtures(recipe: Recipe) -> tuple[Recipe, MixtureConfig]:
     usual = (f"train.{key}={json.dumps(value)}" for key, value in mixtures.train.items())
     recipe = replace(recipe, overrides=(*usual, *recipe.overrides))
     return recipe, replace(mixtures, train={})  # its settings are now in the section `train`
+
+
+def _checked_membership(
+    model: TransducerConfig, membership: MembershipConfig
+) -> MembershipConfig | None:
+    """Return the settings of memberships if the encoder takes them, else None.
+
+    Raises:
+        ConfigError: the encoder's condition cannot be a membership, or there are no cohorts.
+    """
+    condition = model.encoder.condition
+    if not condition:
+        return None
+    if model.turn_style is not None:
+        raise ConfigError(
+            f"encoder.condition: {condition}, but the talkers of a mixture may be of different"
+            " cohorts",
+            "set model.encoder.condition=0",
+        )
+    if condition != len(MEMBERSHIP):
+        raise ConfigError(
+            f"encoder.condition: {condition}, but a membership has {len(MEMBERSHIP)} values",
+            f"set model.encoder.condition={len(MEMBERSHIP)}",
+        )
+    if not membership.cohorts:
+        raise ConfigError(
+            f"encoder.condition: {condition}, but membership.cohorts names no directory",
+            "set for example membership.cohorts=exp/cohorts/geographic",
+        )
+    return membership
 
 
 def _dev_mixtures(data: Path) -> Path:
