@@ -20,7 +20,7 @@ from torch import Tensor
 
 from asrlib.cohort_file import BOTTOM, COHORTS_FILE, TOP, read_cohorts
 from asrlib.config import configclass
-from asrlib.errors import DataError
+from asrlib.errors import ConfigError, DataError
 from asrlib.numbers import Probability
 from asrlib.seeds import derive_seed
 
@@ -35,12 +35,25 @@ class MembershipConfig:
     """Memberships in training (`conf/membership.yaml`), for models with `encoder.condition`.
 
     Attributes:
-        cohorts: directory that holds `cohorts.jsonl`, relative to the recipe's.
+        cohorts: directory that holds `cohorts.jsonl`, relative to the recipe's; None for none.
         unknown: probability that an utterance's membership is replaced by zeros in an epoch.
     """
 
-    cohorts: str = ""
+    cohorts: str | None = None
     unknown: Probability = 0.1
+
+    def file(self, recipe_dir: Path) -> Path:
+        """Return the file of cohorts.
+
+        Raises:
+            ConfigError: `cohorts` names no directory.
+        """
+        if self.cohorts is None:
+            raise ConfigError(
+                "membership.cohorts names no directory, but the encoder takes memberships",
+                "set for example membership.cohorts=exp/cohorts/geographic",
+            )
+        return recipe_dir / self.cohorts / COHORTS_FILE
 
 
 def membership_values(cohort: str | None) -> list[float]:
@@ -63,13 +76,12 @@ class Membership:
     unknown: float = 0.0
 
     @classmethod
-    def read(cls, directory: Path, unknown: float = 0.0) -> Membership:
-        """Read `cohorts.jsonl` of a cohort directory.
+    def read(cls, path: Path, unknown: float = 0.0) -> Membership:
+        """Read a file `cohorts.jsonl`.
 
         Raises:
             DataError: the file is missing or broken.
         """
-        path = directory / COHORTS_FILE
         return cls(read_cohorts(path), path, unknown)
 
     def cohort(self, cut: Cut) -> str | None:

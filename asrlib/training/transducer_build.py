@@ -11,7 +11,6 @@ from typing import Any, ClassVar, get_args
 
 from typing_extensions import Self
 
-from asrlib.cohort_file import COHORTS_FILE
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.cuts import read_cuts
 from asrlib.data.membership import MEMBERSHIP, Membership, MembershipConfig
@@ -110,12 +109,8 @@ class TransducerConfigs(Configs):
         if self.mixtures is not None:
             files = (*files, _dev_mixtures(data))
         if self.membership is not None:
-            files = (*files, self._cohort_dir(data, self.membership) / COHORTS_FILE)
+            files = (*files, self.membership.file(data.parent))
         return files
-
-    @staticmethod
-    def _cohort_dir(data: Path, membership: MembershipConfig) -> Path:
-        return data.parent / membership.cohorts
 
     def build_task(self, data: Path, init: Path | None) -> Task[Any]:
         inputs = read_inputs(data)
@@ -134,8 +129,8 @@ class TransducerConfigs(Configs):
     def _read_membership(self, data: Path, inputs: RecipeInputs) -> Membership | None:
         if self.membership is None:
             return None
-        directory = self._cohort_dir(data, self.membership)
-        membership = Membership.read(directory, self.membership.unknown)
+        path = self.membership.file(data.parent)
+        membership = Membership.read(path, self.membership.unknown)
         membership.check_training(inputs.train)
         return membership
 
@@ -208,7 +203,7 @@ def _checked_membership(
     """Return the settings of memberships if the encoder takes them, else None.
 
     Raises:
-        ConfigError: the encoder's condition cannot be a membership, or there are no cohorts.
+        ConfigError: the encoder's condition cannot be a membership.
     """
     condition = model.encoder.condition
     if not condition:
@@ -223,11 +218,6 @@ def _checked_membership(
         raise ConfigError(
             f"encoder.condition: {condition}, but a membership has {len(MEMBERSHIP)} values",
             f"set model.encoder.condition={len(MEMBERSHIP)}",
-        )
-    if not membership.cohorts:
-        raise ConfigError(
-            f"encoder.condition: {condition}, but membership.cohorts names no directory",
-            "set for example membership.cohorts=exp/cohorts/geographic",
         )
     return membership
 

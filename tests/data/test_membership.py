@@ -45,7 +45,7 @@ def test_only_top_and_bottom_are_told():
 def test_the_file_may_say_more_of_a_speaker(tmp_path):
     rows = [{"speaker": s, "cohort": c, "split": "discovery"} for s, c in COHORTS.items()]
     write(tmp_path, *rows)
-    membership = Membership.read(tmp_path, 0.1)
+    membership = Membership.read(tmp_path / COHORTS_FILE, 0.1)
     assert membership == Membership(COHORTS, tmp_path / COHORTS_FILE, 0.1)
 
 
@@ -97,7 +97,7 @@ def test_a_broken_file_is_named_with_the_line(tmp_path, lines, reason):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"cohorts\.jsonl: missing"):
-        Membership.read(tmp_path)
+        Membership.read(tmp_path / COHORTS_FILE)
 
 
 def test_cohorts_of_other_speakers_are_refused():
