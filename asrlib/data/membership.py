@@ -9,6 +9,7 @@ Shapes: B utterances, C = 2 values of a membership.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from asrlib.seeds import derive_seed
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
+
+logger = logging.getLogger(__name__)
 
 MEMBERSHIP = (TOP, BOTTOM)  # the order of the values
 
@@ -106,7 +109,7 @@ class Membership:
         return derive_seed("membership", seed, epoch, name) < self.unknown * 2.0**32
 
     def check_training(self, cuts: Iterable[Cut]) -> None:
-        """Check that a training set has utterances of both cohorts.
+        """Check that a training set has utterances of both cohorts, and log how many.
 
         Raises:
             DataError: it has none of one of them; the message names the file and the cohort.
@@ -119,6 +122,9 @@ class Membership:
                     "assign the training speakers to cohorts (python -m asrlib cohorts assign), "
                     "or choose the cohorts of this corpus",
                 )
+        top, bottom = (counts[name] for name in MEMBERSHIP)
+        others = sum(counts.values()) - top - bottom
+        logger.info("utterances in cohort top: %d, bottom: %d, neither: %d", top, bottom, others)
 
     def check_known(self, cuts: Iterable[Cut], name: str) -> None:
         """Check that the cohort of some speaker of a set is known.

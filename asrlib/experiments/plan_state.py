@@ -105,7 +105,7 @@ class PlanState:
     def _complete(self, held: PublishedRun) -> bool:
         """Whether all is scored that the plan wants decoded."""
         mixtures = self.plan.config.stages == "mixtures"
-        scored = {(s.meta.set, s.meta.search) for s in (held.mixtures if mixtures else held.sets)}
+        scored = {(s.meta.set, s.meta.way) for s in (held.mixtures if mixtures else held.sets)}
         searches = self.plan.config.searches
         sets = self.test_sets() or {name for name, _ in scored}
         return bool(scored) and scored >= {(name, search) for name in sets for search in searches}

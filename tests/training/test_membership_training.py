@@ -22,6 +22,9 @@ from asrlib.data.sampler import DataConfig
 from asrlib.encoders import AmortizedConfig
 from asrlib.errors import CheckpointError, ConfigError, DataError
 from asrlib.experiments.run_record import read_record
+from asrlib.streaming.batch import decode_cuts
+from asrlib.streaming.recognizer import DecodeConfig
+from asrlib.training import dev_wer
 from asrlib.training.config import TrainConfig
 from asrlib.training.trainer import Trainer
 from asrlib.training.transducer_task import TransducerData, TransducerTask
@@ -103,6 +106,19 @@ def test_dropping_an_utterance_drops_its_membership(source):
     kept = task.drop(batch, [batch.ids[1]])
     expected_BC = torch.cat([batch.membership_BC[:1], batch.membership_BC[2:]])
     assert torch.equal(kept.membership_BC, expected_BC)
+
+
+def test_dev_word_errors_are_those_of_the_true_memberships(source, monkeypatch):
+    given = []
+
+    def decode(recognizer, cuts, membership):
+        given.append(membership)
+        return decode_cuts(recognizer, [], membership)
+
+    monkeypatch.setattr(dev_wer, "decode_cuts", decode)
+    figures = dev_wer.dev_wer(source.dev, 2, tokenizer(), FBANK, DecodeConfig(), source.membership)
+    figures(model())
+    assert given == [source.membership]
 
 
 class BreaksOff(TransducerTask):
