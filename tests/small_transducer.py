@@ -49,7 +49,7 @@ def transducer(config: TransducerConfig = CONFIG, seed: int = 0) -> Transducer:
 def write_set(directory: Path, count: int, seed: int) -> CutSet:
     """`count` utterances of random features that lean towards their text, stored in files.
 
-    Every other one has word times.
+    Every other one has word times. They are of three speakers, p0 to p2.
     """
     generator = torch.Generator().manual_seed(seed)
     with NumpyFilesWriter(directory / "storage") as writer:
@@ -84,7 +84,9 @@ def _supervision(name: str, text: str, duration: float, number: int) -> Supervis
     each = duration / len(words)
     times = [AlignmentItem(word, each * k, each) for k, word in enumerate(words)]
     alignment = {"word": times} if number % 2 else None
-    return SupervisionSegment(name, name, 0.0, duration, text=text, alignment=alignment)
+    return SupervisionSegment(
+        name, name, 0.0, duration, text=text, speaker=f"p{number % 3}", alignment=alignment
+    )
 
 
 def write_recipe(directory: Path) -> Path:

@@ -7,6 +7,7 @@ import yaml
 
 from asrlib.config import load_config, to_dict
 from asrlib.data.augment import AugmentConfig
+from asrlib.data.membership import MembershipConfig
 from asrlib.data.mixtures import MixtureConfig
 from asrlib.data.sampler import DataConfig
 from asrlib.data.speaker_dataset import SpeakerDataConfig
@@ -24,6 +25,7 @@ SECTIONS = {
     "decode": DecodeConfig,
     "features": FbankConfig,
     "manifests": ValidationConfig,
+    "membership": MembershipConfig,
     "mixtures": MixtureConfig,
     "publish": PublishConfig,
     "score": ScoreConfig,

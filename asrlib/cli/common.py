@@ -53,6 +53,15 @@ def _check_search(_: click.Context, option: click.Parameter, name: str | None) -
     return name
 
 
+def membership_option(*, about: str) -> Callable[..., Any]:
+    """Add the option --membership, what a model is told about the cohorts of the speakers.
+
+    Args:
+        about: text for the help.
+    """
+    return click.option("--membership", type=click.Choice(["true", "unknown"]), help=about)
+
+
 def search_option(*, about: str, default: str | None = None) -> Callable[..., Any]:
     """Add the option --search, the name of a decoding search.
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options, search_option
-from asrlib.errors import DataError, UserError
+from asrlib.cli.common import log_to, membership_option, recipe_options, search_option
+from asrlib.cohort_file import COHORTS_FILE
+from asrlib.errors import ConfigError, DataError, UserError
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 
@@ -24,16 +25,33 @@ log = logging.getLogger(__name__)
     type=click.Path(dir_okay=False, path_type=Path),
     help="A checkpoint of the same model to use instead of exp/NAME/final.pt.",
 )
+@membership_option(
+    about="What a model that knows cohorts is told about each speaker: the true cohort, or that it"
+    " is unknown. The default is true if --cohorts is given."
+)
+@click.option(
+    "--cohorts",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The cohort directory of --membership true, for example exp/cohorts/geographic.",
+)
 @recipe_options
 def command(
-    recipe: Recipe, name: str, test_set: str, search: str | None, checkpoint: Path | None
+    recipe: Recipe,
+    name: str,
+    test_set: str,
+    search: str | None,
+    checkpoint: Path | None,
+    membership: str | None,
+    cohorts: Path | None,
 ) -> None:
     """Decode data/SET in streaming mode; write hyp.jsonl and meta.json.
 
-    The files go to exp/NAME/decode_SET_SEARCH/. For a model of several talkers, their turns are
-    written to turns.seglst.json instead of hyp.jsonl.
+    The files go to exp/NAME/decode_SET_SEARCH/, with --membership true to
+    decode_SET_SEARCH_true_cohorts/. For a model of several talkers, their turns are written to
+    turns.seglst.json instead of hyp.jsonl.
     """
     from asrlib.experiments.decode import HYP_FILE, META_FILE, decode_set
+    from asrlib.scoring.records import decode_dir_name
     from asrlib.streaming.batch import DECODE_VERSION
     from asrlib.streaming.recognizer import DecodeConfig
     from asrlib.text.turns import TURNS_FILE
@@ -49,20 +67,37 @@ def command(
     checkpoint = checkpoint or recipe.exp / name / "final.pt"
     if not checkpoint.exists():
         raise UserError(f"{checkpoint}: missing", "train the model first (stage 4)")
-    out = recipe.exp / name / f"decode_{test_set}_{config.search}"
+    cohort_dir = _cohort_dir(membership, cohorts)
+    told = None if cohort_dir is None else "true"
+    out = recipe.exp / name / decode_dir_name(test_set, config.search, told)
     log_to(out / "log" / "decode.log")
     # The model decides which of the two files exists; with a current stamp it need not be loaded.
     found = next((out / n for n in (TURNS_FILE, HYP_FILE) if (out / n).exists()), out / HYP_FILE)
     outputs = [found, out / META_FILE]
-    stamp = Stamp(
-        out / ".decode.stamp", [cuts_path, checkpoint], config, outputs, version=DECODE_VERSION
-    )
-    title = f"decode {name} {test_set} {config.search}"
+    inputs = [cuts_path, checkpoint]
+    if cohort_dir is not None:
+        inputs.append(cohort_dir / COHORTS_FILE)
+    stamp = Stamp(out / ".decode.stamp", inputs, config, outputs, version=DECODE_VERSION)
+    title = f"decode {name} {test_set} {config.search}" + (", true cohorts" if cohort_dir else "")
     if not recipe.force and stamp.is_current():
         log.info("%s: up to date", title)
         return
-    cost = decode_set(cuts_path, checkpoint, config, out, name, test_set)
+    cost = decode_set(cuts_path, checkpoint, config, out, name, test_set, cohort_dir)
     stamp.write()
     log.info(
         "%s: %.0f s of audio, real-time factor %.4f", title, cost.audio_seconds, cost.real_time
     )
+
+
+def _cohort_dir(membership: str | None, cohorts: Path | None) -> Path | None:
+    """Return the directory that says each speaker's cohort; None if the model is told nothing.
+
+    Raises:
+        ConfigError: the true cohorts are wanted, but no directory is given.
+    """
+    if membership == "true" and cohorts is None:
+        raise ConfigError(
+            "--membership true: no cohorts are given",
+            "add --cohorts with a directory that holds cohorts.jsonl",
+        )
+    return None if membership == "unknown" else cohorts

@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options, search_option
+from asrlib.cli.common import log_to, membership_option, recipe_options, search_option
 from asrlib.errors import DataError
 from asrlib.recipe import Recipe
 from asrlib.searches import SEARCHES
@@ -19,12 +19,15 @@ log = logging.getLogger(__name__)
 @click.option("--name", required=True, help="The model: a directory under exp/.")
 @click.option("--test-set", default="test", show_default=True, help="The decoded set.")
 @search_option(about="with which the set was decoded", default=SEARCHES[0])
+@membership_option(about="What the model was told about cohorts when the set was decoded.")
 @recipe_options
-def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
+def command(recipe: Recipe, name: str, test_set: str, search: str, membership: str | None) -> None:
     """Score exp/NAME/decode_SET_SEARCH: WER with intervals, alignments, groups, latency, cost."""
+    from asrlib.scoring.records import decode_dir_name
     from asrlib.scoring.score import OUTPUTS, SCORE_VERSION, ScoreConfig, score_decode
 
-    decode_dir = recipe.exp / name / f"decode_{test_set}_{search}"
+    told = None if membership == "unknown" else membership
+    decode_dir = recipe.exp / name / decode_dir_name(test_set, search, told)
     if not (decode_dir / "hyp.jsonl").exists():
         raise DataError(f"{decode_dir}/hyp.jsonl: missing", "run the decode stage (5) first")
     config = recipe.config(ScoreConfig, "score")
@@ -39,9 +42,9 @@ def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
         version=SCORE_VERSION,
     )
     if not recipe.force and stamp.is_current():
-        log.info("score %s %s %s: up to date", name, test_set, search)
+        log.info("score %s %s: up to date", name, decode_dir.name)
         return
     score_decode(decode_dir, speakers_tsv, config)
     stamp.write()
     first = (decode_dir / "wer.txt").read_text().split("\n")[0]
-    log.info("%s %s %s: %s", name, test_set, search, first)
+    log.info("%s %s: %s", name, decode_dir.name, first)

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 @click.option(
     "--speakers", is_flag=True, help="Name the speaker of each turn; not available in this version."
 )
+@click.option(
+    "--cohort",
+    type=click.Choice(["top", "bottom"]),
+    help="The speaker's cohort, for a model that knows cohorts; without it, it is unknown.",
+)
 @search_option(about="instead of decode.search")
 @click.option("--endpoint", is_flag=True, help="Cut into segments where the speaker pauses.")
 @click.option(
@@ -58,6 +63,7 @@ def command(
     model: Path | None,
     talkers: int | None,
     speakers: bool,
+    cohort: str | None,
     search: str | None,
     endpoint: bool,
     as_json: bool,
@@ -85,6 +91,8 @@ def command(
     if endpoint:
         overrides = (*overrides, "decode.endpoint.enabled=true")
     recognizer = _load(model, talkers, overrides)
+    if cohort is not None:
+        recognizer.check_cohorts()
     show = _Turns if recognizer.talkers > 1 else _Text
     failed = 0
     for path in files:
@@ -92,7 +100,8 @@ def command(
             click.echo(f"# {path}")
         screen = _Screen(sys.stderr if as_json else sys.stdout) if live else None
         try:
-            _transcribe(recognizer, path, show(path, recognizer, screen, as_json), realtime)
+            shown = show(path, recognizer, screen, as_json)
+            _transcribe(recognizer, path, shown, realtime, cohort)
         except DataError as e:
             if screen is not None:
                 screen.clear()
@@ -135,11 +144,15 @@ def _load(
 
 
 def _transcribe(
-    recognizer: StreamingRecognizer, path: Path, shown: _Text | _Turns, realtime: bool
+    recognizer: StreamingRecognizer,
+    path: Path,
+    shown: _Text | _Turns,
+    realtime: bool,
+    cohort: str | None,
 ) -> None:
     from asrlib.audio.stream import read_pieces
 
-    stream = recognizer.create_stream()
+    stream = recognizer.create_stream(cohort)
     begin, heard = time.monotonic(), 0.0
     for samples_N, rate in read_pieces(path, recognizer.config.chunk_seconds):
         heard += len(samples_N) / rate

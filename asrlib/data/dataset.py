@@ -3,7 +3,7 @@
 A training batch depends only on (seed, epoch, batch index), not on the number of loader processes
 and not on the step at which training was resumed.
 
-Suffixes: B batch, T frames, F mel bins, U tokens.
+Suffixes: B batch, T frames, F mel bins, U tokens, C values of a membership.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from asrlib.data.augment import (
     add_noise,
     seeded,
 )
+from asrlib.data.membership import Membership, memberships
 from asrlib.data.sampler import DataConfig, sample_batches
 from asrlib.errors import ConfigError, DataError
 from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
@@ -50,6 +51,7 @@ class Batch:
         ids: cut ids.
         texts: normalised transcripts.
         word_ends: end times of each utterance's words, seconds, or None where unknown.
+        membership_BC: cohort memberships [top, bottom], float32; zeros where unknown.
     """
 
     x_BTF: Tensor
@@ -59,6 +61,7 @@ class Batch:
     ids: list[str]
     texts: list[str]
     word_ends: list[list[float] | None]
+    membership_BC: Tensor
 
 
 def train_batches(
@@ -73,6 +76,7 @@ def train_batches(
     start_batch: int = 0,
     noise: CutSet | None = None,
     num_workers: int = 0,
+    membership: Membership | None = None,
 ) -> Iterator[Batch]:
     """Yield an epoch's batches, shuffled and augmented, from number `start_batch` on.
 
@@ -84,6 +88,7 @@ def train_batches(
         noise: noise cuts with features (`asrlib.data.noise.load_noise`), added as `augment` says.
         num_workers: number of processes that load batches ahead; 0 loads in this process. The
             batches are the same.
+        membership: the cohorts of the speakers; None if they are not known.
 
     Raises:
         ConfigError: `augment` requires noise and there is none.
@@ -98,7 +103,7 @@ def train_batches(
     if epoch < data.sorted_epochs:
         batches = sorted(batches, key=lambda batch: max(map(_num_frames, batch)))
     numbered = ((index, batch) for index, batch in enumerate(batches))
-    dataset = _TrainingSet(tokenizer, augment, fbank, noise, seed, epoch)
+    dataset = _TrainingSet(tokenizer, augment, fbank, noise, seed, epoch, membership)
     loader = DataLoader(
         dataset,
         batch_size=None,
@@ -110,20 +115,28 @@ def train_batches(
     yield from loader
 
 
-def eval_batches(cuts: CutSet, tokenizer: Tokenizer, max_frames: int) -> Iterator[Batch]:
+def eval_batches(
+    cuts: CutSet, tokenizer: Tokenizer, max_frames: int, membership: Membership | None = None
+) -> Iterator[Batch]:
     """Yield every cut once, unaugmented, longest first.
 
     Args:
         max_frames: bound on a batch's padded size, in frames.
+        membership: the cohorts of the speakers; None if they are not known.
     """
+
+    def batch(group: list[Cut]) -> Batch:
+        known_BC = None if membership is None else membership.of(group)
+        return collate(group, [_features(c) for c in group], tokenizer, membership_BC=known_BC)
+
     group: list[Cut] = []
     for cut in sorted(cuts, key=lambda cut: (-_num_frames(cut), cut.id)):
         if group and (len(group) + 1) * _num_frames(group[0]) > max_frames:
-            yield collate(group, [_features(c) for c in group], tokenizer)
+            yield batch(group)
             group = []
         group.append(cut)
     if group:
-        yield collate(group, [_features(c) for c in group], tokenizer)
+        yield batch(group)
 
 
 def filter_trainable(cuts: CutSet, tokenizer: Tokenizer, frames_per_output: int) -> CutSet:
@@ -163,6 +176,7 @@ class _TrainingSet(Dataset):
         noise: CutSet | None,
         seed: int,
         epoch: int,
+        membership: Membership | None,
     ) -> None:
         self._tokenizer = tokenizer
         self._augment = augment
@@ -174,10 +188,14 @@ class _TrainingSet(Dataset):
         self._masks = SpecMasks(augment) if epoch >= augment.spec_start_epoch else None
         self._seed = seed
         self._epoch = epoch
+        self._membership = membership
 
     def __getitem__(self, index: tuple[int, CutSet]) -> Batch:
         number, cuts = index
         seed = derive_seed(self._seed, self._epoch, number)
+        drawn_BC = None
+        if self._membership is not None:
+            drawn_BC = self._membership.drawn(cuts, self._seed, self._epoch)
         with seeded(seed):
             if self._augment.noise_probability > 0 and self._noise is not None:
                 cuts = add_noise(cuts, self._noise, self._augment, seed)
@@ -186,7 +204,7 @@ class _TrainingSet(Dataset):
             if self._masks is not None:
                 features = [self._masks(x_TF) for x_TF in features]
         leads = [frames * self._frame_shift for frames in leads]
-        return collate(list(cuts), features, self._tokenizer, leads)
+        return collate(list(cuts), features, self._tokenizer, leads, drawn_BC)
 
 
 def collate(
@@ -194,14 +212,18 @@ def collate(
     features: list[Tensor],
     tokenizer: Tokenizer,
     leads: list[float] | None = None,
+    membership_BC: Tensor | None = None,
 ) -> Batch:
     """Pad the features (T, F) and transcripts of `cuts` into a batch, in the given order.
 
     Args:
         leads: seconds of silence that were added before each utterance.
+        membership_BC: memberships of the utterances; None if they are not known.
     """
     cuts = list(cuts)
     leads = leads or [0.0] * len(cuts)
+    if membership_BC is None:
+        membership_BC = memberships([None] * len(cuts))
     texts = [_text(cut) for cut in cuts]
     tokens = [torch.tensor(tokenizer.encode(text), dtype=torch.int64) for text in texts]
     return Batch(
@@ -212,6 +234,7 @@ def collate(
         ids=[cut.id for cut in cuts],
         texts=texts,
         word_ends=[_word_ends(cut, lead) for cut, lead in zip(cuts, leads, strict=True)],
+        membership_BC=membership_BC,
     )
 
 

@@ -7,13 +7,14 @@ from typing import Annotated
 from pydantic import Field
 
 from asrlib.encoders.amortized import AmortizedConfig, AmortizedEncoder
-from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.base import FrontConfig, StreamingEncoder
 from asrlib.encoders.conformer import ConformerConfig, ConformerEncoder
 from asrlib.encoders.contextnet import ContextNetConfig, ContextNetEncoder
 from asrlib.encoders.conv_rnnt import ConvRnntConfig, ConvRnntEncoder
 from asrlib.encoders.lstm import LstmConfig, LstmEncoder
 from asrlib.encoders.separator import SeparatorConfig, SeparatorEncoder
 from asrlib.encoders.state import (
+    StreamState,
     flatten_state,
     map_state,
     stack_states,
@@ -42,11 +43,13 @@ __all__ = [
     "ConvRnntConfig",
     "ConvRnntEncoder",
     "EncoderConfig",
+    "FrontConfig",
     "LstmConfig",
     "LstmEncoder",
     "LstmStackConfig",
     "SeparatorConfig",
     "SeparatorEncoder",
+    "StreamState",
     "StreamingEncoder",
     "flatten_state",
     "map_state",

@@ -28,8 +28,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.base import HasCost, StreamingEncoder, TakesWeights, Work
+from asrlib.encoders.base import FrontConfig, HasCost, StreamingEncoder, TakesWeights, Work
 from asrlib.encoders.skippable_blocks import GatedAttention, GatedAttentionState, GatedFeedForward
+from asrlib.encoders.state import StreamState
 from asrlib.encoders.toggles import (
     PATTERN,
     Arbitrator,
@@ -98,12 +99,10 @@ class AmortizedSchedule:
 
 
 @configclass
-class AmortizedConfig:
+class AmortizedConfig(FrontConfig):
     """The amortized Transformer encoder.
 
     Attributes:
-        subsampling: number of input frames stacked into one output frame.
-        frame_norm: whether a LayerNorm is applied to each stacked frame.
         layers: number of blocks.
         dim: width of the blocks.
         heads: number of attention heads; it must divide `dim`.
@@ -119,8 +118,6 @@ class AmortizedConfig:
     """
 
     name: Literal["amortized"] = "amortized"
-    subsampling: Positive = 4
-    frame_norm: bool = False
     layers: Annotated[int, Field(ge=2)] = 6
     dim: Positive = 192
     heads: Positive = 4
@@ -194,7 +191,7 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
     """
 
     def __init__(self, config: AmortizedConfig, num_bins: int) -> None:
-        super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
+        super().__init__(num_bins, config, config.output_dim)
         self.config, self.skip = config, True
         self._run_length, self._trained = 1, 0.0
         num_features, half = config.subsampling * num_bins, config.layers // 2
@@ -221,7 +218,7 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
             ConfigError: in no frame of the pattern does a query have a key within reach.
         """
         x_BSF = torch.zeros(1, PATTERN, self.input.in_features)
-        state, reach = self.initial_state(1), self.config.left_context
+        state, reach = self.first_state(1, x_BSF.device), self.config.left_context
         for toggles in self.arbitrators[0](x_BSF, state.arbitrators[0], None)[0]:
             keys_BHN = F.pad(toggles.key_BSH.transpose(1, 2), (reach, 0))
             seen_BSH = sum_within_reach(keys_BHN, reach).transpose(1, 2)
@@ -258,8 +255,7 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
         learned = self.config.arbitrator.learned
         return self.config.schedule.weight_at(self._trained) if learned else 0.0
 
-    def initial_state(self, batch_size: int, device: torch.device | None = None) -> AmortizedState:
-        device = device or self.norm.mean_F.device
+    def first_state(self, batch_size: int, device: torch.device) -> AmortizedState:
         nothing_B1 = torch.zeros(batch_size, 1, dtype=torch.float64, device=device)
         return AmortizedState(
             tuple(block.attention.initial_state(batch_size, device) for block in self.blocks),
@@ -269,8 +265,9 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
             nothing_B1,
         )
 
-    def work(self, state: AmortizedState) -> tuple[float, float]:
-        return float(state.spent_B1.sum()), float(state.full_B1.sum())
+    def work(self, state: StreamState) -> tuple[float, float]:
+        own: AmortizedState = state.own
+        return float(own.spent_B1.sum()), float(own.full_B1.sum())
 
     @property
     def costed_modules(self) -> Sequence[nn.Module]:
@@ -278,20 +275,35 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
 
     @overload
     def forward(
-        self, x_BTF: Tensor, lengths_B: Tensor, with_cost: Literal[False] = False
+        self,
+        x_BTF: Tensor,
+        lengths_B: Tensor,
+        condition_BC: Tensor | None = None,
+        *,
+        with_cost: Literal[False] = False,
     ) -> tuple[Tensor, Tensor]: ...
 
     @overload
     def forward(
-        self, x_BTF: Tensor, lengths_B: Tensor, with_cost: Literal[True]
+        self,
+        x_BTF: Tensor,
+        lengths_B: Tensor,
+        condition_BC: Tensor | None = None,
+        *,
+        with_cost: Literal[True],
     ) -> tuple[Tensor, Tensor, Work | None]: ...
 
     def forward(
-        self, x_BTF: Tensor, lengths_B: Tensor, with_cost: bool = False
+        self,
+        x_BTF: Tensor,
+        lengths_B: Tensor,
+        condition_BC: Tensor | None = None,
+        *,
+        with_cost: bool = False,
     ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Work | None]:
         if not with_cost:
-            return super().forward(x_BTF, lengths_B)
-        whole = self.whole_utterances(x_BTF, lengths_B)
+            return super().forward(x_BTF, lengths_B, condition_BC)
+        whole = self.whole_utterances(x_BTF, lengths_B, condition_BC)
         if whole.x_BSF.shape[1] == 0:
             return self.nothing(whole), whole.out_lengths_R, None
         h_BSD, _, work, _ = self.trace(whole.x_BSF, whole.state)
@@ -304,8 +316,12 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
         return h_BSD, state
 
     def toggles(self, x_BTF: Tensor) -> list[Toggles]:
-        """Return the toggles of each block for whole utterances of raw log filter-bank energies."""
-        state = self.initial_state(x_BTF.shape[0], x_BTF.device)
+        """Return the toggles of each block for whole utterances, whose condition is not known.
+
+        Args:
+            x_BTF: raw log filter-bank energies.
+        """
+        state = self.first_state(x_BTF.shape[0], x_BTF.device)
         frames = x_BTF.shape[1] // self.subsampling * self.subsampling
         return self.trace(self._stack(x_BTF[:, :frames]), state)[3]
 

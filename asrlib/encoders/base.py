@@ -1,8 +1,8 @@
 """The interface of streaming encoders, which encode whole utterances or streams in pieces.
 
 Shapes: B batch, T input frames, S output frames (S = T // subsampling), F features, D width,
-R = B * N output rows. An encoder with N output channels returns the N channels of a stream in
-adjacent rows, while inputs and states have B rows.
+C values of a condition, R = B * N output rows. An encoder with N output channels returns the N
+channels of a stream in adjacent rows, while inputs, states and conditions have B rows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,29 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from asrlib.config import configclass
+from asrlib.encoders.state import StreamState
 from asrlib.layers.norm import GlobalNorm
+from asrlib.numbers import Count, Positive
+
+CONDITION = "condition_CF"  # name of the projection in a `state_dict`
+
+
+@configclass
+class FrontConfig:
+    """Settings that all encoders have: what happens to the frames before the first layer.
+
+    Attributes:
+        subsampling: number of input frames stacked into one output frame.
+        frame_norm: whether a LayerNorm is applied to each stacked frame.
+        condition: number C of values that describe a stream and do not change from frame to frame;
+            2 for the speaker's cohort (`asrlib.data.membership`), 0 for none. Their projection,
+            which is zero before the training, is added to each stacked frame.
+    """
+
+    subsampling: Positive = 4
+    frame_norm: bool = False
+    condition: Count = 0
 
 
 @dataclass(frozen=True)
@@ -42,9 +64,9 @@ class WholeUtterances:
     """Padded utterances, ready for `StreamingEncoder.advance`.
 
     Attributes:
-        x_BSF: normalised, stacked frames.
+        x_BSF: normalised, stacked frames, to which the condition was added.
         mask_BS: True where a frame is valid, False at padding; None outside training.
-        state: initial state of the streams.
+        state: first state of the encoder's layers.
         out_lengths_R: number of valid output frames per output row.
     """
 
@@ -64,7 +86,12 @@ class HasCost(abc.ABC):
 
     @abc.abstractmethod
     def forward(
-        self, x_BTF: Tensor, lengths_B: Tensor, with_cost: Literal[True]
+        self,
+        x_BTF: Tensor,
+        lengths_B: Tensor,
+        condition_BC: Tensor | None = None,
+        *,
+        with_cost: Literal[True],
     ) -> tuple[Tensor, Tensor, Work | None]:
         """Encode as `StreamingEncoder.forward` does, and return the work of each output frame.
 
@@ -72,7 +99,7 @@ class HasCost(abc.ABC):
         """
 
     @abc.abstractmethod
-    def work(self, state: Any) -> tuple[float, float]:
+    def work(self, state: StreamState) -> tuple[float, float]:
         """Number of multiplications made so far by the streams of a state, and at full compute."""
 
     @abc.abstractmethod
@@ -104,6 +131,11 @@ class StreamingEncoder(nn.Module, abc.ABC):
     concatenated outputs of `step` equal the output of `forward` for the whole. Both use one code
     path: `forward` advances the initial state by the whole utterance.
 
+    A condition is added to the frames like a bias, and streaming states hold it. Zeros mean that
+    it is not known; they change no output, because the projection has no bias. The position and
+    the zeros of a new projection are our choice (arXiv 2207.11345 says only that the membership is
+    an input next to the acoustic features).
+
     Attributes:
         num_bins: features per input frame.
         subsampling: input frames per output frame.
@@ -116,53 +148,114 @@ class StreamingEncoder(nn.Module, abc.ABC):
             off. The signal level shifts all bins together and may dominate a projection of
             globally normalised features. This layer is our choice; no full training has shown
             yet that it helps.
+        condition_dim: number C of values of the condition; 0 if the encoder takes none.
+        condition_CF: projection of the condition; None if the encoder takes none.
     """
 
     lookahead: int = 0
     num_channels: int = 1
 
-    def __init__(self, num_bins: int, subsampling: int, output_dim: int, frame_norm: bool) -> None:
+    def __init__(self, num_bins: int, front: FrontConfig, output_dim: int) -> None:
         super().__init__()
         self.num_bins = num_bins
-        self.subsampling = subsampling
+        self.subsampling = front.subsampling
         self.output_dim = output_dim
         self.norm = GlobalNorm(num_bins)
-        dim = subsampling * num_bins
-        self.frame_norm = nn.LayerNorm(dim) if frame_norm else nn.Identity()
+        dim = front.subsampling * num_bins
+        self.frame_norm = nn.LayerNorm(dim) if front.frame_norm else nn.Identity()
+        self.condition_dim = front.condition
+        self.condition_CF = None  # zeros draw no random numbers: all other weights stay the same
+        if front.condition:
+            self.condition_CF = nn.Parameter(torch.zeros(front.condition, dim))
 
     @abc.abstractmethod
-    def initial_state(self, batch_size: int, device: torch.device | None = None) -> Any:
-        """Return the state of `batch_size` streams before their first frame: all zeros."""
+    def first_state(self, batch_size: int, device: torch.device) -> Any:
+        """Return the state of the encoder's layers before the first frame: all zeros."""
 
     @abc.abstractmethod
     def advance(self, x_BSF: Tensor, state: Any, mask_BS: Tensor | None) -> tuple[Tensor, Any]:
-        """Encode normalised, stacked frames and return the state after them.
+        """Encode normalised, stacked frames and return the state of the layers after them.
 
         Args:
             x_BSF: S >= 1 frames of `subsampling * num_bins` features.
-            state: state before these frames.
+            state: state of the layers before these frames.
             mask_BS: True where a frame is valid; None if all frames are. Only training may
                 depend on it, for its statistics over the batch.
         """
 
-    def forward(self, x_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    def initial_state(
+        self,
+        batch_size: int,
+        device: torch.device | None = None,
+        condition_BC: Tensor | None = None,
+    ) -> StreamState:
+        """Return the state of streams before their first frame; zeros, except for the condition.
+
+        Args:
+            batch_size: number of streams.
+            device: device of the state; None for that of the encoder.
+            condition_BC: condition of each stream; None if it is not known.
+
+        Raises:
+            ValueError: as `with_condition`.
+        """
+        device = device or self.norm.mean_F.device
+        unknown: Tensor | tuple[()] = ()
+        if self.condition_CF is not None:
+            unknown = self.condition_CF.new_zeros(batch_size, self.condition_dim, device=device)
+        state = StreamState(self.first_state(batch_size, device), unknown)
+        return state if condition_BC is None else self.with_condition(state, condition_BC)
+
+    def with_condition(self, state: StreamState, condition_BC: Tensor) -> StreamState:
+        """Return a running state with another condition, which counts from the next frame on.
+
+        Args:
+            state: state of B streams.
+            condition_BC: condition of each stream; zeros where it is not known.
+
+        Raises:
+            ValueError: the shape is not (B, `condition_dim`), or the encoder takes no condition.
+        """
+        before = state.condition
+        if isinstance(before, tuple):
+            raise ValueError("this encoder takes no condition")
+        if condition_BC.shape != before.shape:
+            shapes = tuple(before.shape), tuple(condition_BC.shape)
+            raise ValueError("the condition must have shape {}, not {}".format(*shapes))
+        return StreamState(state.own, condition_BC.to(before))
+
+    def _conditioned(self, x_BSF: Tensor, condition: Tensor | tuple[()]) -> Tensor:
+        """Add the projected condition to normalised, stacked frames."""
+        if self.condition_CF is None or isinstance(condition, tuple):
+            return x_BSF
+        return x_BSF + (condition @ self.condition_CF).unsqueeze(1)
+
+    def forward(
+        self, x_BTF: Tensor, lengths_B: Tensor, condition_BC: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Encode whole utterances, which are padded at their end.
 
         Args:
             x_BTF: raw log filter-bank energies.
             lengths_B: number of valid frames per utterance.
+            condition_BC: condition of each utterance; None if it is not known.
 
         Returns:
             Encoder output h_RSD and its valid lengths (R). Input frames at the end that do not
             fill a group of `subsampling` frames are dropped.
+
+        Raises:
+            ValueError: as `with_condition`.
         """
-        whole = self.whole_utterances(x_BTF, lengths_B)
+        whole = self.whole_utterances(x_BTF, lengths_B, condition_BC)
         if whole.x_BSF.shape[1] == 0:
             return self.nothing(whole), whole.out_lengths_R
         h_RSD, _ = self.advance(whole.x_BSF, whole.state, whole.mask_BS)
         return h_RSD, whole.out_lengths_R
 
-    def whole_utterances(self, x_BTF: Tensor, lengths_B: Tensor) -> WholeUtterances:
+    def whole_utterances(
+        self, x_BTF: Tensor, lengths_B: Tensor, condition_BC: Tensor | None
+    ) -> WholeUtterances:
         """Prepare the inputs of `advance` for whole utterances, from the initial state."""
         lengths_B = torch.div(lengths_B, self.subsampling, rounding_mode="floor")
         num_outputs = x_BTF.shape[1] // self.subsampling
@@ -170,10 +263,11 @@ class StreamingEncoder(nn.Module, abc.ABC):
         mask_BS = None
         if self.training:
             mask_BS = torch.arange(num_outputs, device=x_BTF.device) < lengths_B.unsqueeze(1)
+        state = self.initial_state(x_BTF.shape[0], x_BTF.device, condition_BC)
         return WholeUtterances(
-            x_BSF=x_BSF,
+            x_BSF=self._conditioned(x_BSF, state.condition),
             mask_BS=mask_BS,
-            state=self.initial_state(x_BTF.shape[0], x_BTF.device),
+            state=state.own,
             out_lengths_R=lengths_B.repeat_interleave(self.num_channels),
         )
 
@@ -181,7 +275,7 @@ class StreamingEncoder(nn.Module, abc.ABC):
         """Return the empty output (R, 0, D) of utterances shorter than one output frame."""
         return whole.x_BSF.new_zeros(len(whole.out_lengths_R), 0, self.output_dim)
 
-    def step(self, x_BTF: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def step(self, x_BTF: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
         """Encode the next frames of streams; all streams receive the same number of frames.
 
         Args:
@@ -189,7 +283,7 @@ class StreamingEncoder(nn.Module, abc.ABC):
             state: state before these frames.
 
         Returns:
-            Encoder output h_RSD, and the state after these frames.
+            Encoder output h_RSD, and the state after these frames, with the same condition.
 
         Raises:
             ValueError: T is not a positive multiple of `subsampling`.
@@ -199,7 +293,9 @@ class StreamingEncoder(nn.Module, abc.ABC):
             raise ValueError(
                 f"a step takes a positive multiple of {self.subsampling} frames, not {num_frames}"
             )
-        return self.advance(self._stack(x_BTF), state, None)
+        x_BSF = self._conditioned(self._stack(x_BTF), state.condition)
+        h_RSD, own = self.advance(x_BSF, state.own, None)
+        return h_RSD, StreamState(own, state.condition)
 
     def _stack(self, x_BTF: Tensor) -> Tensor:
         """Normalise the frames, then stack groups of `subsampling` of them."""

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.base import FrontConfig, StreamingEncoder
 from asrlib.layers.attention import AttentionState, CausalSelfAttention, check_heads
 from asrlib.layers.causal_conv import CausalConv
 from asrlib.layers.feed_forward import FeedForward
@@ -31,12 +31,10 @@ from asrlib.numbers import Positive, Probability
 
 
 @configclass
-class ConformerConfig:
+class ConformerConfig(FrontConfig):
     """The Conformer encoder.
 
     Attributes:
-        subsampling: number of input frames stacked into one output frame.
-        frame_norm: whether a LayerNorm is applied to each stacked frame.
         layers: number of blocks.
         dim: width of the blocks.
         heads: number of attention heads; it must divide `dim`.
@@ -53,8 +51,6 @@ class ConformerConfig:
     """
 
     name: Literal["conformer"] = "conformer"
-    subsampling: Positive = 4
-    frame_norm: bool = False
     layers: Positive = 6
     dim: Positive = 144
     heads: Positive = 4
@@ -148,7 +144,7 @@ class ConformerEncoder(StreamingEncoder):
     """The Conformer encoder: causal, without lookahead, with bounded memory."""
 
     def __init__(self, config: ConformerConfig, num_bins: int) -> None:
-        super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
+        super().__init__(num_bins, config, config.output_dim)
         self.input = nn.Linear(config.subsampling * num_bins, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         last = config.layers - 1
@@ -158,8 +154,7 @@ class ConformerEncoder(StreamingEncoder):
         self.depth = GrowingDepth([True] * last + [False], config.grow)
         self.output = nn.Linear(config.dim, config.output_dim)
 
-    def initial_state(self, batch_size: int, device: torch.device | None = None) -> ConformerState:
-        device = device or self.norm.mean_F.device
+    def first_state(self, batch_size: int, device: torch.device) -> ConformerState:
         return ConformerState(tuple(b.initial_state(batch_size, device) for b in self.blocks))
 
     def advance(

@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.base import FrontConfig, StreamingEncoder
 from asrlib.layers.causal_conv import CausalConv
 from asrlib.layers.growing_depth import GrowingDepth
 from asrlib.layers.norm import MaskedBatchNorm
@@ -32,12 +32,10 @@ from asrlib.numbers import Positive, Probability
 
 
 @configclass
-class ContextNetConfig:
+class ContextNetConfig(FrontConfig):
     """The ContextNet encoder.
 
     Attributes:
-        subsampling: number of input frames stacked into one output frame.
-        frame_norm: whether a LayerNorm is applied to each stacked frame.
         channels: number of channels of each block; the list has one entry per block.
         layers: number of convolutions per block; the first and the last block have one.
         kernel: kernel size of a convolution, in frames: a frame and the kernel - 1 before it.
@@ -49,8 +47,6 @@ class ContextNetConfig:
     """
 
     name: Literal["contextnet"] = "contextnet"
-    subsampling: Positive = 4
-    frame_norm: bool = False
     channels: Annotated[tuple[Positive, ...], Field(min_length=2)] = (192,) * 8
     layers: Positive = 3
     kernel: Annotated[int, Field(ge=2)] = 5
@@ -134,7 +130,7 @@ class ContextNetEncoder(StreamingEncoder):
     """The ContextNet encoder: convolutions and running means; causal, without lookahead."""
 
     def __init__(self, config: ContextNetConfig, num_bins: int) -> None:
-        super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
+        super().__init__(num_bins, config, config.output_dim)
         self.blocks, joining = nn.ModuleList(), []
         dim, last = config.subsampling * num_bins, len(config.channels) - 1
         for i, channels in enumerate(config.channels):
@@ -146,8 +142,7 @@ class ContextNetEncoder(StreamingEncoder):
         self.depth = GrowingDepth(joining, config.grow)
         self.output = nn.Linear(dim, config.output_dim)
 
-    def initial_state(self, batch_size: int, device: torch.device | None = None) -> ContextNetState:
-        device = device or self.norm.mean_F.device
+    def first_state(self, batch_size: int, device: torch.device) -> ContextNetState:
         return ContextNetState(tuple(b.initial_state(batch_size, device) for b in self.blocks))
 
     def advance(

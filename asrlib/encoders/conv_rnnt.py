@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.base import FrontConfig, StreamingEncoder
 from asrlib.errors import ConfigError
 from asrlib.layers.growing_depth import GrowingDepth
 from asrlib.layers.lstm_stack import LstmStack, LstmStackConfig, LstmState
@@ -41,12 +41,10 @@ _GLOBAL_KERNEL = 3
 
 
 @configclass
-class ConvRnntConfig:
+class ConvRnntConfig(FrontConfig):
     """The ConvRNN-T encoder.
 
     Attributes:
-        subsampling: number of input frames stacked into one output frame.
-        frame_norm: whether a LayerNorm is applied to each stacked frame.
         dim: width D of both convolutional parts.
         use_local: whether there is a local CNN; without it, a Linear maps the input to width D
             where the sizes differ.
@@ -70,8 +68,6 @@ class ConvRnntConfig:
     """
 
     name: Literal["conv_rnnt"] = "conv_rnnt"
-    subsampling: Positive = 4
-    frame_norm: bool = False
     dim: Positive = 128
     use_local: bool = True
     local_stacking: Literal["frequency", "channels"] = "frequency"
@@ -218,7 +214,7 @@ class ConvRnntEncoder(StreamingEncoder):
     """The ConvRNN-T encoder: local CNN, global CNN, LSTM stack; causal, without lookahead."""
 
     def __init__(self, config: ConvRnntConfig, num_bins: int) -> None:
-        super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
+        super().__init__(num_bins, config, config.output_dim)
         num_features = config.subsampling * num_bins
         self.local = LocalCnn(num_bins, config) if config.use_local else None
         self.input = nn.Identity()
@@ -233,8 +229,7 @@ class ConvRnntEncoder(StreamingEncoder):
         self.merge = nn.Linear(merged, width) if both or merged != width else None
         self.lstm = LstmStack(width, config.lstm, config.output_dim)
 
-    def initial_state(self, batch_size: int, device: torch.device | None = None) -> ConvRnntState:
-        device = device or self.norm.mean_F.device
+    def first_state(self, batch_size: int, device: torch.device) -> ConvRnntState:
         return ConvRnntState(
             local=() if self.local is None else self.local.initial_state(batch_size, device),
             blocks=tuple(block.initial_state(batch_size, device) for block in self.blocks),

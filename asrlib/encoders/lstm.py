@@ -11,26 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.base import StreamingEncoder
+from asrlib.encoders.base import FrontConfig, StreamingEncoder
 from asrlib.layers.lstm_stack import LstmStack, LstmStackConfig, LstmState
 from asrlib.numbers import Count, Positive
 
 
 @configclass
-class LstmConfig:
+class LstmConfig(FrontConfig):
     """The LSTM encoder.
 
     Attributes:
-        subsampling: number of input frames stacked into one output frame.
-        frame_norm: whether a LayerNorm is applied to each stacked frame.
         input_dim: outputs of a Linear + LayerNorm before the LSTM stack; 0 means no such layer.
         lstm: the LSTM stack.
         output_dim: outputs of the final Linear.
     """
 
     name: Literal["lstm"] = "lstm"
-    subsampling: Positive = 4
-    frame_norm: bool = False
     input_dim: Count = 0
     lstm: LstmStackConfig = LstmStackConfig()
     output_dim: Positive = 320
@@ -48,7 +44,7 @@ class LstmEncoder(StreamingEncoder):
     """
 
     def __init__(self, config: LstmConfig, num_bins: int) -> None:
-        super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
+        super().__init__(num_bins, config, config.output_dim)
         dim = config.subsampling * num_bins
         self.input = nn.Identity()
         if config.input_dim:
@@ -56,7 +52,7 @@ class LstmEncoder(StreamingEncoder):
             self.input = nn.Sequential(linear, nn.LayerNorm(config.input_dim))
         self.lstm = LstmStack(config.input_dim or dim, config.lstm, config.output_dim)
 
-    def initial_state(self, batch_size: int, device: torch.device | None = None) -> LstmState:
+    def first_state(self, batch_size: int, device: torch.device) -> LstmState:
         return self.lstm.initial_state(batch_size, device)
 
     def advance(

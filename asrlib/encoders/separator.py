@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.base import StreamingEncoder, TakesWeights
+from asrlib.encoders.base import FrontConfig, StreamingEncoder, TakesWeights
 from asrlib.encoders.state import map_state
 from asrlib.layers.lstm_stack import LstmStack, LstmStackConfig, LstmState
 from asrlib.numbers import Count, Positive
@@ -24,12 +24,10 @@ from asrlib.text.turn_labels import TurnStyle
 
 
 @configclass
-class SeparatorConfig:
+class SeparatorConfig(FrontConfig):
     """The separator encoder.
 
     Attributes:
-        subsampling: number of input frames stacked into one output frame.
-        frame_norm: whether a LayerNorm is applied to each stacked frame.
         input_dim: outputs of a Linear + LayerNorm before the first LSTM stack; 0 means no
             such layer.
         channels: number of output channels, that is, of talkers who may speak at the same time.
@@ -41,8 +39,6 @@ class SeparatorConfig:
     """
 
     name: Literal["separator"] = "separator"
-    subsampling: Positive = 4
-    frame_norm: bool = False
     input_dim: Count = 0
     channels: Positive = 2
     lstm: LstmStackConfig = LstmStackConfig(layers=2)
@@ -79,7 +75,7 @@ class SeparatorEncoder(StreamingEncoder, TakesWeights):
     """
 
     def __init__(self, config: SeparatorConfig, num_bins: int) -> None:
-        super().__init__(num_bins, config.subsampling, config.output_dim, config.frame_norm)
+        super().__init__(num_bins, config, config.output_dim)
         self.num_channels = config.channels
         dim = config.subsampling * num_bins
         self.input = nn.Identity()
@@ -94,7 +90,7 @@ class SeparatorEncoder(StreamingEncoder, TakesWeights):
         )
         self.recogniser = LstmStack(config.module_dim, config.lstm, config.output_dim)
 
-    def initial_state(self, batch_size: int, device: torch.device | None = None) -> SeparatorState:
+    def first_state(self, batch_size: int, device: torch.device) -> SeparatorState:
         rows = self.recogniser.initial_state(batch_size * self.num_channels, device)
         return SeparatorState(
             self.mixture.initial_state(batch_size, device),

@@ -2,7 +2,7 @@
 
 A state is a (frozen) dataclass whose fields are tensors, tuples of states, or further such
 dataclasses. The first axis of each tensor is the batch, that is, the streams that are processed
-together.
+together. Shapes: B streams, C values of a condition.
 """
 
 from __future__ import annotations
@@ -15,6 +15,20 @@ import torch
 from torch import Tensor
 
 State = TypeVar("State")
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamState:
+    """State of streams between two steps of an encoder.
+
+    Attributes:
+        own: the state that the encoder's layers need.
+        condition: condition (B, C) that is added to every frame, zeros where it is not known; an
+            empty tuple for an encoder without condition.
+    """
+
+    own: Any
+    condition: Tensor | tuple[()]
 
 
 def map_state(function: Callable[..., Tensor], *states: Any) -> Any:

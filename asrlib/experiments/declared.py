@@ -10,10 +10,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asrlib.cohort_file import COHORTS_FILE
 from asrlib.errors import DataError
 from asrlib.experiments.run_record import RunRecord, decisive
 
 SEED = "train.seed"
+_CONDITION, _MEMBERSHIP = "model.encoder.condition", "membership"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ def undeclared(
 ) -> list[Difference]:
     """Keys in which two runs differ although nobody declared them, in order.
 
-    Where the models differ, all of their own section may.
+    Where the models differ, all of their own section may. Where the condition of the encoder may
+    differ and only one of the runs has memberships, these and their cohorts may, too.
 
     Args:
         declared: keys of `--set`; one that names a whole section of keys allows all of them.
@@ -47,6 +50,11 @@ def undeclared(
     """
     ours, theirs = _values(a, decode_a), _values(b, decode_b)
     free = {*declared, "model"} if a.model != b.model else set(declared)
+    told = [_MEMBERSHIP in record.config for record in (a, b)]
+    if _covered(_CONDITION, free) and told[0] != told[1]:
+        free |= {_MEMBERSHIP, f"data/{COHORTS_FILE}"}
+    if _covered(f"{_MEMBERSHIP}.cohorts", free):
+        free.add(f"data/{COHORTS_FILE}")
     return [
         Difference(key, ours.get(key), theirs.get(key))
         for key in sorted({*ours, *theirs})

@@ -13,8 +13,10 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 from tqdm import tqdm
 
+from asrlib.cohort_file import COHORTS_FILE
 from asrlib.config import from_dict, to_dict
 from asrlib.data.cuts import read_cuts
+from asrlib.data.membership import Membership
 from asrlib.errors import CheckpointError
 from asrlib.experiments.run_record import identity_in
 from asrlib.experiments.training_log import settings_of
@@ -31,29 +33,43 @@ HYP_FILE, META_FILE = "hyp.jsonl", "meta.json"
 
 
 def decode_set(
-    cuts_path: Path, checkpoint: Path, config: DecodeConfig, out: Path, model: str, test_set: str
+    cuts_path: Path,
+    checkpoint: Path,
+    config: DecodeConfig,
+    out: Path,
+    model: str,
+    test_set: str,
+    cohort_dir: Path | None = None,
 ) -> Cost:
     """Decode all cuts; write hypotheses in their order, or turns, and meta.json last.
 
     Args:
         out: the decode directory, below the model's own, exp/MODEL.
         model, test_set: names that meta.json tells.
+        cohort_dir: cohort directory from which the model is told the cohort of each speaker; None
+            if it is not to know them.
 
     Raises:
         CheckpointError: the checkpoint is of another model than exp/MODEL.
-        DataError: the cuts or their audio cannot be read.
+        ConfigError: there are cohorts, but the model does not know cohorts.
+        DataError: the cuts or their audio cannot be read, or the cohorts are of other speakers.
     """
     torch.set_num_threads(config.num_threads)
     cuts = read_cuts(cuts_path, "run stage 1 again with --force")
     recognizer = StreamingRecognizer.from_checkpoint(checkpoint, config)
     _check_model(recognizer, checkpoint, out.parent)
+    membership = None
+    if cohort_dir is not None:
+        recognizer.check_cohorts()
+        membership = Membership.read(cohort_dir / COHORTS_FILE)
+        membership.check_known(cuts, test_set)
     if recognizer.talkers > 1:
         decoded, cost = decode_turns(recognizer, cuts)
         results = dict(_shown(decoded, cuts, test_set))
         (out / HYP_FILE).unlink(missing_ok=True)  # of a model of one talker that was there before
         write_turns(out / TURNS_FILE, [turn for turns in results.values() for turn in turns])
     else:
-        decoded, cost = decode_cuts(recognizer, cuts)
+        decoded, cost = decode_cuts(recognizer, cuts, membership)
         results = dict(_shown(decoded, cuts, test_set))
         (out / TURNS_FILE).unlink(missing_ok=True)
         with atomic_write(out / HYP_FILE) as f:
@@ -61,6 +77,8 @@ def decode_set(
                 line = hyp_line(cut, results[cut.id], cost.shares.get(cut.id))
                 f.write(json.dumps(line, ensure_ascii=False) + "\n")
     meta = _meta(recognizer, cost, model, test_set)
+    if cohort_dir is not None:
+        meta = replace(meta, membership="true", cohorts=str(cohort_dir))
     replace(meta, run=identity_in(out.parent)).to_file(out / META_FILE)
     return cost
 

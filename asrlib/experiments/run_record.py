@@ -22,13 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from asrlib import __version__
+from asrlib.cohort_file import COHORTS_FILE
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
 from asrlib.recipe import PROJECT_DIR
 from asrlib.scoring.records import Machine
 from asrlib.searches import SEARCHES
 from asrlib.stamps import hash_file
-from asrlib.training.config import HARMLESS_DECODING_KEYS, MACHINE_KEYS
+from asrlib.training.config import (
+    HARMLESS_DECODING_KEYS,
+    HARMLESS_MEMBERSHIP_KEYS,
+    MACHINE_KEYS,
+)
 
 RUN_FILE = "run.json"
 _TOKENS = "lang/bpe.model"
@@ -57,7 +62,8 @@ class RunRecord(JsonRecord):
         argv: words of the command that repeats the run from the top of a clone.
         git: None where there is no repository.
         config: plain values of all sections of `conf/` that the training reads.
-        data: hashes by name of what it reads of `data/`: `train`, `dev`, `lang/bpe.model`, ...
+        data: hashes by name of what it reads of `data/`: `train`, `dev`, `lang/bpe.model`, ...;
+            and of `cohorts.jsonl`, if it reads memberships.
         start: what the run starts from: the identity of another run, or the hash of a model
             without a record; None of a run that starts from random weights.
         processor: what the training ran on, or would have without the device.
@@ -102,6 +108,7 @@ def decisive(config: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
     """The sections without keys that do not touch the result, and those of the machine."""
     sections = {name: dict(values) for name, values in config.items()}
     apart = {"train": MACHINE_KEYS, "decode": HARMLESS_DECODING_KEYS}
+    apart["membership"] = HARMLESS_MEMBERSHIP_KEYS
     if decode := sections.get("decode"):
         apart["decode"] = apart["decode"] | (set(SEARCHES) - {decode.get("search")})
     return {
@@ -189,11 +196,20 @@ def hash_data(data: Path, files: Iterable[Path]) -> dict[str, str]:
     """
     hashes = {}
     for path in files:
+        name = data_name(path, data)
         if path.name.endswith(".jsonl.gz"):
-            hashes[path.parent.relative_to(data).as_posix()] = _hash(sorted(_cut_lines(path)))
-        elif path.relative_to(data).as_posix() == _TOKENS:
-            hashes[_TOKENS] = hash_file(path)
+            hashes[name] = _hash(sorted(_cut_lines(path)))
+        elif name in (_TOKENS, COHORTS_FILE):
+            hashes[name] = hash_file(path)
     return hashes
+
+
+def data_name(path: Path, data: Path) -> str:
+    """The name of a file in `RunRecord.data`; of a manifest, that of its set."""
+    if path.name == COHORTS_FILE:
+        return COHORTS_FILE
+    path = path.relative_to(data)
+    return (path.parent if path.name.endswith(".jsonl.gz") else path).as_posix()
 
 
 def _cut_lines(path: Path) -> Iterable[str]:

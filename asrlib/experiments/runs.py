@@ -33,6 +33,7 @@ class Run:
     Attributes:
         name: the model's directory under exp/.
         record: what the run is; None of one that left no record.
+        search: name of the search, and what the model was told about cohorts (`DecodeMeta.way`).
         scores: what stands in scores.json.
     """
 
@@ -80,7 +81,7 @@ def collect_runs(exp: Path) -> tuple[list[Run], list[Skipped]]:
             skipped.append(Skipped(path.parent.relative_to(exp.parent).as_posix(), e.what))
             continue
         meta, decoding = scores.meta, Decoding(path.parent)
-        runs.append(Run(model_dir.name, record, meta.set, meta.search, decoding, scores))
+        runs.append(Run(model_dir.name, record, meta.set, meta.way, decoding, scores))
     return sorted(runs, key=lambda r: (r.test_set, r.name, r.search)), skipped
 
 

@@ -350,7 +350,7 @@ def _merge(old: PublishedRun, new: PublishedRun) -> PublishedRun:
     """The new run, with the old one's scores of sets and searches that it lacks."""
 
     def label(scores: SetScores | MixtureScores) -> tuple[str, str]:
-        return scores.meta.set, scores.meta.search
+        return scores.meta.set, scores.meta.way
 
     def both(olds: tuple[Any, ...], news: tuple[Any, ...]) -> tuple[Any, ...]:
         found = {label(s): s for s in (*olds, *news)}

@@ -92,7 +92,7 @@ def talkers_sections(
         commands += ["# trainings", *trained] if trained else []
         commands += ["# one row of a table: decode, then score"]
         for run in runs:
-            commands += row_commands(recipe, run.name, run.test_set, run.search, "score-meetings")
+            commands += row_commands(recipe, run.name, run.scores.meta, "score-meetings")
         explained = Table(("column", "meaning"), MEANINGS, 2)
         code = Code("\n".join(commands), "sh")
         sections.append(Section("Two talkers: columns and commands", (explained, code), 3))

@@ -103,7 +103,7 @@ def systems_of(
     for run in runs:
         for scores in run.scores:
             if isinstance(scores, kind):
-                labels = scores.meta.set, scores.meta.search
+                labels = scores.meta.set, scores.meta.way
                 found.setdefault(labels, []).append((run, scores))
     for test_set, search in sorted(found):
         rows = found[test_set, search]

@@ -351,7 +351,7 @@ def _commands(recipe: str, runs: Sequence[Run]) -> Section:
     if runs:
         lines += ["# one row of a table: decode, then score"]
     for run in representatives(runs).values():
-        lines += row_commands(recipe, run.name, run.test_set, run.search, "score")
+        lines += row_commands(recipe, run.name, run.scores.meta, "score")
     lines += [""] if runs else []
     lines += ["# this page", f"python -m asrlib results --recipe-dir {recipe}"]
     return Section("Commands", (Code("\n".join(lines), "sh"),))

@@ -7,21 +7,46 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import pydantic
 
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
 from asrlib.text.words import TimedWord
 
+# The type of a field that is left out of the file where it is None.
+_OrLeftOut = pydantic.Field(exclude_if=lambda value: value is None)
 
-def row_commands(recipe: str, name: str, test_set: str, search: str, score: str) -> list[str]:
+
+def decode_dir_name(test_set: str, search: str, membership: str | None = None) -> str:
+    """Return the name of a decode directory in a model's directory.
+
+    Args:
+        test_set: name of the test set.
+        search: name of the search.
+        membership: what the model was told about cohorts, see `DecodeMeta`; None for nothing.
+    """
+    told = f"_{membership}_cohorts" if membership else ""
+    return f"decode_{test_set}_{search}{told}"
+
+
+def row_commands(recipe: str, name: str, meta: DecodeMeta, score: str) -> list[str]:
     """List the commands that reproduce one row of a results table: decoding, then scoring.
 
     Args:
+        recipe: the recipe's directory.
+        name: the model's directory under exp/.
+        meta: what was decoded.
         score: the command of `python -m asrlib` that scores.
     """
-    where = f"--recipe-dir {recipe} --name {name} --test-set {test_set} --search {search}"
-    return [f"python -m asrlib {command} {where}" for command in ("decode", score)]
+    where = f"--recipe-dir {recipe} --name {name} --test-set {meta.set} --search {meta.search}"
+    decode = f"python -m asrlib decode {where}"
+    score = f"python -m asrlib {score} {where}"
+    if meta.membership is None:
+        return [decode, score]
+    told = f"--membership {meta.membership}"
+    return [f"{decode} {told} --cohorts {meta.cohorts}", f"{score} {told}"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +107,10 @@ class DecodeMeta(JsonRecord):
         threads: number of threads of torch.
         streams: number of utterances that were decoded at the same time.
         run: identity of the training of the model; None if the training left no record.
+        membership: what the model was told about the cohorts of the speakers: the `true` ones, or
+            nothing (None). meta.json leaves None out, so that all other decodes leave what they
+            always left.
+        cohorts: cohort directory that the memberships come from.
     """
 
     model: str
@@ -100,6 +129,13 @@ class DecodeMeta(JsonRecord):
     threads: int | None = None
     streams: int | None = None
     run: str | None = None
+    membership: Annotated[Literal["true"] | None, _OrLeftOut] = None
+    cohorts: Annotated[str | None, _OrLeftOut] = None
+
+    @property
+    def way(self) -> str:
+        """How the set was decoded, as tables call it: the search, and what is known of cohorts."""
+        return f"{self.search}, {self.membership} cohorts" if self.membership else self.search
 
 
 @dataclass(frozen=True)

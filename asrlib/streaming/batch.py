@@ -17,6 +17,7 @@ import torch
 from lhotse.cut import Cut
 from torch import Tensor
 
+from asrlib.data.membership import Membership
 from asrlib.encoders.base import HasCost, StreamingEncoder
 from asrlib.errors import DataError
 from asrlib.streaming.recognizer import StreamingRecognizer
@@ -94,19 +95,32 @@ class _Running:
 
 
 def decode_cuts(
-    recognizer: StreamingRecognizer, cuts: Iterable[Cut]
+    recognizer: StreamingRecognizer, cuts: Iterable[Cut], membership: Membership | None = None
 ) -> tuple[Iterator[tuple[Cut, Result]], Cost]:
     """Decode cuts, at most `max_streams` at a time; when one ends, the next one starts.
+
+    Args:
+        recognizer: the recogniser.
+        cuts: the cuts, with audio.
+        membership: the cohorts of the speakers, for a model that knows cohorts; None if they are
+            not known.
 
     Returns:
         An iterator over the cuts with their final results, in order of completion, and the cost,
         which is complete when the iterator is exhausted.
 
     Raises:
+        ConfigError: there are memberships, but the model does not know cohorts.
         DataError: the audio of a cut cannot be read; the message names the cut.
     """
+    if membership is not None:
+        recognizer.check_cohorts()
     cost = Cost()
-    return _decode(recognizer, iter(cuts), cost, lambda r: recognizer.result(r.stream)), cost
+
+    def result(r: _Running) -> Result:
+        return recognizer.result(r.stream)
+
+    return _decode(recognizer, iter(cuts), cost, result, membership), cost
 
 
 def decode_turns(
@@ -131,13 +145,15 @@ def _decode(
     cuts: Iterator[Cut],
     cost: Cost,
     outcome: Callable[[_Running], T],
+    membership: Membership | None = None,
 ) -> Iterator[tuple[Cut, T]]:
     config = recognizer.config
     running: list[_Running] = []
     while True:
         room = config.max_streams - len(running)
         for cut in itertools.islice(cuts, room):
-            running.append(_open(recognizer, cut))
+            cohort = None if membership is None else membership.cohort(cut)
+            running.append(_open(recognizer, cut, cohort))
             cost.audio_seconds += cut.duration
         if not running:
             return
@@ -157,9 +173,9 @@ def _decode(
         yield from done
 
 
-def _open(recognizer: StreamingRecognizer, cut: Cut) -> _Running:
+def _open(recognizer: StreamingRecognizer, cut: Cut, cohort: str | None) -> _Running:
     chunks = chunks_of(cut, recognizer.config.chunk_seconds)
-    return _Running(cut, recognizer.create_stream(), chunks, cut.sampling_rate)
+    return _Running(cut, recognizer.create_stream(cohort), chunks, cut.sampling_rate)
 
 
 def chunks_of(cut: Cut, seconds: float) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """The streaming recogniser: decodes many streams, in batches of the streams that have frames.
 
 Shape suffixes: B streams, R output channels of all streams (R = B if the model knows one talker),
-T input frames, F features, S output frames, D encoder width.
+T input frames, F features, S output frames, D encoder width, C values of a membership.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from asrlib.config import configclass
+from asrlib.data.membership import MEMBERSHIP, memberships
 from asrlib.encoders.state import stack_states, unstack_state
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankExtractor
@@ -203,12 +204,47 @@ class StreamingRecognizer:
         model, tokenizer, fbank, _ = load_transducer(path)
         return cls(model, tokenizer, FbankExtractor(fbank), config)
 
-    def create_stream(self) -> Stream:
-        """Create a stream, which has received no audio yet."""
+    def create_stream(self, cohort: str | None = None) -> Stream:
+        """Create a stream, which has received no audio yet.
+
+        Args:
+            cohort: cohort of the speaker; None if it is not known.
+
+        Raises:
+            ConfigError: a cohort is given, but the model does not know cohorts.
+        """
         front = AudioFront(self.fbank, self.clock, self.config.tail_padding)
-        encoder_state = self.model.encoder.initial_state(1, self.device)
+        membership_BC = None if cohort is None else self._membership(cohort)
+        encoder_state = self.model.encoder.initial_state(1, self.device, membership_BC)
         channels = [Decoding(self.search.initial_state()) for _ in range(self.talkers)]
         return Stream(front, self.clock, encoder_state, channels)
+
+    def tell_cohort(self, stream: Stream, cohort: str | None) -> None:
+        """Tell a running stream the cohort of its speaker, or that it is not known any more.
+
+        It counts for all frames that are not decoded yet.
+
+        Raises:
+            ConfigError: the model does not know cohorts.
+        """
+        encoder, membership_BC = self.model.encoder, self._membership(cohort)
+        stream.encoder_state = encoder.with_condition(stream.encoder_state, membership_BC)
+
+    def check_cohorts(self) -> None:
+        """Check that the model knows cohorts.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        if self.model.encoder.condition_dim != len(MEMBERSHIP):
+            raise ConfigError(
+                "the model does not know cohorts: its encoder takes no membership",
+                f"train one with model.encoder.condition={len(MEMBERSHIP)}, or give it no cohort",
+            )
+
+    def _membership(self, cohort: str | None) -> Tensor:
+        self.check_cohorts()
+        return memberships([cohort])
 
     @torch.no_grad()
     def step(self, streams: Sequence[Stream]) -> None:

@@ -58,7 +58,7 @@ class Configs(ABC):
 
     @abstractmethod
     def input_files(self, data: Path) -> tuple[Path, ...]:
-        """List the files in the recipe's data directory that decide the result.
+        """List the files that decide the result: of the recipe's data directory, and cohorts.
 
         Files that do not exist are listed too.
         """
@@ -122,7 +122,7 @@ class Configs(ABC):
 
     def identity(self, data: Path, init: Path | None = None) -> dict[str, Any]:
         """Return what must not change when a run is resumed: settings, and hashes of its files."""
-        hashes = {f"data/{p.relative_to(data)}": hash_file(p) for p in self.input_files(data)}
+        hashes = {_name(p, data): hash_file(p) for p in self.input_files(data)}
         if init is not None:
             hashes["init"] = hash_file(init)
         return self.decisive({**self.sections(), "input": hashes})
@@ -147,6 +147,11 @@ class Configs(ABC):
             }
             return cls.decisive({**identity, **filled})
         return identity
+
+
+def _name(path: Path, data: Path) -> str:
+    """Return the name of an input file in the identity, wherever the recipe lies."""
+    return f"data/{path.relative_to(data)}" if path.is_relative_to(data) else path.name
 
 
 def load_configs(recipe: Recipe, model: str) -> Configs:

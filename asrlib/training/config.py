@@ -20,6 +20,8 @@ MACHINE_KEYS = FINISHED_KEYS | {"num_threads"}
 HARMLESS_DECODING_KEYS = frozenset(
     {"chunk_seconds", "max_streams", "max_chunk_frames", "num_threads"}
 )
+# The name of the cohort directory decides nothing; the hash of its file is among the inputs.
+HARMLESS_MEMBERSHIP_KEYS = frozenset({"cohorts"})
 
 
 @configclass

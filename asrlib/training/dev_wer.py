@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from lhotse import CutSet
 
+from asrlib.data.membership import Membership
 from asrlib.features.fbank import FbankConfig, FbankExtractor
 from asrlib.scoring.records import Utterance
 from asrlib.scoring.wer import ErrorRate, align
@@ -16,7 +17,12 @@ from asrlib.transducer.model import Transducer
 
 
 def dev_wer(
-    cuts: CutSet, count: int, tokenizer: Tokenizer, features: FbankConfig, decode: DecodeConfig
+    cuts: CutSet,
+    count: int,
+    tokenizer: Tokenizer,
+    features: FbankConfig,
+    decode: DecodeConfig,
+    membership: Membership | None = None,
 ) -> Callable[[Transducer], dict[str, float]]:
     """Return a function that decodes dev utterances in streaming mode and measures the WER.
 
@@ -28,13 +34,15 @@ def dev_wer(
         tokenizer: the tokens of the model.
         features: feature settings of the model.
         decode: settings of decoding, the same as for the recipe's test sets.
+        membership: the cohorts of the speakers; None if they are not known.
     """
     ordered = sorted(cuts, key=lambda cut: cut.id)
     chosen = ordered[:: max(1, len(ordered) // count)][:count]
     fbank = FbankExtractor(features)
 
     def figures(model: Transducer) -> dict[str, float]:
-        decoded, _ = decode_cuts(StreamingRecognizer(model, tokenizer, fbank, decode), chosen)
+        recognizer = StreamingRecognizer(model, tokenizer, fbank, decode)
+        decoded, _ = decode_cuts(recognizer, chosen, membership)
         aligned = align(
             [
                 Utterance(cut.id, "", _words(cut.supervisions[0].text), _words(result.text))

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.cuts import read_cuts
+from asrlib.data.membership import MEMBERSHIP, Membership, MembershipConfig
 from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
 from asrlib.data.mixtures import MixtureConfig
 from asrlib.data.sampler import DataConfig
@@ -20,7 +21,11 @@ from asrlib.recipe import Recipe
 from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
 from asrlib.text.turn_labels import TurnStyle
 from asrlib.training.build import Configs, with_values
-from asrlib.training.config import HARMLESS_DECODING_KEYS, TrainConfig
+from asrlib.training.config import (
+    HARMLESS_DECODING_KEYS,
+    HARMLESS_MEMBERSHIP_KEYS,
+    TrainConfig,
+)
 from asrlib.training.dev_wer import dev_wer
 from asrlib.training.talker_task import RecipeMixtures, TalkerTask
 from asrlib.training.task import Task
@@ -46,6 +51,7 @@ class TransducerConfigs(Configs):
             checkpoints that are kept and averaged; with another `best_by`, the model and its
             curves still hold the dev WER, whose meaning must not change during a run.
         mixtures: settings of the mixtures if the model knows several talkers, else None.
+        membership: cohorts of the speakers if the encoder takes a condition, else None.
     """
 
     model: TransducerConfig
@@ -54,10 +60,12 @@ class TransducerConfigs(Configs):
     features: FbankConfig
     decode: DecodeConfig | None = None
     mixtures: MixtureConfig | None = None
+    membership: MembershipConfig | None = None
 
     HARMLESS: ClassVar[Mapping[str, frozenset[str]]] = {
         **Configs.HARMLESS,
         "decode": HARMLESS_DECODING_KEYS,
+        "membership": HARMLESS_MEMBERSHIP_KEYS,
     }
 
     @classmethod
@@ -67,7 +75,13 @@ class TransducerConfigs(Configs):
             recipe, mixtures = _for_mixtures(recipe)
         configs = super().of(recipe, model)
         decode = recipe.config(DecodeConfig, "decode") if configs.train.dev_wer_utts else None
-        return replace(configs, decode=decode, mixtures=mixtures)
+        membership = recipe.config(MembershipConfig, "membership")
+        return replace(
+            configs,
+            decode=decode,
+            mixtures=mixtures,
+            membership=_checked_membership(configs.model, membership),
+        )
 
     @classmethod
     def decisive(cls, identity: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -90,7 +104,11 @@ class TransducerConfigs(Configs):
 
     def input_files(self, data: Path) -> tuple[Path, ...]:
         files = input_files(data)
-        return files if self.mixtures is None else (*files, _dev_mixtures(data))
+        if self.mixtures is not None:
+            files = (*files, _dev_mixtures(data))
+        if self.membership is not None:
+            files = (*files, self.membership.file(data.parent))
+        return files
 
     def build_task(self, data: Path, init: Path | None) -> Task[Any]:
         inputs = read_inputs(data)
@@ -99,14 +117,24 @@ class TransducerConfigs(Configs):
         logger.info("parameters: %s", model.parameter_counts())
         style = self.model.turn_style
         if self.mixtures is None or style is None:  # `of` sets both to None, or neither
-            task = self._one_talker(model, inputs)
+            task = self._one_talker(model, inputs, self._read_membership(data, inputs))
         else:
             task = self._talkers(model, inputs, self.mixtures, style, data)
         if init is not None:
             load_start(model, inputs.tokenizer, init)
         return task
 
-    def _one_talker(self, model: Transducer, inputs: RecipeInputs) -> TransducerTask:
+    def _read_membership(self, data: Path, inputs: RecipeInputs) -> Membership | None:
+        if self.membership is None:
+            return None
+        path = self.membership.file(data.parent)
+        membership = Membership.read(path, self.membership.unknown)
+        membership.check_training(inputs.train)
+        return membership
+
+    def _one_talker(
+        self, model: Transducer, inputs: RecipeInputs, membership: Membership | None
+    ) -> TransducerTask:
         source = TransducerData(
             train=inputs.train,
             dev=inputs.dev,
@@ -115,14 +143,16 @@ class TransducerConfigs(Configs):
             fbank=self.features,
             data=self.data,
             augment=self.augment,
+            membership=membership,
         )
         figures = None
         if self.decode is not None:
-            build_search(
-                model, inputs.tokenizer, self.decode
-            )  # an unsuitable search fails before the training
+            # An unsuitable search fails before the training.
+            build_search(model, inputs.tokenizer, self.decode)
             count = self.train.dev_wer_utts
-            figures = dev_wer(inputs.dev, count, inputs.tokenizer, self.features, self.decode)
+            figures = dev_wer(
+                inputs.dev, count, inputs.tokenizer, self.features, self.decode, membership
+            )
         return TransducerTask(model, source, self.train, figures)
 
     def _talkers(
@@ -153,6 +183,31 @@ def _for_mixtures(recipe: Recipe) -> tuple[Recipe, MixtureConfig]:
     mixtures = recipe.config(MixtureConfig, "mixtures")
     recipe = with_values(recipe, "mixtures", "train", TrainConfig, mixtures.train)
     return recipe, replace(mixtures, train={})  # its settings are now in the section `train`
+
+
+def _checked_membership(
+    model: TransducerConfig, membership: MembershipConfig
+) -> MembershipConfig | None:
+    """Return the settings of memberships if the encoder takes them, else None.
+
+    Raises:
+        ConfigError: the encoder's condition cannot be a membership.
+    """
+    condition = model.encoder.condition
+    if not condition:
+        return None
+    if model.turn_style is not None:
+        raise ConfigError(
+            f"encoder.condition: {condition}, but the talkers of a mixture may be of different"
+            " cohorts",
+            "set model.encoder.condition=0",
+        )
+    if condition != len(MEMBERSHIP):
+        raise ConfigError(
+            f"encoder.condition: {condition}, but a membership has {len(MEMBERSHIP)} values",
+            f"set model.encoder.condition={len(MEMBERSHIP)}",
+        )
+    return membership
 
 
 def _dev_mixtures(data: Path) -> Path:

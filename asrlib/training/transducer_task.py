@@ -13,6 +13,7 @@ from lhotse import CutSet
 
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.dataset import Batch, eval_batches, filter_trainable, train_batches
+from asrlib.data.membership import Membership
 from asrlib.data.sampler import DataConfig, sample_batches
 from asrlib.features.fbank import FbankConfig
 from asrlib.text.tokenizer import WORD_MARK, Tokenizer
@@ -32,6 +33,8 @@ class TransducerData:
         fbank: settings of the features.
         data: settings of the batches.
         augment: settings of the augmentation.
+        membership: the cohorts of the speakers, for an encoder with condition; None if they are
+            not known.
     """
 
     train: CutSet
@@ -41,6 +44,7 @@ class TransducerData:
     fbank: FbankConfig
     data: DataConfig
     augment: AugmentConfig
+    membership: Membership | None = None
 
     def trainable(self, subsampling: int) -> TransducerData:
         """Return the data without the utterances that are too short for the encoder's subsampling.
@@ -81,7 +85,10 @@ class TransducerTask(TransducerTaskBase[Batch]):
         return sum(1 for _ in batches)
 
     def dev_batches(self) -> Iterable[Batch]:
-        return eval_batches(self.source.dev, self.tokenizer, self.source.data.max_frames)
+        source = self.source
+        return eval_batches(
+            source.dev, self.tokenizer, source.data.max_frames, membership=source.membership
+        )
 
     def train_batches(self, epoch: int, start_batch: int) -> Iterable[Batch]:
         source = self.source
@@ -96,15 +103,20 @@ class TransducerTask(TransducerTaskBase[Batch]):
             start_batch=start_batch,
             noise=source.noise,
             num_workers=self.config.num_workers,
+            membership=source.membership,
         )
 
     def _loss(self, batch: Batch, step: int) -> TransducerLoss:
+        condition_BC = None
+        if self.model.encoder.condition_dim:
+            condition_BC = batch.membership_BC.to(self.device)
         return self.model.loss(
             batch.x_BTF.to(self.device),
             batch.x_lengths_B.to(self.device),
             batch.tokens_BU.to(self.device),
             batch.token_lengths_B.to(self.device),
             step,
+            condition_BC=condition_BC,
         )
 
     def _stats(self, batch: Batch, loss: TransducerLoss) -> dict[str, tuple[float, float]]:

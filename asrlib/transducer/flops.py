@@ -3,7 +3,8 @@
 Forward hooks count the FLOPs of modules that multiply matrices (linear, convolution, LSTM, GRU,
 and LSTM with projection), and those of the products of queries with keys and values in attention.
 A multiplication and its addition are two FLOPs, which is the usual convention. Element-wise
-operations, normalisation and biases are not counted: they are below one per cent in our models.
+operations, normalisation and biases, such as the condition of an encoder, are not counted: they
+are below one per cent in our models.
 An amortized encoder can skip work in its blocks, so it counts that work itself, as for its loss,
 and the hooks do not count it.
 """

@@ -1,8 +1,8 @@
 """The transducer: encoder, predictor, joiner, and layers that only training needs.
 
-Shapes: B batch, T input frames, S output frames, F features, D width, U tokens, V vocabulary, R
-rows. A row is one output channel of one utterance; the channels of an utterance are adjacent. Most
-encoders have one channel, so that R = B.
+Shapes: B batch, T input frames, S output frames, F features, D width, U tokens, V vocabulary, C
+values of a condition, R rows. A row is one output channel of one utterance; the channels of an
+utterance are adjacent. Most encoders have one channel, so that R = B.
 """
 
 from __future__ import annotations
@@ -154,6 +154,7 @@ class Transducer(nn.Module):
         token_lengths_R: Tensor,
         step: int,
         turns: TurnTargets | None = None,
+        condition_BC: Tensor | None = None,
     ) -> TransducerLoss:
         """Compute the training loss of a padded batch.
 
@@ -167,15 +168,16 @@ class Transducer(nn.Module):
                 scheduled modules.
             turns: targets for the masking loss and for the penalty on late ends of turns; None
                 if turns are not known.
+            condition_BC: condition of the encoder for each utterance; None if it is not known.
         """
         positions_U = torch.arange(tokens_RU.shape[1], device=tokens_RU.device)
         tokens_RU = tokens_RU.masked_fill(positions_U >= token_lengths_R.unsqueeze(1), BLANK_ID)
         set_step(self, step)
         work = None
         if isinstance(self.encoder, HasCost):
-            h_RSD, lengths_R, work = self.encoder(x_BTF, x_lengths_B, with_cost=True)
+            h_RSD, lengths_R, work = self.encoder(x_BTF, x_lengths_B, condition_BC, with_cost=True)
         else:
-            h_RSD, lengths_R = self.encoder(x_BTF, x_lengths_B)
+            h_RSD, lengths_R = self.encoder(x_BTF, x_lengths_B, condition_BC)
         d_RUD = self.predictor(F.pad(tokens_RU, (1, 0), value=BLANK_ID))
         inputs = LossInputs(
             h_BSD=h_RSD,

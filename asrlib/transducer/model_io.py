@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from asrlib.checkpoint_file import load
 from asrlib.config import from_dict, to_dict
-from asrlib.encoders.base import TakesWeights
+from asrlib.encoders.base import CONDITION, TakesWeights
 from asrlib.errors import CheckpointError, UserError
 from asrlib.features.fbank import FbankConfig
 from asrlib.layers.progress import completed
@@ -62,7 +62,8 @@ def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
         model: the model to initialise.
         tokenizer: the tokenizer of this model; the trained one must have the same.
         path: file of a trained model with the same configuration, or of one whose weights the
-            encoder can convert (`TakesWeights`).
+            encoder can convert (`TakesWeights`). If the trained one takes no condition, the new
+            projection stays zero, and the outputs are the same.
 
     Raises:
         CheckpointError: the file cannot be loaded, or its tokens or sizes differ. The message
@@ -88,6 +89,9 @@ def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
     weights = {k: v for k, v in weights.items() if not k.startswith(_ENCODER)}
     weights |= {_ENCODER + name: weight for name, weight in encoder.items()}
     own = model.state_dict()
+    projection = _ENCODER + CONDITION
+    if projection in own:
+        weights.setdefault(projection, own[projection])
     for name in [*own, *(n for n in weights if n not in own)]:
         there, here = (str(list(w[name].shape)) if name in w else "nothing" for w in (weights, own))
         if there != here:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -94,6 +96,14 @@ CONFIGS |= {  # at a depth that `make` gives them
         grow=0.5, schedule=AmortizedSchedule(cost_start=0.5), **{**AMORTIZED, "layers": 4}
     ),
 }
+COHORT = {  # one of each kind, and those that treat their input in a way of their own
+    f"{name}-cohort": replace(CONFIGS[name], condition=2)
+    for name in (
+        *("lstm-rich", "conv-norms", "conv-channels", "contextnet", "conformer"),
+        *("separator-three", "amortized-dual-lstm-query-key"),
+    )
+}
+CONFIGS |= COHORT
 encoders = pytest.mark.parametrize("name", CONFIGS)
 quick = settings(deadline=None, max_examples=12)
 
@@ -109,15 +119,27 @@ def make(name: str) -> StreamingEncoder:
             torch.nn.init.normal_(module.bias)
             module.running_mean_D.normal_()
             module.running_var_D.uniform_(0.5, 2.0)
+    if encoder.condition_CF is not None:
+        torch.nn.init.normal_(encoder.condition_CF)
     set_run_length(encoder, 20)
     set_step(encoder, 4)  # of three blocks that join, one and 0.6 of another count
     encoder.eval()
     return encoder
 
 
-def whole(encoder: StreamingEncoder, x_BTF: torch.Tensor) -> torch.Tensor:
+def drawn_condition(encoder: StreamingEncoder, batch: int) -> torch.Tensor | None:
+    """Memberships at random, unknown ones among them; None for an encoder without condition."""
+    if not encoder.condition_dim:
+        return None
+    known_QC = torch.cat([torch.zeros(1, encoder.condition_dim), torch.eye(encoder.condition_dim)])
+    return known_QC[torch.randint(len(known_QC), (batch,))]
+
+
+def whole(
+    encoder: StreamingEncoder, x_BTF: torch.Tensor, condition_BC: torch.Tensor | None = None
+) -> torch.Tensor:
     lengths_B = torch.full((x_BTF.shape[0],), x_BTF.shape[1])
-    h_BSD, h_lengths_B = encoder(x_BTF, lengths_B)
+    h_BSD, h_lengths_B = encoder(x_BTF, lengths_B, condition_BC)
     rows = x_BTF.shape[0] * encoder.num_channels
     assert h_BSD.shape == (rows, x_BTF.shape[1] // encoder.subsampling, 5)
     assert h_lengths_B.tolist() == [h_BSD.shape[1]] * rows
@@ -138,12 +160,15 @@ def test_steps_equal_forward_for_any_split(name, pieces, batch, rest, seed):
     torch.manual_seed(seed)
     sizes = [n * encoder.subsampling for n in pieces]
     x_BTF = torch.randn(batch, sum(sizes) + min(rest, encoder.subsampling - 1), NUM_BINS)
-    state, outputs, start = encoder.initial_state(batch), [], 0
+    condition_BC = drawn_condition(encoder, batch)
+    state, outputs = encoder.initial_state(batch, condition_BC=condition_BC), []
+    start = 0
     for size in sizes:
         h_BSD, state = encoder.step(x_BTF[:, start : start + size], state)
         outputs.append(h_BSD)
         start += size
-    torch.testing.assert_close(torch.cat(outputs, 1), whole(encoder, x_BTF), atol=1e-4, rtol=0)
+    expected = whole(encoder, x_BTF, condition_BC)
+    torch.testing.assert_close(torch.cat(outputs, 1), expected, atol=1e-4, rtol=0)
 
 
 @encoders
@@ -170,12 +195,14 @@ def test_padding_changes_nothing(name, lengths, seed):
     encoder = make(name)
     torch.manual_seed(seed)
     x_BTF = 9.0 * torch.randn(len(lengths), max(lengths) + 5, NUM_BINS)
-    h_BSD, h_lengths_B = encoder(x_BTF, torch.tensor(lengths))
+    condition_BC = drawn_condition(encoder, len(lengths))
+    h_BSD, h_lengths_B = encoder(x_BTF, torch.tensor(lengths), condition_BC)
     n = encoder.num_channels
     outputs = [length // encoder.subsampling for length in lengths]
     assert h_lengths_B.tolist() == [length for length in outputs for _ in range(n)]
     for i, length in enumerate(lengths):
-        alone = whole(encoder, x_BTF[i : i + 1, :length])
+        own = None if condition_BC is None else condition_BC[i : i + 1]
+        alone = whole(encoder, x_BTF[i : i + 1, :length], own)
         rows = h_BSD[i * n : i * n + n, : alone.shape[1]]
         torch.testing.assert_close(rows, alone, atol=1e-4, rtol=0)
 
@@ -189,10 +216,11 @@ def test_a_stream_that_joins_a_running_batch_gives_what_it_gives_alone(name, joi
     torch.manual_seed(seed)
     piece = 2 * encoder.subsampling
     x_BTF = torch.randn(2, 6 * piece, NUM_BINS)
-    state = encoder.initial_state(1)
+    first, second = drawn_condition(encoder, 1), drawn_condition(encoder, 1)
+    state = encoder.initial_state(1, condition_BC=first)
     for i in range(joins):
         _, state = encoder.step(x_BTF[:1, i * piece : (i + 1) * piece], state)
-    state = stack_states([state, encoder.initial_state(1)])
+    state = stack_states([state, encoder.initial_state(1, condition_BC=second)])
     first_BTF = x_BTF[:1, joins * piece :]
     second_BTF = x_BTF[1:, : first_BTF.shape[1]]
     outputs = []
@@ -200,10 +228,10 @@ def test_a_stream_that_joins_a_running_batch_gives_what_it_gives_alone(name, joi
         h_BSD, state = encoder.step(part_BTF, stack_states(unstack_state(state)))
         outputs.append(h_BSD)
     h_BSD = torch.cat(outputs, dim=1)
-    expected = whole(encoder, x_BTF[:1])[:, joins * 2 :]
+    expected = whole(encoder, x_BTF[:1], first)[:, joins * 2 :]
     n = encoder.num_channels
     torch.testing.assert_close(h_BSD[:n], expected, atol=1e-4, rtol=0)
-    torch.testing.assert_close(h_BSD[n:], whole(encoder, second_BTF), atol=1e-4, rtol=0)
+    torch.testing.assert_close(h_BSD[n:], whole(encoder, second_BTF, second), atol=1e-4, rtol=0)
 
 
 @encoders
@@ -213,7 +241,8 @@ def test_a_state_survives_flattening_and_starts_with_zeros(name):
     x_BTF = torch.randn(2, 4 * encoder.subsampling, NUM_BINS)
     zeros = encoder.initial_state(2)
     assert all((t == 0).all() and t.shape[0] == 2 for t in flatten_state(zeros))
-    _, state = encoder.step(x_BTF, zeros)
+    start = encoder.initial_state(2, condition_BC=drawn_condition(encoder, 2))
+    _, state = encoder.step(x_BTF, start)
     restored = unflatten_state(map_state(torch.zeros_like, zeros), flatten_state(state))
     torch.testing.assert_close(encoder.step(x_BTF, restored)[0], encoder.step(x_BTF, state)[0])
 
@@ -253,6 +282,81 @@ def test_every_parameter_learns(name):
     encoder = make(name).train()
     set_step(encoder, 20)  # its depth is whole
     for _ in range(10):  # what toggles turn off learns nothing there
-        h_BSD, _ = encoder(torch.randn(3, 30, NUM_BINS), torch.tensor([30, 30, 20]))
+        condition_BC = torch.eye(3, 2) if encoder.condition_dim else None
+        h_BSD, _ = encoder(torch.randn(3, 30, NUM_BINS), torch.tensor([30, 30, 20]), condition_BC)
         h_BSD.square().sum().backward()
     assert [n for n, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+cohort = pytest.mark.parametrize("name", COHORT)
+
+
+@cohort
+@torch.no_grad()
+def test_zeros_change_no_bit_whatever_was_learnt(name):
+    encoder = make(name)
+    plain = replace(CONFIGS[name], condition=0).build(NUM_BINS)
+    weights = {k: v for k, v in encoder.state_dict().items() if k != "condition_CF"}
+    plain.load_state_dict(weights)
+    plain.eval()
+    x_BTF = torch.randn(3, 24 * encoder.subsampling, NUM_BINS)
+    zeros_BC = torch.zeros(3, 2)
+    assert torch.equal(whole(encoder, x_BTF, zeros_BC), whole(plain, x_BTF))
+    assert torch.equal(whole(encoder, x_BTF), whole(plain, x_BTF))
+    assert not torch.equal(whole(encoder, x_BTF, torch.ones(3, 2)), whole(plain, x_BTF))
+    state = encoder.initial_state(3, condition_BC=zeros_BC)
+    h_BSD = encoder.step(x_BTF, state)[0]
+    assert torch.equal(h_BSD, plain.step(x_BTF, plain.initial_state(3))[0])
+
+
+@cohort
+@torch.no_grad()
+def test_a_new_encoder_has_the_weights_and_outputs_of_one_without_condition(name):
+    torch.manual_seed(3)
+    encoder = CONFIGS[name].build(NUM_BINS).eval()
+    torch.manual_seed(3)
+    plain = replace(CONFIGS[name], condition=0).build(NUM_BINS).eval()
+    assert set(encoder.state_dict()) - set(plain.state_dict()) == {"condition_CF"}
+    for key, weight in plain.state_dict().items():
+        assert torch.equal(weight, encoder.state_dict()[key])
+    x_BTF = torch.randn(2, 8 * encoder.subsampling, NUM_BINS)
+    assert torch.equal(whole(encoder, x_BTF, torch.eye(2)), whole(plain, x_BTF))
+    assert len(flatten_state(encoder.initial_state(1))) == 1 + len(
+        flatten_state(plain.initial_state(1))
+    )
+
+
+@cohort
+@quick
+@given(before=st.integers(0, 4), after=st.integers(1, 4), seed=st.integers(0, 999))
+@torch.no_grad()
+def test_a_stream_that_is_told_its_cohort_later_continues(name, before, after, seed):
+    """Nothing of its past changes; from there on it is what the frames with the bias make of it."""
+    encoder = make(name)
+    torch.manual_seed(seed)
+    piece = 2 * encoder.subsampling
+    x_BTF = torch.randn(2, (before + after) * piece, NUM_BINS)
+    told_BC = torch.eye(2)
+    state, outputs = encoder.initial_state(2), []
+    for i, part_BTF in enumerate(x_BTF.split(piece, dim=1)):
+        if i == before:
+            state = encoder.with_condition(state, told_BC)
+        h_RSD, state = encoder.step(part_BTF, state)
+        outputs.append(h_RSD)
+    x_BSF = encoder._stack(x_BTF)
+    x_BSF[:, 2 * before :] += (told_BC @ encoder.condition_CF).unsqueeze(1)
+    expected, _ = encoder.advance(x_BSF, encoder.initial_state(2).own, None)
+    torch.testing.assert_close(torch.cat(outputs, 1), expected, atol=1e-4, rtol=0)
+    assert torch.equal(state.condition, told_BC)
+
+
+def test_a_condition_that_does_not_fit_is_refused():
+    encoder, plain = make("lstm-rich-cohort"), make("lstm-rich")
+    x_BTF, lengths_B = torch.randn(2, 6, NUM_BINS), torch.tensor([6, 6])
+    for wrong in (torch.zeros(2, 3), torch.zeros(1, 2), torch.zeros(2)):
+        with pytest.raises(ValueError, match=r"shape \(2, 2\)"):
+            encoder(x_BTF, lengths_B, wrong)
+        with pytest.raises(ValueError, match=r"shape \(2, 2\)"):
+            encoder.with_condition(encoder.initial_state(2), wrong)
+    with pytest.raises(ValueError, match="takes no condition"):
+        plain(x_BTF, lengths_B, torch.zeros(2, 2))

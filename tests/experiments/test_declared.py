@@ -53,6 +53,25 @@ def test_of_two_models_the_whole_model_may_differ_but_nothing_else():
     assert keys(a, b) == ["train.epochs"]
 
 
+def told(record, cohorts="geo", unknown=0.1):
+    """The same run with memberships of the encoder."""
+    model = {**record.config["model"], "encoder": {"name": "lstm", "condition": 2}}
+    membership = {"cohorts": cohorts, "unknown": unknown}
+    config = {**record.config, "model": model, "membership": membership}
+    return replace(record, config=config, data={**record.data, "cohorts.jsonl": cohorts})
+
+
+def test_memberships_follow_from_a_declared_condition_but_other_cohorts_do_not():
+    plain = run_record(model__encoder={"name": "lstm", "condition": 0})
+    a, b = told(plain), told(plain, cohorts="auto")
+    both = ["data/cohorts.jsonl", "membership.unknown", "model.encoder.condition"]
+    assert keys(plain, a) == both
+    assert keys(plain, a, "model.encoder.condition") == []
+    assert keys(a, b, "model.encoder.condition") == ["data/cohorts.jsonl"]
+    assert keys(a, b, "membership.cohorts") == []
+    assert keys(a, told(plain, unknown=0.5), "model.encoder.condition") == ["membership.unknown"]
+
+
 def test_another_start_is_a_difference():
     assert keys(run_record(), replace(run_record(), start="x")) == ["start"]
 

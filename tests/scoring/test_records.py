@@ -4,7 +4,13 @@ import pytest
 from scoring_fakes import entry
 
 from asrlib.errors import DataError
-from asrlib.scoring.records import DecodeMeta, read_speakers, read_utterances
+from asrlib.scoring.records import (
+    DecodeMeta,
+    decode_dir_name,
+    read_speakers,
+    read_utterances,
+    row_commands,
+)
 
 
 def write(path, *lines):
@@ -48,6 +54,22 @@ def test_missing_files_are_named(tmp_path):
         DecodeMeta.from_file(tmp_path / "meta.json", "decode")
     with pytest.raises(DataError, match="not readable"):
         DecodeMeta.from_file(write(tmp_path / "meta.json", "{"), "decode")
+
+
+def test_what_was_told_of_cohorts_is_written_only_where_something_was(tmp_path):
+    untold = DecodeMeta("m", "test", "greedy")
+    told = DecodeMeta("m", "test", "greedy", membership="true", cohorts="exp/cohorts/geo")
+    assert not {"membership", "cohorts"} & set(untold.to_json())
+    for meta in (untold, told):
+        meta.to_file(tmp_path / "meta.json")
+        assert DecodeMeta.from_file(tmp_path / "meta.json", "decode") == meta
+    assert (untold.way, told.way) == ("greedy", "greedy, true cohorts")
+    assert decode_dir_name("test", "greedy") == "decode_test_greedy"
+    assert decode_dir_name("test", "greedy", told.membership) == "decode_test_greedy_true_cohorts"
+    decode, score = row_commands("egs/mini", "m", told, "score")
+    assert decode.endswith("--search greedy --membership true --cohorts exp/cohorts/geo")
+    assert score.endswith("--search greedy --membership true")
+    assert not any("membership" in c for c in row_commands("egs/mini", "m", untold, "score"))
 
 
 def test_speaker_table_prefers_the_row_of_the_set(tmp_path):

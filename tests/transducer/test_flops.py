@@ -39,6 +39,14 @@ def test_linear_by_hand_and_by_profiler(frames, width, hidden, out):
     assert spent == profiled(lambda: model(x_TF))
 
 
+def test_a_condition_costs_nothing():
+    """It is a bias: it does not grow with the frames, and a stream computes it per step."""
+    x_BTF, lengths_B = torch.randn(2, 20, 80), torch.tensor([20, 20])
+    plain, told = (LstmConfig(condition=n).build(80) for n in (0, 2))
+    expected = count_flops(plain, lambda: plain(x_BTF, lengths_B))
+    assert count_flops(told, lambda: told(x_BTF, lengths_B, torch.eye(2))) == expected
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_convolution_agrees_with_profiler(stride):
     layer = nn.Conv2d(4, 6, (5, 3), stride=stride)

@@ -104,6 +104,39 @@ def test_a_start_has_its_batch_renormalisation_whole(tmp_path):
         torch.testing.assert_close(norm.train()(x_BSD, None), expected_BSD)
 
 
+def with_condition(condition: int, seed: int) -> Transducer:
+    encoder = replace(CONFIG.encoder, condition=condition)
+    return transducer(replace(CONFIG, encoder=encoder), seed)
+
+
+def test_a_model_of_a_version_without_conditions_loads(tmp_path, content):
+    assert content["payload"]["config"]["encoder"].pop("condition") == 0
+    assert not any("condition" in name for name in content["model"])
+    save(tmp_path / "final.pt", KIND, content)
+    model = load_transducer(tmp_path / "final.pt").model
+    assert model.config == CONFIG
+    for name, weight in content["model"].items():
+        assert torch.equal(model.state_dict()[name], weight), name
+
+
+@torch.no_grad()
+def test_a_model_with_condition_starts_from_one_without_and_gives_the_same(tmp_path):
+    before, model = with_condition(0, seed=1), with_condition(2, seed=2)
+    start(tmp_path, model, before)
+    x_BTF, lengths_B = torch.randn(2, 20, NUM_BINS), torch.tensor([20, 16])
+    expected_BSD = before.eval().encoder(x_BTF, lengths_B)[0]
+    assert torch.equal(model.eval().encoder(x_BTF, lengths_B, torch.eye(2))[0], expected_BSD)
+
+
+def test_a_start_keeps_what_was_learnt_of_a_condition_or_is_refused(tmp_path):
+    before, model = with_condition(2, seed=1), with_condition(2, seed=2)
+    torch.nn.init.normal_(before.encoder.condition_CF)
+    start(tmp_path, model, before)
+    assert torch.equal(model.encoder.condition_CF, before.encoder.condition_CF)
+    with pytest.raises(CheckpointError, match=r"encoder\.condition_CF, the new model has nothing"):
+        start(tmp_path, with_condition(0, seed=2), before)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(("left_context", "kind"), [(6, "dual"), (6, "single"), (3, "none")])
 def test_amortized_models_start_from_the_full_one(tmp_path, left_context, kind):
