@@ -12,6 +12,7 @@ from asrlib.data.sampler import DataConfig
 from asrlib.data.validation import ValidationConfig
 from asrlib.experiments.publish import PublishConfig
 from asrlib.features.fbank import FbankConfig
+from asrlib.mitigation.config import MitigationConfig
 from asrlib.scoring.score import ScoreConfig
 from asrlib.streaming import DecodeConfig
 from asrlib.text import TokensConfig
@@ -23,6 +24,7 @@ SECTIONS = {
     "decode": DecodeConfig,
     "features": FbankConfig,
     "manifests": ValidationConfig,
+    "mitigation": MitigationConfig,
     "mixtures": MixtureConfig,
     "publish": PublishConfig,
     "score": ScoreConfig,

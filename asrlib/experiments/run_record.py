@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import zlib
@@ -189,11 +190,23 @@ def hash_data(data: Path, files: Iterable[Path]) -> dict[str, str]:
     """
     hashes = {}
     for path in files:
+        name = data_name(data, path)
         if path.name.endswith(".jsonl.gz"):
-            hashes[path.parent.relative_to(data).as_posix()] = _hash(sorted(_cut_lines(path)))
-        elif path.relative_to(data).as_posix() == _TOKENS:
-            hashes[_TOKENS] = hash_file(path)
+            hashes[name] = _hash(sorted(_cut_lines(path)))
+        elif name == _TOKENS or not path.is_relative_to(data):
+            hashes[name] = hash_file(path)
     return hashes
+
+
+def data_name(data: Path, path: Path) -> str:
+    """Return the name of a file in `hash_data`.
+
+    It is the name of the set for cuts, and a path relative to the recipe for a file outside its
+    data directory, such as cohorts.
+    """
+    if not path.is_relative_to(data):
+        return Path(os.path.relpath(path, data.parent)).as_posix()
+    return (path.parent if path.name.endswith(".jsonl.gz") else path).relative_to(data).as_posix()
 
 
 def _cut_lines(path: Path) -> Iterable[str]:

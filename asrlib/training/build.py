@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ from asrlib.training.trainer import Trainer
 
 # The `Configs` of each task as "module:class". It is imported only for a model of that task.
 TASKS: dict[str, str] = {
-    "transducer": "asrlib.training.transducer_build:TransducerConfigs",
+    "transducer": "asrlib.mitigation.build:MitigatedConfigs",
 }
 
 
@@ -56,7 +57,7 @@ class Configs(ABC):
 
     @abstractmethod
     def input_files(self, data: Path) -> tuple[Path, ...]:
-        """List the files in the recipe's data directory that decide the result.
+        """List the files of the recipe that decide the result, most of them in `data`.
 
         Files that do not exist are listed too.
         """
@@ -120,7 +121,7 @@ class Configs(ABC):
 
     def identity(self, data: Path, init: Path | None = None) -> dict[str, Any]:
         """Return what must not change when a run is resumed: settings, and hashes of its files."""
-        hashes = {f"data/{p.relative_to(data)}": hash_file(p) for p in self.input_files(data)}
+        hashes = {os.path.relpath(p, data.parent): hash_file(p) for p in self.input_files(data)}
         if init is not None:
             hashes["init"] = hash_file(init)
         return self.decisive({**self.sections(), "input": hashes})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
+from lhotse import CutSet
 from typing_extensions import Self
 
 from asrlib.data.augment import AugmentConfig
@@ -99,17 +100,21 @@ class TransducerConfigs(Configs):
         model = Transducer(self.model, self.features.num_bins, inputs.tokenizer.vocab_size)
         model.encoder.norm.set_stats(inputs.mean_F, inputs.std_F)
         logger.info("parameters: %s", model.parameter_counts())
-        style = self.model.turn_style
-        if self.mixtures is None or style is None:  # `of` sets both to None, or neither
-            task = self._one_talker(model, inputs)
-        else:
-            task = self._talkers(model, inputs, self.mixtures, style, data)
         if init is not None:
             load_start(model, inputs.tokenizer, init)
-        return task
+        style = self.model.turn_style
+        if self.mixtures is None or style is None:  # `of` sets both to None, or neither
+            return self._one_talker(model, inputs, data, init)
+        return self._talkers(model, inputs, self.mixtures, style, data)
 
-    def _one_talker(self, model: Transducer, inputs: RecipeInputs) -> TransducerTask:
-        source = TransducerData(
+    def _one_talker(
+        self, model: Transducer, inputs: RecipeInputs, data: Path, init: Path | None
+    ) -> TransducerTask:
+        source = self._source(inputs)
+        return TransducerTask(model, source, self.train, self._figures(model, inputs.dev, source))
+
+    def _source(self, inputs: RecipeInputs) -> TransducerData:
+        return TransducerData(
             train=inputs.train,
             dev=inputs.dev,
             noise=inputs.noise,
@@ -118,12 +123,16 @@ class TransducerConfigs(Configs):
             data=self.data,
             augment=self.augment,
         )
-        figures = None
-        if self.decode is not None:
-            build_search(model, self.decode)  # an unsuitable search fails before the training
-            count = self.train.dev_wer_utts
-            figures = dev_wer(inputs.dev, count, inputs.tokenizer, self.features, self.decode)
-        return TransducerTask(model, source, self.train, figures)
+
+    def _figures(
+        self, model: Transducer, dev: CutSet, source: TransducerData
+    ) -> Callable[[Transducer], dict[str, float]] | None:
+        """Return a function that decodes utterances of `dev`; None if none are to be decoded."""
+        if self.decode is None:
+            return None
+        build_search(model, self.decode)  # an unsuitable search fails before the training
+        count = self.train.dev_wer_utts
+        return dev_wer(dev, count, source.tokenizer, self.features, self.decode)
 
     def _talkers(
         self,
@@ -149,21 +158,31 @@ class TransducerConfigs(Configs):
 
 
 def _for_mixtures(recipe: Recipe) -> tuple[Recipe, MixtureConfig]:
-    """Return the recipe with the training settings of conf/mixtures.yaml, and the mixtures.
+    """Return the recipe with the training settings of conf/mixtures.yaml, and the mixtures."""
+    mixtures = recipe.config(MixtureConfig, "mixtures")
+    recipe = with_training(recipe, "mixtures.train", mixtures.train)
+    return recipe, replace(mixtures, train={})  # its settings are now in the section `train`
+
+
+def with_training(recipe: Recipe, key: str, settings: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with other values in the section `train`; --set still replaces them.
+
+    Args:
+        recipe: the recipe.
+        key: where the values are written, for error messages; its first part names the file.
+        settings: the values.
 
     Raises:
-        ConfigError: a key under `mixtures.train` is not a key of conf/train.yaml.
+        ConfigError: a key of `settings` is not a key of conf/train.yaml.
     """
-    mixtures = recipe.config(MixtureConfig, "mixtures")
-    unknown = set(mixtures.train).difference(TrainConfig.__dataclass_fields__)
+    unknown = set(settings).difference(TrainConfig.__dataclass_fields__)
     if unknown:
         raise ConfigError(
-            f"mixtures.train: no key {sorted(unknown)[0]} in conf/train.yaml",
-            "fix its name in conf/mixtures.yaml",
+            f"{key}: no key {sorted(unknown)[0]} in conf/train.yaml",
+            f"fix its name in conf/{key.partition('.')[0]}.yaml",
         )
-    usual = (f"train.{key}={json.dumps(value)}" for key, value in mixtures.train.items())
-    recipe = replace(recipe, overrides=(*usual, *recipe.overrides))
-    return recipe, replace(mixtures, train={})  # its settings are now in the section `train`
+    usual = (f"train.{name}={json.dumps(value)}" for name, value in settings.items())
+    return replace(recipe, overrides=(*usual, *recipe.overrides))
 
 
 def _dev_mixtures(data: Path) -> Path:

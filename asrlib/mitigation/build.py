@@ -1,0 +1,241 @@
+"""Build the task of a transducer with the mitigations that `conf/mitigation.yaml` asks for."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lhotse import CutSet
+from typing_extensions import Self
+
+from asrlib.data.dataset import filter_trainable
+from asrlib.errors import ConfigError, DataError
+from asrlib.mitigation.anchor import Anchor
+from asrlib.mitigation.cohort_speech import (
+    COHORTS_FILE,
+    TRAIN_SET,
+    CohortSpeech,
+    cohort_speech,
+    set_file,
+    speaker_of,
+)
+from asrlib.mitigation.config import MitigationConfig, Part
+from asrlib.mitigation.epoch_mix import Draw, EpochMix, seconds_of
+from asrlib.mitigation.fisher import DECODING_PARTS, decoding_weights
+from asrlib.mitigation.fisher_file import fisher_of
+from asrlib.mitigation.task import AdaptTask, MixTask
+from asrlib.recipe import Recipe
+from asrlib.training.trainer import torch_settings
+from asrlib.training.training_inputs import RecipeInputs
+from asrlib.training.transducer_build import TransducerConfigs, with_training
+from asrlib.training.transducer_task import TransducerTask
+from asrlib.transducer.model import Transducer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MitigatedConfigs(TransducerConfigs):
+    """All settings that decide the result of training or adapting a transducer.
+
+    Attributes:
+        mitigation: which cohorts are known and how the model is adapted; None for a training
+            without cohorts.
+    """
+
+    mitigation: MitigationConfig | None = None
+
+    @classmethod
+    def of(cls, recipe: Recipe, model: str) -> Self:
+        mitigation = recipe.config(MitigationConfig, "mitigation")
+        if not mitigation.takes_part:
+            return super().of(recipe, model)
+        _check(mitigation)
+        if mitigation.adapts:
+            usual = mitigation.adaptation.train
+            recipe = with_training(recipe, "mitigation.adaptation.train", usual)
+            # Its settings are now in the section `train`.
+            mitigation = replace(mitigation, adaptation=replace(mitigation.adaptation, train={}))
+        configs = super().of(recipe, model)
+        if configs.mixtures is not None:
+            raise ConfigError(
+                f"mitigation: {model} is a model of several talkers", "choose a model of one talker"
+            )
+        if mitigation.adapts and configs.train.weight_decay:
+            raise ConfigError(
+                f"train.weight_decay: {configs.train.weight_decay:g} in an adaptation, whose "
+                "weights are held to their start and not to 0",
+                "set train.weight_decay=0",
+            )
+        return replace(configs, mitigation=mitigation)
+
+    def input_files(self, data: Path) -> tuple[Path, ...]:
+        files = super().input_files(data)
+        if self.mitigation is None or not self.mitigation.needs_cohorts:
+            return files
+        cohorts, recipe = self.mitigation.cohorts, data.parent
+        own = [recipe / cohorts.directory / COHORTS_FILE]
+        own += [set_file(data, name) for name in cohorts.sets if name != TRAIN_SET]
+        own += [recipe / cohorts.labels / "hyp.jsonl"] if cohorts.labels else []
+        return (*files, *own)
+
+    def _one_talker(
+        self, model: Transducer, inputs: RecipeInputs, data: Path, init: Path | None
+    ) -> TransducerTask:
+        if self.mitigation is None:
+            return super()._one_talker(model, inputs, data, init)
+        mitigation, speech = self.mitigation, None
+        if mitigation.needs_cohorts:
+            found = cohort_speech(mitigation.cohorts, data, inputs.train)
+            speech = _trainable(found, inputs, model)
+            inputs = replace(inputs, dev=_others(inputs.dev, speech.speakers, "dev"))
+        inputs = replace(
+            inputs,
+            train=filter_trainable(inputs.train, inputs.tokenizer, model.encoder.subsampling),
+        )
+        mix = epoch_mix(mitigation, inputs.train, speech, self.train.seed)
+        source = self._source(replace(inputs, train=mix.base))
+        dev_figures = self._figures(model, inputs.dev, source)
+        cohort = speech.choose if speech is not None and len(speech.choose) else None
+        cohort_figures = None if cohort is None else self._figures(model, cohort, source)
+        if not mitigation.adapts:
+            return MixTask(
+                model,
+                source,
+                self.train,
+                mix,
+                dev_figures=dev_figures,
+                cohort=cohort,
+                cohort_figures=cohort_figures,
+            )
+        if init is None:
+            raise ConfigError(
+                f"mitigation.adaptation.method: {mitigation.adaptation.method} needs a trained "
+                "model to start from",
+                "name it with --init",
+            )
+        freeze(model, mitigation.adaptation.part)
+        speakers = frozenset() if speech is None else speech.speakers
+        return AdaptTask(
+            model,
+            source,
+            self.train,
+            mix,
+            anchor=self._anchor(model, inputs, init, speakers),
+            in_loss=mitigation.adaptation.form == "loss",
+            dev_figures=dev_figures,
+            cohort=cohort,
+            cohort_figures=cohort_figures,
+        )
+
+    def _anchor(
+        self, model: Transducer, inputs: RecipeInputs, init: Path, speakers: frozenset[str]
+    ) -> Anchor | None:
+        """Return what holds the weights at the start; None for plain fine-tuning."""
+        assert self.mitigation is not None
+        config = self.mitigation.adaptation
+        if config.method == "finetune" or config.strength == 0.0:
+            return None
+        if config.method == "l2":
+            return Anchor(model, config.strength)
+        general = _others(inputs.train, speakers, TRAIN_SET)
+        with torch_settings(self.train):
+            fisher = fisher_of(
+                model, init, general, inputs.tokenizer, config.fisher, self.data.max_frames
+            )
+        return Anchor(model, config.strength, fisher.diagonal)
+
+
+def _check(config: MitigationConfig) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    if config.needs_cohorts and not config.cohorts.directory:
+        raise ConfigError(
+            f"mitigation.adaptation.speech: {config.adaptation.speech}, but no cohorts are known",
+            "set mitigation.cohorts.directory, or mitigation.adaptation.speech=general",
+        )
+
+
+def freeze(model: Transducer, part: Part) -> None:
+    """Let only the weights of a part change; those that decoding does not use never change.
+
+    The layers of the simple loss and of the CTC loss are frozen so that all methods change the same
+    weights: they have no Fisher information.
+    """
+    model.requires_grad_(False)
+    for weight in decoding_weights(model, DECODING_PARTS if part == "whole" else (part,)).values():
+        weight.requires_grad_(True)
+
+
+def epoch_mix(
+    config: MitigationConfig, train: CutSet, speech: CohortSpeech | None, seed: int
+) -> EpochMix:
+    """Return the utterances of each epoch.
+
+    Args:
+        config: the settings.
+        train: the training set.
+        speech: speech of the cohort; None for a control on general speech.
+        seed: seed of the fractions.
+    """
+    adaptation = config.adaptation
+    if speech is None:
+        return EpochMix(train)
+    if config.adapts and adaptation.speech == "cohort":
+        if not adaptation.replay:
+            return EpochMix(speech.train)
+        general = _others(train, speech.speakers, TRAIN_SET)
+        seconds = adaptation.replay / (1.0 - adaptation.replay) * seconds_of(speech.train)
+        return EpochMix(speech.train, (Draw(general, seconds / seconds_of(general)),), seed)
+    return EpochMix(train, oversampling(config, train, speech), seed)
+
+
+def oversampling(config: MitigationConfig, train: CutSet, speech: CohortSpeech) -> tuple[Draw, ...]:
+    """Return what joins the training set in each epoch.
+
+    An utterance of the training set is there once already. For the control, as much audio of any
+    speakers takes the place of the cohort's.
+    """
+    ids = {cut.id for cut in train}
+    draws = []
+    for inside in (True, False):
+        own = speech.train.filter(lambda cut, inside=inside: (cut.id in ids) == inside).to_eager()
+        times = config.oversampling.times - inside
+        if not len(own) or not times:
+            continue
+        if config.oversampling.random:
+            pool = speech.pool.filter(lambda cut, inside=inside: (cut.id in ids) == inside)
+            pool = pool.to_eager()
+            times, own = times * seconds_of(own) / seconds_of(pool), pool
+        draws.append(Draw(own, times))
+    return tuple(draws)
+
+
+def _trainable(speech: CohortSpeech, inputs: RecipeInputs, model: Transducer) -> CohortSpeech:
+    """Leave out utterances that are too short for their tokens."""
+
+    def kept(cuts: CutSet) -> CutSet:
+        subsampling = model.encoder.subsampling
+        return filter_trainable(cuts, inputs.tokenizer, subsampling) if len(cuts) else cuts
+
+    return replace(
+        speech, train=kept(speech.train), choose=kept(speech.choose), pool=kept(speech.pool)
+    )
+
+
+def _others(cuts: CutSet, speakers: frozenset[str], name: str) -> CutSet:
+    """Return the cuts of other speakers.
+
+    Raises:
+        DataError: there is none.
+    """
+    others = [cut for cut in cuts if speaker_of(cut) not in speakers]
+    if not others:
+        raise DataError(
+            f"data/{name}: all its speakers belong to the cohort", "choose a smaller cohort"
+        )
+    return CutSet.from_cuts(others)
