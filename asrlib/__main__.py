@@ -33,6 +33,7 @@ COMMANDS = (
     "score",
     "compare",
     "sizes",
+    "interpolate",
     "toggles",
     "mixtures",
     "score-meetings",

@@ -72,7 +72,7 @@ class MitigatedConfigs(TransducerConfigs):
 
     def input_files(self, data: Path) -> tuple[Path, ...]:
         files = super().input_files(data)
-        if self.mitigation is None or not self.mitigation.needs_cohorts:
+        if self.mitigation is None or not self.mitigation.knows_cohorts:
             return files
         cohorts, recipe = self.mitigation.cohorts, data.parent
         own = [recipe / cohorts.directory / COHORTS_FILE]
@@ -86,7 +86,7 @@ class MitigatedConfigs(TransducerConfigs):
         if self.mitigation is None:
             return super()._one_talker(model, inputs, data, init)
         mitigation, speech = self.mitigation, None
-        if mitigation.needs_cohorts:
+        if mitigation.knows_cohorts:
             found = cohort_speech(mitigation.cohorts, data, inputs.train)
             speech = _trainable(found, inputs, model)
             inputs = replace(inputs, dev=_others(inputs.dev, speech.speakers, "dev"))
@@ -153,7 +153,7 @@ def _check(config: MitigationConfig) -> None:
     Raises:
         ConfigError: names the key.
     """
-    if config.needs_cohorts and not config.cohorts.directory:
+    if config.adaptation.speech != "general" and not config.knows_cohorts:
         raise ConfigError(
             f"mitigation.adaptation.speech: {config.adaptation.speech}, but no cohorts are known",
             "set mitigation.cohorts.directory, or mitigation.adaptation.speech=general",
@@ -179,11 +179,11 @@ def epoch_mix(
     Args:
         config: the settings.
         train: the training set.
-        speech: speech of the cohort; None for a control on general speech.
+        speech: speech of the cohort; None if it is not known.
         seed: seed of the fractions.
     """
     adaptation = config.adaptation
-    if speech is None:
+    if speech is None or (config.adapts and adaptation.speech == "general"):
         return EpochMix(train)
     if config.adapts and adaptation.speech == "cohort":
         if not adaptation.replay:

@@ -137,9 +137,9 @@ class MitigationConfig:
     @property
     def takes_part(self) -> bool:
         """Whether the section affects a training."""
-        return self.adapts or bool(self.cohorts.directory)
+        return self.adapts or self.knows_cohorts
 
     @property
-    def needs_cohorts(self) -> bool:
-        """Whether a training with this section needs to know the cohorts."""
-        return not self.adapts or self.adaptation.speech != "general"
+    def knows_cohorts(self) -> bool:
+        """Whether the cohort is known, which all but the control on general speech need."""
+        return bool(self.cohorts.directory)
