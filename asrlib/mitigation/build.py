@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,19 +19,17 @@ from asrlib.mitigation.cohort_speech import (
     set_file,
     speaker_of,
 )
-from asrlib.mitigation.config import MitigationConfig, Part
+from asrlib.mitigation.config import AdaptationConfig, MitigationConfig, Part
 from asrlib.mitigation.epoch_mix import Draw, EpochMix, seconds_of
 from asrlib.mitigation.fisher import DECODING_PARTS, decoding_weights
 from asrlib.mitigation.fisher_file import fisher_of
-from asrlib.mitigation.task import AdaptTask, MixTask
+from asrlib.mitigation.task import AdaptTask, CohortDev, MixTask
 from asrlib.recipe import Recipe
 from asrlib.training.trainer import torch_settings
 from asrlib.training.training_inputs import RecipeInputs
 from asrlib.training.transducer_build import TransducerConfigs, with_training
 from asrlib.training.transducer_task import TransducerTask
 from asrlib.transducer.model import Transducer
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,30 +82,15 @@ class MitigatedConfigs(TransducerConfigs):
     ) -> TransducerTask:
         if self.mitigation is None:
             return super()._one_talker(model, inputs, data, init)
-        mitigation, speech = self.mitigation, None
-        if mitigation.knows_cohorts:
-            found = cohort_speech(mitigation.cohorts, data, inputs.train)
-            speech = _trainable(found, inputs, model)
-            inputs = replace(inputs, dev=_others(inputs.dev, speech.speakers, "dev"))
-        inputs = replace(
-            inputs,
-            train=filter_trainable(inputs.train, inputs.tokenizer, model.encoder.subsampling),
-        )
+        mitigation = self.mitigation
+        inputs, speech = _with_speech(mitigation, model, inputs, data)
         mix = epoch_mix(mitigation, inputs.train, speech, self.train.seed)
         source = self._source(replace(inputs, train=mix.base))
-        dev_figures = self._figures(model, inputs.dev, source)
-        cohort = speech.choose if speech is not None and len(speech.choose) else None
-        cohort_figures = None if cohort is None else self._figures(model, cohort, source)
+        dev_figures, cohort = self._figures(model, inputs.dev, source), None
+        if speech is not None and len(speech.choose):
+            cohort = CohortDev(speech.choose, self._figures(model, speech.choose, source))
         if not mitigation.adapts:
-            return MixTask(
-                model,
-                source,
-                self.train,
-                mix,
-                dev_figures=dev_figures,
-                cohort=cohort,
-                cohort_figures=cohort_figures,
-            )
+            return MixTask(model, source, self.train, dev_figures, mix, cohort)
         if init is None:
             raise ConfigError(
                 f"mitigation.adaptation.method: {mitigation.adaptation.method} needs a trained "
@@ -116,30 +98,26 @@ class MitigatedConfigs(TransducerConfigs):
                 "name it with --init",
             )
         freeze(model, mitigation.adaptation.part)
-        speakers = frozenset() if speech is None else speech.speakers
-        return AdaptTask(
-            model,
-            source,
-            self.train,
-            mix,
-            anchor=self._anchor(model, inputs, init, speakers),
-            in_loss=mitigation.adaptation.form == "loss",
-            dev_figures=dev_figures,
-            cohort=cohort,
-            cohort_figures=cohort_figures,
-        )
+        anchor = self._anchor(mitigation.adaptation, model, inputs, init, speech)
+        in_loss = mitigation.adaptation.form == "loss"
+        return AdaptTask(model, source, self.train, dev_figures, mix, cohort, anchor, in_loss)
 
     def _anchor(
-        self, model: Transducer, inputs: RecipeInputs, init: Path, speakers: frozenset[str]
+        self,
+        config: AdaptationConfig,
+        model: Transducer,
+        inputs: RecipeInputs,
+        init: Path,
+        speech: CohortSpeech | None,
     ) -> Anchor | None:
         """Return what holds the weights at the start; None for plain fine-tuning."""
-        assert self.mitigation is not None
-        config = self.mitigation.adaptation
         if config.method == "finetune" or config.strength == 0.0:
             return None
         if config.method == "l2":
             return Anchor(model, config.strength)
-        general = _others(inputs.train, speakers, TRAIN_SET)
+        general = inputs.train
+        if speech is not None:
+            general = _others(general, speech.speakers, TRAIN_SET)
         with torch_settings(self.train):
             fisher = fisher_of(
                 model, init, general, inputs.tokenizer, config.fisher, self.data.max_frames
@@ -203,28 +181,40 @@ def oversampling(config: MitigationConfig, train: CutSet, speech: CohortSpeech) 
     ids = {cut.id for cut in train}
     draws = []
     for inside in (True, False):
-        own = speech.train.filter(lambda cut, inside=inside: (cut.id in ids) == inside).to_eager()
+        own, pool = (
+            CutSet.from_cuts([cut for cut in cuts if (cut.id in ids) == inside])
+            for cuts in (speech.train, speech.pool)
+        )
         times = config.oversampling.times - inside
         if not len(own) or not times:
             continue
         if config.oversampling.random:
-            pool = speech.pool.filter(lambda cut, inside=inside: (cut.id in ids) == inside)
-            pool = pool.to_eager()
             times, own = times * seconds_of(own) / seconds_of(pool), pool
         draws.append(Draw(own, times))
     return tuple(draws)
 
 
-def _trainable(speech: CohortSpeech, inputs: RecipeInputs, model: Transducer) -> CohortSpeech:
-    """Leave out utterances that are too short for their tokens."""
+def _with_speech(
+    config: MitigationConfig, model: Transducer, inputs: RecipeInputs, data: Path
+) -> tuple[RecipeInputs, CohortSpeech | None]:
+    """Return the recipe's sets and the speech of the cohort, None if it is not known.
+
+    Training utterances that are too short for their tokens are left out, and so are the cohort's
+    speakers from the dev set.
+    """
 
     def kept(cuts: CutSet) -> CutSet:
         subsampling = model.encoder.subsampling
         return filter_trainable(cuts, inputs.tokenizer, subsampling) if len(cuts) else cuts
 
-    return replace(
-        speech, train=kept(speech.train), choose=kept(speech.choose), pool=kept(speech.pool)
+    if not config.knows_cohorts:
+        return replace(inputs, train=kept(inputs.train)), None
+    found = cohort_speech(config.cohorts, data, inputs.train)
+    speech = replace(
+        found, train=kept(found.train), choose=kept(found.choose), pool=kept(found.pool)
     )
+    dev = _others(inputs.dev, speech.speakers, "dev")
+    return replace(inputs, train=kept(inputs.train), dev=dev), speech
 
 
 def _others(cuts: CutSet, speakers: frozenset[str], name: str) -> CutSet:

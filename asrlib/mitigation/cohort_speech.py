@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -146,11 +145,11 @@ def speaker_of(cut: Cut) -> str:
 
 
 def choosers(speakers: Collection[str], share: float) -> frozenset[str]:
-    """Choose a share of the speakers, rounded up, by a hash of their names.
+    """Choose a share of the speakers, rounded but at least one, by a hash of their names.
 
     So the choice does not depend on their order, and changes little when speakers are added.
     """
-    count = math.ceil(share * len(speakers))
+    count = max(1, round(share * len(speakers))) if share else 0
     by_hash = sorted(speakers, key=lambda s: hashlib.sha256(s.encode()).digest())
     return frozenset(by_hash[:count])
 

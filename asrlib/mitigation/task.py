@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from lhotse import CutSet
@@ -21,15 +21,26 @@ from asrlib.transducer.model import Transducer, TransducerLoss
 Figures = Callable[[Transducer], dict[str, float]]
 
 
+@dataclass(frozen=True)
+class CohortDev:
+    """Speech of the cohort that is not trained on, for the dev metrics `cohort_*`.
+
+    Attributes:
+        cuts: the speech.
+        figures: function that computes further metrics of the model; see `TransducerTask`.
+    """
+
+    cuts: CutSet
+    figures: Figures | None
+
+
 class MixTask(TransducerTask):
     """The task of training a transducer on epochs in which some speech is repeated.
 
     Args:
         model, source, config, dev_figures: see `TransducerTask`.
         mix: the utterances of each epoch; those of `source.train` are not used.
-        cohort: speech of the cohort that is not trained on, for the dev metrics `cohort_*`; None
-            if there is none.
-        cohort_figures: like `dev_figures`, for this speech.
+        cohort: None if no speech of the cohort is left for dev metrics.
     """
 
     def __init__(
@@ -37,14 +48,12 @@ class MixTask(TransducerTask):
         model: Transducer,
         source: TransducerData,
         config: TrainConfig,
+        dev_figures: Figures | None,
         mix: EpochMix,
-        *,
-        dev_figures: Figures | None = None,
-        cohort: CutSet | None = None,
-        cohort_figures: Figures | None = None,
+        cohort: CohortDev | None,
     ) -> None:
         super().__init__(model, source, config, dev_figures)
-        self.mix, self.cohort, self.cohort_figures = mix, cohort, cohort_figures
+        self.mix, self.cohort = mix, cohort
 
     def epoch_cuts(self, epoch: int) -> CutSet:
         return self.mix.of_epoch(epoch)
@@ -59,10 +68,10 @@ class MixTask(TransducerTask):
         figures = super().evaluate()
         if self.cohort is None:
             return figures
-        batches = eval_batches(self.cohort, self.tokenizer, self.source.data.max_frames)
+        batches = eval_batches(self.cohort.cuts, self.tokenizer, self.source.data.max_frames)
         cohort = self._means(batches)
-        if self.cohort_figures is not None:
-            cohort |= self.cohort_figures(self.model)
+        if self.cohort.figures is not None:
+            cohort |= self.cohort.figures(self.model)
         balanced = {"balanced_loss": (figures["loss"] + cohort["loss"]) / 2}
         return figures | {f"cohort_{name}": value for name, value in cohort.items()} | balanced
 
@@ -75,10 +84,9 @@ class AdaptTask(MixTask):
 
     Args:
         model: the model with the weights of its start; only weights with `requires_grad` change.
-        source, config, mix: see `MixTask`.
+        source, config, dev_figures, mix, cohort: see `MixTask`.
         anchor: holds the weights near the start; None for fine-tuning.
         in_loss: whether the penalty is a term of the loss, instead of a proximal step.
-        dev_figures, cohort, cohort_figures: see `MixTask`.
     """
 
     def __init__(
@@ -86,23 +94,13 @@ class AdaptTask(MixTask):
         model: Transducer,
         source: TransducerData,
         config: TrainConfig,
+        dev_figures: Figures | None,
         mix: EpochMix,
-        *,
-        anchor: Anchor | None = None,
-        in_loss: bool = False,
-        dev_figures: Figures | None = None,
-        cohort: CutSet | None = None,
-        cohort_figures: Figures | None = None,
+        cohort: CohortDev | None,
+        anchor: Anchor | None,
+        in_loss: bool,
     ) -> None:
-        super().__init__(
-            model,
-            source,
-            config,
-            mix,
-            dev_figures=dev_figures,
-            cohort=cohort,
-            cohort_figures=cohort_figures,
-        )
+        super().__init__(model, source, config, dev_figures, mix, cohort)
         self.anchor, self.in_loss = anchor, in_loss
         self.norms = [m for m in model.modules() if isinstance(m, MaskedBatchNorm)]
 
