@@ -34,6 +34,7 @@ COMMANDS = (
     "score",
     "compare",
     "sizes",
+    "interpolate",
     "toggles",
     "mixtures",
     "score-meetings",

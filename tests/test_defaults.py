@@ -14,6 +14,7 @@ from asrlib.data.speaker_dataset import SpeakerDataConfig
 from asrlib.data.validation import ValidationConfig
 from asrlib.experiments.publish import PublishConfig
 from asrlib.features.fbank import FbankConfig
+from asrlib.mitigation.config import MitigationConfig
 from asrlib.scoring.score import ScoreConfig
 from asrlib.streaming import DecodeConfig
 from asrlib.text import TokensConfig
@@ -26,6 +27,7 @@ SECTIONS = {
     "features": FbankConfig,
     "manifests": ValidationConfig,
     "membership": MembershipConfig,
+    "mitigation": MitigationConfig,
     "mixtures": MixtureConfig,
     "publish": PublishConfig,
     "score": ScoreConfig,

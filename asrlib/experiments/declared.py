@@ -51,14 +51,16 @@ def undeclared(
     ours, theirs = _values(a, decode_a), _values(b, decode_b)
     free = {*declared, "model"} if a.model != b.model else set(declared)
     told = [_MEMBERSHIP in record.config for record in (a, b)]
+    other_cohorts = _covered(f"{_MEMBERSHIP}.cohorts", free)
     if _covered(_CONDITION, free) and told[0] != told[1]:
-        free |= {_MEMBERSHIP, f"data/{COHORTS_FILE}"}
-    if _covered(f"{_MEMBERSHIP}.cohorts", free):
-        free.add(f"data/{COHORTS_FILE}")
+        free.add(_MEMBERSHIP)
+        other_cohorts = True
     return [
         Difference(key, ours.get(key), theirs.get(key))
         for key in sorted({*ours, *theirs})
-        if ours.get(key) != theirs.get(key) and not _covered(key, free)
+        if ours.get(key) != theirs.get(key)
+        and not _covered(key, free)
+        and not (other_cohorts and key.startswith("data/") and key.endswith(COHORTS_FILE))
     ]
 
 

@@ -90,7 +90,7 @@ class PlanState:
         if run.start is not None:
             files = (set(self.configs(r).input_files(self.recipe.data)) for r in (run, run.start))
             more, fewer = files
-            own = {data_name(path, self.recipe.data) for path in more - fewer}
+            own = {data_name(self.recipe.data, path) for path in more - fewer}
             start = self._borrowed(run.start, {k: v for k, v in data.items() if k not in own})
         return identity_of(configs.sections(), data, start)
 

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import zlib
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from asrlib import __version__
-from asrlib.cohort_file import COHORTS_FILE
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
 from asrlib.recipe import PROJECT_DIR
@@ -196,20 +196,23 @@ def hash_data(data: Path, files: Iterable[Path]) -> dict[str, str]:
     """
     hashes = {}
     for path in files:
-        name = data_name(path, data)
+        name = data_name(data, path)
         if path.name.endswith(".jsonl.gz"):
             hashes[name] = _hash(sorted(_cut_lines(path)))
-        elif name in (_TOKENS, COHORTS_FILE):
+        elif name == _TOKENS or not path.is_relative_to(data):
             hashes[name] = hash_file(path)
     return hashes
 
 
-def data_name(path: Path, data: Path) -> str:
-    """The name of a file in `RunRecord.data`; of a manifest, that of its set."""
-    if path.name == COHORTS_FILE:
-        return COHORTS_FILE
-    path = path.relative_to(data)
-    return (path.parent if path.name.endswith(".jsonl.gz") else path).as_posix()
+def data_name(data: Path, path: Path) -> str:
+    """Return the name of a file in `hash_data`.
+
+    It is the name of the set for cuts, and a path relative to the recipe for a file outside its
+    data directory, such as cohorts.
+    """
+    if not path.is_relative_to(data):
+        return Path(os.path.relpath(path, data.parent)).as_posix()
+    return (path.parent if path.name.endswith(".jsonl.gz") else path).relative_to(data).as_posix()
 
 
 def _cut_lines(path: Path) -> Iterable[str]:

@@ -209,7 +209,7 @@ def hyp_line(cut: Cut, result: Result, work: float | None = None) -> dict[str, A
     """
     supervisions = cut.supervisions
     first = supervisions[0] if supervisions else None
-    line = {
+    line: dict[str, Any] = {
         "id": cut.id,
         "speaker": (first and first.speaker) or "",
         "ref": " ".join(s.text for s in supervisions if s.text),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ from asrlib.training.trainer import Trainer
 # The `Configs` of each task as "module:class". It is imported only for a model of that task.
 TASKS: dict[str, str] = {
     "speaker": "asrlib.training.speaker_build:SpeakerConfigs",
-    "transducer": "asrlib.training.transducer_build:TransducerConfigs",
+    "transducer": "asrlib.mitigation.build:MitigatedConfigs",
 }
 
 
@@ -58,7 +59,7 @@ class Configs(ABC):
 
     @abstractmethod
     def input_files(self, data: Path) -> tuple[Path, ...]:
-        """List the files that decide the result: of the recipe's data directory, and cohorts.
+        """List the files of the recipe that decide the result, most of them in `data`.
 
         Files that do not exist are listed too.
         """
@@ -122,7 +123,7 @@ class Configs(ABC):
 
     def identity(self, data: Path, init: Path | None = None) -> dict[str, Any]:
         """Return what must not change when a run is resumed: settings, and hashes of its files."""
-        hashes = {_name(p, data): hash_file(p) for p in self.input_files(data)}
+        hashes = {os.path.relpath(p, data.parent): hash_file(p) for p in self.input_files(data)}
         if init is not None:
             hashes["init"] = hash_file(init)
         return self.decisive({**self.sections(), "input": hashes})
@@ -147,11 +148,6 @@ class Configs(ABC):
             }
             return cls.decisive({**identity, **filled})
         return identity
-
-
-def _name(path: Path, data: Path) -> str:
-    """Return the name of an input file in the identity, wherever the recipe lies."""
-    return f"data/{path.relative_to(data)}" if path.is_relative_to(data) else path.name
 
 
 def load_configs(recipe: Recipe, model: str) -> Configs:
@@ -185,7 +181,7 @@ def with_values(
     if unknown:
         raise ConfigError(
             f"{section}.{target}: no key {unknown[0]} in conf/{target}.yaml",
-            f"fix its name in conf/{section}.yaml",
+            f"fix its name in conf/{section.partition('.')[0]}.yaml",
         )
     usual = (f"{target}.{key}={json.dumps(value)}" for key, value in values.items())
     return replace(recipe, overrides=(*usual, *recipe.overrides))

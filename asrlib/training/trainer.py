@@ -109,7 +109,7 @@ class Trainer(Generic[BatchT]):
         self.task.begin(self.total_steps)
         self.board = Board(self.dir / "tensorboard", self.at.step)
         with (
-            _torch_settings(self.config),
+            torch_settings(self.config),
             StopFlag() as self.stop,
             contextlib.closing(self.board),
             logging_redirect_tqdm(),
@@ -283,7 +283,7 @@ class Trainer(Generic[BatchT]):
 
 
 @contextlib.contextmanager
-def _torch_settings(config: TrainConfig) -> Iterator[None]:
+def torch_settings(config: TrainConfig) -> Iterator[None]:
     """Set the number of threads, and flush denormal numbers, to which LSTM states decay, to 0."""
     threads = torch.get_num_threads()
     torch.set_num_threads(config.num_threads)

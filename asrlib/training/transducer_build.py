@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
+from lhotse import CutSet
 from typing_extensions import Self
 
 from asrlib.data.augment import AugmentConfig
@@ -16,6 +17,7 @@ from asrlib.data.membership import MEMBERSHIP, Membership, MembershipConfig
 from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
 from asrlib.data.mixtures import MixtureConfig
 from asrlib.data.sampler import DataConfig
+from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.recipe import Recipe
 from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
@@ -115,14 +117,12 @@ class TransducerConfigs(Configs):
         model = Transducer(self.model, self.features.num_bins, inputs.tokenizer.vocab_size)
         model.encoder.norm.set_stats(inputs.mean_F, inputs.std_F)
         logger.info("parameters: %s", model.parameter_counts())
-        style = self.model.turn_style
-        if self.mixtures is None or style is None:  # `of` sets both to None, or neither
-            task = self._one_talker(model, inputs, self._read_membership(data, inputs))
-        else:
-            task = self._talkers(model, inputs, self.mixtures, style, data)
         if init is not None:
             load_start(model, inputs.tokenizer, init)
-        return task
+        style = self.model.turn_style
+        if self.mixtures is None or style is None:  # `of` sets both to None, or neither
+            return self._one_talker(model, inputs, data, init)
+        return self._talkers(model, inputs, self.mixtures, style, data)
 
     def _read_membership(self, data: Path, inputs: RecipeInputs) -> Membership | None:
         if self.membership is None:
@@ -133,9 +133,13 @@ class TransducerConfigs(Configs):
         return membership
 
     def _one_talker(
-        self, model: Transducer, inputs: RecipeInputs, membership: Membership | None
+        self, model: Transducer, inputs: RecipeInputs, data: Path, init: Path | None
     ) -> TransducerTask:
-        source = TransducerData(
+        source = self._source(inputs, self._read_membership(data, inputs))
+        return TransducerTask(model, source, self.train, self._figures(model, inputs.dev, source))
+
+    def _source(self, inputs: RecipeInputs, membership: Membership | None) -> TransducerData:
+        return TransducerData(
             train=inputs.train,
             dev=inputs.dev,
             noise=inputs.noise,
@@ -145,15 +149,23 @@ class TransducerConfigs(Configs):
             augment=self.augment,
             membership=membership,
         )
-        figures = None
-        if self.decode is not None:
-            # An unsuitable search fails before the training.
-            build_search(model, inputs.tokenizer, self.decode)
-            count = self.train.dev_wer_utts
-            figures = dev_wer(
-                inputs.dev, count, inputs.tokenizer, self.features, self.decode, membership
-            )
-        return TransducerTask(model, source, self.train, figures)
+
+    def _figures(
+        self, model: Transducer, dev: CutSet, source: TransducerData
+    ) -> Callable[[Transducer], dict[str, float]] | None:
+        """Return a function that decodes utterances of `dev`; None if none are to be decoded."""
+        if self.decode is None:
+            return None
+        # An unsuitable search fails before the training.
+        build_search(model, source.tokenizer, self.decode)
+        return dev_wer(
+            dev,
+            self.train.dev_wer_utts,
+            source.tokenizer,
+            self.features,
+            self.decode,
+            source.membership,
+        )
 
     def _talkers(
         self,

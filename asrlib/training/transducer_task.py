@@ -78,10 +78,14 @@ class TransducerTask(TransducerTaskBase[Batch]):
         self.source = source.trainable(model.encoder.subsampling)
         self.dev_figures = dev_figures
 
+    def epoch_cuts(self, epoch: int) -> CutSet:
+        """Return the utterances of an epoch, counted from 0."""
+        return self.source.train
+
     def batches_per_epoch(self) -> int:
-        encode = self.tokenizer.encode
-        tokens = {cut.id: len(encode(cut.supervisions[0].text or "")) for cut in self.source.train}
-        batches = sample_batches(self.source.train, tokens, self.source.data, self.config.seed)
+        encode, cuts = self.tokenizer.encode, self.epoch_cuts(0)
+        tokens = {cut.id: len(encode(cut.supervisions[0].text or "")) for cut in cuts}
+        batches = sample_batches(cuts, tokens, self.source.data, self.config.seed)
         return sum(1 for _ in batches)
 
     def dev_batches(self) -> Iterable[Batch]:
@@ -93,7 +97,7 @@ class TransducerTask(TransducerTaskBase[Batch]):
     def train_batches(self, epoch: int, start_batch: int) -> Iterable[Batch]:
         source = self.source
         return train_batches(
-            source.train,
+            self.epoch_cuts(epoch),
             self.tokenizer,
             source.data,
             source.augment,

@@ -27,7 +27,7 @@ from asrlib.transducer.model_io import transducer_payload
 logger = logging.getLogger(__name__)
 
 # A step after any warm-up, so that the parts of a dev loss have the same weights at every step.
-_LATE = 1 << 30
+LATE = 1 << 30
 
 
 class TransducerBatch(Batch, Protocol):
@@ -44,6 +44,18 @@ class TransducerBatch(Batch, Protocol):
 
 
 BatchT = TypeVar("BatchT", bound=TransducerBatch)
+
+
+def without(batch: BatchT, ids: Collection[str]) -> BatchT | None:
+    """Return a batch without the given items; None if no item is left."""
+    keep = [i for i, item in enumerate(batch.ids) if item not in ids]
+    if not keep:
+        return None
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    kept = {
+        k: v[keep] if isinstance(v, Tensor) else [v[i] for i in keep] for k, v in values.items()
+    }
+    return replace(batch, **kept)
 
 
 class LossClock:
@@ -137,22 +149,19 @@ class TransducerTaskBase(WithoutState, ABC, Generic[BatchT]):
         return sums
 
     def drop(self, batch: BatchT, ids: Collection[str]) -> BatchT | None:
-        keep = [i for i, item in enumerate(batch.ids) if item not in ids]
-        if not keep:
-            return None
-        values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-        kept = {
-            k: v[keep] if isinstance(v, Tensor) else [v[i] for i in keep] for k, v in values.items()
-        }
-        return replace(batch, **kept)
+        return without(batch, ids)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Compute the dev loss per encoder frame (`loss`) and per token, and those of `_stats`."""
+        return self._means(self.dev_batches())
+
+    def _means(self, batches: Iterable[BatchT]) -> dict[str, float]:
+        """Compute the metrics of `evaluate` for any batches."""
         self.model.eval()
         sums = Sums()
-        for batch in self.dev_batches():
-            loss = self._loss(batch, _LATE)
+        for batch in batches:
+            loss = self._loss(batch, LATE)
             bad_B = ~torch.isfinite(loss.total_B)
             if bad_B.any():
                 ids = [i for i, bad in zip(batch.ids, bad_B.tolist(), strict=True) if bad]
@@ -161,7 +170,7 @@ class TransducerTaskBase(WithoutState, ABC, Generic[BatchT]):
                 if kept is None:
                     continue
                 batch = kept
-                loss = self._loss(batch, _LATE)
+                loss = self._loss(batch, LATE)
             total = float(loss.total_B.sum())
             sums.add({"loss": (total, float(loss.frames_B.sum()))})
             sums.add({"loss_per_token": (total, self._num_tokens(batch))})
