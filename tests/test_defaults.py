@@ -16,6 +16,7 @@ from asrlib.scoring.score import ScoreConfig
 from asrlib.streaming import DecodeConfig
 from asrlib.text import TokensConfig
 from asrlib.training.config import TrainConfig
+from asrlib.verification.config import VerificationConfig
 
 SECTIONS = {
     "augment": AugmentConfig,
@@ -28,6 +29,7 @@ SECTIONS = {
     "score": ScoreConfig,
     "tokens": TokensConfig,
     "train": TrainConfig,
+    "verification": VerificationConfig,
 }
 
 
