@@ -54,12 +54,13 @@ def command(
     log_to(None)
     config = recipe.config(VerificationConfig, "verification")
     score = recipe.config(ScoreConfig, "score")
-    sides = (
+    baseline, other = (
         [VerificationRun.read(d if d.is_dir() else recipe.exp / d) for d in directories]
         for directories in (baselines, others)
     )
     found = compare_runs(
-        *sides,
+        baseline,
+        other,
         column_maker(recipe, test_set, score, cohorts),
         config.impostors,
         score.min_speakers,

@@ -34,7 +34,6 @@ from asrlib.verification.trials import Trials, all_pairs, enrol_and_test, same_g
 
 log = logging.getLogger(__name__)
 
-VERIFICATION_VERSION = 1  # raise it when the output for the same input changes
 VERIFICATION_FILE = "verification.json"
 
 _SHOWN = 5
