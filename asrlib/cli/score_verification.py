@@ -97,6 +97,7 @@ def command(
         with_list(config, trials),
         score.min_speakers,
         name,
+        test_set,
         unusable,
     )
     found.to_file(out / VERIFICATION_FILE)

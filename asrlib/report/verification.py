@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 from scipy.special import ndtri
 
+from asrlib.errors import DataError
+from asrlib.experiments.runs import Skipped
 from asrlib.report import plots
 from asrlib.report.document import Block, Figure, Section, Table, Text
 from asrlib.report.format import DASH, interval, number
 from asrlib.verification.records import Disparity, EqualErrorRate, Rate, Verification
+from asrlib.verification.score import VERIFICATION_FILE
 
 _TICKS = (0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # per cent
 _METRICS = {"misses": "misses", "false_alarms": "false alarms", "eer": "EER"}
 
 
-def verification_sections(test_set: str, systems: Sequence[Verification]) -> list[Section]:
-    """Describe systems that were scored on one test set.
+def collect_verification(exp: Path) -> tuple[list[Verification], list[Skipped]]:
+    """Read all verification results of a recipe, and say which of them cannot be read."""
+    found, skipped = [], []
+    for path in sorted(exp.glob(f"*/*/{VERIFICATION_FILE}")):
+        try:
+            found.append(Verification.from_file(path, "score verification again"))
+        except DataError as e:
+            skipped.append(Skipped(path.parent.relative_to(exp.parent).as_posix(), e.what))
+    return found, skipped
 
-    Args:
-        test_set: name of the set.
-        systems: results, at least one.
-    """
+
+def verification_sections(found: Sequence[Verification]) -> list[Section]:
+    """Describe the results of all systems, by test set; none without results."""
+    return [
+        section
+        for test_set in sorted({s.set for s in found})
+        for section in _set_sections(test_set, [s for s in found if s.set == test_set])
+    ]
+
+
+def _set_sections(test_set: str, systems: Sequence[Verification]) -> list[Section]:
     first = systems[0]
     text = Text(
         f"{first.speakers:,} speakers, {first.utterances:,} utterances, {first.targets:,} target "

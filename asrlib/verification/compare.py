@@ -16,9 +16,9 @@ import numpy as np
 from asrlib.errors import DataError
 from asrlib.scoring.bootstrap import Resampling
 from asrlib.verification.bootstrap import Replicated, mean_of
-from asrlib.verification.groups import ALL, Column, everyone
+from asrlib.verification.groups import ALL, Column, Impostors, everyone
 from asrlib.verification.inequality import comparable, spread, worst_and_best
-from asrlib.verification.measure import METRICS, Evidence, GroupFigures, Impostors, Metric
+from asrlib.verification.measure import METRICS, Evidence, GroupFigures, Metric
 from asrlib.verification.records import (
     Change,
     GroupChanges,
@@ -161,7 +161,9 @@ def _changes(before: GroupFigures, after: GroupFigures, confidence: float) -> di
 
 def _change(before: Replicated, after: Replicated, confidence: float) -> Change:
     difference = after.minus(before)
-    ends = difference.interval(confidence)
+    # Two systems without an error have no replicate that differs, which is no evidence of equality.
+    same_end = before.value == after.value and before.value in (0.0, 1.0)
+    ends = None if same_end else difference.interval(confidence)
     return Change(
         baseline=100 * before.value,
         other=100 * after.value,

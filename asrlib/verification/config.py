@@ -9,6 +9,7 @@ from pydantic import Field
 from asrlib.config import configclass
 from asrlib.numbers import Count, Positive, PositiveFloat
 from asrlib.scoring.bootstrap import Resampling
+from asrlib.verification.groups import Impostors
 
 
 @configclass
@@ -40,7 +41,7 @@ class VerificationConfig:
     session: str = "recording"
     threshold: Literal["eer", "false_alarm"] = "eer"
     dev_false_alarm: float = Field(default=0.01, gt=0, lt=1)
-    impostors: Literal["same_group", "enrolled"] = "same_group"
+    impostors: Impostors = "same_group"
     p_target: float = Field(default=0.01, gt=0, lt=1)
     cost_miss: PositiveFloat = 1.0
     cost_false_alarm: PositiveFloat = 1.0

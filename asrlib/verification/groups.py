@@ -18,6 +18,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from asrlib.scoring.groups import UNKNOWN, band, band_names
 log = logging.getLogger(__name__)
 
 ALL = "all"
+
+Impostors = Literal["same_group", "enrolled"]
 
 
 @dataclass(frozen=True)
@@ -127,16 +130,23 @@ def _column(name: str, values: Sequence[str], order: Sequence[str]) -> Column:
     return Column(name, tuple(present), np.array([numbers.get(v, -1) for v in values]))
 
 
-def in_group(
-    group_S: np.ndarray, group: int, first: np.ndarray, second: np.ndarray, impostors: str
-) -> np.ndarray:
-    """Return which trials, or pairs of speakers, belong to a group.
+@dataclass(frozen=True)
+class Inside:
+    """Rule that says which trials, or pairs of speakers, belong to a group.
 
-    Args:
+    Attributes:
         group_S: group of each speaker.
         group: the group.
-        first, second: enrolled and tested speaker of each trial.
-        impostors: `same_group` or `enrolled`.
+        impostors: which impostor trials belong to it.
     """
-    inside = group_S[first] == group
-    return inside & (group_S[second] == group) if impostors == "same_group" else inside
+
+    group_S: np.ndarray
+    group: int
+    impostors: Impostors
+
+    def of(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Return a mask of trials, given the enrolled and the tested speaker of each."""
+        enrolled = self.group_S[first] == self.group
+        if self.impostors == "enrolled":
+            return enrolled
+        return enrolled & (self.group_S[second] == self.group)

@@ -14,9 +14,9 @@ from scipy.special import stdtrit
 from asrlib.scoring.bootstrap import Interval
 from asrlib.scoring.groups import UNKNOWN
 from asrlib.seeds import named_generator
-from asrlib.verification.bootstrap import PairCounts, Replicated
-from asrlib.verification.groups import Column
-from asrlib.verification.measure import GroupFigures, Impostors, Metric
+from asrlib.verification.bootstrap import PairCounts, Replicated, combined
+from asrlib.verification.groups import Column, Impostors
+from asrlib.verification.measure import GroupFigures, Metric
 from asrlib.verification.records import Disparity
 
 Chance = tuple[float, float] | None  # 95th percentile of the gap, and p
@@ -45,12 +45,11 @@ def disparity(
         return None
     worst, best = worst_and_best(groups)
     high, low = groups[worst], groups[best]
-    gap = high.minus(low)
-    ends = gap.interval(confidence)
+    ends = gap_interval(high, low, confidence)
     return Disparity(
         worst=worst,
         best=best,
-        gap=100 * gap.value,
+        gap=100 * (high.value - low.value),
         gap_interval=ends and ends.percent(),
         ratio=high.value / low.value if low.value > 0 else None,
         ratio_interval=_ratio_interval(high, low, confidence),
@@ -72,7 +71,26 @@ def spread(figures: Sequence[Replicated]) -> Replicated:
     spread_R = replicates_GR.std(axis=0)
     value = float(np.std([f.value for f in figures]))
     # The deviations are widened already, so they are only centred here.
-    return Replicated(value, spread_R - spread_R.mean(), min(f.speakers for f in figures))
+    return combined(figures, value, spread_R - spread_R.mean())
+
+
+def gap_interval(high: Replicated, low: Replicated, confidence: float) -> Interval | None:
+    """Compute the interval of the difference of two groups' rates from their own intervals.
+
+    This is the method of variance estimates recovery (Newcombe 1998; Zou and Donner 2008), for two
+    groups of different speakers. Unlike a symmetric interval it stays between -100 and 100 % and
+    is not too narrow if a group has no error.
+
+    Returns:
+        The interval, in fractions; None if a group has fewer than two speakers.
+    """
+    ends_high, ends_low = high.rate_interval(confidence), low.rate_interval(confidence)
+    if ends_high is None or ends_low is None:
+        return None
+    difference = high.value - low.value
+    down = math.hypot(high.value - ends_high.low, ends_low.high - low.value)
+    up = math.hypot(ends_high.high - high.value, low.value - ends_low.low)
+    return Interval(difference - down, difference + up)
 
 
 def _ratio_interval(high: Replicated, low: Replicated, confidence: float) -> Interval | None:

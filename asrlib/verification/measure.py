@@ -18,7 +18,7 @@ from asrlib.verification.bootstrap import (
     draw_weights,
     eer_replicates,
 )
-from asrlib.verification.groups import Column, in_group
+from asrlib.verification.groups import Column, Impostors, Inside
 from asrlib.verification.metrics import DetCurve, equal_errors, sorted_curve
 from asrlib.verification.records import EqualErrorRate, GroupRates, Rate
 from asrlib.verification.scores import ScoredTrials
@@ -26,7 +26,6 @@ from asrlib.verification.trials import codes
 
 Metric = Literal["misses", "false_alarms", "eer"]
 METRICS: tuple[Metric, ...] = ("misses", "false_alarms", "eer")
-Impostors = Literal["same_group", "enrolled"]
 
 
 @dataclass(frozen=True)
@@ -105,89 +104,69 @@ class Evidence:
         for group, value in enumerate(column.values):
             members_S = (column.group_S == group) & (self.rows.any_S > 0)
             if members_S.any():
-                measured = self._group(column, group, impostors, weights_SR)
-                figures[value] = self._report(value, members_S, measured, min_speakers)
+                inside = Inside(column.group_S, group, impostors)
+                figures[value] = self._group(value, members_S, inside, weights_SR, min_speakers)
         return figures
 
     def _group(
-        self, column: Column, group: int, impostors: Impostors, weights_SR: np.ndarray
-    ) -> _Measured:
-        trials, counts = self.trials, self.counts
-        inside_T = in_group(column.group_S, group, trials.first_T, trials.second_T, impostors)
-        own = trials.keep(inside_T)
-        targets = int(own.target_T.sum())
-        complete = 0 < targets < len(own.target_T)
-        curve = sorted_curve(own.scores_T, own.target_T) if complete else None
-        eer_R = eer_replicates(own, weights_SR) if complete else None
-        if counts is None:
-            return _Measured(None, None, curve, eer_R, {})
-        inside_P = in_group(column.group_S, group, counts.first_P, counts.second_P, impostors)
-        target_P = counts.first_P == counts.second_P
-        misses, alarms = counts.keep(inside_P & target_P), counts.keep(inside_P & ~target_P)
-        replicates: dict[Metric, np.ndarray] = {}
-        if misses.sums()[1]:
-            replicates["misses"] = misses.replicate(weights_SR)
-        if alarms.sums()[1]:
-            replicates["false_alarms"] = alarms.replicate(weights_SR)
-        return _Measured(misses.sums(), alarms.sums(), curve, eer_R, replicates)
-
-    def _report(
-        self, value: str, members_S: np.ndarray, measured: _Measured, min_speakers: int
+        self,
+        value: str,
+        members_S: np.ndarray,
+        inside: Inside,
+        weights_SR: np.ndarray,
+        min_speakers: int,
     ) -> GroupFigures:
-        confidence = self.resampling.confidence
         target_S = members_S & (self.rows.target_S > 0)
         speakers, target_speakers = int(members_S.sum()), int(target_S.sum())
         utterances = int(self.rows.any_S[members_S].sum())
         target_utterances = int(self.rows.target_S[target_S].sum())
+        rates: dict[Metric, Rate] = {}
         replicated: dict[Metric, Replicated] = {}
-
-        def rate(
-            metric: Metric, sums: tuple[int, int] | None, drawn: int, independent: int
-        ) -> Rate | None:
-            if sums is None or not sums[1]:
-                return None
-            errors, trials = sums
-            figure = Replicated.of(errors / trials, measured.replicates[metric], drawn)
+        for metric, counts in self._counts(inside).items():
+            errors, trials = counts.sums()
+            if not trials:
+                continue
+            sizes = (
+                (target_speakers, min(target_utterances, trials))
+                if metric == "misses"
+                else (speakers, min(utterances, trials))
+            )
+            figure = Replicated.of(errors / trials, counts.replicate(weights_SR), *sizes)
+            rates[metric] = Rate(errors, trials, self._ends(figure))
             replicated[metric] = figure
-            ends = figure.rate_interval(confidence, min(independent, trials))
-            return Rate(errors, trials, ends and ends.percent())
-
-        misses = rate("misses", measured.misses, target_speakers, target_utterances)
-        alarms = rate("false_alarms", measured.false_alarms, speakers, utterances)
+        own = self.trials.keep(inside.of(self.trials.first_T, self.trials.second_T))
         eer = None
-        if measured.curve is not None and measured.eer_R is not None:
-            at = equal_errors(measured.curve)
-            figure = Replicated.of(at.rate, measured.eer_R, target_speakers)
-            replicated["eer"] = figure
-            independent = min(target_utterances, measured.curve.targets)
-            ends = figure.rate_interval(confidence, independent)
-            eer = equal_error_record(measured.curve, ends and ends.percent())
-        rates = GroupRates(
+        if 0 < own.target_T.sum() < len(own.target_T):
+            curve = sorted_curve(own.scores_T, own.target_T)
+            sizes = target_speakers, min(target_utterances, curve.targets)
+            eer_R = eer_replicates(own, weights_SR)
+            replicated["eer"] = Replicated.of(equal_errors(curve).rate, eer_R, *sizes)
+            eer = _equal_error_rate(curve, self._ends(replicated["eer"]))
+        found = GroupRates(
             value=value,
             speakers=speakers,
             target_speakers=target_speakers,
             utterances=utterances,
-            misses=misses,
-            false_alarms=alarms,
+            misses=rates.get("misses"),
+            false_alarms=rates.get("false_alarms"),
             eer=eer,
             large_enough=(target_speakers or speakers) >= min_speakers,
         )
-        return GroupFigures(rates, replicated)
+        return GroupFigures(found, replicated)
+
+    def _counts(self, inside: Inside) -> dict[Metric, PairCounts]:
+        if self.counts is None:
+            return {}
+        own = self.counts.keep(inside.of(self.counts.first_P, self.counts.second_P))
+        target_P = own.first_P == own.second_P
+        return {"misses": own.keep(target_P), "false_alarms": own.keep(~target_P)}
+
+    def _ends(self, figure: Replicated) -> Interval | None:
+        ends = figure.rate_interval(self.resampling.confidence)
+        return ends and ends.percent()
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """Sums (errors, trials), the curve, and the replicates of one group."""
-
-    misses: tuple[int, int] | None
-    false_alarms: tuple[int, int] | None
-    curve: DetCurve | None
-    eer_R: np.ndarray | None
-    replicates: dict[Metric, np.ndarray]
-
-
-def equal_error_record(curve: DetCurve, interval: Interval | None) -> EqualErrorRate:
-    """Describe the equal error rate of a curve, with an interval in per cent."""
+def _equal_error_rate(curve: DetCurve, interval: Interval | None) -> EqualErrorRate:
     at = equal_errors(curve)
     return EqualErrorRate(
         percent=100 * at.rate,

@@ -148,6 +148,7 @@ class Verification(JsonRecord):
     Attributes:
         version: version of the program that computed the scores.
         name: name of the system, for tables.
+        set: name of the test set.
         trials: kind of the trials, see conf/verification.yaml.
         impostors: which impostor trials count for a group, see conf/verification.yaml.
         utterances: number of utterances (or of averaged sides) in the trials.
@@ -167,6 +168,7 @@ class Verification(JsonRecord):
 
     version: str
     name: str
+    set: str
     trials: str
     impostors: str
     utterances: int
@@ -193,7 +195,8 @@ class Change(JsonRecord):
     Attributes:
         baseline, other: the two figures, in per cent or percentage points; means over seeds.
         difference: negative if the other system is better.
-        interval: of the difference; None with fewer than two speakers.
+        interval: of the difference; None with fewer than two speakers, or if neither system makes
+            an error.
     """
 
     baseline: float

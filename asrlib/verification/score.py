@@ -180,6 +180,7 @@ def judge(
     config: VerificationConfig,
     min_speakers: int,
     name: str,
+    test_set: str,
     unusable: int = 0,
 ) -> Verification:
     """Compute all metrics of scored trials.
@@ -191,6 +192,7 @@ def judge(
         config: configuration.
         min_speakers: smallest number of speakers with which a group takes part in the gaps.
         name: name of the system.
+        test_set: name of the set.
         unusable: number of utterances that were left out.
     """
     speakers = sorted(set(scored.speakers))
@@ -212,6 +214,7 @@ def judge(
     return Verification(
         version=__version__,
         name=name,
+        set=test_set,
         trials=config.trials,
         impostors=config.impostors,
         utterances=total.utterances,

@@ -1,7 +1,7 @@
 import re
 
 from asrlib.report.document import Document, to_html, to_markdown
-from asrlib.report.verification import det_plot, verification_sections
+from asrlib.report.verification import collect_verification, det_plot, verification_sections
 from asrlib.scoring.bootstrap import Interval, Resampling
 from asrlib.verification.records import (
     Disparity,
@@ -25,6 +25,7 @@ def system(name="none", percent=9.0, **changes):
     values = {
         "version": "0",
         "name": name,
+        "set": "test",
         "trials": "all",
         "impostors": "same_group",
         "utterances": 100,
@@ -47,7 +48,7 @@ def system(name="none", percent=9.0, **changes):
 
 
 def page(*systems):
-    return Document("x", tuple(verification_sections("test", systems)), "y")
+    return Document("x", tuple(verification_sections(systems)), "y")
 
 
 def test_the_page_shows_rates_gaps_and_chance():
@@ -76,3 +77,17 @@ def test_what_was_not_measured_is_a_dash():
     text = to_markdown(page(empty, lone))
     assert "| none | – | – | – | 9.00 [5.00, 14.00] | 0.750 |" in text
     assert "by group" not in text
+
+
+def test_results_are_collected_by_set_and_broken_ones_are_named(tmp_path):
+    for name, test_set in (("a", "test"), ("b", "test"), ("a", "other")):
+        path = tmp_path / "exp" / name / f"verify_{test_set}" / "verification.json"
+        system(name, set=test_set).to_file(path)
+    (tmp_path / "exp" / "c" / "verify_test").mkdir(parents=True)
+    (tmp_path / "exp" / "c" / "verify_test" / "verification.json").write_text("{")
+    found, skipped = collect_verification(tmp_path / "exp")
+    assert [(s.name, s.set) for s in found] == [("a", "other"), ("a", "test"), ("b", "test")]
+    assert [s.path for s in skipped] == ["exp/c/verify_test"]
+    titles = [section.title for section in verification_sections(found)]
+    assert titles[0] == "Speaker verification on other"
+    assert titles[2] == "Speaker verification on test"

@@ -123,30 +123,30 @@ def test_each_stratum_keeps_its_size_and_its_draws():
 
 
 def test_intervals_of_a_group_without_errors_end_at_the_poisson_bound():
-    none = Replicated.of(0.0, np.zeros(100), 12)
-    assert none.rate_interval(0.95, 60) == pytest.approx((0, 3.689 / 60), abs=1e-4)
-    every = Replicated.of(1.0, np.ones(100), 12)
-    assert every.rate_interval(0.95, 60) == pytest.approx((1 - 3.689 / 60, 1), abs=1e-4)
-    assert Replicated.of(0.0, np.zeros(100), 1).rate_interval(0.95, 60) is None
-    assert Replicated.of(0.3, np.zeros(100), 1).interval(0.95) is None
+    none = Replicated.of(0.0, np.zeros(100), 12, 60)
+    assert none.rate_interval(0.95) == pytest.approx((0, 3.689 / 60), abs=1e-4)
+    every = Replicated.of(1.0, np.ones(100), 12, 60)
+    assert every.rate_interval(0.95) == pytest.approx((1 - 3.689 / 60, 1), abs=1e-4)
+    assert Replicated.of(0.0, np.zeros(100), 1, 60).rate_interval(0.95) is None
+    assert Replicated.of(0.3, np.zeros(100), 1, 60).interval(0.95) is None
 
 
 def test_intervals_stay_between_zero_and_one_and_contain_the_rate():
     replicates = np.random.default_rng(0).normal(0.03, 0.05, 1000)
-    low, high = Replicated.of(0.03, replicates, 4).rate_interval(0.95, 60)
+    low, high = Replicated.of(0.03, replicates, 4, 60).rate_interval(0.95)
     assert 0 < low < 0.03 < high < 1
 
 
 def test_differences_and_means_are_taken_replicate_by_replicate():
     rng = np.random.default_rng(0)
     shared = rng.normal(size=1000)
-    a = Replicated.of(0.2, 0.2 + 0.1 * shared, 20)
-    b = Replicated.of(0.3, 0.3 + 0.1 * shared, 20)
+    a = Replicated.of(0.2, 0.2 + 0.1 * shared, 20, 60)
+    b = Replicated.of(0.3, 0.3 + 0.1 * shared, 20, 60)
     assert b.minus(a).interval(0.95) == pytest.approx((0.1, 0.1))
     both = mean_of([a, b])
     assert both.value == pytest.approx(0.25)
     assert both.standard_error == pytest.approx(a.standard_error)
-    opposite = Replicated.of(0.2, 0.2 - 0.1 * shared, 20)
+    opposite = Replicated.of(0.2, 0.2 - 0.1 * shared, 20, 60)
     assert mean_of([a, opposite]).standard_error == pytest.approx(0)
 
 
@@ -177,13 +177,13 @@ def test_intervals_cover_the_truth(speakers):
         weights_SR = draw_weights(strata, 300, Resampling(200, seed=round_))
         own = whole.keep(inside[whole.first_T] & inside[whole.second_T])
         value = equal_errors(det_curve(own.scores_T, own.target_T)).rate
-        figures = [Replicated.of(value, eer_replicates(own, weights_SR), speakers)]
+        figures = [Replicated.of(value, eer_replicates(own, weights_SR), speakers, 6 * speakers)]
         for kind in kinds:
             part = kind.keep(inside[kind.first_P] & inside[kind.second_P])
             errors, total = part.sums()
-            figures.append(Replicated.of(errors / total, part.replicate(weights_SR), speakers))
+            figures.append(Replicated.of(errors / total, part.replicate(weights_SR), speakers, 60))
         for i, (figure, truth) in enumerate(zip(figures, truths, strict=True)):
-            low, high = figure.rate_interval(0.95, 6 * speakers)
+            low, high = figure.rate_interval(0.95)
             covered[i] += low <= truth <= high
     # The chance that a true coverage of 95 % shows below 86 % in 80 rounds is 0.1 %.
     assert np.all(covered / rounds >= 0.86), covered / rounds

@@ -168,7 +168,7 @@ def source(noises=(1.0,) * 4, **kwargs):
 
 def judged(scored, threshold=None, **changes):
     config = VerificationConfig(replicates=100, permutations=100, **changes)
-    return judge(scored, threshold, lambda speakers: [], config, 3, "x")
+    return judge(scored, threshold, lambda speakers: [], config, 3, "x", "test")
 
 
 def test_embeddings_without_a_direction_are_left_out_with_a_warning(caplog):
