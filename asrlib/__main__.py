@@ -38,6 +38,8 @@ COMMANDS = (
     "toggles",
     "mixtures",
     "score-meetings",
+    "score-verification",
+    "compare-verification",
     "plan",
     "publish",
     "results",

@@ -19,6 +19,7 @@ from asrlib.scoring.score import ScoreConfig
 from asrlib.streaming import DecodeConfig
 from asrlib.text import TokensConfig
 from asrlib.training.config import TrainConfig
+from asrlib.verification.config import VerificationConfig
 
 SECTIONS = {
     "augment": AugmentConfig,
@@ -34,6 +35,7 @@ SECTIONS = {
     "speaker": SpeakerDataConfig,
     "tokens": TokensConfig,
     "train": TrainConfig,
+    "verification": VerificationConfig,
 }
 
 

@@ -6,6 +6,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 from cycler import cycler
@@ -81,7 +82,7 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], xlabel: str) -> 
     """Line charts side by side: panel title -> name -> the curves of that name, of one colour."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"curves {list(panels)}"}):
         canvas = Canvas(figsize=(4.6 * len(panels), 3.2), layout="constrained")
-        looks = _looks(name for named in panels.values() for name in named)
+        looks = line_looks(name for named in panels.values() for name in named)
         for axes, (title, named) in zip(
             canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
@@ -91,7 +92,7 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], xlabel: str) -> 
             axes.set_title(title, loc="left", fontsize=10.5)
             axes.set_xlabel(xlabel)
             _fit(axes, [y for lines in named.values() for points in lines for _, y in points])
-        _legend_below(canvas)
+        legend_below(canvas)
         return svg_text(canvas)
 
 
@@ -118,7 +119,7 @@ def scatter(
         return svg_text(canvas)
 
 
-def _looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
+def line_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """What tells lines apart, the same in every panel: colour, then how the line is broken."""
     return {
         name: {"color": COLOURS[i % len(COLOURS)], "ls": _DASHES[i // len(COLOURS) % len(_DASHES)]}
@@ -126,7 +127,7 @@ def _looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
     }
 
 
-def _legend_below(canvas: Canvas) -> None:
+def legend_below(canvas: Canvas) -> None:
     """One legend for all panels, below them; the drawing grows by what it needs."""
     shown = {}
     for axes in canvas.axes:
@@ -152,7 +153,7 @@ def histograms(panels: Mapping[str, Mapping[str, Histogram]]) -> str:
     """Step histograms of latencies side by side: panel title -> series -> its histogram."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"histograms {list(panels)}"}):
         canvas = Canvas(figsize=(4.6 * len(panels), 3.2), layout="constrained")
-        looks = _looks(name for series in panels.values() for name in series)
+        looks = line_looks(name for series in panels.values() for name in series)
         for axes, (title, series) in zip(
             canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
@@ -170,7 +171,7 @@ def histograms(panels: Mapping[str, Mapping[str, Histogram]]) -> str:
             axes.set_title(title, loc="left", fontsize=10.5)
             axes.set_xlabel("milliseconds")
             axes.set_ylabel("share, %")
-        _legend_below(canvas)
+        legend_below(canvas)
         return svg_text(canvas)
 
 

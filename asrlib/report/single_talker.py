@@ -44,6 +44,7 @@ from asrlib.report.glossary import MEANINGS
 from asrlib.report.meetings import collect_meetings, talkers_sections
 from asrlib.report.plan_page import skipped_sections
 from asrlib.report.plan_report import plan_report
+from asrlib.report.verification import collect_verification, verification_sections
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.groups import Gap, Group
 from asrlib.scoring.latency import Histogram
@@ -64,7 +65,8 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
     exp, name = recipe_dir / "exp", f"egs/{recipe_dir.resolve().name}"
     runs, skipped = collect_runs(exp)
     meetings, broken = collect_meetings(exp)
-    if not runs and not meetings and not skipped and not broken:
+    verified, unreadable = collect_verification(exp)
+    if not (runs or meetings or verified or skipped or broken or unreadable):
         raise DataError(f"{exp}: holds no scores.json", "run the score stage (6) first")
     everything = (*runs, *meetings)
     names = sorted({r.name for r in everything})
@@ -78,6 +80,7 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
         own = [r for r in runs if plan_of(r) == plan]
         sections.extend(plan_report(recipe_dir, plan, of_plan, own))
     sections.extend(talkers_sections(meetings, recipe_dir, config))
+    sections.extend(verification_sections(verified))
     sections.extend(_training(curves, curve_labels(everything)))
     sections.extend(_speed(exp / "bench"))
     if runs:
@@ -87,7 +90,7 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
         sections.append(
             Section("How to read the columns", (Table(("column", "meaning"), MEANINGS, 2),))
         )
-    sections.extend(skipped_sections([*skipped, *broken]))
+    sections.extend(skipped_sections([*skipped, *broken, *unreadable]))
     notes = recipe_dir / "NOTES.md"
     if notes.exists():
         sections.append(Section("Notes", (Verbatim(notes.read_text(encoding="utf-8")),)))

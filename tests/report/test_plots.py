@@ -43,5 +43,5 @@ def test_every_histogram_is_in_one_legend_however_many_there_are(names):
 
 
 def test_lines_are_told_apart():
-    looks = plots._looks(str(i) for i in range(24))
+    looks = plots.line_looks(str(i) for i in range(24))
     assert len({tuple(look.items()) for look in looks.values()}) == 24

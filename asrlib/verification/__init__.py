@@ -1,0 +1,1 @@
+"""Speaker verification: trials, scores, error rates by group, intervals. No torch here."""

@@ -1,0 +1,190 @@
+"""Compare two verification systems on the same trials, with the same draws of speakers.
+
+A system may have several runs, one for each training seed. Each run has its own scores and its own
+threshold, and a figure of the system is the mean over its runs. Speakers are resampled, seeds are
+not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asrlib.errors import DataError
+from asrlib.scoring.bootstrap import Resampling
+from asrlib.verification.bootstrap import Replicated, mean_of
+from asrlib.verification.groups import ALL, Column, Impostors, everyone
+from asrlib.verification.inequality import comparable, spread, worst_and_best
+from asrlib.verification.measure import METRICS, Evidence, GroupFigures, Metric
+from asrlib.verification.records import (
+    Change,
+    GroupChanges,
+    Verification,
+    VerificationComparison,
+)
+from asrlib.verification.score import VERIFICATION_FILE
+from asrlib.verification.scores import SCORES_FILE, ScoredTrials
+
+_FIX = "run python -m asrlib score-verification with --scores again"
+
+
+@dataclass(frozen=True)
+class VerificationRun:
+    """One scored run.
+
+    Attributes:
+        directory: directory of verification.json and scores.npz.
+        result: content of verification.json.
+        scored: the trials with their scores.
+    """
+
+    directory: Path
+    result: Verification
+    scored: ScoredTrials
+
+    @classmethod
+    def read(cls, directory: Path) -> VerificationRun:
+        """Read a directory that `score-verification` wrote.
+
+        Raises:
+            DataError: a file is missing or broken.
+        """
+        result = Verification.from_file(directory / VERIFICATION_FILE, _FIX)
+        return cls(directory, result, ScoredTrials.read(directory / SCORES_FILE))
+
+
+def compare_runs(
+    baseline: Sequence[VerificationRun],
+    other: Sequence[VerificationRun],
+    make_columns: Callable[[Sequence[str]], Sequence[Column]],
+    impostors: Impostors,
+    min_speakers: int,
+    resampling: Resampling,
+) -> VerificationComparison:
+    """Compare the runs of two systems.
+
+    Args:
+        baseline, other: runs of the two systems, one or more for each.
+        make_columns: divides the speakers, sorted by name, into groups.
+        impostors: which impostor trials belong to a group.
+        min_speakers: smallest number of speakers with which a group takes part in the gaps.
+        resampling: settings of the bootstrap.
+
+    Raises:
+        DataError: the runs were not scored on the same trials.
+    """
+    first = baseline[0]
+    for run in (*baseline[1:], *other):
+        _check_same_trials(first, run)
+    speakers = sorted(set(first.scored.speakers))
+    total = everyone(len(speakers))
+    columns = make_columns(speakers)
+    confidence = resampling.confidence
+    sides = [
+        _measure(runs, total, columns, impostors, min_speakers, resampling)
+        for runs in (baseline, other)
+    ]
+    before, after = sides
+    return VerificationComparison(
+        baseline=tuple(run.result.name for run in baseline),
+        other=tuple(run.result.name for run in other),
+        speakers=len(speakers),
+        all=_changes(before[ALL][ALL], after[ALL][ALL], confidence),
+        groups={c.name: _group_changes(before[c.name], after[c.name], confidence) for c in columns},
+        resampling=resampling,
+    )
+
+
+def _check_same_trials(a: VerificationRun, b: VerificationRun) -> None:
+    names, fix = f"{a.directory} and {b.directory}", "score both on the same embeddings' ids"
+    for what, one, two in (
+        ("utterances", a.scored.ids, b.scored.ids),
+        ("speakers", a.scored.speakers, b.scored.speakers),
+    ):
+        if one != two:
+            different = sorted(set(one) ^ set(two))
+            shown = f", first {different[0]}" if different else ""
+            raise DataError(f"{names}: have different {what}{shown}", fix)
+    ours, theirs = a.scored.trials, b.scored.trials
+    pairs = ((ours.enrol_T, theirs.enrol_T), (ours.test_T, theirs.test_T))
+    if not all(np.array_equal(one_T, two_T) for one_T, two_T in pairs):
+        raise DataError(f"{names}: were scored on different trials", "use the same settings")
+
+
+# By column, then by group: the figures of the first run, with means over all runs.
+_Side = dict[str, dict[str, GroupFigures]]
+
+
+def _measure(
+    runs: Sequence[VerificationRun],
+    total: Column,
+    columns: Sequence[Column],
+    impostors: Impostors,
+    min_speakers: int,
+    resampling: Resampling,
+) -> _Side:
+    of_runs: list[_Side] = []
+    for run in runs:
+        fixed = run.result.threshold
+        threshold = None if fixed is None else fixed.value
+        evidence = Evidence.of(run.scored, threshold, resampling)
+        side: _Side = {ALL: evidence.measure(total, "same_group", min_speakers)}
+        if impostors == "enrolled":
+            evidence = Evidence.of(run.scored, threshold, resampling, both_orders=True)
+        for column in columns:
+            side[column.name] = evidence.measure(column, impostors, min_speakers)
+        of_runs.append(side)
+    return {
+        name: {
+            value: GroupFigures(figures.rates, _mean([s[name][value].replicated for s in of_runs]))
+            for value, figures in groups.items()
+        }
+        for name, groups in of_runs[0].items()
+    }
+
+
+def _mean(of_runs: Sequence[Mapping[Metric, Replicated]]) -> dict[Metric, Replicated]:
+    shared = [m for m in METRICS if all(m in figures for figures in of_runs)]
+    return {m: mean_of([figures[m] for figures in of_runs]) for m in shared}
+
+
+def _changes(before: GroupFigures, after: GroupFigures, confidence: float) -> dict[str, Change]:
+    return {
+        metric: _change(before.replicated[metric], after.replicated[metric], confidence)
+        for metric in METRICS
+        if metric in before.replicated and metric in after.replicated
+    }
+
+
+def _change(before: Replicated, after: Replicated, confidence: float) -> Change:
+    difference = after.minus(before)
+    # Two systems without an error have no replicate that differs, which is no evidence of equality.
+    same_end = before.value == after.value and before.value in (0.0, 1.0)
+    ends = None if same_end else difference.interval(confidence)
+    return Change(
+        baseline=100 * before.value,
+        other=100 * after.value,
+        difference=100 * difference.value,
+        interval=ends and ends.percent(),
+    )
+
+
+def _group_changes(
+    before: dict[str, GroupFigures], after: dict[str, GroupFigures], confidence: float
+) -> GroupChanges:
+    gaps, names, spreads = {}, {}, {}
+    for metric in METRICS:
+        ours, theirs = comparable(before, metric), comparable(after, metric)
+        if len(ours) < 2 or ours.keys() != theirs.keys():
+            continue
+        worst, best = worst_and_best(ours)
+        names[metric] = worst, best
+        gap_before, gap_after = (s[worst].minus(s[best]) for s in (ours, theirs))
+        gaps[metric] = _change(gap_before, gap_after, confidence)
+        both = spread(list(ours.values())), spread(list(theirs.values()))
+        spreads[metric] = _change(*both, confidence)
+    groups = {v: _changes(before[v], after[v], confidence) for v in before}
+    return GroupChanges(groups, gaps, names, spreads)

@@ -1,0 +1,152 @@
+"""Groups of speakers in verification: columns of the speaker table, or cohorts.
+
+Which group does an impostor trial belong to? By default only impostors of the same group count: a
+false alarm of a group is a trial of two of its speakers. Three reasons. Impostors who resemble the
+target (in gender, age, accent) are the hard ones. The rate depends on the group's speakers alone,
+not on who else is in the test set: with all impostors, a small group meets mostly the easy ones of
+other groups, and looks safer the smaller it is. And a trial is in one group, so groups can be
+resampled and compared without counting a trial twice. With `enrolled`, all impostors who claim to
+be a speaker of the group count, which describes a product whose attackers are the whole test set.
+
+Shapes: S speakers, in the order of their names; P pairs of speakers; T trials.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from asrlib.errors import DataError
+from asrlib.scoring.groups import UNKNOWN, band, band_names
+
+log = logging.getLogger(__name__)
+
+ALL = "all"
+
+Impostors = Literal["same_group", "enrolled"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A way to divide speakers into groups.
+
+    Attributes:
+        name: name of the column.
+        values: names of the groups, in the order in which they are shown.
+        group_S: number of each speaker's group in `values`; -1 for a speaker in none.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    group_S: np.ndarray
+
+    def strata(self) -> dict[str, np.ndarray]:
+        """Return the numbers of each group's speakers; those in no group are under ''."""
+        strata = {v: np.flatnonzero(self.group_S == g) for g, v in enumerate(self.values)}
+        rest = np.flatnonzero(self.group_S < 0)
+        return {**strata, "": rest} if len(rest) else strata
+
+
+def everyone(count: int) -> Column:
+    """Put all speakers into one group."""
+    return Column(ALL, (ALL,), np.zeros(count, dtype=np.int64))
+
+
+def metadata_columns(
+    speakers: Sequence[str],
+    metadata: Mapping[str, Mapping[str, str]],
+    columns: Sequence[str],
+    bands: Mapping[str, Sequence[float]],
+) -> list[Column]:
+    """Divide speakers by columns of the speaker table; a column without any value is skipped.
+
+    Args:
+        speakers: the speakers, sorted.
+        metadata: columns of each speaker.
+        columns: names of the columns.
+        bands: ascending band edges, for each column that contains numbers.
+    """
+    made = []
+    for name in columns:
+        raw = [metadata.get(s, {}).get(name, "") for s in speakers]
+        if not any(raw):
+            log.info("groups: column '%s' is skipped: no speaker has a value in it", name)
+            continue
+        values = [band(v, bands[name]) if name in bands else v or UNKNOWN for v in raw]
+        order = band_names(bands[name]) if name in bands else sorted(set(values) - {UNKNOWN})
+        made.append(_column(name, values, [*order, UNKNOWN]))
+    return made
+
+
+def cohort_column(speakers: Sequence[str], directory: Path) -> Column:
+    """Divide speakers by the cohorts of a file `cohorts.jsonl`.
+
+    Speakers on whom the cohorts were found are in no group, because a cohort is judged on others.
+
+    Args:
+        speakers: the speakers, sorted.
+        directory: directory of the file.
+
+    Raises:
+        DataError: the file is missing or broken, or none of the speakers is in it.
+    """
+    path = directory / "cohorts.jsonl"
+    fix = "run python -m asrlib cohorts assign for these speakers"
+    cohorts: dict[str, str] = {}
+    discovery = set()
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            cohorts[row["speaker"]] = str(row["cohort"])
+            if row["split"] == "discovery":
+                discovery.add(row["speaker"])
+    except OSError as e:
+        raise DataError(f"{path}: is not readable: {e}", fix) from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise DataError(f"{path}: is no file of cohorts: {e!r}", fix) from e
+    judged = [s for s in speakers if s in cohorts and s not in discovery]
+    left_out = sum(1 for s in speakers if s in discovery)
+    if left_out:
+        log.warning(
+            "%s: %d speakers are in no group: the cohorts were found on them", path, left_out
+        )
+    if not judged:
+        raise DataError(f"{path}: holds no speaker of this test set for confirmation", fix)
+    known = {s: cohorts[s] for s in judged}
+    order = [v for v in ("bottom", "middle", "top") if v in known.values()]
+    order += sorted(set(known.values()) - set(order))
+    return _column("cohort", [known.get(s, "") for s in speakers], order)
+
+
+def _column(name: str, values: Sequence[str], order: Sequence[str]) -> Column:
+    present = [v for v in order if v in values]
+    numbers = {v: g for g, v in enumerate(present)}
+    return Column(name, tuple(present), np.array([numbers.get(v, -1) for v in values]))
+
+
+@dataclass(frozen=True)
+class Inside:
+    """Rule that says which trials, or pairs of speakers, belong to a group.
+
+    Attributes:
+        group_S: group of each speaker.
+        group: the group.
+        impostors: which impostor trials belong to it.
+    """
+
+    group_S: np.ndarray
+    group: int
+    impostors: Impostors
+
+    def of(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Return a mask of trials, given the enrolled and the tested speaker of each."""
+        enrolled = self.group_S[first] == self.group
+        if self.impostors == "enrolled":
+            return enrolled
+        return enrolled & (self.group_S[second] == self.group)

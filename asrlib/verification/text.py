@@ -1,0 +1,114 @@
+"""Tables of verification results for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from asrlib.scoring.bootstrap import Interval
+from asrlib.verification.records import (
+    Change,
+    Disparity,
+    EqualErrorRate,
+    Rate,
+    Threshold,
+    Verification,
+    VerificationComparison,
+)
+
+TITLES = {"misses": "misses", "false_alarms": "false alarms", "eer": "EER"}
+_DASH = "–"
+
+
+def verification_text(found: Verification) -> str:
+    """Format the results of one system."""
+    lines = [
+        f"{found.name}: {found.utterances} utterances, {found.speakers} speakers; "
+        f"{found.targets} target and {found.impostor_trials} impostor trials ({found.trials})",
+        f"EER {_rate(found.eer)} %   minDCF({found.p_target:g}) "
+        + (_DASH if found.min_dcf is None else f"{found.min_dcf:.3f}"),
+    ]
+    if found.threshold is None:
+        lines.append("no threshold is fixed on dev, so there are no misses and false alarms")
+    else:
+        lines += [
+            _threshold(found.threshold),
+            f"misses {_counted(found.misses)}   false alarms {_counted(found.false_alarms)}",
+        ]
+    for column, table in found.groups.items():
+        rows = [(column, "speakers", "misses %", "false alarms %", "EER %", "")]
+        for g in table.groups:
+            cells = (_rate(g.misses), _rate(g.false_alarms), _rate(g.eer))
+            mark = "" if g.large_enough else "(not in the gap)"
+            rows.append((g.value, str(g.speakers), *cells, mark))
+        lines += ["", *_aligned(rows)]
+        lines += [f"  {_disparity(TITLES[m], d)}" for m, d in table.disparities.items()]
+    return "\n".join(lines)
+
+
+def comparison_text(found: VerificationComparison) -> str:
+    """Format the comparison of two systems."""
+    confidence = 100 * found.resampling.confidence
+    lines = [
+        f"{' + '.join(found.other)} against {' + '.join(found.baseline)}: changes in percentage "
+        f"points, {confidence:g} % intervals, {found.speakers} speakers resampled"
+    ]
+    header = ("", "misses", "false alarms", "EER")
+    lines += _aligned([header, ("all", *_cells(found.all))])
+    for column, changes in found.groups.items():
+        rows = [(column, *header[1:])]
+        rows += [(value, *_cells(of_group)) for value, of_group in changes.groups.items()]
+        rows += [("gap", *_cells(changes.gaps)), ("spread", *_cells(changes.spreads))]
+        lines += ["", *_aligned(rows)]
+    return "\n".join(lines)
+
+
+def _threshold(threshold: Threshold) -> str:
+    if threshold.dev_misses is None or threshold.dev_false_alarms is None:
+        return f"threshold {threshold.value:.4f}, as given"
+    return (
+        f"threshold {threshold.value:.4f}, fixed on {threshold.dev_speakers} dev speakers "
+        f"({threshold.rule}): misses {threshold.dev_misses.percent:.2f} %, false alarms "
+        f"{threshold.dev_false_alarms.percent:.2f} %, EER {threshold.dev_eer:.2f} %"
+    )
+
+
+def _ends(interval: Interval | None, sign: str = "") -> str:
+    return f"[{interval[0]:{sign}.2f}, {interval[1]:{sign}.2f}]" if interval else "[no interval]"
+
+
+def _rate(rate: Rate | EqualErrorRate | None) -> str:
+    return _DASH if rate is None else f"{rate.percent:.2f} {_ends(rate.interval)}"
+
+
+def _counted(rate: Rate | None) -> str:
+    return _DASH if rate is None else f"{_rate(rate)} % ({rate.errors} / {rate.trials})"
+
+
+def _disparity(title: str, unequal: Disparity) -> str:
+    text = (
+        f"{title}: {unequal.worst} - {unequal.best} = {unequal.gap:.2f} "
+        f"{_ends(unequal.gap_interval, '+')}"
+    )
+    if unequal.ratio is not None:
+        text += f", ratio {unequal.ratio:.2f} {_ends(unequal.ratio_interval)}"
+    text += f", spread {unequal.spread:.2f}"
+    if unequal.chance is not None:
+        text += f"; by chance below {unequal.chance:.2f} (p = {unequal.p_value:.3f})"
+    return text
+
+
+def _cells(changes: dict[str, Change]) -> tuple[str, ...]:
+    cells = []
+    for metric in TITLES:
+        change = changes.get(metric)
+        ends = "" if change is None else _ends(change.interval, "+")
+        cells.append(_DASH if change is None else f"{change.difference:+.2f} {ends}")
+    return tuple(cells)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

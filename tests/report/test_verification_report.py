@@ -1,0 +1,93 @@
+import re
+
+from asrlib.report.document import Document, to_html, to_markdown
+from asrlib.report.verification import collect_verification, det_plot, verification_sections
+from asrlib.scoring.bootstrap import Interval, Resampling
+from asrlib.verification.records import (
+    Disparity,
+    EqualErrorRate,
+    GroupRates,
+    GroupTable,
+    Rate,
+    Threshold,
+    Verification,
+)
+
+DET = ((100.0, 0.0), (20.0, 4.0), (9.0, 9.0), (1.0, 30.0), (0.0, 100.0))
+
+
+def system(name="none", percent=9.0, **changes):
+    rate = Rate(9, 100, Interval(5.0, 14.0))
+    equal = EqualErrorRate(percent, Interval(5.0, 14.0), 0.5, 9, 100, 90, 1000)
+    groups = tuple(GroupRates(v, 5, 5, 50, rate, rate, equal, v != "x") for v in ("f", "m", "x"))
+    gap = Disparity("m", "f", 3.5, Interval(-1.0, 8.0), 1.5, Interval(0.9, 2.4), 1.75, 4.2, 0.08)
+    tables = {"gender": GroupTable(groups, {"misses": gap})}
+    values = {
+        "version": "0",
+        "name": name,
+        "set": "test",
+        "trials": "all",
+        "impostors": "same_group",
+        "utterances": 100,
+        "unusable": 0,
+        "speakers": 10,
+        "target_speakers": 10,
+        "targets": 100,
+        "impostor_trials": 1000,
+        "eer": equal,
+        "min_dcf": 0.75,
+        "p_target": 0.01,
+        "threshold": Threshold(0.5, "given"),
+        "misses": rate,
+        "false_alarms": rate,
+        "groups": tables,
+        "det": DET,
+        "resampling": Resampling(),
+    }
+    return Verification(**{**values, **changes})
+
+
+def page(*systems):
+    return Document("x", tuple(verification_sections(systems)), "y")
+
+
+def test_the_page_shows_rates_gaps_and_chance():
+    text = to_markdown(page(system(), system("pairwise", 8.0)))
+    assert "| pairwise | 9.00 [5.00, 14.00] |" in text
+    assert "m - f: 3.50 [-1.00, +8.00]" in text
+    assert "| **by chance below** |" in text
+    assert "4.20" in text
+    assert "| x * |" in text
+
+
+def test_the_plot_says_in_words_what_it_shows():
+    markup = to_html(page(system("a & b"), system("pairwise", 8.0)))
+    alt = re.search(r'<svg role="img" aria-label="([^"]+)"', markup).group(1)
+    assert "pairwise 8.00 %; a &amp; b 9.00 %" in alt
+    assert markup.count(alt) == 2  # the caption says the same
+
+
+def test_a_plot_is_the_same_every_time():
+    assert det_plot({"a": DET, "b": DET[1:]}, "x") == det_plot({"a": DET, "b": DET[1:]}, "x")
+
+
+def test_what_was_not_measured_is_a_dash():
+    empty = system(misses=None, false_alarms=None, threshold=None, groups={}, det=())
+    lone = system(eer=None, min_dcf=None, groups={}, det=())
+    text = to_markdown(page(empty, lone))
+    assert "| none | – | – | – | 9.00 [5.00, 14.00] | 0.750 |" in text
+    assert "by group" not in text
+
+
+def test_results_are_collected_by_set_and_broken_ones_are_named(tmp_path):
+    for name, test_set in (("a", "test"), ("b", "test"), ("a", "other")):
+        path = tmp_path / "exp" / name / f"verify_{test_set}" / "verification.json"
+        system(name, set=test_set).to_file(path)
+    (tmp_path / "exp" / "c" / "verify_test").mkdir(parents=True)
+    (tmp_path / "exp" / "c" / "verify_test" / "verification.json").write_text("{")
+    found, skipped = collect_verification(tmp_path / "exp")
+    assert [(s.name, s.set) for s in found] == [("a", "other"), ("a", "test"), ("b", "test")]
+    assert [s.path for s in skipped] == ["exp/c/verify_test"]
+    titles = [section.title for section in verification_sections(found)]
+    assert titles[0] == "Speaker verification on other"
+    assert titles[2] == "Speaker verification on test"

@@ -1,0 +1,242 @@
+"""From embeddings to verification.json and to comparisons, through the commands."""
+
+import csv
+import gzip
+import json
+import logging
+
+import numpy as np
+import pytest
+from command_fakes import call, explained
+from verification_fakes import planted_table
+
+from asrlib.embedding_table import EmbeddingTable
+from asrlib.errors import DataError
+from asrlib.verification.config import VerificationConfig
+from asrlib.verification.metrics import det_curve, equal_errors
+from asrlib.verification.records import Verification, VerificationComparison
+from asrlib.verification.score import (
+    TrialSource,
+    fix_threshold,
+    judge,
+    score_trials,
+    usable,
+)
+
+QUICK = ("--set", "verification.replicates=100", "--set", "verification.permutations=100")
+NOISES = [0.5, 1.0] * 8
+
+
+def write_speakers(path):
+    genders = ["f" if noise < 1 else "m" for noise in NOISES]
+    with open(path, "w", newline="") as f:
+        rows = csv.writer(f, delimiter="\t")
+        rows.writerow(["speaker", "set", "gender"])
+        for name in ("test", "dev"):
+            rows.writerows([f"{name}{s:03d}", name, g] for s, g in enumerate(genders))
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Two systems on the same utterances; the second one is better."""
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "data").mkdir()
+    for name, factor in (("weak", 1.0), ("strong", 0.6)):
+        for set_name, seed in (("test", 1), ("dev", 2)):
+            noises = [factor * n for n in NOISES]
+            table = planted_table(noises, seed=seed, prefix=set_name)
+            folder = tmp_path / "exp" / name / f"embeddings_{set_name}"
+            table.write(folder / "utterances.npz")
+    write_speakers(tmp_path / "data" / "speakers.tsv")
+    return tmp_path
+
+
+def run(recipe, *arguments):
+    return call(*arguments, "--recipe-dir", recipe, *QUICK)
+
+
+def score(recipe, name="weak", *arguments):
+    outcome = run(recipe, "score-verification", "--name", name, *arguments)
+    assert outcome.code == 0, outcome.err
+    return Verification.from_file(recipe / "exp" / name / "verify_test" / "verification.json", "")
+
+
+def test_the_command_scores_at_the_threshold_of_dev(recipe):
+    found = score(recipe)
+    assert (found.speakers, found.utterances) == (16, 96)
+    assert (found.targets, found.impostor_trials) == (16 * 15, 96 * 95 // 2 - 16 * 15)
+    assert found.threshold.rule == "eer"
+    assert found.threshold.dev_eer == pytest.approx(found.threshold.dev_misses.percent, abs=1)
+    groups = {g.value: g for g in found.groups["gender"].groups}
+    assert sum(g.misses.errors for g in groups.values()) == found.misses.errors
+    assert sum(g.misses.trials for g in groups.values()) == found.targets
+    assert groups["m"].misses.percent > groups["f"].misses.percent
+    assert found.groups["gender"].disparities["misses"].worst == "m"
+
+
+def test_no_figure_depends_on_the_order_of_the_utterances(recipe):
+    first = score(recipe)
+    for name in ("dev", "test"):
+        path = recipe / "exp" / "weak" / f"embeddings_{name}" / "utterances.npz"
+        table = EmbeddingTable.read(path)
+        order = np.random.default_rng(0).permutation(len(table.ids))
+        EmbeddingTable(
+            tuple(table.ids[i] for i in order),
+            tuple(table.speakers[i] for i in order),
+            table.vectors_ND[order],
+        ).write(path)
+    again = score(recipe)
+    assert again.misses == first.misses
+    assert again.eer.percent == pytest.approx(first.eer.percent, abs=0.2)
+
+
+def test_a_comparison_is_paired_and_averages_seeds(recipe):
+    for name in ("weak", "strong"):
+        score(recipe, name)
+    out = recipe / "out.json"
+    weak, strong = "weak/verify_test", "strong/verify_test"
+    sides = ("--baseline", weak, "--other", strong, "--out", out)
+    outcome = run(recipe, "compare-verification", *sides)
+    assert outcome.code == 0, outcome.err
+    found = VerificationComparison.from_file(out, "")
+    assert found.all["eer"].difference < 0
+    assert found.all["eer"].interval.high < 0
+    assert found.all["eer"].baseline == pytest.approx(score(recipe).eer.percent)
+    assert set(found.groups["gender"].groups) == {"f", "m"}
+    assert found.groups["gender"].worst_and_best["misses"] == ("m", "f")
+    sides = ("--baseline", weak, "--baseline", strong, "--other", strong, "--other", weak)
+    run(recipe, "compare-verification", *sides, "--out", out)
+    same = VerificationComparison.from_file(out, "")
+    for change in same.all.values():
+        assert change.difference == pytest.approx(0, abs=1e-9)
+        assert change.interval == pytest.approx((0, 0), abs=1e-9)
+
+
+def test_different_trials_are_not_compared(recipe):
+    score(recipe, "strong", "--set", "verification.trials=same_group")
+    score(recipe, "weak")
+    sides = ("--baseline", "weak/verify_test", "--other", "strong/verify_test")
+    assert explained(run(recipe, "compare-verification", *sides), "weak", "strong", "trials")
+
+
+def test_without_dev_or_scores_the_rest_is_scored(recipe):
+    outcome = run(recipe, "score-verification", "--name", "weak", "--dev-set", "absent")
+    assert outcome.code == 0
+    assert "no threshold is fixed" in outcome.err
+    found = score(recipe, "weak", "--dev-set", "absent", "--no-scores")
+    assert (found.threshold, found.misses, found.false_alarms) == (None, None, None)
+    assert found.eer is not None
+    assert all(g.eer is not None for g in found.groups["gender"].groups)
+
+
+def test_a_given_threshold_and_a_list_of_trials(recipe):
+    path = recipe / "trials.txt"
+    path.write_text("1 test000-0 test000-1.wav\n0 test000-0 test001-0\n0 test002-0 lost\n")
+    found = score(recipe, "weak", "--threshold", "0.5", "--trials", path)
+    assert (found.trials, found.targets, found.impostor_trials) == ("list", 1, 1)
+    assert found.threshold.rule == "given"
+
+
+def test_sessions_and_words_come_from_the_cuts(recipe):
+    table = EmbeddingTable.read(recipe / "exp/weak/embeddings_test/utterances.npz")
+    (recipe / "data" / "test").mkdir()
+    with gzip.open(recipe / "data" / "test" / "cuts.jsonl.gz", "wt") as f:
+        for id_, speaker in zip(table.ids, table.speakers, strict=True):
+            place = {"start": 0, "duration": 1, "channel": 0}
+            supervision = {
+                **place,
+                "id": id_,
+                "recording_id": id_,
+                "speaker": speaker,
+                "text": f"W{int(id_[-1]) // 2}",
+                "custom": {"day": f"{speaker}-{int(id_[-1]) % 2}"},
+            }
+            cut = {**place, "id": id_, "type": "MonoCut"}
+            f.write(json.dumps({**cut, "supervisions": [supervision]}) + "\n")
+    found = score(recipe, "weak", "--set", "verification.session=day")
+    assert found.targets == 16 * 9  # 15 pairs without the 2 x 3 of one day
+    words = ("--set", "verification.trials=enrol", "--set", "verification.enrol_attribute=text")
+    outcome = run(recipe, "score-verification", "--name", "weak", *words)
+    assert explained(outcome, "no speaker has 6 utterances")  # there are three words
+    found = score(recipe, "weak", *words, "--set", "verification.enrol=1", "--threshold", "0.5")
+    assert (found.trials, found.targets, found.impostor_trials) == ("enrol", 16, 16 * 15)
+
+
+def source(noises=(1.0,) * 4, **kwargs):
+    return TrialSource(planted_table(noises), **kwargs)
+
+
+def judged(scored, threshold=None, **changes):
+    config = VerificationConfig(replicates=100, permutations=100, **changes)
+    return judge(scored, threshold, lambda speakers: [], config, 3, "x", "test")
+
+
+def test_embeddings_without_a_direction_are_left_out_with_a_warning(caplog):
+    table = planted_table([1.0] * 4)
+    vectors = table.vectors_ND.copy()
+    vectors[3, 0], vectors[5, 2], vectors[9] = np.nan, np.inf, 0
+    with caplog.at_level(logging.WARNING):
+        kept = usable(EmbeddingTable(table.ids, table.speakers, vectors), "x.npz")
+    assert len(kept.ids) == 21
+    assert all(name in caplog.text for name in ("s000-3", "s000-5", "s001-3", "x.npz"))
+    with pytest.raises(DataError, match="no usable embedding"):
+        usable(EmbeddingTable(table.ids, table.speakers, vectors * np.nan), "x.npz")
+
+
+def test_without_target_trials_false_alarms_are_still_measured(caplog):
+    table = planted_table([1.0] * 6, utterances=1)
+    with caplog.at_level(logging.WARNING):
+        scored = score_trials(TrialSource(table), VerificationConfig(), "x")
+    assert "no target trial" in caplog.text
+    fixed = fix_threshold(
+        score_trials(source(), VerificationConfig(), "d"), VerificationConfig(), "d"
+    )
+    found = judged(scored, fixed)
+    assert (found.eer, found.min_dcf, found.misses) == (None, None, None)
+    assert found.false_alarms.trials == 15
+    assert found.det == ()
+    with pytest.raises(DataError, match="fixes no threshold"):
+        fix_threshold(scored, VerificationConfig(), "x")
+
+
+def test_without_impostor_trials_misses_are_still_measured(caplog):
+    with caplog.at_level(logging.WARNING):
+        scored = score_trials(source([1.0]), VerificationConfig(), "x")
+    assert "no impostor trial" in caplog.text
+    assert judged(scored).eer is None
+
+
+def test_no_trial_at_all_is_an_error():
+    lone = TrialSource(planted_table([1.0], utterances=1))
+    with pytest.raises(DataError, match="makes no trial"):
+        score_trials(lone, VerificationConfig(), "x")
+    with pytest.raises(DataError, match="no list of trials"):
+        score_trials(source(), VerificationConfig(trials="list"), "x")
+
+
+def test_impostors_of_the_same_group_share_all_columns():
+    metadata = {f"s00{i}": {"gender": "f", "age": str(i // 2)} for i in range(3)}
+    config = VerificationConfig(trials="same_group", same_group=("gender", "age"))
+    scored = score_trials(source(metadata=metadata), config, "x")
+    impostors = ~scored.trials.target_T
+    assert impostors.sum() == 6 * 6  # s000 and s001 alone
+    assert scored.trials.target_T.sum() == 4 * 15
+
+
+def test_the_threshold_at_a_false_alarm_rate_is_fixed_on_dev():
+    config = VerificationConfig(threshold="false_alarm", dev_false_alarm=0.05)
+    scored = score_trials(source([0.8] * 12), config, "x")
+    fixed = fix_threshold(scored, config, "x")
+    assert 4 < fixed.dev_false_alarms.percent <= 5
+    found = judged(scored, fixed)
+    assert found.false_alarms.errors == fixed.dev_false_alarms.errors
+    assert found.misses.errors == fixed.dev_misses.errors
+    curve = det_curve(scored.scores_T, scored.trials.target_T)
+    assert fixed.dev_eer == pytest.approx(100 * equal_errors(curve).rate)
+
+
+def test_the_record_survives_its_file(tmp_path):
+    scored = score_trials(source([0.8] * 12), VerificationConfig(), "x")
+    found = judged(scored, fix_threshold(scored, VerificationConfig(), "x"))
+    found.to_file(tmp_path / "verification.json")
+    assert Verification.from_file(tmp_path / "verification.json", "") == found
