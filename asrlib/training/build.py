@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, get_args, get_type_hints
 
@@ -30,6 +31,7 @@ from asrlib.training.trainer import Trainer
 
 # The `Configs` of each task as "module:class". It is imported only for a model of that task.
 TASKS: dict[str, str] = {
+    "speaker": "asrlib.training.speaker_build:SpeakerConfigs",
     "transducer": "asrlib.training.transducer_build:TransducerConfigs",
 }
 
@@ -154,6 +156,34 @@ def load_configs(recipe: Recipe, model: str) -> Configs:
         ConfigError: the model or task does not exist, or a key is unknown or has a wrong type.
     """
     return pkgutil.resolve_name(TASKS[recipe.task(model, TASKS)]).of(recipe, model)
+
+
+def with_values(
+    recipe: Recipe, section: str, target: str, kind: type, values: Mapping[str, Any]
+) -> Recipe:
+    """Return the recipe with the values that one section of `conf/` sets for another one.
+
+    For example conf/mixtures.yaml holds under `train` what replaces values of conf/train.yaml in
+    the training of models of several talkers. An override of the command line replaces both.
+
+    Args:
+        recipe: the recipe.
+        section: the section that holds the values, under the key `target`.
+        target: the section whose values are replaced.
+        kind: config class of `target`.
+        values: the values.
+
+    Raises:
+        ConfigError: a key is not one of `target`.
+    """
+    unknown = sorted(set(values).difference(f.name for f in dataclasses.fields(kind)))
+    if unknown:
+        raise ConfigError(
+            f"{section}.{target}: no key {unknown[0]} in conf/{target}.yaml",
+            f"fix its name in conf/{section}.yaml",
+        )
+    usual = (f"{target}.{key}={json.dumps(value)}" for key, value in values.items())
+    return replace(recipe, overrides=(*usual, *recipe.overrides))
 
 
 def build_trainer(

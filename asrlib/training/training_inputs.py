@@ -61,12 +61,19 @@ def read_inputs(data: Path) -> RecipeInputs:
         if not path.is_file():
             raise DataError(f"{path}: missing", f"run stage {stage} first")
     mean_F, std_F = _read_stats(files[2])
-    train, dev = _read_features(files[0]), _read_features(files[1])
+    train, dev = read_features(files[0]), read_features(files[1])
     tokenizer = Tokenizer.from_file(files[3])
     return RecipeInputs(train, dev, load_noise(data), mean_F, std_F, tokenizer, files)
 
 
-def _read_features(path: Path) -> CutSet:
+def read_features(path: Path) -> CutSet:
+    """Read a set that stage 2 has left.
+
+    Raises:
+        DataError: the manifest is missing or unreadable, or features are missing.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: missing", "run stage 2 first")
     cuts = read_cuts(path, _AGAIN)
     bare = next((cut.id for cut in cuts if not cut.has_features), None)
     if bare is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,13 +15,12 @@ from asrlib.data.cuts import read_cuts
 from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
 from asrlib.data.mixtures import MixtureConfig
 from asrlib.data.sampler import DataConfig
-from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.recipe import Recipe
 from asrlib.scoring.records import read_speakers
 from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
 from asrlib.text.turn_labels import TurnStyle
-from asrlib.training.build import Configs
+from asrlib.training.build import Configs, with_values
 from asrlib.training.config import HARMLESS_DECODING_KEYS, TrainConfig
 from asrlib.training.dev_wer import dev_wer
 from asrlib.training.item_weights import GroupDroConfig, GroupDroWeights, Weighted
@@ -183,20 +181,9 @@ class TransducerConfigs(Configs):
 
 
 def _for_mixtures(recipe: Recipe) -> tuple[Recipe, MixtureConfig]:
-    """Return the recipe with the training settings of conf/mixtures.yaml, and the mixtures.
-
-    Raises:
-        ConfigError: a key under `mixtures.train` is not a key of conf/train.yaml.
-    """
+    """Return the recipe with the training settings of conf/mixtures.yaml, and the mixtures."""
     mixtures = recipe.config(MixtureConfig, "mixtures")
-    unknown = set(mixtures.train).difference(TrainConfig.__dataclass_fields__)
-    if unknown:
-        raise ConfigError(
-            f"mixtures.train: no key {sorted(unknown)[0]} in conf/train.yaml",
-            "fix its name in conf/mixtures.yaml",
-        )
-    usual = (f"train.{key}={json.dumps(value)}" for key, value in mixtures.train.items())
-    recipe = replace(recipe, overrides=(*usual, *recipe.overrides))
+    recipe = with_values(recipe, "mixtures", "train", TrainConfig, mixtures.train)
     return recipe, replace(mixtures, train={})  # its settings are now in the section `train`
 
 

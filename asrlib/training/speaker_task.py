@@ -1,0 +1,178 @@
+"""The task of training a speaker extractor on crops of several utterances of each speaker.
+
+Shapes: S speakers, U crops of each, T frames, F features, D width of an embedding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lhotse import CutSet
+from torch import Tensor
+
+from asrlib.data.augment import AugmentConfig
+from asrlib.data.speaker_dataset import (
+    SpeakerBatch,
+    SpeakerCrops,
+    SpeakerCuts,
+    SpeakerDataConfig,
+    speaker_batches,
+)
+from asrlib.features.fbank import FbankConfig
+from asrlib.speakers.embed import embed_features
+from asrlib.speakers.model import SpeakerModel
+from asrlib.speakers.model_io import speaker_payload
+from asrlib.training.config import TrainConfig
+from asrlib.training.dev_eer import eer_of_pairs
+from asrlib.training.meter import Sums
+from asrlib.training.task import LossSums, WithoutState
+
+logger = logging.getLogger(__name__)
+
+# Times that every dev speaker occurs in the dev loss.
+_DEV_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class SpeakerSource:
+    """Data to train a speaker extractor on.
+
+    Attributes:
+        train: training speakers; their order is that of the model's classes.
+        dev: speakers of the dev metrics, who are not among the training speakers.
+        noise: noise to add to the training crops; None if there is none.
+        fbank: settings of the features.
+        data: settings of the batches.
+        augment: settings of the augmentation.
+    """
+
+    train: SpeakerCuts
+    dev: SpeakerCuts
+    noise: CutSet | None
+    fbank: FbankConfig
+    data: SpeakerDataConfig
+    augment: AugmentConfig
+
+
+class SpeakerTask(WithoutState):
+    """The task of training a speaker extractor; an item of its batches is a speaker.
+
+    Args:
+        model: the model, with a class for each training speaker.
+        source: the data.
+        config: settings of training.
+    """
+
+    def __init__(self, model: SpeakerModel, source: SpeakerSource, config: TrainConfig) -> None:
+        self.device = torch.device(config.device)
+        self.model = model.to(self.device)
+        self.source, self.config = source, config
+
+    def batches_per_epoch(self) -> int:
+        return len(self._crops(self.source.train))
+
+    def begin(self, total_steps: int) -> None:
+        """Do nothing: no module of the extractors has a schedule."""
+
+    def _crops(self, speakers: SpeakerCuts) -> SpeakerCrops:
+        """Return batches of crops without augmentation."""
+        shift = self.source.fbank.frame_shift
+        return SpeakerCrops(speakers, self.source.data, shift, seed=self.config.seed, epoch=0)
+
+    def train_batches(self, epoch: int, start_batch: int) -> Iterable[SpeakerBatch]:
+        source = self.source
+        return speaker_batches(
+            source.train,
+            source.data,
+            source.augment,
+            frame_shift=source.fbank.frame_shift,
+            seed=self.config.seed,
+            epoch=epoch,
+            start_batch=start_batch,
+            noise=source.noise,
+            num_workers=self.config.num_workers,
+        )
+
+    def loss(self, batch: SpeakerBatch, step: int) -> LossSums:
+        """Compute the loss of each speaker; `LossSums.weight` is the number of speakers."""
+        embeddings_SUD = self.model.embed(batch.x_SUTF.to(self.device))
+        parts = self.model.loss(embeddings_SUD, batch.classes_S.to(self.device))
+        count = float(len(batch.ids))
+        stats = {k: (float(v.detach().sum()), count) for k, v in parts.items() if k != "total"}
+        right_S = self._nearest(embeddings_SUD)
+        frames = batch.x_SUTF.shape[1] * batch.x_SUTF.shape[2]
+        return LossSums(
+            per_item_B=parts["total"],
+            ids=batch.ids,
+            weight=count,
+            stats=stats | {"accuracy": (float(right_S.sum()), count)},
+            seconds=count * frames * self.source.fbank.frame_shift,
+        )
+
+    @torch.no_grad()
+    def _nearest(self, embeddings_SUD: Tensor) -> Tensor:
+        """Return for each speaker whether the nearest prototype of the query is its own (S)."""
+        nearest_S = self.model.loss.prototypical.similarities(embeddings_SUD).argmax(dim=1)
+        return nearest_S == torch.arange(len(nearest_S), device=nearest_S.device)
+
+    def drop(self, batch: SpeakerBatch, ids: Collection[str]) -> SpeakerBatch | None:
+        keep = [i for i, name in enumerate(batch.ids) if name not in ids]
+        if not keep:
+            return None
+        names = [batch.ids[i] for i in keep]
+        return SpeakerBatch(batch.x_SUTF[keep], batch.classes_S[keep], names)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Compute the dev metrics.
+
+        Returns:
+            `loss`: prototypical loss per dev speaker, since dev speakers have no class. `accuracy`:
+            share of crops whose nearest prototype is that of their speaker. `eer`: equal error rate
+            over all pairs of dev utterances, whole, as a fraction. `eer_threshold`: the cosine at
+            which it occurs.
+        """
+        self.model.eval()
+        return self._dev_loss() | self._dev_eer()
+
+    def _dev_loss(self) -> dict[str, float]:
+        crops = self._crops(self.source.dev)
+        sums = Sums()
+        for number in range(_DEV_ROUNDS * crops.per_round):
+            batch = crops[number]
+            embeddings_SUD = self.model.embed(batch.x_SUTF.to(self.device))
+            finite_S = torch.isfinite(embeddings_SUD).all(dim=-1).all(dim=-1)
+            embeddings_SUD = embeddings_SUD[finite_S]
+            if not len(embeddings_SUD):
+                continue
+            loss_S = self.model.loss(embeddings_SUD, None)["total"]
+            sums.add({"loss": (float(loss_S.sum()), len(loss_S))})
+            sums.add({"accuracy": (float(self._nearest(embeddings_SUD).sum()), len(loss_S))})
+        return {"loss": torch.nan} | sums.means()
+
+    def _dev_eer(self) -> dict[str, float]:
+        names, cuts = [], []
+        for name, own in zip(self.source.dev.names, self.source.dev.cuts, strict=True):
+            step = -(-len(own) // self.source.data.dev_utts)
+            names += [name] * len(own[::step])
+            cuts += own[::step]
+        features = [torch.from_numpy(cut.load_features()) for cut in cuts]
+        vectors_ND = embed_features(self.model.extractor, features)
+        finite_N = torch.isfinite(vectors_ND).all(dim=1).tolist()
+        if not all(finite_N):
+            bad = [cut.id for cut, finite in zip(cuts, finite_N, strict=True) if not finite]
+            logger.warning("dev: embedding is not finite, left out: %s", " ".join(bad))
+        kept = [name for name, finite in zip(names, finite_N, strict=True) if finite]
+        try:
+            eer, threshold = eer_of_pairs(vectors_ND[finite_N].numpy(), kept)
+        except ValueError as e:
+            logger.warning("dev: %s", e)
+            eer = threshold = torch.nan
+        return {"eer": eer, "eer_threshold": threshold}
+
+    def payload(self) -> dict[str, Any]:
+        return speaker_payload(self.model, self.source.fbank)
