@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asrlib.config import configclass
+from asrlib.numbers import Count, NonNegative, Positive, PositiveFloat
 from asrlib.speakers.losses import SpeakerLoss
 
 Variant = Literal["accumulated", "pseudo_labels", "pairwise"]
@@ -49,6 +51,35 @@ VARIANTS: dict[Variant, Reading] = {
     "pseudo_labels": Reading(embedding=False, region=True, pairs=False),
     "pairwise": Reading(embedding=True, region=True, pairs=True),
 }
+
+
+@configclass
+class ReweightingConfig:
+    """Weights of the samples in the training of a speaker extractor: a part of conf/model/speaker.
+
+    Attributes:
+        kind: `none`; a variant of `VARIANTS`; or `group_dro` on the
+            regions.
+        permuted: whether each region receives the weights of another one, as a control. The
+            adversary plays on as if its weights were used.
+        warmup_steps: number of first steps without weights, in which only the learner learns.
+        regions: number of k-means regions of the embedding space.
+        utterances: number of utterances of each training speaker whose embeddings form the regions;
+            they are embedded once in each epoch.
+        hidden_dim: outputs of the adversary's first layer; 0 for the output layer alone.
+        lr: learning rate of the adversary.
+        step_size, smoothing: eta and alpha of group DRO.
+    """
+
+    kind: Literal["none", "accumulated", "pseudo_labels", "pairwise", "group_dro"] = "none"
+    permuted: bool = False
+    warmup_steps: Count = 200
+    regions: Positive = 8
+    utterances: Positive = 2
+    hidden_dim: Count = 32
+    lr: PositiveFloat = 0.001
+    step_size: PositiveFloat = 0.01
+    smoothing: NonNegative = 0.0
 
 
 def arl_weights(scores_N: Tensor) -> Tensor:

@@ -8,50 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from asrlib.config import configclass
 from asrlib.errors import ConfigError
-from asrlib.numbers import Count, NonNegative, Positive, PositiveFloat
 from asrlib.seeds import derive_seed, named_generator
-from asrlib.speakers.adversary import Opponent, Variant, speaker_weights, weighted_loss
+from asrlib.speakers.adversary import (
+    Opponent,
+    ReweightingConfig,
+    Variant,
+    speaker_weights,
+    weighted_loss,
+)
 from asrlib.speakers.losses import SpeakerLoss
 from asrlib.speakers.regions import Regions
 from asrlib.training.item_weights import GroupDro, permuted_over_groups
 from asrlib.training.task import LossSums
-
-
-@configclass
-class ReweightingConfig:
-    """Weights of the samples in the training of a speaker extractor.
-
-    Attributes:
-        kind: `none`; a variant of `asrlib.speakers.adversary.VARIANTS`; or `group_dro` on the
-            regions.
-        permuted: whether each region receives the weights of another one, as a control. The
-            adversary plays on as if its weights were used.
-        warmup_steps: number of first steps without weights, in which only the learner learns.
-        regions: number of k-means regions of the embedding space.
-        utterances: number of utterances of each training speaker whose embeddings form the regions;
-            they are embedded once in each epoch.
-        hidden_dim: outputs of the adversary's first layer; 0 for the output layer alone.
-        lr: learning rate of the adversary.
-        step_size, smoothing: eta and alpha of group DRO.
-    """
-
-    kind: Literal["none", "accumulated", "pseudo_labels", "pairwise", "group_dro"] = "none"
-    permuted: bool = False
-    warmup_steps: Count = 200
-    regions: Positive = 8
-    utterances: Positive = 4
-    hidden_dim: Count = 32
-    lr: PositiveFloat = 0.001
-    step_size: PositiveFloat = 0.01
-    smoothing: NonNegative = 0.0
-
 
 # The embeddings (S, U, D) of a batch, or of a part of it, and the parts of its loss, by name.
 Memory = tuple[Tensor, Mapping[str, Tensor]]
@@ -180,8 +154,8 @@ class SampleWeights:
             self.player = AdversaryPlayer(config, config.kind, loss, dim, seed, device)
         if self.player.pairs and not loss.config.prototypical:
             raise ConfigError(
-                f"reweighting.kind: {config.kind}, but model.loss.prototypical is 0: the loss has "
-                "no pairs to weight",
+                f"model.reweighting.kind: {config.kind}, but model.loss.prototypical is 0, so the "
+                "loss has no pairs",
                 "give model.loss.prototypical a weight above 0, or choose accumulated",
             )
 

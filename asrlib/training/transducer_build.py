@@ -15,6 +15,7 @@ from asrlib.data.cuts import read_cuts
 from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
 from asrlib.data.mixtures import MixtureConfig
 from asrlib.data.sampler import DataConfig
+from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.recipe import Recipe
 from asrlib.scoring.records import read_speakers
@@ -77,7 +78,7 @@ class TransducerConfigs(Configs):
         elif mixtures is not None:
             raise ConfigError(
                 f"group_dro.groups: {group_dro.groups}, but a mixture has several talkers",
-                "set group_dro.groups= for models of several talkers",
+                "set group_dro.groups='' for models of several talkers",
             )
         return replace(configs, decode=decode, mixtures=mixtures, group_dro=group_dro)
 
