@@ -68,6 +68,10 @@ class ReweightingConfig:
             they are embedded once in each epoch.
         hidden_dim: outputs of the adversary's first layer; 0 for the output layer alone.
         lr: learning rate of the adversary.
+        penalty: weight of the mean square of the scores, which the adversary pays out of the
+            relative gain in the loss; 0 as in ARL. Without it, scores that fall together without
+            end let a few samples gain nearly all of the weight, and the adversary stays there. This
+            is our addition.
         step_size, smoothing: eta and alpha of group DRO.
     """
 
@@ -78,19 +82,20 @@ class ReweightingConfig:
     utterances: Positive = 2
     hidden_dim: Count = 32
     lr: PositiveFloat = 0.001
+    penalty: NonNegative = 0.01
     step_size: PositiveFloat = 0.01
     smoothing: NonNegative = 0.0
 
 
-def arl_weights(scores_N: Tensor) -> Tensor:
-    """Return the weights (N) of samples by ARL, divided by their mean, so that it is 1.
+def arl_weights(scores_X: Tensor) -> Tensor:
+    """Return the weights of samples by ARL, divided by their mean, so that it is 1.
 
     ARL's weights 1 + sigmoid(f_i) / max(mean_j sigmoid(f_j), 1e-4) have mean 2. Divided by it, they
     leave the scale of the gradient as it is without weights. They lie between 1/2 and (N + 1) / 2.
     """
-    chance_N = torch.sigmoid(scores_N)
-    weights_N = 1.0 + chance_N / chance_N.mean().clamp(min=_LEAST_MEAN)
-    return weights_N / weights_N.mean()
+    sigmoid_X = torch.sigmoid(scores_X)
+    weights_X = 1.0 + sigmoid_X / sigmoid_X.mean().clamp(min=_LEAST_MEAN)
+    return weights_X / weights_X.mean()
 
 
 def speaker_weights(weights_SU: Tensor) -> Tensor:
@@ -150,9 +155,9 @@ class Adversary(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def forward(self, inputs_NI: Tensor) -> Tensor:
-        """Return the scores (N)."""
-        return self.output(self.hidden(inputs_NI)).squeeze(-1)
+    def forward(self, inputs_XI: Tensor) -> Tensor:
+        """Return the scores, with the axes of the inputs before the last."""
+        return self.output(self.hidden(inputs_XI)).squeeze(-1)
 
 
 class Opponent:
@@ -187,8 +192,8 @@ class Opponent:
             self.adversary = Adversary(input_dim, hidden_dim).to(device)
         self.optimizer = torch.optim.Adam(self.adversary.parameters(), lr=lr)
 
-    def weights(self, embeddings_SUD: Tensor, regions_SU: Tensor) -> Tensor:
-        """Return weights (S, U) of samples, which are differentiable in the adversary alone.
+    def scores(self, embeddings_SUD: Tensor, regions_SU: Tensor) -> Tensor:
+        """Return scores (S, U) of samples, which are differentiable in the adversary alone.
 
         Args:
             embeddings_SUD: embeddings, whose gradient is cut here; the adversary sees their
@@ -200,8 +205,11 @@ class Opponent:
             seen.append(functional.normalize(embeddings_SUD.detach(), dim=-1))
         if self.reading.region:
             seen.append(functional.one_hot(regions_SU, self.regions).to(embeddings_SUD))
-        scores_N = self.adversary(torch.cat(seen, dim=-1).flatten(0, 1))
-        return arl_weights(scores_N).view(regions_SU.shape)
+        return self.adversary(torch.cat(seen, dim=-1))
+
+    def weights(self, embeddings_SUD: Tensor, regions_SU: Tensor) -> Tensor:
+        """Return weights (S, U) of samples, see `scores`."""
+        return arl_weights(self.scores(embeddings_SUD, regions_SU))
 
     def ascend(self, objective: Callable[[], Tensor]) -> None:
         """Make a step that raises `objective`, a weighted loss; the learner gets no gradient."""

@@ -19,6 +19,7 @@ from asrlib.speakers.adversary import (
     Opponent,
     ReweightingConfig,
     Variant,
+    arl_weights,
     speaker_weights,
     weighted_loss,
 )
@@ -74,23 +75,24 @@ class AdversaryPlayer(Opponent):
             seed=derive_seed(seed, "adversary"),
             device=device,
         )
-        self.loss, self.pairs = loss, self.reading.pairs
+        self.loss, self.pairs, self.penalty = loss, self.reading.pairs, config.penalty
 
     def learn(self, memories: Sequence[Memory], regions: Regions) -> None:
-        def mean_loss() -> Tensor:
-            losses = [
-                weighted_loss(
-                    self.loss,
-                    embeddings_SUD,
-                    parts,
-                    self.weights(embeddings_SUD, regions.assign(embeddings_SUD)),
-                    self.pairs,
-                )
-                for embeddings_SUD, parts in memories
-            ]
-            return torch.stack(losses).sum() / sum(len(e_SUD) for e_SUD, _ in memories)
+        self.ascend(lambda: self._objective(memories, regions))
 
-        self.ascend(mean_loss)
+    def _objective(self, memories: Sequence[Memory], regions: Regions) -> Tensor:
+        """Return the weighted loss relative to that without weights, less the penalty."""
+        weighted = total = penalty = torch.zeros(())
+        count = 0
+        for embeddings_SUD, parts in memories:
+            scores_SU = self.scores(embeddings_SUD, regions.assign(embeddings_SUD))
+            weights_SU = arl_weights(scores_SU)
+            loss = weighted_loss(self.loss, embeddings_SUD, parts, weights_SU, self.pairs)
+            weighted = loss + weighted
+            total = parts["total"].sum() + total
+            penalty = scores_SU.square().sum() + penalty
+            count += scores_SU.numel()
+        return weighted / total.clamp(min=1e-6) - self.penalty * penalty / count
 
     def regions_found(self, counts_K: Tensor) -> None:
         """Do nothing: what is learned about a region stays with it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted_speakers import DIM, MINORITY, SPEAKERS, PlantedTask
+from planted_speakers import BATCHES, DIM, MINORITY, SPEAKERS, PlantedTask
 
 from asrlib.errors import ConfigError
 from asrlib.speakers.adversary import ReweightingConfig
@@ -49,14 +49,28 @@ def weights(task: PlantedTask) -> torch.Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_mean_weight_of_a_hard_minority_rises(tmp_path, kind):
     rising = []
-    for epochs in (1, 12):
-        run = replace(CONFIG, epochs=epochs, peak_lr=1e-3)
-        task, _ = train(tmp_path / str(epochs), replace(BASE, kind=kind), run)
+    config = replace(BASE, kind=kind, lr=0.005, step_size=0.01, penalty=0.03)
+    for epochs in (2, 20):
+        run = replace(CONFIG, epochs=epochs, peak_lr=1e-3, schedule="constant")
+        task, _ = train(tmp_path / str(epochs), config, run)
         found = weights(task)
         assert float(found.mean()) == pytest.approx(1.0, rel=1e-5)
         rising.append(float(found[:MINORITY].mean() / found[MINORITY:].mean()))
     assert 1.0 < rising[0] < rising[1]
-    assert rising[1] > 1.1
+    assert rising[1] > 1.08
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.03])
+def test_the_penalty_keeps_weights_from_a_few_samples(penalty):
+    """Without it, a fast adversary gives nearly all of the weight to a few samples, for good."""
+    task = PlantedTask(replace(BASE, kind="pairwise", penalty=penalty))
+    stepper = Stepper(task, replace(CONFIG, peak_lr=1e-3, schedule="constant"))
+    for epoch in range(8):
+        for number, batch in enumerate(task.train_batches(epoch, 0)):
+            stepper.step(batch, BATCHES * epoch + number, 1000)
+    found = weights(task)
+    assert (float(found.max()) > 5.0) == (penalty == 0.0)
+    assert (float(found.max()) < 2.0) == (penalty > 0.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
