@@ -39,6 +39,8 @@ COMMANDS = (
     "plan",
     "publish",
     "results",
+    "embed",
+    "verify",
     "transcribe",
     "bench",
 )

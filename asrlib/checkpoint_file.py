@@ -79,7 +79,7 @@ def load(path: Path, kind: str) -> dict[str, Any]:
         CheckpointError: the file is missing, or has another format version or another kind.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint", "train the model first (stage 4)")
+        raise CheckpointError(f"{path}: no such checkpoint", "train the model first")
     _verify(path)
     try:
         box = torch.load(path, map_location="cpu", weights_only=True)

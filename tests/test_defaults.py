@@ -9,6 +9,7 @@ from asrlib.config import load_config, to_dict
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.mixtures import MixtureConfig
 from asrlib.data.sampler import DataConfig
+from asrlib.data.speaker_dataset import SpeakerDataConfig
 from asrlib.data.validation import ValidationConfig
 from asrlib.experiments.publish import PublishConfig
 from asrlib.features.fbank import FbankConfig
@@ -28,6 +29,7 @@ SECTIONS = {
     "mixtures": MixtureConfig,
     "publish": PublishConfig,
     "score": ScoreConfig,
+    "speaker": SpeakerDataConfig,
     "tokens": TokensConfig,
     "train": TrainConfig,
 }

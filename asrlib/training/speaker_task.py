@@ -87,15 +87,15 @@ class SpeakerTask:
             )
 
     def batches_per_epoch(self) -> int:
-        return len(self._crops(self.source.train))
+        return len(self._plain_crops(self.source.train))
 
     def begin(self, total_steps: int) -> None:
         """Do nothing: no module of the extractors has a schedule."""
 
-    def _crops(self, speakers: SpeakerCuts) -> SpeakerCrops:
-        """Return batches of crops without augmentation."""
-        shift = self.source.fbank.frame_shift
-        return SpeakerCrops(speakers, self.source.data, shift, seed=self.config.seed, epoch=0)
+    def _plain_crops(self, speakers: SpeakerCuts) -> SpeakerCrops:
+        """Return batches of crops without augmentation, which are the same for every seed."""
+        source = self.source
+        return SpeakerCrops(speakers, source.data, source.fbank.frame_shift, seed=0, epoch=0)
 
     def train_batches(self, epoch: int, start_batch: int) -> Iterable[SpeakerBatch]:
         if self.weights is not None and start_batch == 0:
@@ -192,7 +192,7 @@ class SpeakerTask:
         return self._dev_loss() | self._dev_eer()
 
     def _dev_loss(self) -> dict[str, float]:
-        crops = self._crops(self.source.dev)
+        crops = self._plain_crops(self.source.dev)
         sums = Sums()
         for number in range(_DEV_ROUNDS * crops.per_round):
             batch = crops[number]

@@ -147,7 +147,7 @@ def test_a_task_that_nobody_knows_names_the_file_and_the_nearest(recipe, monkeyp
     assert e.value.fix == "did you mean points?"
     with pytest.raises(ConfigError, match=r"--set model\.task=3: key task: unknown value 3") as e:
         run(recipe, "--set", "model.task=3")
-    assert e.value.fix == "choose one of points, transducer"
+    assert e.value.fix == "choose one of points, speaker, transducer"
 
 
 def test_commands_for_transducers_refuse_it(recipe):

@@ -1,0 +1,35 @@
+"""`python -m asrlib verify`: whether two recordings are of one speaker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="verify")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option(
+    "--threshold",
+    type=click.FloatRange(-1.0, 1.0),
+    help="Smallest score of one speaker; by default the one at the dev speakers' equal error rate.",
+)
+def command(model: Path, first: Path, second: Path, threshold: float | None) -> None:
+    """Score whether FIRST and SECOND, two audio files, are of the same speaker.
+
+    MODEL is a speaker model: a final.pt, or the directory that holds it. The score is the cosine of
+    the two embeddings, from -1 to 1. With a threshold, the decision is printed too.
+    """
+    from asrlib.speakers.embedder import Embedder, cosine
+
+    embedder = Embedder.of(model)
+    score = cosine(embedder.file(first), embedder.file(second))
+    threshold = embedder.threshold if threshold is None else threshold
+    if threshold is None:
+        click.echo(f"score {score:.4f}")
+        click.echo("the model holds no threshold: give --threshold for a decision", err=True)
+        return
+    decision = "same speaker" if score >= threshold else "different speakers"
+    click.echo(f"score {score:.4f}, threshold {threshold:.4f}: {decision}")
