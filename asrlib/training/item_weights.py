@@ -24,20 +24,22 @@ from asrlib.numbers import NonNegative, PositiveFloat
 from asrlib.seeds import named_generator
 from asrlib.training.task import BatchT, LossSums, Task
 
+OFF = "none"  # instead of a column
+
 
 @configclass
 class GroupDroConfig:
     """Settings of group DRO by a column of the speaker table: `conf/group_dro.yaml`.
 
     Attributes:
-        groups: column of data/speakers.tsv whose values are the groups; empty for no weights.
+        groups: column of data/speakers.tsv whose values are the groups; `none` for no weights.
         step_size: eta of `GroupDro`.
         smoothing: alpha of `GroupDro`; 0 gives group DRO, a value above 0 CTC-DRO.
         permuted: whether each group receives the weights of another one, as a control.
         mean_one: see `ItemWeights.mean_one`.
     """
 
-    groups: str = ""
+    groups: str = OFF
     step_size: PositiveFloat = 0.01
     smoothing: NonNegative = 0.0
     permuted: bool = False

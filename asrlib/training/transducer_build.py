@@ -24,7 +24,7 @@ from asrlib.text.turn_labels import TurnStyle
 from asrlib.training.build import Configs, with_values
 from asrlib.training.config import HARMLESS_DECODING_KEYS, TrainConfig
 from asrlib.training.dev_wer import dev_wer
-from asrlib.training.item_weights import GroupDroConfig, GroupDroWeights, Weighted
+from asrlib.training.item_weights import OFF, GroupDroConfig, GroupDroWeights, Weighted
 from asrlib.training.talker_task import RecipeMixtures, TalkerTask
 from asrlib.training.task import Task
 from asrlib.training.training_inputs import RecipeInputs, input_files, read_inputs
@@ -73,12 +73,12 @@ class TransducerConfigs(Configs):
         configs = super().of(recipe, model)
         decode = recipe.config(DecodeConfig, "decode") if configs.train.dev_wer_utts else None
         group_dro = recipe.config(GroupDroConfig, "group_dro")
-        if not group_dro.groups:
+        if group_dro.groups == OFF:
             group_dro = None
         elif mixtures is not None:
             raise ConfigError(
                 f"group_dro.groups: {group_dro.groups}, but a mixture has several talkers",
-                "set group_dro.groups='' for models of several talkers",
+                "set group_dro.groups=none for models of several talkers",
             )
         return replace(configs, decode=decode, mixtures=mixtures, group_dro=group_dro)
 
