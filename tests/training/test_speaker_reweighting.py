@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from lhotse import CutSet
 from speaker_fakes import CONFIG, write_recipe
 from test_speaker_task import run, struck
@@ -16,6 +17,7 @@ from asrlib.checkpoint_file import load
 from asrlib.config import from_dict, to_dict
 from asrlib.errors import CheckpointError
 from asrlib.recipe import Recipe
+from asrlib.speakers.adversary import ReweightingConfig
 from asrlib.speakers.model import SpeakerModelConfig
 from asrlib.speakers.model_io import KIND, load_speaker_model
 from asrlib.training.build import load_configs
@@ -94,6 +96,12 @@ def test_training_utterance_without_a_finite_embedding_ends_nothing(recipe):
     log = (recipe / "exp" / "tiny_speaker" / "log" / "train.log").read_text()
     assert "regions: 1 of 12 embeddings are not finite" in log
     assert int((state(recipe, "tiny_speaker")["regions"]["members"] == -1).sum()) == 1
+
+
+@pytest.mark.parametrize("name", ["ecapa", "resnet34"])
+def test_yaml_spells_out_the_defaults(repo, name):
+    path = repo / "conf" / "model" / "speaker" / f"{name}.yaml"
+    assert yaml.safe_load(path.read_text())["reweighting"] == to_dict(ReweightingConfig())
 
 
 @pytest.mark.parametrize("name", [*KINDS, "permuted"])
