@@ -19,6 +19,7 @@ from asrlib.scoring.score import ScoreConfig
 from asrlib.streaming import DecodeConfig
 from asrlib.text import TokensConfig
 from asrlib.training.config import TrainConfig
+from asrlib.training.item_weights import GroupDroConfig
 from asrlib.verification.config import VerificationConfig
 
 SECTIONS = {
@@ -26,6 +27,7 @@ SECTIONS = {
     "data": DataConfig,
     "decode": DecodeConfig,
     "features": FbankConfig,
+    "group_dro": GroupDroConfig,
     "manifests": ValidationConfig,
     "membership": MembershipConfig,
     "mitigation": MitigationConfig,

@@ -20,6 +20,7 @@ from asrlib.data.sampler import DataConfig
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.recipe import Recipe
+from asrlib.scoring.records import read_speakers
 from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
 from asrlib.text.turn_labels import TurnStyle
 from asrlib.training.build import Configs, with_values
@@ -29,6 +30,7 @@ from asrlib.training.config import (
     TrainConfig,
 )
 from asrlib.training.dev_wer import dev_wer
+from asrlib.training.item_weights import OFF, GroupDroConfig, GroupDroWeights, Weighted
 from asrlib.training.talker_task import RecipeMixtures, TalkerTask
 from asrlib.training.task import Task
 from asrlib.training.training_inputs import RecipeInputs, input_files, read_inputs
@@ -54,6 +56,7 @@ class TransducerConfigs(Configs):
             curves still hold the dev WER, whose meaning must not change during a run.
         mixtures: settings of the mixtures if the model knows several talkers, else None.
         membership: cohorts of the speakers if the encoder takes a condition, else None.
+        group_dro: settings of group DRO; None if no groups are named.
     """
 
     model: TransducerConfig
@@ -63,6 +66,7 @@ class TransducerConfigs(Configs):
     decode: DecodeConfig | None = None
     mixtures: MixtureConfig | None = None
     membership: MembershipConfig | None = None
+    group_dro: GroupDroConfig | None = None
 
     HARMLESS: ClassVar[Mapping[str, frozenset[str]]] = {
         **Configs.HARMLESS,
@@ -78,11 +82,20 @@ class TransducerConfigs(Configs):
         configs = super().of(recipe, model)
         decode = recipe.config(DecodeConfig, "decode") if configs.train.dev_wer_utts else None
         membership = recipe.config(MembershipConfig, "membership")
+        group_dro = recipe.config(GroupDroConfig, "group_dro")
+        if group_dro.groups == OFF:
+            group_dro = None
+        elif mixtures is not None:
+            raise ConfigError(
+                f"group_dro.groups: {group_dro.groups}, but a mixture has several talkers",
+                "set group_dro.groups=none for models of several talkers",
+            )
         return replace(
             configs,
             decode=decode,
             mixtures=mixtures,
             membership=_checked_membership(configs.model, membership),
+            group_dro=group_dro,
         )
 
     @classmethod
@@ -110,6 +123,8 @@ class TransducerConfigs(Configs):
             files = (*files, _dev_mixtures(data))
         if self.membership is not None:
             files = (*files, self.membership.file(data.parent))
+        if self.group_dro is not None:
+            files = (*files, _speaker_table(data))
         return files
 
     def build_task(self, data: Path, init: Path | None) -> Task[Any]:
@@ -121,7 +136,7 @@ class TransducerConfigs(Configs):
             load_start(model, inputs.tokenizer, init)
         style = self.model.turn_style
         if self.mixtures is None or style is None:  # `of` sets both to None, or neither
-            return self._one_talker(model, inputs, data, init)
+            return self._weighted(self._one_talker(model, inputs, data, init), data)
         return self._talkers(model, inputs, self.mixtures, style, data)
 
     def _read_membership(self, data: Path, inputs: RecipeInputs) -> Membership | None:
@@ -166,6 +181,26 @@ class TransducerConfigs(Configs):
             self.decode,
             source.membership,
         )
+
+    def _weighted(self, task: TransducerTask, data: Path) -> Task[Any]:
+        """Return the task with the weights of `group_dro`, if it is given."""
+        if self.group_dro is None:
+            return task
+        column = self.group_dro.groups
+        table = read_speakers(_speaker_table(data), "train")
+        columns = {name for row in table.values() for name in row}
+        if column not in columns:
+            raise ConfigError(
+                f"group_dro.groups: {_speaker_table(data)} has no column {column}",
+                f"choose one of {', '.join(sorted(columns))}",
+            )
+        group_of = {
+            cut.id: table.get(cut.supervisions[0].speaker, {}).get(column) or "unknown"
+            for cut in task.source.train
+        }
+        rule = GroupDroWeights(group_of, self.group_dro, self.train.seed)
+        logger.info("group DRO on %s: %s", column, ", ".join(rule.names))
+        return Weighted(task, rule)
 
     def _talkers(
         self,
@@ -220,6 +255,10 @@ def _checked_membership(
             f"set model.encoder.condition={len(MEMBERSHIP)}",
         )
     return membership
+
+
+def _speaker_table(data: Path) -> Path:
+    return data / "speakers.tsv"
 
 
 def _dev_mixtures(data: Path) -> Path:
