@@ -26,6 +26,8 @@
 #   --models "A B"      names of conf/model/*.yaml (default: "lstm conv_rnnt")
 #   --talker-models "A B"  models of stage 7, e.g. "mt_rnnt sts/plain sts/fast_emit sts" for the
 #                       rows of the paper's table (default, with --stage 7: "sts")
+#   --speaker-models "A B"  models of stage 8 (default: those of the recipe's conf/run.conf; with
+#                       --stage 8: "speaker/ecapa speaker/ecapa/pairwise")
 #   --seeds "1 2 3"     train each model once per seed, as MODEL_seedN (default: the seed of
 #                       conf/train.yaml, as MODEL)
 #   --tag TAG           name the models MODEL_TAG, for example to compare a value of --set with the
@@ -53,6 +55,7 @@ stage=0
 stop_stage=13
 models="lstm conv_rnnt"
 talker_models=""
+speaker_models=""
 seeds=""
 tag=""
 init=""
@@ -69,7 +72,7 @@ dry_run=false
 # The path is relative to the caller's directory, not to that of this script.
 [[ -z $corpus_dir ]] || corpus_dir=$(cd "$called_from" && realpath -m "$corpus_dir")
 
-stages="0 1 2 3 4 5 6 7 13"
+stages="0 1 2 3 4 5 6 7 8 13"
 for number in "$stage" "$stop_stage"; do
   [[ $number =~ ^[0-9]+$ && " $stages " == *" $number "* ]] ||
     die "no stage '$number'" "choose among $stages; ./run.sh --help explains them"
@@ -85,11 +88,15 @@ for search in $searches; do
 done
 [[ -z $tag || $tag =~ ^[A-Za-z0-9.+-]+$ ]] ||
   die "--tag '$tag' cannot be part of a directory name" "use only letters, digits, '.', '+' and '-'"
+# What a recipe runs by default beyond recognition.
+# shellcheck disable=SC1091
+if [[ -f $recipe_dir/conf/run.conf ]]; then . "$recipe_dir/conf/run.conf"; fi
+if ((stage == 8)); then speaker_models=${speaker_models:-speaker/ecapa speaker/ecapa/pairwise}; fi
 if ((stage == 7)); then talker_models=${talker_models:-sts}; fi
 if [[ -n $talker_models && " $searches " == *" fast_beam "* ]]; then
   die "--searches fast_beam: does not support the turns of stage 7" "remove it, or skip stage 7"
 fi
-for model in $models $talker_models; do
+for model in $models $talker_models $speaker_models; do
   [[ -f conf/model/$model.yaml || -f $recipe_dir/conf/model/$model.yaml ]] ||
     die "no model '$model'" "give the name of a file of conf/model, without .yaml"
 done
@@ -212,6 +219,32 @@ if [[ -n $talker_models ]] && begin 7 talkers; then
     done
   done 3< <(echo "- $single -" && names "$talker_models")
   ((stop_stage == 13)) || run steps/report.sh "${common[@]}"
+fi
+
+# judged_sets: print the sets of stage 9 that exist, on whose speakers cohorts are found and judged.
+judged_sets() {
+  local set
+  for set in discovery confirmation; do
+    if [[ -d $recipe_dir/data/$set || ($dry_run == true && $recipe == mini) ]]; then echo "$set"; fi
+  done
+}
+
+if [[ -n $speaker_models ]] && begin 8 speakers; then
+  while read -r model name seed <&3; do
+    options=(--model "$model" --name "$name" "${common[@]}")
+    [[ $seed == - ]] || options+=(--set "train.seed=$seed")
+    queue "$name" steps/train.sh "${options[@]}"
+  done 3< <(names "$speaker_models")
+  drain
+  while read -r _ name _ <&3; do
+    for set in dev $(sets) $(judged_sets); do
+      queue "$name $set" steps/embed.sh --name "$name" --set-name "$set" "${common[@]}"
+    done
+    drain
+    for set in $(sets); do
+      run steps/score_verification.sh --name "$name" --test-set "$set" "${common[@]}"
+    done
+  done 3< <(names "$speaker_models")
 fi
 
 if begin 13 report; then

@@ -51,6 +51,13 @@ STAGES = (
         "when asked for, by --stage 7 or --talker-models",
         ("mixtures", "score-meetings"),
     ),
+    Stage(
+        8,
+        "speakers",
+        "train the speaker models of --speaker-models; embed dev, test and the sets of stage 9; "
+        "verification errors by group",
+        ("embed", "score-verification"),
+    ),
     Stage(13, "report", "RESULTS.md and one self-contained page, exp/report.html", ("results",)),
 )
 
