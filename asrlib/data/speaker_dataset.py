@@ -58,7 +58,7 @@ class SpeakerDataConfig:
     per_epoch: Count = 0
     dev_utts: Positive = 20
     train: dict[str, Any] = field(
-        default_factory=lambda: {"best_by": "eer", "epochs": 10, "peak_lr": 3e-3}
+        default_factory=lambda: {"best_by": "eer", "average": 1, "epochs": 10, "peak_lr": 3e-3}
     )
     augment: dict[str, Any] = field(
         default_factory=lambda: {"max_frame_width": 20, "max_feature_width": 15}

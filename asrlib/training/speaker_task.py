@@ -114,7 +114,11 @@ class SpeakerTask:
         )
 
     def loss(self, batch: SpeakerBatch, step: int) -> LossSums:
-        """Compute the loss of each speaker; `LossSums.weight` is the number of speakers."""
+        """Compute the loss of each speaker; `LossSums.weight` is the number of speakers.
+
+        A speaker's impostors are the others in the batch. So a part of a batch that does not fit
+        into memory as a whole has fewer of them.
+        """
         embeddings_SUD = self.model.embed(batch.x_SUTF.to(self.device))
         parts = self.model.loss(embeddings_SUD, batch.classes_S.to(self.device))
         count = float(len(batch.ids))
