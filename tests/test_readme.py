@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 MODELS = {"LSTM": "lstm", "ConvRNN-T": "conv_rnnt"}
-TEXTS = ["README.md", "docs/encoders.md", "docs/two_talkers.md"]
+TEXTS = ["README.md", "docs/encoders.md", "docs/two_talkers.md", "docs/verification.md"]
 TEXTS += [f"docs/lab/{recipe}.md" for recipe in ("an4", "mini", "pooled")]
 TEXTS += [f"egs/{recipe}/NOTES.md" for recipe in ("an4", "mini", "pooled")]
 

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 VERIFICATION_FILE = "verification.json"
 
 _SHOWN = 5
+_FEW_SPEAKERS = 10
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,13 @@ def fix_threshold(scored: ScoredTrials, config: VerificationConfig, name: str) -
         raise DataError(
             f"{name}: has no target or no impostor trial, so it fixes no threshold",
             "hold out several dev speakers with several utterances each",
+        )
+    target_N = scored.trials.enrol_T[scored.trials.target_T]
+    drawn = len({scored.speakers[row] for row in target_N.tolist()})
+    if drawn < _FEW_SPEAKERS:
+        log.warning(
+            "%s: only %d speakers with target trials fix the threshold, so it may be far off",
+            *(name, drawn),
         )
     eer = equal_errors(curve)
     fixed_on_eer = config.threshold == "eer"

@@ -59,6 +59,8 @@ def comparison_text(found: VerificationComparison) -> str:
         rows += [(value, *_cells(of_group)) for value, of_group in changes.groups.items()]
         rows += [("gap", *_cells(changes.gaps)), ("spread", *_cells(changes.spreads))]
         lines += ["", *_aligned(rows)]
+        pairs = [f"{TITLES[m]} {a} - {b}" for m, (a, b) in changes.worst_and_best.items()]
+        lines += [f"  gaps of the baseline: {', '.join(pairs)}"] if pairs else []
     return "\n".join(lines)
 
 

@@ -235,6 +235,13 @@ def test_the_threshold_at_a_false_alarm_rate_is_fixed_on_dev():
     assert fixed.dev_eer == pytest.approx(100 * equal_errors(curve).rate)
 
 
+def test_a_threshold_from_few_dev_speakers_is_a_warning(caplog):
+    scored = score_trials(source(), VerificationConfig(), "dev.npz")
+    with caplog.at_level(logging.WARNING):
+        fix_threshold(scored, VerificationConfig(), "dev.npz")
+    assert "dev.npz: only 4 speakers" in caplog.text
+
+
 def test_the_record_survives_its_file(tmp_path):
     scored = score_trials(source([0.8] * 12), VerificationConfig(), "x")
     found = judged(scored, fix_threshold(scored, VerificationConfig(), "x"))
