@@ -17,12 +17,14 @@ from asrlib.scoring.score import ScoreConfig
 from asrlib.streaming import DecodeConfig
 from asrlib.text import TokensConfig
 from asrlib.training.config import TrainConfig
+from asrlib.training.item_weights import GroupDroConfig
 
 SECTIONS = {
     "augment": AugmentConfig,
     "data": DataConfig,
     "decode": DecodeConfig,
     "features": FbankConfig,
+    "group_dro": GroupDroConfig,
     "manifests": ValidationConfig,
     "mixtures": MixtureConfig,
     "publish": PublishConfig,

@@ -81,7 +81,7 @@ class Stepper(Generic[BatchT]):
         return StepReport(lr, float(sums.per_item_B.sum()), norm, sums, bad_ids)
 
     def _gradient(self, batch: BatchT, step: int) -> tuple[LossSums | None, list[str]]:
-        """Compute the gradient of the mean loss; return the losses and the items dropped.
+        """Compute the gradient of the mean weighted loss; return the losses and the items dropped.
 
         Items are dropped if their loss is not finite. A batch that does not fit into memory is
         split into halves, and these again if needed. The gradients of the parts add up to that of
@@ -101,9 +101,10 @@ class Stepper(Generic[BatchT]):
         if not sums:
             return None, dropped
         total = LossSums.joined(sums)
+        divisor = total.gradient_divisor()
         for parameter in self.model.parameters():
             if parameter.grad is not None:
-                parameter.grad.div_(max(total.weight, 1.0))
+                parameter.grad.div_(divisor)
         return total, dropped
 
     def _accumulate(
@@ -120,7 +121,7 @@ class Stepper(Generic[BatchT]):
                 loss, bad_ids = self._finite_loss(part, step, number)
                 dropped += bad_ids
                 if loss is not None:
-                    loss.per_item_B.sum().backward()
+                    loss.to_descend().backward()
                     sums.append(loss.detached())
             except (RuntimeError, MemoryError) as e:
                 if not is_out_of_memory(e):

@@ -23,6 +23,16 @@ class LossSums:
         weight: divisor of the summed loss: the number of frames or tokens in the batch.
         stats: figures to log, each as (sum, count). Sums and counts are added over steps and
             divided at the end.
+        weights_B: positive weights of the items, without a graph; None means that all are 1. The
+            gradient is that of the weighted losses, divided by the mean weight of the batch: see
+            `gradient_divisor`. `per_item_B` and `stats` remain unweighted.
+        objective: differentiable scalar to descend in place of the weighted sum of the losses, for
+            weights that enter inside a loss.
+        sizes_B: number of frames or tokens of each item, which add up to `weight`; None means that
+            all items have the same size.
+        kept: what the task needs again in `after_update`, without a graph. Only what belongs to
+            the losses that made the update comes back: not that of items that were dropped, nor
+            that of an attempt that ran out of memory.
         seconds: seconds of signal in the batch, for the throughput.
         loss_seconds: function that returns the seconds spent in the loss alone, forward and
             backward. Call it after the backward pass.
@@ -32,8 +42,30 @@ class LossSums:
     ids: Sequence[str]
     weight: float
     stats: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    weights_B: Tensor | None = None
+    objective: Tensor | None = None
+    sizes_B: Tensor | None = None
+    kept: tuple[Any, ...] = ()
     seconds: float = 0.0
     loss_seconds: Callable[[], float] | None = None
+
+    def to_descend(self) -> Tensor:
+        """Return the scalar whose gradient a training step takes."""
+        if self.objective is not None:
+            return self.objective
+        if self.weights_B is None:
+            return self.per_item_B.sum()
+        return (self.weights_B * self.per_item_B).sum()
+
+    def gradient_divisor(self) -> float:
+        """Return the divisor of the gradient of `to_descend`.
+
+        It contains the mean of the item weights, so that weights change the direction of the
+        gradient, but not its scale at the clip. The mean is that of all items which the step uses,
+        even if the batch was processed in parts.
+        """
+        mean = 1.0 if self.weights_B is None else float(self.weights_B.mean())
+        return max(self.weight, 1.0) * mean
 
     def detached(self) -> LossSums:
         """Return a copy for use after the backward pass, without the graph and its memory."""
@@ -41,12 +73,13 @@ class LossSums:
         return replace(
             self,
             per_item_B=self.per_item_B.detach(),
+            objective=None,
             loss_seconds=None if seconds is None else lambda: seconds,
         )
 
     @staticmethod
     def joined(parts: Sequence[LossSums]) -> LossSums:
-        """Join the losses of the parts of a batch; there must be at least one part."""
+        """Join the detached losses of the parts of a batch; there must be at least one part."""
         stats: dict[str, tuple[float, float]] = {}
         for part in parts:
             for name, (value, count) in part.stats.items():
@@ -58,9 +91,17 @@ class LossSums:
             ids=[item for part in parts for item in part.ids],
             weight=sum(part.weight for part in parts),
             stats=stats,
+            weights_B=_joined([part.weights_B for part in parts]),
+            sizes_B=_joined([part.sizes_B for part in parts]),
+            kept=tuple(item for part in parts for item in part.kept),
             seconds=sum(part.seconds for part in parts),
             loss_seconds=(lambda: sum(clock() for clock in clocks)) if clocks else None,
         )
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    given = [part for part in parts if part is not None]
+    return torch.cat(given) if len(given) == len(parts) else None
 
 
 class Batch(Protocol):

@@ -15,13 +15,16 @@ from asrlib.data.cuts import read_cuts
 from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
 from asrlib.data.mixtures import MixtureConfig
 from asrlib.data.sampler import DataConfig
+from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.recipe import Recipe
+from asrlib.scoring.records import read_speakers
 from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
 from asrlib.text.turn_labels import TurnStyle
 from asrlib.training.build import Configs, with_values
 from asrlib.training.config import HARMLESS_DECODING_KEYS, TrainConfig
 from asrlib.training.dev_wer import dev_wer
+from asrlib.training.item_weights import OFF, GroupDroConfig, GroupDroWeights, Weighted
 from asrlib.training.talker_task import RecipeMixtures, TalkerTask
 from asrlib.training.task import Task
 from asrlib.training.training_inputs import RecipeInputs, input_files, read_inputs
@@ -46,6 +49,7 @@ class TransducerConfigs(Configs):
             checkpoints that are kept and averaged; with another `best_by`, the model and its
             curves still hold the dev WER, whose meaning must not change during a run.
         mixtures: settings of the mixtures if the model knows several talkers, else None.
+        group_dro: settings of group DRO; None if no groups are named.
     """
 
     model: TransducerConfig
@@ -54,6 +58,7 @@ class TransducerConfigs(Configs):
     features: FbankConfig
     decode: DecodeConfig | None = None
     mixtures: MixtureConfig | None = None
+    group_dro: GroupDroConfig | None = None
 
     HARMLESS: ClassVar[Mapping[str, frozenset[str]]] = {
         **Configs.HARMLESS,
@@ -67,7 +72,15 @@ class TransducerConfigs(Configs):
             recipe, mixtures = _for_mixtures(recipe)
         configs = super().of(recipe, model)
         decode = recipe.config(DecodeConfig, "decode") if configs.train.dev_wer_utts else None
-        return replace(configs, decode=decode, mixtures=mixtures)
+        group_dro = recipe.config(GroupDroConfig, "group_dro")
+        if group_dro.groups == OFF:
+            group_dro = None
+        elif mixtures is not None:
+            raise ConfigError(
+                f"group_dro.groups: {group_dro.groups}, but a mixture has several talkers",
+                "set group_dro.groups=none for models of several talkers",
+            )
+        return replace(configs, decode=decode, mixtures=mixtures, group_dro=group_dro)
 
     @classmethod
     def decisive(cls, identity: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -90,6 +103,8 @@ class TransducerConfigs(Configs):
 
     def input_files(self, data: Path) -> tuple[Path, ...]:
         files = input_files(data)
+        if self.group_dro is not None:
+            files = (*files, _speaker_table(data))
         return files if self.mixtures is None else (*files, _dev_mixtures(data))
 
     def build_task(self, data: Path, init: Path | None) -> Task[Any]:
@@ -99,7 +114,7 @@ class TransducerConfigs(Configs):
         logger.info("parameters: %s", model.parameter_counts())
         style = self.model.turn_style
         if self.mixtures is None or style is None:  # `of` sets both to None, or neither
-            task = self._one_talker(model, inputs)
+            task = self._weighted(self._one_talker(model, inputs), data)
         else:
             task = self._talkers(model, inputs, self.mixtures, style, data)
         if init is not None:
@@ -122,6 +137,26 @@ class TransducerConfigs(Configs):
             count = self.train.dev_wer_utts
             figures = dev_wer(inputs.dev, count, inputs.tokenizer, self.features, self.decode)
         return TransducerTask(model, source, self.train, figures)
+
+    def _weighted(self, task: TransducerTask, data: Path) -> Task[Any]:
+        """Return the task with the weights of `group_dro`, if it is given."""
+        if self.group_dro is None:
+            return task
+        column = self.group_dro.groups
+        table = read_speakers(_speaker_table(data), "train")
+        columns = {name for row in table.values() for name in row}
+        if column not in columns:
+            raise ConfigError(
+                f"group_dro.groups: {_speaker_table(data)} has no column {column}",
+                f"choose one of {', '.join(sorted(columns))}",
+            )
+        group_of = {
+            cut.id: table.get(cut.supervisions[0].speaker, {}).get(column) or "unknown"
+            for cut in task.source.train
+        }
+        rule = GroupDroWeights(group_of, self.group_dro, self.train.seed)
+        logger.info("group DRO on %s: %s", column, ", ".join(rule.names))
+        return Weighted(task, rule)
 
     def _talkers(
         self,
@@ -151,6 +186,10 @@ def _for_mixtures(recipe: Recipe) -> tuple[Recipe, MixtureConfig]:
     mixtures = recipe.config(MixtureConfig, "mixtures")
     recipe = with_values(recipe, "mixtures", "train", TrainConfig, mixtures.train)
     return recipe, replace(mixtures, train={})  # its settings are now in the section `train`
+
+
+def _speaker_table(data: Path) -> Path:
+    return data / "speakers.tsv"
 
 
 def _dev_mixtures(data: Path) -> Path:

@@ -119,6 +119,7 @@ class TransducerTaskBase(WithoutState, ABC, Generic[BatchT]):
             ids=batch.ids,
             weight=float(loss.frames_B.sum()),
             stats=self._stats(batch, loss),
+            sizes_B=loss.frames_B.detach(),
             seconds=float(batch.x_lengths_B.sum()) * self.fbank.frame_shift,
             loss_seconds=self.clock.seconds,
         )
