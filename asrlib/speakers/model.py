@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asrlib.config import configclass
+from asrlib.speakers.adversary import ReweightingConfig
 from asrlib.speakers.ecapa import EcapaConfig
 from asrlib.speakers.losses import SpeakerLossConfig
 from asrlib.speakers.resnet import ResNetConfig
@@ -26,11 +27,13 @@ class SpeakerModelConfig:
         task: the kind of model, see `asrlib.training.build.TASKS`.
         extractor: the network; its `name` selects it.
         loss: the loss.
+        reweighting: weights of the samples in training.
     """
 
     task: Literal["speaker"]
     extractor: ExtractorConfig
     loss: SpeakerLossConfig = SpeakerLossConfig()
+    reweighting: ReweightingConfig = ReweightingConfig()
 
 
 class SpeakerModel(nn.Module):

@@ -6,7 +6,7 @@ Shapes: S speakers, U crops of each, T frames, F features, D width of an embeddi
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,8 @@ from asrlib.speakers.model_io import speaker_payload
 from asrlib.training.config import TrainConfig
 from asrlib.training.dev_eer import eer_of_pairs
 from asrlib.training.meter import Sums
-from asrlib.training.task import LossSums, WithoutState
+from asrlib.training.speaker_weights import SampleWeights
+from asrlib.training.task import LossSums
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +59,12 @@ class SpeakerSource:
     augment: AugmentConfig
 
 
-class SpeakerTask(WithoutState):
+class SpeakerTask:
     """The task of training a speaker extractor; an item of its batches is a speaker.
+
+    The samples have weights if `model.config.reweighting` asks for them. Then the task keeps the
+    state of `SampleWeights`, and each epoch begins with embeddings of the training speakers, from
+    which the regions are found anew.
 
     Args:
         model: the model, with a class for each training speaker.
@@ -71,6 +76,15 @@ class SpeakerTask(WithoutState):
         self.device = torch.device(config.device)
         self.model = model.to(self.device)
         self.source, self.config = source, config
+        self.weights = None
+        if model.config.reweighting.kind != "none":
+            self.weights = SampleWeights(
+                model.config.reweighting,
+                model.loss,
+                model.extractor.embedding_dim,
+                config.seed,
+                self.device,
+            )
 
     def batches_per_epoch(self) -> int:
         return len(self._plain_crops(self.source.train))
@@ -84,6 +98,8 @@ class SpeakerTask(WithoutState):
         return SpeakerCrops(speakers, source.data, source.fbank.frame_shift, seed=0, epoch=0)
 
     def train_batches(self, epoch: int, start_batch: int) -> Iterable[SpeakerBatch]:
+        if self.weights is not None and start_batch == 0:
+            self._find_regions(self.weights)
         source = self.source
         return speaker_batches(
             source.train,
@@ -109,13 +125,49 @@ class SpeakerTask(WithoutState):
         stats = {k: (float(v.detach().sum()), count) for k, v in parts.items() if k != "total"}
         right_S = self._nearest(embeddings_SUD)
         frames = batch.x_SUTF.shape[1] * batch.x_SUTF.shape[2]
-        return LossSums(
+        sums = LossSums(
             per_item_B=parts["total"],
             ids=batch.ids,
             weight=count,
             stats=stats | {"accuracy": (float(right_S.sum()), count)},
             seconds=count * frames * self.source.fbank.frame_shift,
         )
+        if self.weights is None:
+            return sums
+        return self.weights.weighted(sums, embeddings_SUD, parts, step)
+
+    def after_update(self, step: int, lr: float, sums: LossSums) -> None:
+        """Let the adversary make its step; see `Task.after_update`."""
+        if self.weights is not None:
+            self.weights.after_update(sums)
+
+    def state(self) -> dict[str, Any]:
+        return {} if self.weights is None else self.weights.state()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        if self.weights is not None:
+            self.weights.load_state(state)
+
+    def _find_regions(self, weights: SampleWeights) -> None:
+        """Find the regions of the embedding space in the present embeddings."""
+        self.model.eval()
+        limit = self.model.config.reweighting.utterances
+        weights.refresh(self._embedded(self.source.train, limit)[1])
+        self.model.train()
+
+    def _embedded(self, speakers: SpeakerCuts, limit: int) -> tuple[list[tuple[str, str]], Tensor]:
+        """Embed at most `limit` utterances of each speaker, spread over the speaker's cuts.
+
+        Returns:
+            (speaker, cut id) of each, and the embeddings (N, D).
+        """
+        names, cuts = [], []
+        for name, own in zip(speakers.names, speakers.cuts, strict=True):
+            chosen = own[:: -(-len(own) // limit)]
+            names += [(name, cut.id) for cut in chosen]
+            cuts += chosen
+        features = [torch.from_numpy(cut.load_features()) for cut in cuts]
+        return names, embed_features(self.model.extractor, features)
 
     @torch.no_grad()
     def _nearest(self, embeddings_SUD: Tensor) -> Tensor:
@@ -159,18 +211,12 @@ class SpeakerTask(WithoutState):
         return {"loss": torch.nan} | sums.means()
 
     def _dev_eer(self) -> dict[str, float]:
-        names, cuts = [], []
-        for name, own in zip(self.source.dev.names, self.source.dev.cuts, strict=True):
-            step = -(-len(own) // self.source.data.dev_utts)
-            names += [name] * len(own[::step])
-            cuts += own[::step]
-        features = [torch.from_numpy(cut.load_features()) for cut in cuts]
-        vectors_ND = embed_features(self.model.extractor, features)
+        named, vectors_ND = self._embedded(self.source.dev, self.source.data.dev_utts)
         finite_N = torch.isfinite(vectors_ND).all(dim=1).tolist()
         if not all(finite_N):
-            bad = [cut.id for cut, finite in zip(cuts, finite_N, strict=True) if not finite]
+            bad = [cut for (_, cut), finite in zip(named, finite_N, strict=True) if not finite]
             logger.warning("dev: embedding is not finite, left out: %s", " ".join(bad))
-        kept = [name for name, finite in zip(names, finite_N, strict=True) if finite]
+        kept = [name for (name, _), finite in zip(named, finite_N, strict=True) if finite]
         try:
             eer, threshold = eer_of_pairs(vectors_ND[finite_N].numpy(), kept)
         except ValueError as e:

@@ -1,0 +1,120 @@
+"""Reweighting of the real extractors, from the configuration."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from lhotse import CutSet
+from speaker_fakes import CONFIG, write_recipe
+from test_speaker_task import run, struck
+
+from asrlib.checkpoint_file import load
+from asrlib.config import from_dict, to_dict
+from asrlib.errors import CheckpointError
+from asrlib.recipe import Recipe
+from asrlib.speakers.adversary import ReweightingConfig
+from asrlib.speakers.model import SpeakerModelConfig
+from asrlib.speakers.model_io import KIND, load_speaker_model
+from asrlib.training.build import load_configs
+
+KINDS = ("accumulated", "pseudo_labels", "pairwise", "group_dro")
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    return write_recipe(tmp_path / "egs")
+
+
+def options(kind: str, *more: str) -> tuple[str, ...]:
+    values = (f"kind={kind}", "warmup_steps=2", "regions=3", "lr=0.05", "step_size=0.5", *more)
+    return tuple(part for v in values for part in ("--set", f"model.reweighting.{v}"))
+
+
+def state(recipe: Path, name: str) -> dict:
+    """What the last checkpoint holds of the task."""
+    path = max((recipe / "exp" / name / "checkpoints").glob("step-*.pt"))
+    return load(path, f"{KIND}-training")["task"]
+
+
+@pytest.mark.parametrize("kind", ["pairwise", "group_dro"])
+def test_killed_and_continued_equals_uninterrupted(recipe, kind):
+    chosen = options(kind)
+    run(recipe, *chosen, "--name", "whole")
+    whole, pieces = (recipe / "exp" / d for d in ("whole", "pieces"))
+    for name, step in (("KILL", 4), ("TERM", 7), ("KILL", 9)):
+        assert struck(name, step, recipe, *chosen, "--name", "pieces") != 0
+    assert run(recipe, *chosen, "--name", "pieces") == 0
+    files = [Path("final.pt"), *(p.relative_to(whole) for p in whole.glob("checkpoints/*.pt"))]
+    assert len(files) > 4
+    for file in files:
+        assert (whole / file).read_bytes() == (pieces / file).read_bytes(), file
+    held = state(recipe, "pieces")
+    assert held["regions"]["centroids"].shape == (3, 8)
+    assert len(held["regions"]["members"]) == 12  # two utterances of each of six speakers
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_trains_and_its_model_embeds(recipe, kind):
+    run(recipe, *options(kind, "permuted=true"), "--set", "train.log_interval=1")
+    out = recipe / "exp" / "tiny_speaker"
+    assert "weight_max" in (out / "log" / "train.log").read_text()
+    loaded = load_speaker_model(out)
+    assert loaded.model.config.reweighting.kind == kind
+    names = loaded.model.state_dict()
+    assert all(name.startswith(("extractor.", "loss.")) for name in names)
+
+
+def test_none_keeps_no_state_and_weights_change_the_training(recipe):
+    run(recipe, "--name", "none")
+    assert state(recipe, "none") == {}
+    run(recipe, *options("pairwise"), "--name", "pairwise")
+    run(recipe, *options("pairwise", "warmup_steps=99"), "--name", "warm")
+    none, pairwise, warm = (
+        load(recipe / "exp" / name / "final.pt", KIND)["model"]
+        for name in ("none", "pairwise", "warm")
+    )
+    assert all(torch.equal(none[name], warm[name]) for name in none)
+    assert any(not torch.equal(none[name], pairwise[name]) for name in none)
+    with pytest.raises(CheckpointError, match="reweighting"):
+        run(recipe, *options("accumulated"), "--name", "pairwise")
+
+
+def test_training_utterance_without_a_finite_embedding_ends_nothing(recipe):
+    path = recipe / "data" / "train" / "cuts_fbank.jsonl.gz"
+    cuts = list(CutSet.from_file(path))
+    bad = cuts[0].features
+    stored = Path(bad.storage_path) / bad.storage_key
+    features_TF = np.load(stored)
+    features_TF[2] = math.nan
+    np.save(stored, features_TF)
+    assert run(recipe, *options("pairwise"), "--set", "train.bad_batch_budget=99") == 0
+    log = (recipe / "exp" / "tiny_speaker" / "log" / "train.log").read_text()
+    assert "regions: 1 of 12 embeddings are not finite" in log
+    assert int((state(recipe, "tiny_speaker")["regions"]["members"] == -1).sum()) == 1
+
+
+@pytest.mark.parametrize("name", ["ecapa", "resnet34"])
+def test_yaml_spells_out_the_defaults(repo, name):
+    path = repo / "conf" / "model" / "speaker" / f"{name}.yaml"
+    assert yaml.safe_load(path.read_text())["reweighting"] == to_dict(ReweightingConfig())
+
+
+@pytest.mark.parametrize("name", [*KINDS, "permuted"])
+def test_every_kind_is_a_file_of_conf(recipe, name):
+    model = load_configs(Recipe(recipe), f"speaker/ecapa/{name}").model
+    plain = load_configs(Recipe(recipe), "speaker/ecapa").model
+    assert model.reweighting.kind == ("pairwise" if name == "permuted" else name)
+    assert model.reweighting.permuted == (name == "permuted")
+    assert (model.extractor, model.loss) == (plain.extractor, plain.loss)
+    assert plain.reweighting == CONFIG.reweighting
+
+
+def test_a_model_of_before_reweighting_loads():
+    values = to_dict(CONFIG)
+    del values["reweighting"]
+    assert from_dict(SpeakerModelConfig, values) == CONFIG
