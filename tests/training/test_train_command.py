@@ -301,8 +301,8 @@ def test_dev_utterances_are_decoded_as_the_recipe_decodes(recipe, monkeypatch):
     given = []
     monkeypatch.setattr(transducer_build, "dev_wer", lambda *args: given.append(args))
     of_dev(recipe, "decode.search=modified_beam").build_task(recipe / "data", None)
-    ((_, count, _, _, decode),) = given
-    assert (count, decode.search) == (2, "modified_beam")
+    ((_, count, _, _, decode, membership),) = given
+    assert (count, decode.search, membership) == (2, "modified_beam", None)
 
 
 def test_a_search_that_does_not_suit_is_refused_before_training(recipe):

@@ -152,7 +152,7 @@ def test_nothing_that_multiplies_in_a_streaming_encoder_escapes_the_count(name, 
     blocks = list(encoder.blocks) if name == "amortized" else []
     counted = count_flops(encoder, run, blocks)
     if blocks:
-        counted += 2 * float(encoder.full_multiplications(1, state.heard_B1).sum())
+        counted += 2 * float(encoder.full_multiplications(1, state.own.heard_B1).sum())
     # The profiler does not see into compiled operations.
     monkeypatch.setattr(lstm_kernel, "kernels_work", lambda: False)
     # It sees an amortized encoder's own counting too: a ten-thousandth.
