@@ -1,6 +1,8 @@
 """The speech of the cohort whose recognition is to improve.
 
-`cohorts.jsonl` has one line for each speaker: `{"speaker": ..., "cohort": ..., "split": ...}`.
+`cohorts.jsonl` has one line for each speaker: `{"speaker": ..., "cohort": ..., "split": ...}`. A
+speaker without a split was assigned to the cohort later, without any errors of their own. Such a
+speaker may be trained on like those of the split `discovery`.
 """
 
 from __future__ import annotations
@@ -58,8 +60,8 @@ def read_cohorts(directory: Path, speakers_tsv: Path) -> dict[str, SpeakerCohort
         try:
             row = json.loads(line)
             speaker = str(row["speaker"])
-            entry = SpeakerCohort(str(row["cohort"]), str(row["split"]))
-        except (ValueError, KeyError, TypeError) as e:
+            entry = SpeakerCohort(str(row["cohort"]), str(row.get("split") or "discovery"))
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
             raise DataError(
                 f"{path}: line {number} is not a speaker's cohort ({type(e).__name__})",
                 "find the cohorts again",

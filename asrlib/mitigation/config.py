@@ -20,7 +20,8 @@ class CohortsConfig:
         directory: directory of `cohorts.jsonl`, relative to the recipe; empty if no cohorts are
             known.
         cohort: name of the cohort in that file.
-        split: only speakers of this split are used; `any` means all of them.
+        split: only speakers of this split are used; `any` means all of them. Speakers without a
+            split, which were assigned later, count as `discovery`.
         sets: sets of `data/` that hold speech of the cohort to train on.
         choose: share of the cohort's speakers that are not trained on and give the dev metrics
             `cohort_*`.

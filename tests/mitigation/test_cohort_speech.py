@@ -43,6 +43,14 @@ def test_no_speaker_of_confirmation_is_used_and_choosers_are_apart(recipe):
     assert not len(every.choose)
 
 
+def test_speakers_that_were_assigned_later_are_trained_on(recipe):
+    path = write_cohorts(recipe, {"d0": "bottom", "d1": "bottom", "d4": "top"}, set())
+    path.write_text(path.read_text().replace(', "split": "discovery"', ""))
+    assert speakers(speech(recipe, choose=0.0).train) == {"d0", "d1"}
+    with pytest.raises(DataError, match="split confirmation: has no speaker"):
+        speech(recipe, split="confirmation")
+
+
 def test_choosers_are_a_fifth_whatever_the_order():
     names = [f"speaker{i}" for i in range(50)]
     assert len(choosers(names, 0.2)) == 10
