@@ -142,11 +142,6 @@ def _with_facts(
             )
     merged = {**known, **told}
     gender, age = merged.pop("gender", None), merged.pop("age", None)
-    if isinstance(age, str):
-        raise DataError(
-            f"{path}: speaker {utterance.speaker}: the age '{age}' is no number",
-            "give years, or leave the cell empty",
-        )
     return dataclasses.replace(
         utterance,
         gender=None if gender is None else str(gender),
