@@ -19,12 +19,12 @@ from asrlib.experiments.run_record import RunRecord
 from asrlib.files import atomic_write
 from asrlib.json_record import JsonRecord
 from asrlib.meetings.metrics import MeetingSummary
-from asrlib.scoring.bootstrap import Interval
 from asrlib.scoring.groups import Gap
 from asrlib.scoring.records import DecodeMeta
+from asrlib.scoring.speaker_sums import Interval
 from asrlib.scoring.wer import ErrorRate
 
-FORMAT = 1
+FORMAT = 2
 RESULTS = "results"  # below the recipe
 MAIN_PLAN = "main"  # of runs outside any plan
 IMPORTED_FILE, ABOUT_FILE, TUNING_FILE = "imported.json", "about.json", "tuning.json"
@@ -70,7 +70,7 @@ class SetScores(JsonRecord):
 
     Attributes:
         meta: what was decoded, how, and what it cost.
-        interval: of the word error rate in per cent, speakers resampled.
+        interval: of the word error rate in per cent, over speakers.
         delay, final: symbol delay and finalisation latency; None where word times are unknown.
         groups: by column and value, of groups that are large enough to be told apart.
         gaps: by column, the worst group against the best.

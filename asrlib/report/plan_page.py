@@ -19,7 +19,15 @@ from asrlib.experiments.store import (
     Tuning,
 )
 from asrlib.report.document import Block, Code, Document, Section, Table, Text
-from asrlib.report.format import COMPARISON, DASH, comparison_cells, interval, number
+from asrlib.report.format import (
+    COMPARISON,
+    DASH,
+    GAP,
+    comparison_cells,
+    gap_cells,
+    interval,
+    number,
+)
 from asrlib.report.published import Pairing, System, pairings, reference_of, spread, systems_of
 
 _SHOWN = 10  # skipped files that are named
@@ -39,8 +47,8 @@ def plan_document(recipe: str, plan: PlanResults) -> Document:
     sections += [*plan_sections(plan), *_imported(plan.imported), *skipped_sections(plan.skipped)]
     footer = (
         f"Written by `python -m asrlib results --recipe-dir {recipe}` from the files of this "
-        "folder. Intervals are of 95 %: speakers (of mixtures: sessions) are resampled, seeds are "
-        "taken together. ± is the standard deviation over seeds."
+        "folder. Intervals are of 95 % and over speakers (of mixtures: over sessions); the counts "
+        "of seeds are added up. ± is the standard deviation over seeds."
     )
     return Document(about.title, tuple(sections), footer)
 
@@ -157,26 +165,19 @@ def _cost(systems: Sequence[System[SetScores]]) -> Table:
 
 def _gaps(systems: Sequence[System[SetScores]]) -> list[Block]:
     """The worst group against the best, of the lowest seed of each system."""
-    rows = []
-    for system in systems:
-        for column, gap in system.scores[0].gaps.items():
-            rates = [_group_rate(system.scores[0], column, v) for v in (gap.worst, gap.best)]
-            ratio = DASH if gap.ratio is None else f"{gap.ratio:.2f}"
-            ends = interval(gap.ratio_interval)
-            points = f"{gap.difference:+.2f}", interval(gap.difference_interval, 1, "+")
-            rows.append(
-                (
-                    *(system.label, column, f"{gap.worst}: {rates[0]}", f"{gap.best}: {rates[1]}"),
-                    *(*points, ratio, ends),
-                )
-            )
-    header = ("system", "by", "worst, WER %", "best, WER %", "points", "interval", "ratio")
-    return [Table((*header, "interval"), tuple(rows), 4)] if rows else []
-
-
-def _group_rate(scores: SetScores, column: str, value: str) -> str:
-    found = scores.groups.get(column, {}).get(value)
-    return DASH if found is None or not found.words else f"{100 * found.errors / found.words:.2f}"
+    rows = [
+        (system.label, column, *gap_cells(gap))
+        for system in systems
+        for column, gap in system.scores[0].gaps.items()
+    ]
+    if not rows:
+        return []
+    text = (
+        "The worst group against the best. Intervals hold for all pairs of groups together; "
+        "chance: the gap that 5 % of random groups of the same sizes exceed; detectable: the "
+        "smallest gap that would show with a probability of 80 %."
+    )
+    return [Text(text), Table(("system", "by", *GAP), tuple(rows), 3)]
 
 
 def _mixtures(systems: Sequence[System[MixtureScores]]) -> Table:
@@ -234,7 +235,8 @@ def _imported(imported: Imported | None) -> list[Section]:
         return []
     text = (
         f"Imported from commit {imported.commit}, {imported.source}: kept as they stood there, "
-        "without records, so that they take no part in comparisons."
+        "without records, so that they take no part in comparisons. Their intervals are percentile "
+        "bootstraps over speakers, which are too narrow where speakers are few."
     )
     extra = list(dict.fromkeys(key for row in imported.rows for key in row.more or {}))[:3]
     header = ("system", "set", "search", "seeds", "WER %", "interval", *extra, "note")

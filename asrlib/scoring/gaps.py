@@ -151,22 +151,31 @@ def contrast_of(
     bottom_interval: Interval | None,
     top_interval: Interval | None,
     rho: float = 0.0,
+    rates: bool = True,
 ) -> Contrast:
     """Combine two rates and their intervals, all as fractions, by MOVER.
 
     Args:
         rho: correlation of the two estimated rates.
+        rates: false for means such as delays: the difference is then in their unit, and there is
+            no gap.
     """
-    difference_interval = gap_interval = None
+    ends = None
     if bottom_interval is not None and top_interval is not None:
         ends = mover(bottom, top, bottom_interval, top_interval, rho)
-        difference_interval = ends.percent()
-        if bottom > 0 and top > 0 and top_interval.low > 0 and bottom_interval.low > 0:
-            logs_b, logs_t = (Interval(*map(math.log, i)) for i in (bottom_interval, top_interval))
-            ends = mover(math.log(bottom), math.log(top), logs_b, logs_t, rho)
-            gap_interval = Interval(*(math.expm1(end) for end in ends)).percent()
+    if not rates:
+        return Contrast(bottom - top, ends, None, None)
+    gap_interval = None
+    if bottom_interval is not None and top_interval is not None and min(bottom, top) > 0:
+        logs = [_log_ends(*bottom_interval), _log_ends(*top_interval)]
+        found = mover(math.log(bottom), math.log(top), logs[0], logs[1], rho)
+        gap_interval = Interval(*map(math.expm1, found)).percent()
     gap = 100 * (bottom - top) / top if top > 0 else None
-    return Contrast(100 * (bottom - top), difference_interval, gap, gap_interval)
+    return Contrast(100 * (bottom - top), ends and ends.percent(), gap, gap_interval)
+
+
+def _log_ends(low: float, high: float) -> Interval:
+    return Interval(math.log(low), math.log(high))
 
 
 def mover(a: float, b: float, a_ends: Interval, b_ends: Interval, rho: float = 0.0) -> Interval:
@@ -195,16 +204,20 @@ def correlation(a: SpeakerSums, b: SpeakerSums) -> float:
     return min(1.0, max(-1.0, product))
 
 
-def simultaneous_interval(sums: SpeakerSums, log_error: float, critical: float) -> Interval:
+def simultaneous_interval(
+    sums: SpeakerSums, critical: float, error: float, log: bool = True
+) -> Interval:
     """Interval of a group's rate that holds together with those of all other groups.
 
     Args:
-        log_error: standard error of the logarithm of the rate.
         critical: number of standard errors (`PermutationTest.critical`).
+        error: standard error of the rate, or of its logarithm (`GroupSums.standard_errors`).
     """
+    if not log:
+        return Interval(sums.rate - critical * error, sums.rate + critical * error)
     if sums.errors == 0:
         return poisson_interval(0, sums.words, 1 - 2 * float(norm.sf(critical)))
-    factor = math.exp(critical * log_error)
+    factor = math.exp(critical * error)
     return Interval(sums.rate / factor, sums.rate * factor)
 
 
@@ -296,7 +309,8 @@ def gap_change(
     gaps = _gaps(values_SK.sum(axis=0)[None])[0]
     fewest = min(sums.counted for sums in a)
     drawn_R2 = _gaps(resample_sums(values_SK, resampling)) if ids else np.zeros((0, 2))
-    ends = interval_of(drawn_R2[:, 1] - drawn_R2[:, 0], fewest, resampling)
+    finite_R2 = drawn_R2[np.isfinite(drawn_R2).all(axis=1)]
+    ends = interval_of(finite_R2[:, 1] - finite_R2[:, 0], fewest, resampling)
     known = bool(np.isfinite(gaps).all())
     gap_a, gap_b = (100 * float(g) if math.isfinite(g) else None for g in gaps)
     return GapChange(

@@ -1,33 +1,35 @@
 """Is any group worse than the rest, and how large a gap does chance alone show?
 
-Units (speakers; utterances where cohorts share speakers) keep their errors and words, and the
-cohorts are dealt anew among the units of each stratum. What holds if cohorts mean nothing is then
-known exactly, whatever the distribution of the errors (Lehmann and Romano, "Testing Statistical
-Hypotheses", 2005, section 15.2):
+Speakers keep their errors and words, and the groups are dealt anew among the speakers of each
+stratum. What holds if groups mean nothing is then known exactly, whatever the distribution of the
+errors (Lehmann and Romano, "Testing Statistical Hypotheses", 2005, section 15.2):
 
-- The test statistic is the maximum over cohorts of (r_c - r_rest) / se_c. For residuals
-  z_u = e_u - r n_u (r is the rate of the stratum) it equals the cohort's sum of z over the standard
-  deviation that this sum has when cohorts are dealt at random. A cohort of one unit has such a
+- The test statistic is the maximum over groups of (r_c - r_rest) / se_c. For residuals
+  z_u = e_u - r n_u (r is the rate of the stratum) it equals the group's sum of z over the standard
+  deviation that this sum has when groups are dealt at random. A group of one speaker has such a
   deviation too.
-- The null of the gap is the ratio of the worst to the best rate of dealt cohorts.
-- Intervals of the gap between cohorts that the data picked need a larger critical value than one
-  of Student's t. It is the 95th percentile of the largest |log r_i - log r_j| / se_ij over pairs of
-  dealt cohorts (single-step max-T, Westfall and Young 1993); se_ij comes from the speaker model of
+- The null of the gap is the ratio of the worst to the best rate of dealt groups.
+- Intervals of the gap between groups that the data picked need a larger critical value than that of
+  Student's t. It is the 95th percentile of the largest |log r_i - log r_j| / se_ij over pairs of
+  dealt groups (single-step max-T, Westfall and Young 1993); se_ij comes from the speaker model of
   `SpeakerVariation`, fitted to each deal by itself, so that the statistic is a pivot.
 
-Shapes: U is the number of units, C of cohorts, P of permutations; K counts are summed.
+Units are the speakers of each group. Where groups of utterances share speakers, the units of such a
+speaker are dealt among his or her own groups only.
+
+Shapes: U is the number of units, C of groups, B of permutations at a time; K sums are taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from asrlib.json_record import JsonRecord
-from asrlib.scoring.speaker_sums import CONFIDENCE
+from asrlib.scoring.speaker_sums import CONFIDENCE, SpeakerSums
 
 PERMUTATIONS = 2_000
 _BLOCK = 2_000_000  # units that are dealt at a time; it limits memory
@@ -35,33 +37,41 @@ _BLOCK = 2_000_000  # units that are dealt at a time; it limits memory
 
 @dataclass(frozen=True)
 class PermutationTest(JsonRecord):
-    """Result of the test "is any cohort worse than the rest?".
+    """Result of the test "is any group worse than the rest?".
+
+    Rates are fractions.
 
     Attributes:
-        statistic: largest (r_c - r_rest) / se_c.
-        null_95: 95th percentile of the statistic when cohorts are dealt at random.
+        statistic: largest (r_c - r_rest) / se_c; of the bottom group alone if it was named.
+        null_statistic: 95th percentile of the statistic when groups are dealt at random.
         p_value: share of the permutations, the observed one included, that reach the statistic.
-        null_ratio_95: 95th percentile of the ratio of the worst to the best rate when cohorts are
-            dealt at random; None if the best of the dealt cohorts makes no error.
-        critical: number of standard errors, on the logarithm of a rate, with which the intervals
-            of all pairs of cohorts hold together; None if no cohort has two units.
+        null_ratio, null_difference: 95th percentiles of the ratio and the difference of the worst
+            and the best rate (of bottom and top, if they were named) when groups are dealt at
+            random; the ratio is None if the divisor of more than 5 % of the deals is zero.
+        critical: number of standard errors with which the intervals of all pairs of groups hold
+            together; None if no group has two speakers, or nobody makes an error.
+        permutations: number of permutations.
     """
 
     statistic: float
-    null_95: float
+    null_statistic: float
     p_value: float
-    null_ratio_95: float | None
+    null_ratio: float | None
+    null_difference: float
     critical: float | None
     permutations: int
 
 
-class CohortSums(NamedTuple):
-    """Sums over the units of each cohort; arrays (..., C), C cohorts.
+@dataclass(frozen=True, eq=False)
+class GroupSums:
+    """Sums over the speakers of each group; arrays (..., C).
 
     Attributes:
         errors, words: sums of e and n.
         errors2, cross, words2: sums of e^2, e n and n^2.
-        units: numbers of units.
+        units: numbers of speakers.
+        log: whether the rates are compared on the logarithm, as rates of errors are; delays, which
+            may be below zero, are not.
     """
 
     errors: np.ndarray
@@ -70,107 +80,175 @@ class CohortSums(NamedTuple):
     cross: np.ndarray
     words2: np.ndarray
     units: np.ndarray
+    log: bool = True
+
+    @classmethod
+    def of(cls, groups: Mapping[str, SpeakerSums], log: bool = True) -> GroupSums:
+        """The sums of these groups, in their order."""
+        columns = [_columns(g.errors_S, g.words_S).sum(axis=0) for g in groups.values()]
+        return cls(*np.array(columns).T, log=log)
 
     @property
     def rates(self) -> np.ndarray:
         """Errors per word; 0 without words."""
-        return self.errors / np.maximum(self.words, 1)
+        return np.divide(
+            self.errors, self.words, out=np.zeros_like(self.errors), where=self.words > 0
+        )
 
-    def log_rates(self) -> np.ndarray:
-        """Logarithms of the rates; a cohort without errors counts as half an error."""
+    def centres(self) -> np.ndarray:
+        """The rates, or their logarithms; a group without errors counts as half an error."""
+        if not self.log:
+            return self.rates
         return np.log(np.maximum(self.errors, 0.5) / np.maximum(self.words, 1))
 
-    def log_errors(self) -> np.ndarray:
-        """Standard errors of `log_rates`, from the variation that all cohorts have together."""
+    def standard_errors(self) -> np.ndarray:
+        """Standard errors of `centres`, from the variation that the speakers of all groups have.
+
+        On the logarithm this is the model of `SpeakerVariation`; otherwise the rates of speakers
+        have one variance, whatever the number of their words.
+        """
         rates = self.rates
         units, groups = self.units.sum(-1), self.units.shape[-1]
-        squares = self.errors2 - 2 * rates * self.cross + rates**2 * self.words2
+        squares = np.maximum(0, self.errors2 - 2 * rates * self.cross + rates**2 * self.words2)
         total = squares.sum(-1) * units / np.maximum(units - groups, 1)
+        share = self.words2 / np.maximum(self.words, 1) ** 2
+        if not self.log:
+            return np.sqrt((total / self.words2.sum(-1))[..., None] * share)
         errors = np.maximum(self.errors.sum(-1), 0.5)
         scale = np.maximum((rates**2 * self.words2).sum(-1), np.finfo(np.float64).tiny)
         cv2 = np.maximum(0, total - errors) / scale
         dispersion = np.minimum(1, total / errors)
         sampling = dispersion[..., None] / np.maximum(self.errors, 0.5)
-        return np.sqrt(sampling + cv2[..., None] * self.words2 / np.maximum(self.words, 1) ** 2)
+        return np.sqrt(sampling + cv2[..., None] * share)
 
-    def largest_studentised_range(self) -> np.ndarray:
-        """Largest |log r_i - log r_j| / se_ij over pairs of cohorts; (...)."""
-        rates, variances = self.log_rates(), self.log_errors() ** 2
-        largest = np.zeros(rates.shape[:-1])
-        for shift in range(1, rates.shape[-1] // 2 + 1):
-            difference = np.abs(rates - np.roll(rates, shift, axis=-1))
+    def largest_range(self) -> np.ndarray:
+        """Largest |centre_i - centre_j| / se_ij over pairs of groups; (...)."""
+        centres, variances = self.centres(), self.standard_errors() ** 2
+        largest = np.zeros(centres.shape[:-1])
+        for shift in range(1, centres.shape[-1] // 2 + 1):  # each pair of groups once, or twice
+            difference = np.abs(centres - np.roll(centres, shift, axis=-1))
             spread = np.sqrt(variances + np.roll(variances, shift, axis=-1))
             ranges = np.divide(difference, spread, out=np.zeros_like(spread), where=spread > 0)
             largest = np.maximum(largest, ranges.max(axis=-1))
         return largest
 
 
-def cohort_values(errors_U: np.ndarray, words_U: np.ndarray) -> np.ndarray:
-    """Columns whose sums over cohorts are a `CohortSums`; (U, 6)."""
-    one_U = np.ones_like(words_U)
-    columns = (errors_U, words_U, errors_U**2, errors_U * words_U, words_U**2, one_U)
-    return np.stack(columns, axis=1)
+@dataclass(frozen=True, eq=False)
+class _Units:
+    """Counts, group and stratum of each unit; groups are numbers."""
+
+    errors_U: np.ndarray
+    words_U: np.ndarray
+    codes_U: np.ndarray
+    stratum_U: np.ndarray
+
+    @property
+    def residuals_U(self) -> np.ndarray:
+        """e - r n, each unit against the rate of its stratum."""
+        errors, words = (np.bincount(self.stratum_U, x) for x in (self.errors_U, self.words_U))
+        rates = np.divide(errors, words, out=np.zeros_like(errors), where=words > 0)
+        return self.errors_U - rates[self.stratum_U] * self.words_U
+
+    def deviations(self, groups: int) -> np.ndarray:
+        """Standard deviation of each group's sum of residuals when groups are dealt; (C,)."""
+        strata, z_U = int(self.stratum_U.max()) + 1, self.residuals_U
+        units_H = np.bincount(self.stratum_U, minlength=strata).astype(np.float64)
+        means_H = np.bincount(self.stratum_U, z_U) / units_H
+        squares_H = np.bincount(self.stratum_U, (z_U - means_H[self.stratum_U]) ** 2)
+        variances_H = squares_H / np.maximum(units_H - 1, 1)
+        cells = np.bincount(self.stratum_U * groups + self.codes_U, minlength=strata * groups)
+        units_HC = cells.reshape(strata, groups)
+        return np.sqrt(variances_H @ (units_HC * (1 - units_HC / units_H[:, None])))
 
 
 def permutation_test(
-    errors_U: np.ndarray,
-    words_U: np.ndarray,
-    cohorts_U: Sequence[str] | np.ndarray,
-    strata_U: Sequence[str] | np.ndarray | None = None,
+    groups: Mapping[str, SpeakerSums],
+    strata: Mapping[str, str] | None = None,
     permutations: int = PERMUTATIONS,
     seed: int = 1,
     confidence: float = CONFIDENCE,
+    named: tuple[str, str] | None = None,
+    log: bool = True,
 ) -> PermutationTest:
-    """Deal the cohorts anew among the units of each stratum, and compare.
+    """Deal the groups anew among the speakers of each stratum, and compare.
 
-    The result does not depend on the cohorts' names. It depends on the order of the units, so
-    sort them by id.
+    The result depends neither on the names of the groups nor on their order.
 
     Args:
-        errors_U, words_U: counts of each unit.
-        cohorts_U: cohort of each unit; at least two different ones.
-        strata_U: what a dealt unit keeps, such as (set, text); by default one stratum. Units that
-            are utterances have their speaker as stratum.
+        groups: sums by group, of at least two groups.
+        strata: by speaker, what is kept, such as the set and the text that was read; by default
+            all speakers form one stratum.
+        named: bottom and top group, if they were chosen beforehand: then only these two are
+            compared, and the test asks whether the bottom is worse than the rest.
+        log: see `GroupSums`.
 
     Raises:
-        ValueError: there are fewer than two cohorts, or the lengths differ.
+        ValueError: there are fewer than two groups.
     """
-    labels, codes_U = np.unique(np.asarray(cohorts_U), return_inverse=True)
-    if len(labels) < 2 or not len(errors_U) == len(words_U) == len(codes_U):
-        raise ValueError("a permutation test needs two cohorts, and one value for each unit")
-    strata = np.zeros(len(codes_U)) if strata_U is None else np.asarray(strata_U)
-    stratum_U = np.unique(strata, return_inverse=True)[1]
-    residuals_U = _residuals(errors_U, words_U, stratum_U)
-    deviations_C = _deviations(residuals_U, codes_U, stratum_U, len(labels))
-    values_UK = np.column_stack([cohort_values(errors_U, words_U), residuals_U])
-    observed_1CK = cohort_sums(values_UK, codes_U[None], len(labels))
-    statistic_1, *_ = _statistics(observed_1CK, deviations_C)
-    found = [
-        _statistics(cohort_sums(values_UK, block_BU, len(labels)), deviations_C)
-        for block_BU in deals(codes_U, stratum_U, permutations, seed)
-    ]
-    statistic_P, ratio_P, range_P = (np.concatenate(column) for column in zip(*found, strict=True))
+    if len(groups) < 2:
+        raise ValueError("a permutation test needs two groups")
+    units, names = _units(groups, strata), list(groups)
+    at = None if named is None else (names.index(named[0]), names.index(named[1]))
+    deviations_C = units.deviations(len(names))
+    values_UK = np.column_stack([_columns(units.errors_U, units.words_U), units.residuals_U])
+
+    def statistics(codes_BU: np.ndarray) -> tuple[np.ndarray, ...]:
+        sums_BCK = _sums(values_UK, codes_BU, len(names))
+        return _statistics(sums_BCK, deviations_C, at, log)
+
+    observed, *_ = statistics(units.codes_U[None])
+    blocks = _deals(units.codes_U, units.stratum_U, permutations, seed)
+    found = [np.concatenate(x) for x in zip(*map(statistics, blocks), strict=True)]
+    statistic_P, difference_P, ratio_P, range_P = found
     # A sum of floating-point numbers in another order must not count as smaller.
-    reached = int(np.count_nonzero(statistic_P >= statistic_1[0] - 1e-9))
+    reached = int(np.count_nonzero(statistic_P >= observed[0] - 1e-9))
     ratio = float(np.quantile(ratio_P, 0.95, method="higher"))
-    known = len(codes_U) > len(labels) and errors_U.sum() > 0
+    known = len(units.codes_U) > len(names) and bool(np.any(units.errors_U))
     return PermutationTest(
-        statistic=float(statistic_1[0]),
-        null_95=float(np.quantile(statistic_P, 0.95)),
+        statistic=float(observed[0]),
+        null_statistic=float(np.quantile(statistic_P, 0.95)),
         p_value=(1 + reached) / (1 + permutations),
-        null_ratio_95=ratio if np.isfinite(ratio) else None,
+        null_ratio=ratio if np.isfinite(ratio) else None,
+        null_difference=float(np.quantile(difference_P, 0.95)),
         critical=float(np.quantile(range_P, confidence)) if known else None,
         permutations=permutations,
     )
 
 
-def deals(
-    codes_U: np.ndarray, strata_U: np.ndarray, permutations: int, seed: int
+def _units(groups: Mapping[str, SpeakerSums], strata: Mapping[str, str] | None) -> _Units:
+    """The speakers of all groups, in an order that does not depend on the groups' names."""
+    counted = Counter(s for sums in groups.values() for s in sums.speakers)
+    rows = sorted(
+        (speaker, errors, words, code)
+        for code, sums in enumerate(groups.values())
+        for speaker, errors, words in zip(
+            sums.speakers, sums.errors_S.tolist(), sums.words_S.tolist(), strict=True
+        )
+    )
+    keys = [
+        (1, speaker) if counted[speaker] > 1 else (0, strata[speaker] if strata else "")
+        for speaker, *_ in rows
+    ]
+    numbers = {key: number for number, key in enumerate(sorted(set(keys)))}
+    _, errors, words, codes = zip(*rows, strict=True)
+    stratum_U = np.array([numbers[key] for key in keys])
+    return _Units(np.array(errors), np.array(words), np.array(codes), stratum_U)
+
+
+def _columns(errors_U: np.ndarray, words_U: np.ndarray) -> np.ndarray:
+    """Columns whose sums over groups are the fields of `GroupSums`; (U, 6)."""
+    one_U = np.ones_like(words_U)
+    columns = (errors_U, words_U, errors_U**2, errors_U * words_U, words_U**2, one_U)
+    return np.stack(columns, axis=1)
+
+
+def _deals(
+    codes_U: np.ndarray, stratum_U: np.ndarray, permutations: int, seed: int
 ) -> Iterator[np.ndarray]:
-    """Yield cohorts of the units, dealt anew within strata, in blocks (B, U); P rows in all."""
+    """Yield groups of the units, dealt anew within strata, in blocks (B, U)."""
     rng = np.random.default_rng(seed)
-    order_U = np.argsort(strata_U, kind="stable")  # units by stratum
-    sorted_U = strata_U[order_U]
+    order_U = np.argsort(stratum_U, kind="stable")  # units by stratum
+    sorted_U = stratum_U[order_U]
     at_a_time = max(1, _BLOCK // len(codes_U))
     for start in range(0, permutations, at_a_time):
         size = min(at_a_time, permutations - start)
@@ -181,49 +259,32 @@ def deals(
         yield block_BU
 
 
-def cohort_sums(values_UK: np.ndarray, codes_BU: np.ndarray, cohorts: int) -> np.ndarray:
-    """Sum each column over the units of each cohort; (B, C, K)."""
+def _sums(values_UK: np.ndarray, codes_BU: np.ndarray, groups: int) -> np.ndarray:
+    """Sum each column over the units of each group; (B, C, K)."""
     size = len(codes_BU)
-    cell_N = (codes_BU + cohorts * np.arange(size)[:, None]).ravel()
+    cell_N = (codes_BU + groups * np.arange(size)[:, None]).ravel()
     columns = [
-        np.bincount(cell_N, np.broadcast_to(column_U, codes_BU.shape).ravel(), size * cohorts)
+        np.bincount(cell_N, np.broadcast_to(column_U, codes_BU.shape).ravel(), size * groups)
         for column_U in values_UK.T
     ]
-    return np.stack(columns, axis=1).reshape(size, cohorts, -1)
-
-
-def _residuals(errors_U: np.ndarray, words_U: np.ndarray, stratum_U: np.ndarray) -> np.ndarray:
-    """e - r n, each unit against the rate of its stratum."""
-    errors, words = (np.bincount(stratum_U, x) for x in (errors_U, words_U))
-    rates = np.divide(errors, words, out=np.zeros_like(errors), where=words > 0)
-    return errors_U - rates[stratum_U] * words_U
-
-
-def _deviations(
-    residuals_U: np.ndarray, codes_U: np.ndarray, stratum_U: np.ndarray, cohorts: int
-) -> np.ndarray:
-    """Standard deviation of each cohort's sum of residuals when cohorts are dealt; (C,)."""
-    strata = int(stratum_U.max()) + 1
-    units_H = np.bincount(stratum_U, minlength=strata).astype(np.float64)
-    means_H = np.bincount(stratum_U, residuals_U) / units_H
-    squares_U = (residuals_U - means_H[stratum_U]) ** 2
-    variances_H = np.bincount(stratum_U, squares_U) / np.maximum(units_H - 1, 1)
-    cells = np.bincount(stratum_U * cohorts + codes_U, minlength=strata * cohorts)
-    units_HC = cells.reshape(strata, cohorts)
-    return np.sqrt(variances_H @ (units_HC * (1 - units_HC / units_H[:, None])))
+    return np.stack(columns, axis=1).reshape(size, groups, -1)
 
 
 def _statistics(
-    sums_BCK: np.ndarray, deviations_C: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Maximum statistic, ratio of worst to best rate, and largest studentised range; (B,) each."""
+    sums_BCK: np.ndarray, deviations_C: np.ndarray, named: tuple[int, int] | None, log: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Statistic, difference and ratio of two rates, and largest studentised range; (B,) each."""
     *columns, residuals_BC = np.moveaxis(sums_BCK, -1, 0)
-    sums = CohortSums(*columns)
+    sums = GroupSums(*columns, log=log)
     standard_BC = np.divide(
         residuals_BC, deviations_C, out=np.zeros_like(residuals_BC), where=deviations_C > 1e-12
     )
-    worst_B, best_B = sums.rates.max(axis=-1), sums.rates.min(axis=-1)
-    equal_B = worst_B == best_B
+    if named is None:
+        statistic_B = standard_BC.max(axis=-1)
+        worst_B, best_B = sums.rates.max(axis=-1), sums.rates.min(axis=-1)
+    else:
+        statistic_B = standard_BC[:, named[0]]
+        worst_B, best_B = (sums.rates[:, c] for c in named)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio_B = np.where(equal_B, 1.0, worst_B / best_B)
-    return standard_BC.max(axis=-1), ratio_B, sums.largest_studentised_range()
+        ratio_B = np.where(worst_B == best_B, 1.0, worst_B / best_B)
+    return statistic_B, worst_B - best_B, ratio_B, sums.largest_range()

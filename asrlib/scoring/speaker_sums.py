@@ -129,6 +129,14 @@ class SpeakerSums:
         factor = math.exp(t_quantile(confidence, self.counted - 1) * error / self.rate)
         return Interval(self.rate / factor, self.rate * factor)
 
+    def t_interval(self, confidence: float = CONFIDENCE) -> Interval | None:
+        """Compute the interval rate +- t se of a mean that may be negative, such as a delay."""
+        error = self.standard_error()
+        if error is None:
+            return None
+        reach = t_quantile(confidence, self.counted - 1) * error
+        return Interval(self.rate - reach, self.rate + reach)
+
 
 def speaker_interval(
     rates: Mapping[str, ErrorRate], confidence: float = CONFIDENCE
