@@ -29,6 +29,7 @@ from asrlib.report.format import (
     number,
 )
 from asrlib.report.published import Pairing, System, pairings, reference_of, spread, systems_of
+from asrlib.report.simulation import simulation_sections
 
 _SHOWN = 10  # skipped files that are named
 
@@ -60,6 +61,8 @@ def about_of(recipe: str, plan: PlanResults) -> About:
     if plan.imported is not None:
         old = plan.imported
         return About(title=old.title or plan.name, finding=old.finding, command=old.command)
+    if plan.simulation is not None:
+        return About(title="How often the statistics are right", command=plan.simulation.command)
     name = recipe.rpartition("/")[2]
     if plan.name == MAIN_PLAN:
         return About(title="The pipeline as it is", command=f"./run.sh --recipe {name}")
@@ -81,6 +84,8 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         yield Section(f"{test_set}, {search}", tuple(blocks))
     if plan.tuning is not None:
         yield Section("Chosen on dev", _tuning(plan.tuning))
+    if plan.simulation is not None:
+        yield from simulation_sections(plan.simulation)
     if plan.runs:
         yield Section("Runs", (_runs(plan.runs),))
 

@@ -130,23 +130,25 @@ def detectable_gap(
         rate: error rate of the better group, above 0.
         bottom_words_S, top_words_S: reference words of the speakers of the two groups.
         critical: standard errors beyond which the test rejects, for a pair that was picked among
-            many; by default Student's t for two groups that were chosen beforehand.
+            many; by default the gap's own interval has to lie above zero (`gaps.contrast`), which
+            takes two speakers in each group.
 
     Returns:
         The gap as a fraction (0.84 is 84 %); None if no gap of these groups would show.
     """
-    degrees = len(bottom_words_S) + len(top_words_S) - 2
+    sizes = len(bottom_words_S), len(top_words_S)
     words = float(bottom_words_S.sum()), float(top_words_S.sum())
-    if degrees < 1 or min(words) <= 0 or rate <= 0:
+    if min(words) <= 0 or rate <= 0 or (critical is None and min(sizes) < 2):
         return None
-    needed = t_quantile(confidence, degrees) if critical is None else critical
-    needed += float(norm.ppf(power))
-    top = variation.log_variance(rate * words[1], top_words_S)
+    quantiles = [t_quantile(confidence, n - 1) if critical is None else critical for n in sizes]
+    luck = float(norm.ppf(power))
+    top = math.sqrt(variation.log_variance(rate * words[1], top_words_S))
 
     def excess(log_ratio: float) -> float:
         errors = rate * math.exp(log_ratio) * words[0]
-        bottom = variation.log_variance(errors, bottom_words_S)
-        return log_ratio - needed * math.sqrt(bottom + top)
+        bottom = math.sqrt(variation.log_variance(errors, bottom_words_S))
+        reach = math.hypot(quantiles[0] * bottom, quantiles[1] * top)
+        return log_ratio - reach - luck * math.hypot(bottom, top)
 
     if excess(_LARGEST) < 0:
         return None
