@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import chi2, t
+from scipy.special import chdtri, stdtrit
 
 from asrlib.scoring.wer import ErrorRate
 
@@ -152,10 +152,10 @@ def poisson_interval(errors: float, words: float, confidence: float = CONFIDENCE
     [0.0, 3.689]
     """
     tail = (1 - confidence) / 2
-    low = float(chi2.ppf(tail, 2 * errors)) / 2 if errors else 0.0
-    return Interval(low / words, float(chi2.isf(tail, 2 * errors + 2)) / 2 / words)
+    low = float(chdtri(2 * errors, 1 - tail)) / 2 if errors else 0.0
+    return Interval(low / words, float(chdtri(2 * errors + 2, tail)) / 2 / words)
 
 
 def t_quantile(confidence: float, degrees: float) -> float:
     """Return the quantile of Student's t that a two-sided interval of this confidence takes."""
-    return float(t.isf((1 - confidence) / 2, degrees))
+    return float(stdtrit(degrees, (1 + confidence) / 2))
