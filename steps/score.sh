@@ -6,14 +6,16 @@
 #   --test-set SET      name of a directory under data/ (default: test)
 #   --search SEARCH     greedy, modified_beam or fast_beam (default: greedy)
 #   --membership M      true or unknown: what the model was told of cohorts (default: unknown)
+#   --cohorts DIR       score by cohort, too: DIR holds cohorts.jsonl
 set -euo pipefail
 
 name=""
 test_set="test"
 search="greedy"
 membership="unknown"
+cohorts=""
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 [[ -n $name ]] || die "--name is missing" "give the name of a directory under $recipe_dir/exp"
 exec python -m asrlib score --name "$name" --test-set "$test_set" --search "$search" --membership "$membership" \
-  "${stage_options[@]}"
+  ${cohorts:+--cohorts "$cohorts"} "${stage_options[@]}"

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from asrlib.errors import DataError
 from asrlib.files import atomic_write
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.latency import latency_of
@@ -73,3 +74,20 @@ def write_counts(path: Path, aligned: Iterable[Aligned]) -> None:
     with atomic_write(path) as f:
         for a in aligned:
             f.write(json.dumps(counts_of(a).to_json(), ensure_ascii=False) + "\n")
+
+
+def read_counts(path: Path) -> list[UtteranceCounts]:
+    """Read the file.
+
+    Raises:
+        DataError: it is missing, broken or empty.
+    """
+    again = "score again with --force"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [UtteranceCounts.from_json(json.loads(line)) for line in lines]
+    except (OSError, ValueError) as e:
+        raise DataError(f"{path}: missing or broken ({type(e).__name__})", again) from None
+    if not rows:
+        raise DataError(f"{path}: has no utterance", again)
+    return rows

@@ -33,8 +33,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.special import expit, logit, stdtrit
 
-from asrlib.scoring.bootstrap import Interval, Resampling
-from asrlib.seeds import group_seed
+from asrlib.scoring.gaps import Resampling
+from asrlib.scoring.speaker_sums import Interval
+from asrlib.seeds import named_generator
 from asrlib.verification.metrics import crossing
 from asrlib.verification.scores import ScoredTrials
 from asrlib.verification.trials import codes
@@ -219,7 +220,7 @@ def draw_weights(strata: dict[str, np.ndarray], count: int, resampling: Resampli
     """
     weights_SR = np.zeros((count, resampling.replicates))
     for name, members in strata.items():
-        rng = np.random.default_rng(group_seed(resampling.seed, name))
+        rng = named_generator(resampling.seed, name)
         drawn = rng.integers(0, len(members), size=(resampling.replicates, len(members)))
         for r, row in enumerate(drawn):
             weights_SR[members, r] = np.bincount(row, minlength=len(members))

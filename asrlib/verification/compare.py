@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from asrlib.errors import DataError
-from asrlib.scoring.bootstrap import Resampling
+from asrlib.scoring.gaps import Resampling
 from asrlib.verification.bootstrap import Replicated, mean_of
 from asrlib.verification.groups import ALL, Column, Impostors, everyone
 from asrlib.verification.inequality import comparable, spread, worst_and_best

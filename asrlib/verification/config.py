@@ -8,7 +8,7 @@ from pydantic import Field
 
 from asrlib.config import configclass
 from asrlib.numbers import Count, Positive, PositiveFloat
-from asrlib.scoring.bootstrap import Resampling
+from asrlib.scoring.gaps import Resampling
 from asrlib.verification.groups import Impostors
 
 

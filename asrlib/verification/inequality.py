@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.special import stdtrit
 
-from asrlib.scoring.bootstrap import Interval
+from asrlib.scoring.gaps import mover
 from asrlib.scoring.groups import UNKNOWN
+from asrlib.scoring.speaker_sums import Interval
 from asrlib.seeds import named_generator
 from asrlib.verification.bootstrap import PairCounts, Replicated, combined
 from asrlib.verification.groups import Column, Impostors
@@ -87,10 +88,7 @@ def gap_interval(high: Replicated, low: Replicated, confidence: float) -> Interv
     ends_high, ends_low = high.rate_interval(confidence), low.rate_interval(confidence)
     if ends_high is None or ends_low is None:
         return None
-    difference = high.value - low.value
-    down = math.hypot(high.value - ends_high.low, ends_low.high - low.value)
-    up = math.hypot(ends_high.high - high.value, low.value - ends_low.low)
-    return Interval(difference - down, difference + up)
+    return mover(high.value, low.value, ends_high, ends_low)
 
 
 def _ratio_interval(high: Replicated, low: Replicated, confidence: float) -> Interval | None:

@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from asrlib.scoring.bootstrap import Interval, Resampling
+from asrlib.scoring.gaps import Resampling
+from asrlib.scoring.speaker_sums import Interval
 from asrlib.verification.bootstrap import (
     PairCounts,
     Replicated,

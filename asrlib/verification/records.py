@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pydantic import computed_field
 
 from asrlib.json_record import JsonRecord
-from asrlib.scoring.bootstrap import Interval, Resampling
+from asrlib.scoring.gaps import Resampling
+from asrlib.scoring.speaker_sums import Interval
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from asrlib.scoring.bootstrap import Interval
+from asrlib.scoring.speaker_sums import Interval
 from asrlib.verification.records import (
     Change,
     Disparity,

@@ -2,7 +2,8 @@ import re
 
 from asrlib.report.document import Document, to_html, to_markdown
 from asrlib.report.verification import collect_verification, det_plot, verification_sections
-from asrlib.scoring.bootstrap import Interval, Resampling
+from asrlib.scoring.gaps import Resampling
+from asrlib.scoring.speaker_sums import Interval
 from asrlib.verification.records import (
     Disparity,
     EqualErrorRate,

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from verification_fakes import planted_table, scored
 
-from asrlib.scoring.bootstrap import Resampling
+from asrlib.scoring.gaps import Resampling
 from asrlib.verification import bootstrap
 from asrlib.verification.bootstrap import (
     PairCounts,

@@ -6,7 +6,7 @@ import pytest
 from verification_fakes import planted_table, scored
 
 from asrlib.errors import DataError
-from asrlib.scoring.bootstrap import Resampling
+from asrlib.scoring.gaps import Resampling
 from asrlib.verification.groups import Column, cohort_column, metadata_columns
 from asrlib.verification.inequality import chance_gap, comparable, disparity
 from asrlib.verification.measure import Evidence
