@@ -36,6 +36,7 @@ COMMANDS = (
     "toggles",
     "mixtures",
     "score-meetings",
+    "cohorts",
     "plan",
     "publish",
     "results",

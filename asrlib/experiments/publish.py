@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from asrlib.scoring.groups import GroupTable
 from asrlib.scoring.latency import LatencySummary
 from asrlib.scoring.records import DecodeMeta
 from asrlib.scoring.score import SCORES_FILE, Scores
-from asrlib.scoring.utt_counts import COUNTS_FILE, UtteranceCounts
+from asrlib.scoring.utt_counts import COUNTS_FILE, read_counts, sum_counts
 from asrlib.scoring.wer import ErrorRate
 from asrlib.seeds import named_generator
 
@@ -127,10 +126,7 @@ def _set_scores(exp: Path, decode_dir: Path, record: RunRecord, public: bool) ->
     scores = Scores.from_file(decode_dir / SCORES_FILE, _AGAIN)
     meta, latency = scores.meta, scores.latency
     _check_decoded(decode_dir, meta, record)
-    by_speaker: dict[str, ErrorRate] = {}
-    for u in _read_counts(decode_dir / COUNTS_FILE):
-        errors = ErrorRate(u.insertions, u.deletions, u.substitutions, u.words)
-        by_speaker[u.speaker] = by_speaker.get(u.speaker, ErrorRate()) + errors
+    by_speaker = sum_counts(read_counts(decode_dir / COUNTS_FILE))
     if ErrorRate.sum(by_speaker.values()) != scores.wer:
         raise DataError(f"{decode_dir / COUNTS_FILE}: does not add up to {SCORES_FILE}", _AGAIN)
     speed = streaming_speed(exp, record.name, meta.set, meta.search)
@@ -163,14 +159,6 @@ def _mixture_scores(decode_dir: Path, record: RunRecord, public: bool) -> Mixtur
         sessions=_by_shown_id(by_session, scores.meta.set, public),
         counted_right=tuple(sorted(shown[s.session] for s in scores.sessions if s.counted_right)),
     )
-
-
-def _read_counts(path: Path) -> list[UtteranceCounts]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [UtteranceCounts.from_json(json.loads(line)) for line in lines]
-    except (OSError, ValueError) as e:
-        raise DataError(f"{path}: missing or broken ({type(e).__name__})", _AGAIN) from None
 
 
 def _quantiles(summary: LatencySummary | None) -> Quantiles | None:

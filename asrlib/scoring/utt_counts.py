@@ -6,14 +6,15 @@ A row holds sums, so that those of any set of utterances are the counts of the s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asrlib.errors import DataError
 from asrlib.files import atomic_write
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.latency import latency_of
-from asrlib.scoring.wer import Aligned
+from asrlib.scoring.wer import Aligned, ErrorRate
 
 COUNTS_FILE = "utt_counts.jsonl"
 
@@ -47,6 +48,10 @@ class UtteranceCounts(JsonRecord):
     finalisation_ms: float | None
     encoder_work: float | None
 
+    @property
+    def errors(self) -> ErrorRate:
+        return ErrorRate(self.insertions, self.deletions, self.substitutions, self.words)
+
 
 def counts_of(a: Aligned) -> UtteranceCounts:
     """The counts of an aligned utterance."""
@@ -73,3 +78,25 @@ def write_counts(path: Path, aligned: Iterable[Aligned]) -> None:
     with atomic_write(path) as f:
         for a in aligned:
             f.write(json.dumps(counts_of(a).to_json(), ensure_ascii=False) + "\n")
+
+
+def read_counts(path: Path) -> list[UtteranceCounts]:
+    """Read the file.
+
+    Raises:
+        DataError: it is missing or broken.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [UtteranceCounts.from_json(json.loads(line)) for line in lines]
+    except (OSError, ValueError) as e:
+        fix = "score again with --force"
+        raise DataError(f"{path}: missing or broken ({type(e).__name__})", fix) from None
+
+
+def sum_counts(rows: Sequence[UtteranceCounts]) -> dict[str, ErrorRate]:
+    """Add up the word error counts of each speaker."""
+    sums: dict[str, ErrorRate] = {}
+    for row in rows:
+        sums[row.speaker] = sums.get(row.speaker, ErrorRate()) + row.errors
+    return sums
