@@ -132,3 +132,46 @@ def assign(
         log.info("%6d speakers  %s", assignment.cohorts.count(cohort), cohort)
     for reason, count in assignment.unknown().items():
         log.warning("cohort unknown of %d speakers: %s", count, reason)
+
+
+@command.command()
+@click.option("--method", "method", required=True, help="The cohorts: exp/cohorts/METHOD.")
+@click.option("--name", required=True, help="The model: a directory under exp/.")
+@click.option("--test-set", default="confirmation", show_default=True, help="The decoded set.")
+@search_option(about="with which the set was decoded", default=SEARCHES[0])
+@recipe_options
+def explain(recipe: Recipe, method: str, name: str, test_set: str, search: str) -> None:
+    """Say what the bottom cohort shares, and write exp/cohorts/METHOD/explanation.json."""
+    from asrlib.cohorts.config import CohortsConfig
+    from asrlib.cohorts.definition import read_cohorts
+    from asrlib.cohorts.explain import EXPLANATION_FILE, explain
+    from asrlib.cohorts.table import read_table
+    from asrlib.scoring.records import read_utterances
+    from asrlib.scoring.score import ScoreConfig
+    from asrlib.scoring.wer import align
+
+    log_to(None)
+    score, config = recipe.config(ScoreConfig, "score"), recipe.config(CohortsConfig, "cohorts")
+    directory = recipe.exp / "cohorts" / method
+    aligned = align(
+        read_utterances(recipe.exp / name / f"decode_{test_set}_{search}" / "hyp.jsonl")
+    )
+    table = read_table(recipe.data / "speakers.tsv", (test_set,))
+    rows = read_cohorts(directory, {a.utterance.speaker for a in aligned})
+    cohorts = {speaker: row.cohort for speaker, row in rows.items()}
+    found = explain(
+        method, test_set, cohorts, table, aligned, score.groups, score.bands, config.covariates
+    )
+    found.to_file(directory / EXPLANATION_FILE)
+    log.info("bottom: %s", found.bottom.line())
+    log.info("others: %s", found.others.line())
+    for e in found.enriched[:5]:
+        what = " and ".join(f"{column}={value}" for column, value in e.attributes.items())
+        log.info("%s: odds ratio %.2f, corrected p = %.3g", what, e.odds_ratio, e.corrected_p)
+    log.info("worst words: %s", ", ".join(w.word for w in found.words) or "none")
+    adjusted = found.adjustment.adjusted
+    if adjusted is None:
+        log.info("no regression: %s", found.adjustment.note)
+    else:
+        held = ", ".join(found.adjustment.covariates)
+        log.info("ratio %.2f with %s held fixed", adjusted.ratio, held)

@@ -97,6 +97,7 @@ class CohortsConfig:
         permutations: number of permutations behind a p-value; 0: none.
         seed: seed of folds, k-means and permutations.
         exclude_columns: columns that the method `metadata` does not use.
+        covariates: columns with numbers that the explanation holds fixed.
     """
 
     methods: tuple[str, ...] = METHODS
@@ -104,6 +105,7 @@ class CohortsConfig:
     permutations: Count = 199
     seed: Count = 1
     exclude_columns: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ("snr_db", "rate_wpm", "age")
     tree: TreeConfig = field(default_factory=TreeConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
     geodemographic: GeodemographicConfig = field(default_factory=GeodemographicConfig)

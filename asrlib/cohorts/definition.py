@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from asrlib.cohorts.clusters import ClusterRule
-from asrlib.cohorts.geodemographic import AttributeRule
+from asrlib.cohorts.geodemographic import COPY, AttributeRule
 from asrlib.cohorts.metadata import ColumnRule
 from asrlib.cohorts.ranking import CohortRate
 from asrlib.cohorts.scan import CircleRule
@@ -26,7 +26,6 @@ from asrlib.json_record import JsonRecord
 
 DEFINITION_FILE = "definition.json"
 COHORTS_FILE = "cohorts.jsonl"
-ATTRIBUTES_FILE = "attributes.csv"
 _AGAIN = "find the cohorts again: python -m asrlib cohorts find"
 
 Split = Literal["discovery", "confirmation"]
@@ -104,8 +103,8 @@ def write_cohorts(directory: Path, definition: Definition, lines: Sequence[dict[
     """Replace a method's directory by its definition and its cohorts."""
     with atomic_dir(directory) as folder:
         if isinstance(definition.rule, AttributeRule):
-            shutil.copyfile(definition.rule.table, folder / ATTRIBUTES_FILE)
-            rule = dataclasses.replace(definition.rule, table=ATTRIBUTES_FILE)
+            shutil.copyfile(definition.rule.table, folder / COPY)
+            rule = dataclasses.replace(definition.rule, table=COPY)
             definition = dataclasses.replace(definition, rule=rule)
         definition.to_file(folder / DEFINITION_FILE)
         write_lines(folder / COHORTS_FILE, lines)

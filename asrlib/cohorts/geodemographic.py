@@ -28,6 +28,7 @@ from asrlib.cohorts.table import UNKNOWN, SpeakerTable
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
 
+COPY = "attributes.csv"  # the table of shares beside a definition
 OTHER = "other"  # an attribute that no discovery speaker has
 
 

@@ -14,7 +14,7 @@ from asrlib.cohorts.table import SpeakerTable
 EARTH_RADIUS_KM = 6371.0
 MIN_SHOWN = 11  # a place with fewer speakers is hidden: its speakers could be recognised
 SHOWN_DECIMALS = 1  # of latitude and longitude in degrees
-_ZIP = re.compile(r"(\d{5})(-?\d{4})?")
+_ZIP = re.compile(r"([0-9]{5})(-?[0-9]{4})?")
 
 
 def five_digits(value: str) -> str:
