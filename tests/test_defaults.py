@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from asrlib.cohorts.config import CohortsConfig
 from asrlib.config import load_config, to_dict
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.mixtures import MixtureConfig
@@ -19,6 +20,7 @@ from asrlib.training.config import TrainConfig
 
 SECTIONS = {
     "augment": AugmentConfig,
+    "cohorts": CohortsConfig,
     "data": DataConfig,
     "decode": DecodeConfig,
     "features": FbankConfig,

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import asrlib.cohorts
 import asrlib.meetings
 import asrlib.scoring
 
@@ -32,7 +33,7 @@ def load(*names: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("package", [asrlib.scoring, asrlib.meetings])
+@pytest.mark.parametrize("package", [asrlib.scoring, asrlib.meetings, asrlib.cohorts])
 def test_every_module_loads_without_torch(package):
     modules = [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     assert len(modules) >= 3
