@@ -15,7 +15,7 @@ nj=2
 recipe=${recipe:-$(basename "$(realpath "$recipe_dir")")}
 raw=$(dirname "${BASH_SOURCE[0]}")/../egs/$recipe/local/raw
 if [[ -f $raw.sh ]]; then
-  "$raw.sh" --recipe-dir "$recipe_dir"
+  "$raw.sh" --recipe-dir "$recipe_dir" "${overrides[@]}"
 elif [[ -f $raw.py ]]; then
   python "$raw.py" --recipe-dir "$recipe_dir"
 else

@@ -31,6 +31,7 @@ class ValidationConfig:
     max_duration: PositiveFloat
     silence_db: float = Field(le=0)
     max_chars_per_second: PositiveFloat
+    permit_empty_text: bool
     permit_shared_speakers: bool
     error_budget: Share
 
@@ -97,7 +98,7 @@ def validate_utterance(
     loudest = loudest_db(samples_N, rate)
     if loudest < config.silence_db:
         return Reason("silent", f"{loudest:.0f} dB at its loudest")
-    if not text:
+    if not text and not config.permit_empty_text:
         return Reason("transcript empty")
     chars = len(text) / duration
     if chars > config.max_chars_per_second:

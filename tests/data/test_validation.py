@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import soundfile
@@ -31,6 +33,7 @@ CONFIG = ValidationConfig(
     max_duration=5.0,
     silence_db=-60.0,
     max_chars_per_second=40.0,
+    permit_empty_text=False,
     permit_shared_speakers=False,
     error_budget=0.1,
 )
@@ -77,6 +80,13 @@ def test_good_ones_pass(seconds, level, text):
 )
 def test_bad_ones_do_not(samples_N, text, kind):
     assert judge(samples_N, text) == kind
+
+
+def test_voices_need_no_transcript_where_that_is_permitted():
+    config = dataclasses.replace(CONFIG, permit_empty_text=True)
+    assert validate_utterance(noise(1), RATE, "", config) is None
+    silent = validate_utterance(np.zeros(RATE, np.float32), RATE, "", config)
+    assert silent is not None
 
 
 def test_a_click_does_not_make_silence_speech():

@@ -18,6 +18,9 @@ from command_fakes import full_disk
 from asrlib.errors import DataError
 from local.fetch import Archive, download, fetch
 
+RECIPES = ["an4", "speechocean762", "librispeech", "kaldi_dir", "pooled"]
+RECIPES += ["speech_commands", "commonvoice", "voxceleb"]
+
 
 @pytest.fixture
 def archive(tmp_path) -> Path:
@@ -159,7 +162,7 @@ def corpus_step(repo: Path, recipe: str, *options: str) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("recipe", ["an4", "speechocean762", "librispeech", "kaldi_dir", "pooled"])
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_missing_corpus_is_an_error_that_names_the_place(repo, tmp_path, recipe):
     done = corpus_step(
         repo, recipe, "--recipe-dir", str(tmp_path), "--corpus-dir", str(tmp_path / "none")

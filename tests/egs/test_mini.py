@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import csv
+import dataclasses
 import hashlib
 import json
 import re
@@ -29,15 +31,17 @@ import generate  # noqa: E402
 import raw  # noqa: E402
 from people import CorpusConfig, cast  # noqa: E402
 from sentences import Grammar, is_reserved  # noqa: E402
+from zip_attributes import write_zip_attributes  # noqa: E402
 
 from asrlib.config import load_config  # noqa: E402
 from asrlib.data.raw import read_raw  # noqa: E402
 from asrlib.errors import ConfigError, DataError  # noqa: E402
 
 RATE = acoustics.SAMPLE_RATE
+SETS = ("train", "dev", "test", "discovery", "confirmation")
 TINY = [
     "corpus.scale=0.02",
-    *(f"corpus.sets.{name}.seconds_per_speaker=3.0" for name in ("train", "dev", "test")),
+    *(f"corpus.sets.{name}.seconds_per_speaker=3.0" for name in SETS),
 ]
 
 
@@ -85,6 +89,33 @@ def test_another_seed_makes_another_corpus(tiny, tmp_path):
     assert make_corpus(tmp_path, 2, "corpus.seed=99").exit_code == 0
     same = set(tree_hash(tiny / "corpus").values()) & set(tree_hash(tmp_path / "corpus").values())
     assert not same
+
+
+def test_the_old_sets_stay_what_they_were(config, tmp_path):
+    """Results of different months are compared, so their speakers, texts and lengths are fixed."""
+    old = [s for s in cast(config) if s.set in ("train", "dev", "test")]
+    facts = json.dumps([dataclasses.asdict(s) for s in old])
+    speaker = next(s for s in old if s.id == "test000")
+    generate.generate_speaker(config, speaker, tmp_path)
+    lines = (tmp_path / "test" / "test000" / "utterances.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    # No samples: their last bit may depend on the processor.
+    spoken = json.dumps([(row["id"], row["text"], row["duration"]) for row in rows])
+    digests = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in (facts, spoken)]
+    assert digests == ["8445f863a35fedd7", "c43b72b0751d9e40"]
+
+
+def test_a_seed_of_a_set_draws_other_speakers_of_that_set_only(config):
+    drawn = dataclasses.replace(config.sets["confirmation"], seed=7)
+    other = dataclasses.replace(config, sets=config.sets | {"confirmation": drawn})
+    before, after = cast(config), cast(other)
+    kept = [s for s in before if s.set != "confirmation"]
+    assert [s for s in after if s.set != "confirmation"] == kept
+    old = [s for s in before if s.set == "confirmation"]
+    new = [s for s in after if s.set == "confirmation"]
+    assert not {s.id for s in old} & {s.id for s in new}
+    assert Counter(s.group for s in old) == Counter(s.group for s in new)
+    assert sum(a.zip == b.zip for a, b in zip(old, new, strict=True)) < 40
 
 
 def test_killed_run_continues_and_keeps_what_was_there(tiny, tmp_path):
@@ -138,7 +169,7 @@ def test_bad_configuration_is_explained(tmp_path, override, hint):
 def test_raw_tables(tiny):
     assert CliRunner().invoke(raw.command, ["--recipe-dir", str(tiny)]).exit_code == 0
     speakers: dict[str, str] = {}
-    for name in ("train", "dev", "test"):
+    for name in SETS:
         rows = read_raw(tiny / "data" / "raw" / f"{name}.jsonl")
         assert rows
         for row in rows:
@@ -261,11 +292,11 @@ def test_planted_groups_differ_and_are_rare_in_training(config):
     for name, group in config.groups.items():
         members = [s for s in speakers if s.group == name]
         share = {
-            part: sum(s.set == part for s in members) / config.sets[part].speakers
-            for part in ("train", "test")
+            part: sum(s.set == part for s in members) / config.sets[part].speakers for part in SETS
         }
         assert share["train"] < 0.05
         assert share["test"] > 3 * share["train"]
+        assert share["discovery"] == share["confirmation"] == share["test"]
         if group.accents:
             assert {s.accent for s in members} == set(group.accents)
             assert not {s.accent for s in rest} & set(group.accents)
@@ -277,6 +308,32 @@ def test_planted_groups_differ_and_are_rare_in_training(config):
             assert max(s.snr_db for s in members) < min(s.snr_db for s in rest)
         if group.rate_wpm:
             assert min(s.rate_wpm for s in members) > max(s.rate_wpm for s in rest)
+
+
+def test_zip_attributes_are_shares_and_follow_the_planted_places(config, tmp_path):
+    write_zip_attributes(tmp_path / "zips.csv", tmp_path)
+    with open(tmp_path / "zips.csv", newline="") as f:
+        rows = list(csv.DictReader(f))
+    names = [name for name in rows[0] if name != "zip"]
+    shares = {row["zip"]: [float(row[name]) for name in names] for row in rows}
+    assert all(sum(x) == pytest.approx(1) and max(x) > 0.5 for x in shares.values())
+    largest = {code: names[int(np.argmax(x))] for code, x in shares.items()}
+    speakers = [s for s in cast(config) if s.set == "discovery"]
+    for group, attribute in (
+        ("deep_south_accent", "orchard"),
+        ("new_england_accent", "harbour"),
+        ("noisy_home", "quarry"),
+    ):
+        inside = [s.group for s in speakers if largest[s.zip] == attribute]
+        assert inside.count(group) > 0.5 * len(inside)
+        assert 0.5 < inside.count(group) / 45 < 0.95  # correlated, but no label
+        assert inside.count("none") > 0
+
+
+def test_an_unknown_zip_attribute_is_an_error(tmp_path):
+    (tmp_path / "zip_attributes.yaml").write_text("elsewhere: {lagoon: 0.1}\n")
+    with pytest.raises(ConfigError, match="no attribute lagoon"):
+        write_zip_attributes(tmp_path / "zips.csv", tmp_path)
 
 
 def test_reserved_sentences_are_never_said_in_training(grammar):

@@ -2,56 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from lhotse import CutSet
 from lhotse.recipes.librispeech import prepare_librispeech
+from recipe_steps import cuts, noise, prepare, raw, speakers, step
 
 SETS = {"an4": 3, "speechocean762": 3, "librispeech": 3, "pooled": 4}
-
-
-def step(repo: Path, recipe: str, script: str, *options: object) -> subprocess.CompletedProcess:
-    command = [str(repo / "egs" / recipe / "local" / script), *map(str, options)]
-    if script == "make_manifests.sh":
-        command[:1] = [str(repo / "steps" / script), "--recipe", recipe]
-    if script.endswith(".py"):
-        command = ["bash", "-c", f'. "{repo}/path.sh" && exec python "$@"', "-", *command]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280)
-
-
-def prepare(repo: Path, recipe: str, recipe_dir: Path, corpus: Path, script: str) -> None:
-    """Stage 0 and a script of stage 1; both must succeed."""
-    where = ("--recipe-dir", recipe_dir)
-    for done in (
-        step(repo, recipe, "corpus.sh", *where, "--corpus-dir", corpus),
-        step(repo, recipe, script, *where),
-    ):
-        assert done.returncode == 0, done.stderr
-
-
-def raw(recipe_dir: Path) -> dict[str, list[dict]]:
-    files = (recipe_dir / "data" / "raw").glob("*.jsonl")
-    return {p.stem: [json.loads(line) for line in p.open(encoding="utf-8")] for p in files}
-
-
-def speakers(rows: list[dict]) -> set[str]:
-    return {row["speaker"] for row in rows}
-
-
-def cuts(recipe_dir: Path, name: str) -> list:
-    return list(CutSet.from_file(recipe_dir / "data" / name / "cuts.jsonl.gz"))
-
-
-def noise(path: Path, seconds: float = 1.0, **options) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    samples_N = 0.1 * np.random.default_rng(len(path.name)).standard_normal(int(16000 * seconds))
-    soundfile.write(path, samples_N, 16000, **options)
 
 
 @pytest.fixture(scope="module", params=SETS)
@@ -98,6 +58,47 @@ def test_the_sets(prepared):
     if recipe == "speechocean762":
         groups = {(row["gender"], row["age"] < 16) for row in sets["dev"]}
         assert len(groups) == 4
+
+
+@pytest.mark.realdata
+def test_common_voice_can_join_the_pool(repo, shared_data, tmp_path):
+    """Short clips of it are trained on; the other members' sets stay what they are."""
+    members = "pool.members=[speechocean762,an4,librispeech,commonvoice]"
+    where = ("--recipe-dir", tmp_path, "--set", members, "--set", "pool.max_seconds.librispeech=9")
+    for done in (
+        step(repo, "pooled", "corpus.sh", *where, "--corpus-dir", shared_data),
+        step(repo, "pooled", "raw.sh", *where),
+    ):
+        assert done.returncode == 0, done.stderr
+    sets = raw(tmp_path)
+    joined = [row for row in sets["train"] if row["speaker_meta"]["corpus"] == "commonvoice"]
+    assert len(joined) == 2089
+    assert max(soundfile.info(row["audio"]).duration for row in joined) <= 6.0
+    books = [row for row in sets["train"] if row["speaker_meta"]["corpus"] == "librispeech"]
+    assert 0 < len(books) < 614
+    assert len(sets["train"]) == 847 + 2260 + len(joined) + len(books)
+    assert {name: len(rows) for name, rows in sets.items() if name != "train"} == {
+        "dev": 341,
+        "test_an4": 130,
+        "test_so762": 2500,
+    }
+    assert not any("accent" in row["speaker_meta"] for row in joined)
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("members=[librispeech]", "has a dev set"),
+        ("members=[an5]", "an4"),
+        ("max=1", "max_seconds"),
+    ],
+)
+def test_a_wrong_pool_is_explained(repo, tmp_path, value, named):
+    where = ("--recipe-dir", tmp_path, "--set", f"pool.{value}")
+    done = step(repo, "pooled", "corpus.sh", *where, "--corpus-dir", tmp_path)
+    assert done.returncode == 1
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.realdata
@@ -205,7 +206,7 @@ def test_librispeech_agrees_with_lhotse(repo, tmp_path, small_librispeech):
 
 
 def test_kaldi_dir(repo, tmp_path):
-    """Sets are what is there; dev comes out of train where there is none."""
+    """Sets are what is there; dev comes out of train where there is none; facts are joined."""
     for name in ("train", "test_far"):
         for n in range(4):
             noise(tmp_path / "kaldi" / name / f"{name}{n}.sph", format="NIST", subtype="PCM_16")
@@ -217,11 +218,18 @@ def test_kaldi_dir(repo, tmp_path):
         }
         for table, lines in tables.items():
             (tmp_path / "kaldi" / name / table).write_text("\n".join(lines) + "\n")
+    facts = ["speaker\tzip\tlatitude\tlongitude\tdialect"]
+    facts += [f"test_far{n}\t0213{n}\t42.{n}\t-71\teast" for n in range(3)]
+    (tmp_path / "kaldi" / "speakers.tsv").write_text("\n".join(facts) + "\n")
     prepare(repo, "kaldi_dir", tmp_path, tmp_path / "kaldi", "make_manifests.sh")
     found = {name: cuts(tmp_path, name) for name in ("train", "dev", "test_far")}
     assert [len(c) for c in found.values()] == [3, 1, 4]
     assert {c.supervisions[0].text for cs in found.values() for c in cs} == {"HELLO WORLD"}
     assert all(c.load_audio().shape == (1, 16000) for cs in found.values() for c in cs)
+    table = (tmp_path / "data" / "speakers.tsv").read_text().splitlines()
+    assert table[0] == "speaker\tset\tgender\tage\tdialect\tlatitude\tlongitude\tzip"
+    assert "test_far1\ttest_far\t\t\teast\t42.1\t-71\t02131" in table
+    assert "test_far3\ttest_far" + 6 * "\t" in table
 
 
 def test_manifests_before_the_corpus_name_the_stage(repo, tmp_path):

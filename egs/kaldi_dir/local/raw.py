@@ -1,7 +1,8 @@
 """Make raw utterance tables of Kaldi data directories: train, dev, test and further test_* sets.
 
 If there is no dev, a tenth of the training speakers, at least one, are held out as dev. SPHERE
-audio is converted into `data/audio/` of the recipe.
+audio is converted into `data/audio/` of the recipe. A table `speakers.tsv` beside the directories
+adds facts about the speakers.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from asrlib.data.kaldi import read_kaldi_dir
 from asrlib.data.raw import RawUtterance, write_raw
+from asrlib.data.speaker_facts import add_speaker_facts, read_speaker_facts
 from asrlib.data.speakers import hold_out_speakers
 from local.corpus import locate
 from local.script import recipe_command, run
@@ -37,6 +39,9 @@ def command(recipe_dir: Path) -> None:
     found = [name for name in names if (corpus / name / "wav.scp").exists()]
     converted = (recipe_dir / "data" / "audio").absolute()
     sets = {name: read_set(corpus / name, converted) for name in found}
+    table = corpus / "speakers.tsv"
+    if table.exists():
+        sets = add_speaker_facts(sets, read_speaker_facts(table), table)
     if "dev" not in sets:
         speakers = len({utterance.speaker for utterance in sets["train"]})
         train, dev = hold_out_speakers(sets["train"], max(1, speakers // 10))

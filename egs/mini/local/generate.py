@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import logging
 import shutil
@@ -188,7 +189,8 @@ def speaker_key(config: CorpusConfig, speaker: Speaker) -> str:
 
 @functools.cache
 def _programs_hash() -> str:
-    paths = [p for p in sorted(HERE.glob("*.py")) if p.name != "raw.py"]
+    others = ("raw.py", "zip_attributes.py")  # they make no audio
+    paths = [p for p in sorted(HERE.glob("*.py")) if p.name not in others]
     paths.append(CONF / "sentences.yaml")
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
 
@@ -245,7 +247,9 @@ def generate_speaker(config: CorpusConfig, speaker: Speaker, corpus: Path) -> No
 def _write(temp: Path, utterance: Utterance, place: Path) -> dict[str, Any]:
     name = f"{utterance.id}.flac"
     pcm = np.round(utterance.samples * 32767).astype(np.int16)
-    soundfile.write(temp / name, pcm, acoustics.SAMPLE_RATE, subtype="PCM_16")
+    packed = io.BytesIO()  # soundfile would wait for the disk at each file; atomic_dir does too
+    soundfile.write(packed, pcm, acoustics.SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    (temp / name).write_bytes(packed.getvalue())
     return {
         "id": utterance.id,
         "audio": f"{place.parent.name}/{place.name}/{name}",

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import zipcodes
+from pydantic import Field
 
 from asrlib.config import configclass
 from asrlib.errors import ConfigError
@@ -38,10 +39,17 @@ Noise = Literal["white", "pink", "hum", "babble"]
 
 @configclass
 class SetConfig:
-    """Size of a set; `seconds_per_speaker` is audio with the silence before and after speech."""
+    """Size of a set, and which of its possible speakers it has.
+
+    Attributes:
+        speakers: number of speakers.
+        seconds_per_speaker: audio, with the silence before and after speech.
+        seed: 0 for the set's own speakers; each other number draws others, with other ids.
+    """
 
     speakers: int
     seconds_per_speaker: float
+    seed: int = Field(default=0, ge=0)
 
 
 @configclass
@@ -156,12 +164,15 @@ def cast(config: CorpusConfig) -> list[Speaker]:
         ConfigError: a group names an unknown set, groups have more speakers than their set, or no
             zip code meets a group's conditions.
     """
-    homes = _homes()
+    homes = homes_of_people()
     speakers: list[Speaker] = []
     for name, size in config.sets.items():
-        for i, group in enumerate(_assign_groups(config, name, _scaled(size.speakers, config))):
+        # All random streams of a speaker are named by the id, so another id is another speaker.
+        prefix = f"{name}-{size.seed}-" if size.seed else name
+        groups = _assign_groups(config, name, prefix, _scaled(size.speakers, config))
+        for i, group in enumerate(groups):
             gender = "fm"[i % 2]  # alternating after the groups are shuffled, so balanced
-            speakers.append(_draw(config, homes, f"{name}{i:03d}", name, group, gender))
+            speakers.append(_draw(config, homes, f"{prefix}{i:03d}", name, group, gender))
     return speakers
 
 
@@ -169,8 +180,8 @@ def _scaled(count: int, config: CorpusConfig) -> int:
     return max(1, round(count * config.scale))
 
 
-def _assign_groups(config: CorpusConfig, set_name: str, count: int) -> list[str]:
-    """Return the group of each speaker of the set, in random order."""
+def _assign_groups(config: CorpusConfig, set_name: str, prefix: str, count: int) -> list[str]:
+    """Return the group of each speaker of the set, in a random order that `prefix` names."""
     planted: list[str] = []
     for name, group in config.groups.items():
         unknown = set(group.speakers) - set(config.sets)
@@ -187,7 +198,7 @@ def _assign_groups(config: CorpusConfig, set_name: str, count: int) -> list[str]
             "plant fewer or enlarge the set",
         )
     groups = planted + ["none"] * (count - len(planted))
-    order = named_generator(config.seed, set_name, "groups").permutation(count)
+    order = named_generator(config.seed, prefix, "groups").permutation(count)
     return [groups[i] for i in order]
 
 
@@ -236,7 +247,7 @@ def _draw(
 
 
 @functools.cache
-def _homes() -> tuple[Mapping[str, str], ...]:
+def homes_of_people() -> tuple[Mapping[str, str], ...]:
     """Return zip codes where people live: standard ones, located in the 50 states and D.C."""
     return tuple(
         z

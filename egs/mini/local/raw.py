@@ -1,4 +1,7 @@
-"""Make the raw utterance tables of the synthetic corpus, with word times and planted facts."""
+"""Make the raw utterance tables of the synthetic corpus, with word times and planted facts.
+
+Beside them, `data/zip_attributes.csv` gets the invented attributes of zip codes.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 from pathlib import Path
 
 from people import Speaker
+from zip_attributes import write_zip_attributes
 
 from asrlib.data.raw import RawUtterance, write_raw
 from local.corpus import locate
@@ -38,6 +42,7 @@ def command(recipe_dir: Path) -> None:
         speaker = Speaker(**fields)
         sets.setdefault(speaker.set, []).extend(read_speaker(corpus, speaker))
     write_raw(recipe_dir / "data" / "raw", sets)
+    write_zip_attributes(recipe_dir / "data" / "zip_attributes.csv", recipe_dir / "conf")
 
 
 if __name__ == "__main__":

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from asrlib.data.raw import RawUtterance, read_raw, write_raw
+import click
+import soundfile
+from members import POOL, Member, PoolConfig, read_config
+
+from asrlib.data.raw import TRAIN_SET, RawUtterance, read_raw, write_raw
 from asrlib.errors import DataError
 from local.script import recipe_command, run
 
-POOL = {
-    "train": [("speechocean762", "train"), ("an4", "train"), ("librispeech", "train")],
-    "dev": [("speechocean762", "dev"), ("an4", "dev")],
-    "test_an4": [("an4", "test")],
-    "test_so762": [("speechocean762", "test")],
-}
+
+def read_member(parts: Path, member: Member, part: str, config: PoolConfig) -> list[RawUtterance]:
+    """Read one set of a member; a training set without the utterances above the limit."""
+    rows = read_raw(parts / member / "data" / "raw" / f"{part}.jsonl")
+    limit = config.max_seconds.get(member)
+    if part != TRAIN_SET or limit is None:
+        return rows
+    kept = [row for row in rows if seconds(Path(row.audio)) <= limit]
+    logging.info("%s: %d of %d utterances are at most %g s", member, len(kept), len(rows), limit)
+    return kept
+
+
+def seconds(path: Path) -> float:
+    """Return a file's length, or 0 if it cannot be read: stage 1 then reports the fault."""
+    try:
+        return soundfile.info(path).duration
+    except (OSError, soundfile.LibsndfileError):
+        return 0.0
 
 
 def check_speakers(sets: dict[str, list[RawUtterance]]) -> None:
@@ -33,16 +50,20 @@ def check_speakers(sets: dict[str, list[RawUtterance]]) -> None:
 
 
 @recipe_command("raw", __doc__)
-def command(recipe_dir: Path) -> None:
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE")
+def command(recipe_dir: Path, overrides: tuple[str, ...]) -> None:
+    config = read_config(recipe_dir, overrides)
     parts = recipe_dir / "data" / "parts"
     sets = {
         name: [
             utterance
             for member, part in members
-            for utterance in read_raw(parts / member / "data" / "raw" / f"{part}.jsonl")
+            if member in config.members
+            for utterance in read_member(parts, member, part, config)
         ]
         for name, members in POOL.items()
     }
+    sets = {name: rows for name, rows in sets.items() if rows}
     check_speakers(sets)
     write_raw(recipe_dir / "data" / "raw", sets)
 

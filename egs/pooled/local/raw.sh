@@ -7,8 +7,10 @@ recipe_dir=$here
 # shellcheck source=steps/stage.sh
 . "$here/../../steps/stage.sh"
 
-parts=$recipe_dir/data/parts
-python "$here/../speechocean762/local/raw.py" --recipe-dir "$parts/speechocean762"
-python "$here/../an4/local/raw.py" --recipe-dir "$parts/an4"
-python "$here/../librispeech/local/raw.py" --recipe-dir "$parts/librispeech" --train-only
-exec python "$here/local/pool.py" --recipe-dir "$recipe_dir"
+members=$(python "$here/local/members.py" --recipe-dir "$recipe_dir" "${overrides[@]}")
+for member in $members; do
+  options=(--recipe-dir "$recipe_dir/data/parts/$member")
+  case $member in librispeech | commonvoice) options+=(--train-only) ;; esac
+  python "$here/../$member/local/raw.py" "${options[@]}"
+done
+exec python "$here/local/pool.py" --recipe-dir "$recipe_dir" "${overrides[@]}"
