@@ -38,7 +38,8 @@ def command() -> None:
     "--confirm",
     default="confirmation",
     show_default=True,
-    help="The set whose speakers are assigned too, to be judged later; its errors are not read.",
+    help="The set whose speakers are assigned too, to be judged later; their errors are not read."
+    " If it is SET_NAME, the speakers of that set are divided in halves.",
 )
 @search_option(about="with which the set was decoded", default=SEARCHES[0])
 @click.option("--method", "methods", multiple=True, help="Instead of cohorts.methods; repeatable.")
@@ -55,7 +56,7 @@ def find(
 ) -> None:
     """Find cohorts on the speakers of one set and write exp/cohorts/METHOD/ for each method."""
     from asrlib.cohorts.config import CohortsConfig, check_methods
-    from asrlib.cohorts.find import COHORTS_VERSION, FOUND_FILE, Settings, find_all
+    from asrlib.cohorts.find import COHORTS_VERSION, FOUND_FILE, Settings, divide, find_all
     from asrlib.cohorts.table import read_table
     from asrlib.embedding_table import EmbeddingTable
     from asrlib.experiments.publish import PublishConfig
@@ -91,15 +92,17 @@ def find(
         log.info("cohorts of %s on %s: up to date", name, set_name)
         return
     errors = sum_counts(read_counts(counts))
-    halves = [read_table(speakers, (half,)) for half in (set_name, confirm)]
-    if not len(halves[0]):
-        raise DataError(
-            f"{speakers}: has no speaker of set {set_name}", "choose another --set-name"
-        )
+    discovery = read_table(speakers, (set_name,))
+    if not len(discovery):
+        raise DataError(f"{speakers}: has no speaker of set {set_name}", "choose another set")
+    if confirm == set_name:
+        discovery, confirmation = divide(discovery, score.bands)
+    else:
+        confirmation = read_table(speakers, (confirm,))
     if embeddings:
         tables = [EmbeddingTable.read(path) for path in embeddings]
-        halves = [half.with_embeddings(tables) for half in halves]
-    find_all(halves[0], halves[1], errors, settings, out)
+        discovery, confirmation = (t.with_embeddings(tables) for t in (discovery, confirmation))
+    find_all(discovery, confirmation, errors, settings, out)
     stamp.write()
 
 
@@ -138,9 +141,16 @@ def assign(
 @click.option("--method", "method", required=True, help="The cohorts: exp/cohorts/METHOD.")
 @click.option("--name", required=True, help="The model: a directory under exp/.")
 @click.option("--test-set", default="confirmation", show_default=True, help="The decoded set.")
+@click.option(
+    "--split",
+    type=click.Choice(["discovery", "confirmation"]),
+    default="confirmation",
+    show_default=True,
+    help="The half of the speakers to look at.",
+)
 @search_option(about="with which the set was decoded", default=SEARCHES[0])
 @recipe_options
-def explain(recipe: Recipe, method: str, name: str, test_set: str, search: str) -> None:
+def explain(recipe: Recipe, method: str, name: str, test_set: str, split: str, search: str) -> None:
     """Say what the bottom cohort shares, and write exp/cohorts/METHOD/explanation.json."""
     from asrlib.cohorts.config import CohortsConfig
     from asrlib.cohorts.definition import read_cohorts
@@ -158,7 +168,7 @@ def explain(recipe: Recipe, method: str, name: str, test_set: str, search: str) 
     )
     table = read_table(recipe.data / "speakers.tsv", (test_set,))
     rows = read_cohorts(directory, {a.utterance.speaker for a in aligned})
-    cohorts = {speaker: row.cohort for speaker, row in rows.items()}
+    cohorts = {speaker: row.cohort for speaker, row in rows.items() if row.split == split}
     found = explain(
         method, test_set, cohorts, table, aligned, score.groups, score.bands, config.covariates
     )

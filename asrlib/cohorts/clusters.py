@@ -1,8 +1,8 @@
 """Clusters of speaker embeddings, after arXiv 2207.11345: no label of the speakers is needed.
 
 Embeddings get unit length, principal components keep most of their variance, k-means clusters
-them; the clusters are ranked by error rate and merged to bottom, middle and top. Measured columns
-such as the signal-to-noise ratio may be appended.
+them (with mini-batches beyond 100,000 speakers); the clusters are ranked by error rate and merged
+to bottom, middle and top. Measured columns such as the signal-to-noise ratio may be appended.
 
 Shapes: S speakers, D width of an embedding, C principal components, M measured columns, K clusters,
 F = C + M features.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
 
 from asrlib.cohorts.config import AutomaticConfig
@@ -26,6 +26,8 @@ from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
 
 _DIGITS = 7  # significant digits of the numbers in definition.json
+_BLOCK = 65_536  # embeddings in float64 at a time
+_MANY = 100_000  # beyond, a sample fits the components, and k-means takes mini-batches
 
 
 @dataclass(frozen=True)
@@ -87,32 +89,41 @@ class ClusterRule(JsonRecord):
         group_S, distance_S = np.full(len(table), -1), np.full(len(table), np.nan)
         if known_S.any():
             features_SF = self.features(table.select(known_S))
-            centroids_KF = np.array(self.centroids)
+            nearest_S = np.zeros(len(features_SF), dtype=np.int64)
+            least_S = np.full(len(features_SF), np.inf)
             # One centroid at a time: differences are exact where products of sums are not.
-            squares_KS = np.array([((features_SF - c) ** 2).sum(axis=1) for c in centroids_KF])
-            group_S[known_S] = squares_KS.argmin(axis=0)
-            distance_S[known_S] = np.sqrt(squares_KS.min(axis=0))
+            for k, centroid_F in enumerate(np.array(self.centroids)):
+                square_S = ((features_SF - centroid_F) ** 2).sum(axis=1)
+                nearest_S[square_S < least_S] = k
+                np.minimum(least_S, square_S, out=least_S)
+            group_S[known_S], distance_S[known_S] = nearest_S, np.sqrt(least_S)
         return group_S, distance_S, reasons
 
     def features(self, table: SpeakerTable) -> np.ndarray:
         """Return components and standardised measures (S, F) of speakers that have them all."""
-        unit_SD = unit_length(vectors_of(table)) - np.array(self.mean)
-        # Row by row, so that a speaker's features do not depend on who else is in the table.
-        components_CD = np.array(self.components).reshape(-1, len(self.mean))
-        projected_SC = np.einsum("sd,cd->sc", unit_SD, components_CD)
+        vectors_SD = vectors_of(table)
+        mean_D = np.array(self.mean)
+        components_CD = np.array(self.components).reshape(-1, len(mean_D))
+        projected_SC = np.empty((len(vectors_SD), len(components_CD)))
+        for start in range(0, len(vectors_SD), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            unit_SD = unit_length(vectors_SD[block]) - mean_D
+            # einsum adds up row by row: nobody's features depend on who else is in the table.
+            projected_SC[block] = np.einsum("sd,cd->sc", unit_SD, components_CD)
         columns = [(table.numbers(m.column) - m.mean) / m.deviation for m in self.measures]
         return np.column_stack([projected_SC, *columns])
 
 
 def vectors_of(table: SpeakerTable) -> np.ndarray:
-    """Return the embeddings of a table that has some, float64 (S, D)."""
+    """Return the embeddings of a table that has some (S, D)."""
     if table.vectors_SD is None:
         raise CannotSearch("There are no embeddings.")
-    return table.vectors_SD.astype(np.float64)
+    return table.vectors_SD
 
 
 def unit_length(vectors_SD: np.ndarray) -> np.ndarray:
-    """Divide each vector by its length."""
+    """Divide each vector by its length; float64."""
+    vectors_SD = vectors_SD.astype(np.float64)
     return vectors_SD / np.maximum(np.linalg.norm(vectors_SD, axis=1, keepdims=True), 1e-12)
 
 
@@ -179,7 +190,8 @@ class ClusterSearch:
     def _cluster(
         self, rule: ClusterRule, features_SF: np.ndarray, table: SpeakerTable, k: int
     ) -> _Clustering:
-        fitted = KMeans(k, n_init=self._config.starts, random_state=self._seed).fit(features_SF)
+        kind = KMeans if len(features_SF) <= _MANY else MiniBatchKMeans
+        fitted = kind(k, n_init=self._config.starts, random_state=self._seed).fit(features_SF)
         rule = dataclasses.replace(
             rule, centroids=_rows(fitted.cluster_centers_), cohorts=("",) * k
         )
@@ -207,10 +219,15 @@ def _projection(
 
     With measures, the components are scaled so that their variances add up to the number of
     measures: voice and measures then weigh the same in the distances of k-means.
+    Of many speakers a random sample gives the components.
     """
-    unit_SD = unit_length(vectors_of(table))
+    vectors_SD = vectors_of(table)
+    if len(table) > _MANY:
+        sample = np.random.default_rng(seed).choice(len(table), _MANY, replace=False)
+        vectors_SD = vectors_SD[np.sort(sample)]
+    unit_SD = unit_length(vectors_SD)
     count = min(config.components, len(table) - 1, unit_SD.shape[1])
-    pca = PCA(count, svd_solver="full", random_state=seed).fit(unit_SD) if count > 0 else None
+    pca = PCA(count, svd_solver="full").fit(unit_SD) if count > 0 else None
     if pca is None or pca.explained_variance_.sum() < 1e-12:
         raise CannotSearch("All speakers have the same embedding.")
     columns = [table.numbers(name) for name in measures]

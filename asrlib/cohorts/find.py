@@ -20,12 +20,13 @@ from asrlib.cohorts.clusters import ClusterSearch
 from asrlib.cohorts.config import METHODS, CohortsConfig
 from asrlib.cohorts.definition import Definition, Split, cohort_lines, write_cohorts
 from asrlib.cohorts.geodemographic import AttributeSearch, attribute_of, read_attributes
-from asrlib.cohorts.metadata import MetadataSearch
+from asrlib.cohorts.metadata import MetadataSearch, values_of
 from asrlib.cohorts.places import MIN_SHOWN, coordinates, joined
 from asrlib.cohorts.scan import ScanSearch
 from asrlib.cohorts.search import CannotSearch, Search, weigh
 from asrlib.cohorts.table import SpeakerTable
 from asrlib.cohorts.tree import TreeSearch
+from asrlib.data.halves import halves
 from asrlib.errors import DataError
 from asrlib.files import atomic_write
 from asrlib.scoring.wer import ErrorRate
@@ -100,6 +101,17 @@ def check_halves(discovery: SpeakerTable, confirmation: SpeakerTable) -> None:
             "cohorts must be judged on other speakers than those they were found on; move each "
             "speaker into one half",
         )
+
+
+def divide(
+    table: SpeakerTable, bands: Mapping[str, Sequence[float]]
+) -> tuple[SpeakerTable, SpeakerTable]:
+    """Divide the speakers of one set into discovery and confirmation, within gender and age."""
+    columns = [values_of(table, column, bands) for column in ("gender", "age")]
+    strata = [" ".join(values) for values in zip(*columns, strict=True)]
+    half_of = halves(dict(zip(table.speakers, strata, strict=True)))
+    first_S = np.array([half_of[s] == "discovery" for s in table.speakers], dtype=bool)
+    return table.select(first_S), table.select(~first_S)
 
 
 def find_cohorts(

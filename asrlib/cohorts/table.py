@@ -75,7 +75,7 @@ class SpeakerTable:
         )
         names, means_KD = merged.finite().by_speaker()
         row = {name: k for k, name in enumerate(names)}
-        vectors_SD = np.full((len(self), merged.vectors_ND.shape[1]), np.nan)
+        vectors_SD = np.full((len(self), merged.vectors_ND.shape[1]), np.nan, dtype=np.float32)
         for s, speaker in enumerate(self.speakers):
             if speaker in row:
                 vectors_SD[s] = means_KD[row[speaker]]

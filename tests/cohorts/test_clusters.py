@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from cohort_fakes import people, settings
 
+from asrlib.cohorts import clusters
 from asrlib.cohorts.clusters import poisson_deviance
 from asrlib.cohorts.config import AutomaticConfig
 from asrlib.cohorts.find import find_cohorts
@@ -27,6 +28,15 @@ def test_the_number_of_clusters_with_the_lowest_held_out_deviance_is_taken():
     several = AutomaticConfig(clusters=(2, 20), starts=2)
     found = find_cohorts("automatic", discovery, errors, settings(automatic=several))
     assert len(found.rule.centroids) == 20
+
+
+def test_many_speakers_are_clustered_by_mini_batches(monkeypatch):
+    monkeypatch.setattr(clusters, "_MANY", 300)
+    monkeypatch.setattr(clusters, "_BLOCK", 37)
+    discovery, errors, there = people(400, times=4.0)
+    found = find_cohorts("automatic", discovery, errors, settings(automatic=FEW))
+    bottom = np.array([c == "bottom" for c in found.assign(discovery).cohorts])
+    assert there[bottom].mean() > 0.7
 
 
 def test_deviance_by_hand():

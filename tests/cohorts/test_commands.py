@@ -99,5 +99,18 @@ def test_what_is_wrong_is_named(recipe):
         _find(recipe, "--method", "forest")
     with pytest.raises(DataError, match=r"utt_counts.jsonl: missing"):
         _find(recipe, "--set-name", "other")
-    with pytest.raises(DataError, match="both halves"):
-        _find(recipe, "--confirm", "discovery")
+    table = recipe / "data" / "speakers.tsv"
+    table.write_text(table.read_text().replace("c0003\tconfirmation", "d0003\tconfirmation"))
+    with pytest.raises(DataError, match="both halves, discovery and confirmation: d0003"):
+        _find(recipe)
+
+
+def test_one_set_is_divided_in_halves(recipe):
+    _find(recipe, "--confirm", "discovery", "--method", "scan")
+    cohorts = recipe / "exp" / "cohorts" / "scan" / "cohorts.jsonl"
+    splits = [json.loads(line)["split"] for line in cohorts.read_text().splitlines()]
+    assert splits == ["discovery"] * 75 + ["confirmation"] * 75
+    words = ("--recipe-dir", recipe, "--name", "m", "--method", "scan", "--test-set", "discovery")
+    _run("explain", *words)
+    told = json.loads((cohorts.parent / "explanation.json").read_text())
+    assert told["bottom_speakers"] + told["other_speakers"] == 75
