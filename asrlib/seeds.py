@@ -39,8 +39,3 @@ def hash_name(name: str) -> int:
 def named_generator(*parts: int | str) -> np.random.Generator:
     """Return a random generator for these numbers and names, independent of other generators."""
     return np.random.default_rng([hash_name(p) if isinstance(p, str) else p for p in parts])
-
-
-def group_seed(seed: int, group: str) -> int:
-    """Derive a seed for resampling one group of speakers, independently of other groups."""
-    return seed + hash_name(group)

@@ -5,12 +5,15 @@
 #   --name NAME         name of the model's directory under exp/
 #   --test-set SET      name of a directory under data/ (default: test)
 #   --search SEARCH     greedy, modified_beam or fast_beam (default: greedy)
+#   --cohorts DIR       score by cohort, too: DIR holds cohorts.jsonl
 set -euo pipefail
 
 name=""
 test_set="test"
 search="greedy"
+cohorts=""
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 [[ -n $name ]] || die "--name is missing" "give the name of a directory under $recipe_dir/exp"
-exec python -m asrlib score --name "$name" --test-set "$test_set" --search "$search" "${stage_options[@]}"
+exec python -m asrlib score --name "$name" --test-set "$test_set" --search "$search" \
+  ${cohorts:+--cohorts "$cohorts"} "${stage_options[@]}"

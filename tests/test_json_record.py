@@ -17,10 +17,10 @@ from asrlib.experiments.benchmarks import Benchmark
 from asrlib.experiments.store import Tuning
 from asrlib.json_record import JsonRecord
 from asrlib.meetings.score import MeetingScores
-from asrlib.scoring.bootstrap import Interval
 from asrlib.scoring.compare import NamedComparison
 from asrlib.scoring.records import DecodeMeta
 from asrlib.scoring.score import Scores
+from asrlib.scoring.speaker_sums import Interval
 from asrlib.scoring.wer import ErrorRate
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=3)
@@ -107,7 +107,7 @@ def test_what_was_not_measured_is_no_key():
 
 def data_of(cls: type, **changed: Any) -> Any:
     zero = {"a": ErrorRate(), "b": ErrorRate(), "relative": None, "baseline": "x", "other": "y"}
-    zero |= {"difference": 0.0, "probability_of_improvement": 0.0, "p_value": 1.0, "speakers": 1}
+    zero |= {"difference": 0.0, "p_value": 1.0, "speakers": 1}
     return cls(**zero | changed)
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from asrlib.seeds import derive_seed, group_seed, hash_name, named_generator, step_seed
+from asrlib.seeds import derive_seed, hash_name, named_generator, step_seed
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,6 @@ from asrlib.seeds import derive_seed, group_seed, hash_name, named_generator, st
         (step_seed(1, 5, 2), 11007171980163403502),
         (step_seed(2, 5, 0), 10855449103376275576),
         (hash_name("naïve"), 3574563174),
-        (group_seed(1, "accent"), 1734464236),
         (named_generator(1, "s01", "room").integers(1 << 62), 2585108356786662967),
         (named_generator(0, 3, 1).integers(1 << 62), 150644996420024656),
     ],

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Options that determine what is measured; each command has some of them.
 _OWN = ("model", "name", "steps", "test_set", "search", "utterances", "piece", "rounds", "minutes")
+_OWN += ("draws", "seed")
 _ROUNDS = "Number of rounds; the fastest counts, because other load can only slow a round down."
 _NOISE_SECONDS = 20
 
@@ -242,3 +243,24 @@ def meeting(recipe: Recipe, name: str, test_set: str, minutes: float) -> None:
         meeting_memory_mb=cost.memory_mb,
     )
     _report(recipe, f"meeting_{name}", measured)
+
+
+@command.command()
+@click.option("--draws", type=click.IntRange(min=10), default=5000, show_default=True)
+@click.option("--seed", default=1, show_default=True, help="Seed of all draws.")
+@recipe_options
+def statistics(recipe: Recipe, draws: int, seed: int) -> None:
+    """Count how often intervals, gaps and confirmations are right, on simulated speakers.
+
+    The figures do not depend on the machine, so that they go to results/statistics/ of the recipe,
+    which is committed, and to its pages. 5,000 draws take some ten minutes on one core.
+    """
+    from asrlib.experiments.simulation import SpeakerModel, simulate
+    from asrlib.experiments.store import SIMULATION_FILE, STATISTICS_PLAN, plan_dir, write_about
+    from asrlib.report.results_page import write_pages
+
+    log_to(None)
+    found = simulate(SpeakerModel(), draws, seed, command_line(recipe, *_OWN))
+    write_about(recipe.dir, STATISTICS_PLAN, found)
+    write_pages(recipe.dir)
+    click.echo(f"written to {plan_dir(recipe.dir, STATISTICS_PLAN) / SIMULATION_FILE}")

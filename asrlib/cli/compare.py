@@ -22,8 +22,8 @@ from asrlib.recipe import Recipe
 def command(recipe: Recipe, baseline: Path, other: Path, out: Path | None) -> None:
     """Compare the decode directories BASELINE and OTHER (paths, or relative to exp/).
 
-    The bootstrap resamples the same speakers for both systems, so that speakers who are difficult
-    for both do not widen the interval of the difference.
+    The difference is taken speaker by speaker, so that speakers who are difficult for both systems
+    do not widen its interval.
     """
     from asrlib.scoring.compare import compare_decodes, comparison_text
     from asrlib.scoring.score import ScoreConfig
@@ -31,7 +31,7 @@ def command(recipe: Recipe, baseline: Path, other: Path, out: Path | None) -> No
     log_to(None)
     config = recipe.config(ScoreConfig, "score")
     a, b = (p if (p / "hyp.jsonl").exists() else recipe.exp / p for p in (baseline, other))
-    comparison = compare_decodes(a, b, config.resampling)
+    comparison = compare_decodes(a, b, config.confidence)
     file = f"{comparison.baseline}--{comparison.other}.json".replace("/", ".")
     out = out or recipe.exp / "compare" / file
     comparison.to_file(out)

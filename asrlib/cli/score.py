@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +14,9 @@ from asrlib.recipe import Recipe
 from asrlib.searches import SEARCHES
 from asrlib.stamps import Stamp
 
+if TYPE_CHECKING:
+    from asrlib.scoring.score import ScoreConfig
+
 log = logging.getLogger(__name__)
 
 
@@ -19,8 +24,13 @@ log = logging.getLogger(__name__)
 @click.option("--name", required=True, help="The model: a directory under exp/.")
 @click.option("--test-set", default="test", show_default=True, help="The decoded set.")
 @search_option(about="with which the set was decoded", default=SEARCHES[0])
+@click.option(
+    "--cohorts",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A directory with cohorts.jsonl; the scores by cohort go to cohort_scores.json.",
+)
 @recipe_options
-def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
+def command(recipe: Recipe, name: str, test_set: str, search: str, cohorts: Path | None) -> None:
     """Score exp/NAME/decode_SET_SEARCH: WER with intervals, alignments, groups, latency, cost."""
     from asrlib.scoring.score import OUTPUTS, SCORE_VERSION, ScoreConfig, score_decode
 
@@ -40,8 +50,36 @@ def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
     )
     if not recipe.force and stamp.is_current():
         log.info("score %s %s %s: up to date", name, test_set, search)
+    else:
+        score_decode(decode_dir, speakers_tsv, config)
+        stamp.write()
+        first = (decode_dir / "wer.txt").read_text().split("\n")[0]
+        log.info("%s %s %s: %s", name, test_set, search, first)
+    if cohorts is not None:
+        _score_cohorts(recipe, decode_dir, cohorts, config)
+
+
+def _score_cohorts(recipe: Recipe, decode_dir: Path, cohorts: Path, config: ScoreConfig) -> None:
+    """Write cohort_scores.json, unless it is up to date."""
+    from asrlib.scoring.cohort_frame import COHORT_SCORES_FILE, COHORTS_FILE, score_cohorts
+    from asrlib.scoring.groups import gap_text
+    from asrlib.scoring.score import SCORE_VERSION
+    from asrlib.scoring.utt_counts import COUNTS_FILE
+
+    stamp = Stamp(
+        path=decode_dir / ".score_cohorts.stamp",
+        inputs=[decode_dir / COUNTS_FILE, cohorts / COHORTS_FILE],
+        config=config,
+        outputs=[decode_dir / COHORT_SCORES_FILE],
+        version=SCORE_VERSION,
+    )
+    if not recipe.force and stamp.is_current():
+        log.info("cohorts %s: up to date", cohorts)
         return
-    score_decode(decode_dir, speakers_tsv, config)
+    limits = config.min_speakers, config.min_words
+    scores = score_cohorts(decode_dir, cohorts, config.resampling, *limits)
     stamp.write()
-    first = (decode_dir / "wer.txt").read_text().split("\n")[0]
-    log.info("%s %s %s: %s", name, test_set, search, first)
+    for split, frame in scores.frames.items():
+        gap = frame.measures["wer"].gap if "wer" in frame.measures else None
+        text = "no two cohorts are large enough" if gap is None else gap_text(gap)
+        log.info("cohorts by %s, %s speakers: %s", scores.method, split, text)

@@ -16,18 +16,20 @@ from typing import Any, NamedTuple
 
 from asrlib.errors import DataError
 from asrlib.experiments.run_record import RunRecord
+from asrlib.experiments.simulation import Simulation
 from asrlib.files import atomic_write
 from asrlib.json_record import JsonRecord
 from asrlib.meetings.metrics import MeetingSummary
-from asrlib.scoring.bootstrap import Interval
 from asrlib.scoring.groups import Gap
 from asrlib.scoring.records import DecodeMeta
+from asrlib.scoring.speaker_sums import Interval
 from asrlib.scoring.wer import ErrorRate
 
-FORMAT = 1
+FORMAT = 2
 RESULTS = "results"  # below the recipe
 MAIN_PLAN = "main"  # of runs outside any plan
 IMPORTED_FILE, ABOUT_FILE, TUNING_FILE = "imported.json", "about.json", "tuning.json"
+STATISTICS_PLAN, SIMULATION_FILE = "statistics", "simulation.json"
 _WIDTH = 100  # of a line of a file; what is longer stands on lines of its own
 _RESTORE = "bring it back with git, or move it away and publish again"
 
@@ -70,7 +72,7 @@ class SetScores(JsonRecord):
 
     Attributes:
         meta: what was decoded, how, and what it cost.
-        interval: of the word error rate in per cent, speakers resampled.
+        interval: of the word error rate in per cent, over speakers.
         delay, final: symbol delay and finalisation latency; None where word times are unknown.
         groups: by column and value, of groups that are large enough to be told apart.
         gaps: by column, the worst group against the best.
@@ -243,6 +245,7 @@ class PlanResults:
     about: About | None = None
     tuning: Tuning | None = None
     imported: Imported | None = None
+    simulation: Simulation | None = None
     skipped: tuple[Skipped, ...] = ()
 
     @property
@@ -278,9 +281,10 @@ def write_run(recipe_dir: Path, run: PublishedRun) -> Path:
     return path
 
 
-def write_about(recipe_dir: Path, plan: str, about: About | Tuning) -> None:
-    """Write what pages say of a plan, or what it chose on dev."""
-    name = ABOUT_FILE if isinstance(about, About) else TUNING_FILE
+def write_about(recipe_dir: Path, plan: str, about: About | Tuning | Simulation) -> None:
+    """Write what pages say of a plan, what it chose on dev, or what a simulation gave."""
+    names = {About: ABOUT_FILE, Tuning: TUNING_FILE, Simulation: SIMULATION_FILE}
+    name = names[type(about)]
     about.to_file(plan_dir(recipe_dir, plan) / name)
 
 
@@ -290,7 +294,12 @@ def read_plan(recipe_dir: Path, plan: str) -> PlanResults:
     skipped: list[Skipped] = []
     runs: list[PublishedRun] = []
     extras: dict[str, Any] = {}
-    kinds = {ABOUT_FILE: About, TUNING_FILE: Tuning, IMPORTED_FILE: Imported}
+    kinds = {
+        ABOUT_FILE: About,
+        TUNING_FILE: Tuning,
+        IMPORTED_FILE: Imported,
+        SIMULATION_FILE: Simulation,
+    }
     for path in sorted(folder.glob("[!.]*.json")):  # but what a killed process left half-written
         try:
             if kind := kinds.get(path.name):
@@ -309,6 +318,7 @@ def read_plan(recipe_dir: Path, plan: str) -> PlanResults:
         about=extras.get(ABOUT_FILE),
         tuning=extras.get(TUNING_FILE),
         imported=extras.get(IMPORTED_FILE),
+        simulation=extras.get(SIMULATION_FILE),
         skipped=tuple(skipped),
     )
 

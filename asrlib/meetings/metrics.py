@@ -18,11 +18,13 @@ from typing import Any
 import meeteval
 from meeteval.io import SegLST
 from pydantic import computed_field
+from scipy.stats import binomtest
 
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
 from asrlib.meetings.pointing import Pointing, PointingSummary, point, summarise_pointing
-from asrlib.scoring.bootstrap import Interval, Resampling, speaker_interval
+from asrlib.scoring.gaps import Resampling
+from asrlib.scoring.speaker_sums import Interval, speaker_interval
 from asrlib.scoring.wer import ErrorRate
 from asrlib.text.turns import Turn
 
@@ -76,7 +78,7 @@ class RateWithInterval(ErrorRate):
     """Error counts of several sessions.
 
     Attributes:
-        interval: interval of the rate, in per cent, from resampled sessions; None with fewer than
+        interval: interval of the rate over sessions, in per cent; None with fewer than
             two sessions.
     """
 
@@ -90,8 +92,8 @@ class TurnCounting(JsonRecord):
     Attributes:
         right: number of sessions in which as many turns were recognised as were spoken.
         sessions: number of all sessions.
-        interval: interval of the share right / sessions, in per cent, from resampled sessions;
-            None with fewer than two sessions.
+        interval: Wilson's interval of the share right / sessions, in per cent; None with fewer than
+            two sessions.
     """
 
     right: int
@@ -248,8 +250,8 @@ def _error_rate(rate: Any) -> ErrorRate:
 def summary(scores: Sequence[SessionScore], resampling: Resampling) -> MeetingSummary:
     """Sum up the scores of several sessions.
 
-    The intervals come from resampling sessions, not speakers, because a session has several
-    speakers and a speaker may occur in several sessions.
+    The intervals are over sessions, not speakers, because a session has several speakers and a
+    speaker may occur in several sessions.
     """
     rates = {measure: _rate(scores, measure, resampling) for measure in MEASURES}
     starts, ends, closed = (
@@ -276,7 +278,7 @@ def summary(scores: Sequence[SessionScore], resampling: Resampling) -> MeetingSu
 
 def _rate(scores: Sequence[SessionScore], measure: str, resampling: Resampling) -> RateWithInterval:
     by_session = {s.session.id: s.errors[measure] for s in scores}
-    interval = speaker_interval(by_session, resampling)
+    interval = speaker_interval(by_session, resampling.confidence)
     total = ErrorRate.sum(by_session.values())
     return RateWithInterval(**vars(total), interval=interval and interval.percent())
 
@@ -284,11 +286,9 @@ def _rate(scores: Sequence[SessionScore], measure: str, resampling: Resampling) 
 def _counting(scores: Sequence[SessionScore], resampling: Resampling) -> TurnCounting | None:
     if not scores:
         return None
-    wrong = {
-        s.session.id: ErrorRate(substitutions=int(not s.session.counted_right), words=1)
-        for s in scores
-    }
-    errors = ErrorRate.sum(wrong.values())
-    interval = speaker_interval(wrong, resampling)
-    right = interval and Interval(1 - interval.high, 1 - interval.low).percent()
-    return TurnCounting(errors.correct, errors.words, right)
+    right = sum(s.session.counted_right for s in scores)
+    ends = None
+    if len(scores) > 1:
+        found = binomtest(right, len(scores)).proportion_ci(resampling.confidence, "wilson")
+        ends = Interval(float(found.low), float(found.high)).percent()
+    return TurnCounting(right, len(scores), ends)

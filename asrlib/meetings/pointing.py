@@ -11,7 +11,7 @@ counts of the channels agree, otherwise in order of start time over both channel
 the training labels contain are measured, so the first start and the last end of each channel are
 not. Symbols that were not emitted are counted separately.
 
-Shapes: S is the number of sessions, V the number of latencies, R the number of replicates.
+Shapes: S is the number of sessions, V the number of latencies, R the number of draws.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asrlib.scoring.bootstrap import Interval, Resampling, interval_of, resample_sums
+from asrlib.scoring.gaps import Resampling, interval_of, resample_sums
 from asrlib.scoring.latency import LatencySummary, summarise
+from asrlib.scoring.speaker_sums import Interval
 from asrlib.text.turns import Turn
 
 
@@ -96,7 +97,7 @@ def summarise_pointing(
     """Summarise latencies over sessions, with an interval of the median.
 
     Args:
-        sessions: latencies by session, for all sessions of the set; sessions are resampled.
+        sessions: latencies by session, for all sessions of the set; sessions are drawn.
 
     Returns:
         The summary; None if no symbol was emitted.
@@ -108,7 +109,7 @@ def summarise_pointing(
     return PointingSummary(
         **vars(summary),
         expected=sum(p.expected for p in sessions.values()),
-        p50_interval=interval_of(_replicate_medians(values, resampling), resampling),
+        p50_interval=interval_of(_drawn_medians(values, resampling), _counted(values), resampling),
     )
 
 
@@ -117,7 +118,7 @@ def compare_medians(
 ) -> Interval | None:
     """Compute the interval of the median of B minus the median of A, in ms.
 
-    Each replicate uses the same resampled sessions for both systems.
+    Each draw uses the same sessions for both systems.
 
     Args:
         a, b: latencies by session, in ms, one mapping for each system.
@@ -127,12 +128,18 @@ def compare_medians(
     """
     if set(a) != set(b):
         raise ValueError("both systems need the same sessions")
-    medians = (_replicate_medians(values, resampling) for values in (b, a))
-    return interval_of(np.subtract(*medians), resampling)
+    medians = (_drawn_medians(values, resampling) for values in (b, a))
+    fewest = min(_counted(a), _counted(b))
+    return interval_of(np.subtract(*medians), fewest, resampling)
 
 
-def _replicate_medians(values: Mapping[str, Sequence[float]], resampling: Resampling) -> np.ndarray:
-    """Compute the median latency of R resampled sets of sessions; a set without any gives NaN."""
+def _counted(values: Mapping[str, Sequence[float]]) -> int:
+    """Number of sessions with a latency."""
+    return sum(1 for session in values.values() if session)
+
+
+def _drawn_medians(values: Mapping[str, Sequence[float]], resampling: Resampling) -> np.ndarray:
+    """Compute the median latency of R drawn sets of sessions; a set without any gives NaN."""
     sessions = sorted(values)
     ranked = sorted((ms, s) for s, session in enumerate(sessions) for ms in values[session])
     if not ranked:

@@ -20,14 +20,14 @@ from asrlib.meetings.metrics import (
     score_sessions,
     summary,
 )
-from asrlib.scoring.bootstrap import Resampling
+from asrlib.scoring.gaps import Resampling
 from asrlib.scoring.records import DecodeMeta, read_utterances
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.wer import ErrorRate
 from asrlib.text.turns import TURNS_FILE, Turn, read_turns, write_turns
 
 # Raise it when the output of `score-meetings` changes; see asrlib/stamps.py.
-SCORE_MEETINGS_VERSION = 2
+SCORE_MEETINGS_VERSION = 3
 
 # Recognised turns by channel (for ORC-WER) and by speaker where known (for cpWER and tcpWER).
 CHANNELS_FILE, SPEAKERS_FILE = "channels.seglst.json", "speakers.seglst.json"
@@ -77,7 +77,7 @@ class MeetingScores(JsonRecord):
         all: metrics over all sessions.
         conditions: metrics over the sessions of each condition.
         collar: largest distance in time at which tcpWER matches two words, in seconds.
-        resampling: settings of the bootstrap.
+        resampling: settings of intervals and draws.
         sessions: scores of each session.
     """
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asrlib.experiments.runs import Run
-from asrlib.scoring.bootstrap import Comparison
+from asrlib.scoring.gaps import Comparison
+from asrlib.scoring.groups import Gap
 from asrlib.scoring.latency import LatencySummary
 
 DASH = "–"
+_OPEN = 9999  # per cent, points or ms: a higher end says no more than that there is none
 
 
 def number(value: float | None, digits: int, scale: float = 1) -> str:
@@ -17,8 +19,11 @@ def number(value: float | None, digits: int, scale: float = 1) -> str:
 
 
 def interval(ends: Sequence[float] | None, digits: int = 2, sign: str = "") -> str:
-    """`[low, high]`, or a dash where there is none."""
-    return f"[{ends[0]:{sign}.{digits}f}, {ends[1]:{sign}.{digits}f}]" if ends else DASH
+    """`[low, high]`, or a dash where there is none; few speakers leave the high end open."""
+    if not ends:
+        return DASH
+    low, high = (f"{end:{sign}.{digits}f}" for end in ends)
+    return f"[{low}, {high if ends[1] < _OPEN else f'> {_OPEN}'}]"
 
 
 def quantiles(summary: LatencySummary | None, sign: str = "") -> str:
@@ -45,15 +50,32 @@ def params(run: Run) -> str:
 
 
 # Titles of `comparison_cells`, after those of the systems and the search.
-COMPARISON = ("interval", "relative %", "P(better)", "p")
+COMPARISON = ("interval", "relative %", "p")
 
 
 def comparison_cells(result: Comparison) -> tuple[str, ...]:
-    """Difference in points, its interval, relative difference, P(better) and p."""
+    """Difference in points, its interval, relative difference and p."""
     return (
         f"{result.difference:+.2f}",
         interval(result.interval, sign="+"),
         DASH if result.relative is None else f"{result.relative:+.1f}",
-        f"{result.probability_of_improvement:.3f}",
         f"{result.p_value:.4f}",
+    )
+
+
+# Titles of `gap_cells`, after those that name what was compared.
+GAP = ("worst / best", "points", "interval", "gap %", "interval", "chance %", "p", "detectable %")
+
+
+def gap_cells(gap: Gap) -> tuple[str, ...]:
+    """The worst against the best group, with what chance alone shows and what would show."""
+    return (
+        f"{gap.worst} / {gap.best}",
+        f"{gap.difference:+.2f}",
+        interval(gap.difference_interval, 1, "+"),
+        DASH if gap.gap is None else f"{gap.gap:+.0f}",
+        interval(gap.gap_interval, 0, "+"),
+        "any" if gap.null_gap is None else f"{gap.null_gap:+.0f}",
+        f"{gap.p_value:.4f}",
+        "none" if gap.detectable is None else f"{gap.detectable:+.0f}",
     )

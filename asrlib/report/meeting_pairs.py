@@ -16,7 +16,7 @@ from asrlib.meetings.pointing import compare_medians
 from asrlib.meetings.score import MeetingScores, SessionRow
 from asrlib.report.document import Block, Table, Text
 from asrlib.report.format import COMPARISON, DASH, comparison_cells, interval
-from asrlib.scoring.bootstrap import Resampling, compare_speakers
+from asrlib.scoring.gaps import Resampling, compare_speakers
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.wer import ErrorRate
 
@@ -50,8 +50,8 @@ def pair_tables(
     runs: Sequence[MeetingRun], config: ScoreConfig, references: Mapping[str, str | None]
 ) -> list[Block]:
     """ORC-WER of pairs of systems; and their turns, with latencies in the sessions whose turns
-    both counted right. The same sessions are resampled for both systems, and seeds that both have
-    are taken together.
+    both counted right. Differences are taken session by session, and seeds that both have are taken
+    together.
 
     Of runs outside plans the pairs are those of `score.pairs`; of a plan each system is paired
     with the plan's reference.
@@ -67,7 +67,7 @@ def pair_tables(
             refused.append(f"- {', '.join(names)}: {reason}")
             continue
         rates_a, rates_b = (_rates(runs) for runs in zip(*sides, strict=True))
-        result = compare_speakers(rates_a, rates_b, config.resampling)
+        result = compare_speakers(rates_a, rates_b, config.confidence)
         errors.append((*names, *comparison_cells(result)))
         turns.append((*names, *_turn_cells(sides, config.resampling)))
     header = ("systems", "search", "ORC-WER difference", *COMPARISON)
@@ -130,7 +130,7 @@ def _turn_cells(sides: Sides, resampling: Resampling) -> tuple[str, ...]:
         {id for id in pair[0] if all(side[id].counted_right for side in pair)} for pair in sessions
     ]
     wrong_a, wrong_b = (_counted_wrong(found) for found in zip(*sessions, strict=True))
-    counted = compare_speakers(wrong_a, wrong_b, resampling)
+    counted = compare_speakers(wrong_a, wrong_b, resampling.confidence)
     ends = counted.interval and [0.0 - end for end in reversed(counted.interval)]
     return (
         f"{0.0 - counted.difference:+.1f}",

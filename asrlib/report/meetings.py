@@ -41,7 +41,8 @@ MEANINGS: tuple[tuple[str, str], ...] = (
         "word to their last, else as long as their recordings, silence included. A channel's first "
         "start and last end have no symbol in the labels and do not count. `symbols`: how many "
         "were emitted of those that the labels have. These are times of the best path at the "
-        "end: a beam may find an <eot> later than it put it. Intervals: sessions resampled.",
+        "end: a beam may find an <eot> later than it put it. Intervals are over drawn "
+        "sessions (expanded percentiles).",
     ),
     (
         "out",
@@ -100,10 +101,10 @@ def talkers_sections(
 
 
 def _size(run: MeetingRun) -> str:
-    total, resampling = run.scores.all, run.scores.resampling
+    total, confidence = run.scores.all, run.scores.resampling.confidence
     return (
         f"{total.sessions:,} sessions, {total.turns:,} turns, {total.orcwer.words:,} words. "
-        f"In brackets: {100 * resampling.confidence:g} % intervals, sessions resampled."
+        f"In brackets: {100 * confidence:g} % intervals over sessions."
     )
 
 

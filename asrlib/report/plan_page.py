@@ -19,8 +19,17 @@ from asrlib.experiments.store import (
     Tuning,
 )
 from asrlib.report.document import Block, Code, Document, Section, Table, Text
-from asrlib.report.format import COMPARISON, DASH, comparison_cells, interval, number
+from asrlib.report.format import (
+    COMPARISON,
+    DASH,
+    GAP,
+    comparison_cells,
+    gap_cells,
+    interval,
+    number,
+)
 from asrlib.report.published import Pairing, System, pairings, reference_of, spread, systems_of
+from asrlib.report.simulation import simulation_sections
 
 _SHOWN = 10  # skipped files that are named
 
@@ -39,8 +48,8 @@ def plan_document(recipe: str, plan: PlanResults) -> Document:
     sections += [*plan_sections(plan), *_imported(plan.imported), *skipped_sections(plan.skipped)]
     footer = (
         f"Written by `python -m asrlib results --recipe-dir {recipe}` from the files of this "
-        "folder. Intervals are of 95 %: speakers (of mixtures: sessions) are resampled, seeds are "
-        "taken together. ± is the standard deviation over seeds."
+        "folder. Intervals are of 95 % and over speakers (of mixtures: over sessions); the counts "
+        "of seeds are added up. ± is the standard deviation over seeds."
     )
     return Document(about.title, tuple(sections), footer)
 
@@ -52,6 +61,8 @@ def about_of(recipe: str, plan: PlanResults) -> About:
     if plan.imported is not None:
         old = plan.imported
         return About(title=old.title or plan.name, finding=old.finding, command=old.command)
+    if plan.simulation is not None:
+        return About(title="How often the statistics are right", command=plan.simulation.command)
     name = recipe.rpartition("/")[2]
     if plan.name == MAIN_PLAN:
         return About(title="The pipeline as it is", command=f"./run.sh --recipe {name}")
@@ -73,6 +84,8 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         yield Section(f"{test_set}, {search}", tuple(blocks))
     if plan.tuning is not None:
         yield Section("Chosen on dev", _tuning(plan.tuning))
+    if plan.simulation is not None:
+        yield from simulation_sections(plan.simulation)
     if plan.runs:
         yield Section("Runs", (_runs(plan.runs),))
 
@@ -157,26 +170,19 @@ def _cost(systems: Sequence[System[SetScores]]) -> Table:
 
 def _gaps(systems: Sequence[System[SetScores]]) -> list[Block]:
     """The worst group against the best, of the lowest seed of each system."""
-    rows = []
-    for system in systems:
-        for column, gap in system.scores[0].gaps.items():
-            rates = [_group_rate(system.scores[0], column, v) for v in (gap.worst, gap.best)]
-            ratio = DASH if gap.ratio is None else f"{gap.ratio:.2f}"
-            ends = interval(gap.ratio_interval)
-            points = f"{gap.difference:+.2f}", interval(gap.difference_interval, 1, "+")
-            rows.append(
-                (
-                    *(system.label, column, f"{gap.worst}: {rates[0]}", f"{gap.best}: {rates[1]}"),
-                    *(*points, ratio, ends),
-                )
-            )
-    header = ("system", "by", "worst, WER %", "best, WER %", "points", "interval", "ratio")
-    return [Table((*header, "interval"), tuple(rows), 4)] if rows else []
-
-
-def _group_rate(scores: SetScores, column: str, value: str) -> str:
-    found = scores.groups.get(column, {}).get(value)
-    return DASH if found is None or not found.words else f"{100 * found.errors / found.words:.2f}"
+    rows = [
+        (system.label, column, *gap_cells(gap))
+        for system in systems
+        for column, gap in system.scores[0].gaps.items()
+    ]
+    if not rows:
+        return []
+    text = (
+        "The worst group against the best. Intervals hold for all pairs of groups together; "
+        "chance: the gap that 5 % of random groups of the same sizes exceed; detectable: the "
+        "smallest gap that would show with a probability of 80 %."
+    )
+    return [Text(text), Table(("system", "by", *GAP), tuple(rows), 3)]
 
 
 def _mixtures(systems: Sequence[System[MixtureScores]]) -> Table:
@@ -234,7 +240,8 @@ def _imported(imported: Imported | None) -> list[Section]:
         return []
     text = (
         f"Imported from commit {imported.commit}, {imported.source}: kept as they stood there, "
-        "without records, so that they take no part in comparisons."
+        "without records, so that they take no part in comparisons. Their intervals are percentile "
+        "bootstraps over speakers, which are too narrow where speakers are few."
     )
     extra = list(dict.fromkeys(key for row in imported.rows for key in row.more or {}))[:3]
     header = ("system", "set", "search", "seeds", "WER %", "interval", *extra, "note")

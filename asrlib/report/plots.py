@@ -69,7 +69,9 @@ def error_bars(
             )
         axes.set_yticks(range(len(labels)), labels, color="#1c2733")
         axes.invert_yaxis()
-        axes.set_xlim(left=0)
+        known = [point[0] for values in series.values() for point in values if point is not None]
+        # An interval of few speakers may reach far beyond every bar.
+        axes.set_xlim(0, min(axes.get_xlim()[1], 3 * max(known, default=1) or 1))
         axes.set_xlabel(xlabel)
         axes.grid(visible=False, axis="y")
         if len(series) > 1:
@@ -113,6 +115,9 @@ def scatter(
             axes.margins(x=0.2)  # for the names
             if min(places) >= 0:
                 axes.set_xlim(0, 1.2 * max(places) or 1)
+            axes.set_ylim(
+                top=min(axes.get_ylim()[1], 3 * max(y for _, y, _ in points.values()) or 1)
+            )
             axes.set_xlabel(title)
             axes.set_ylabel(ylabel)
         return svg_text(canvas)

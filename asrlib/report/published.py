@@ -13,16 +13,10 @@ from asrlib.experiments.run_record import RunRecord
 from asrlib.experiments.store import MixtureScores, PlanResults, PublishedRun, SetScores
 from asrlib.experiments.systems import group_systems, seeds_of
 from asrlib.report.format import DASH
-from asrlib.scoring.bootstrap import (
-    Comparison,
-    Interval,
-    Resampling,
-    compare_speakers,
-    speaker_interval,
-)
+from asrlib.scoring.gaps import Comparison, compare_speakers
+from asrlib.scoring.speaker_sums import Interval, speaker_interval
 from asrlib.scoring.wer import ErrorRate
 
-RESAMPLING = Resampling()  # of every interval of the pages: they depend on the folder alone
 ScoresT = TypeVar("ScoresT", SetScores, MixtureScores)
 
 
@@ -62,8 +56,8 @@ class System(Generic[ScoresT]):
         return sums
 
     def interval(self) -> Interval | None:
-        """Of the rate in per cent, speakers or sessions resampled, seeds taken together."""
-        found = speaker_interval(self.counts(), RESAMPLING)
+        """Of the rate in per cent, over speakers or sessions, seeds taken together."""
+        found = speaker_interval(self.counts())
         return found and found.percent()
 
 
@@ -126,7 +120,7 @@ def reference_of(systems: Sequence[System[ScoresT]], model: str | None) -> Syste
 
 
 def pairings(plan: PlanResults, systems: Sequence[System[ScoresT]]) -> list[Pairing[ScoresT]]:
-    """Each system but the reference beside it; the same speakers are resampled for both."""
+    """Each system but the reference beside it; the difference is taken speaker by speaker."""
     reference = reference_of(systems, plan.reference)
     declared = declared_keys([run.record for run in plan.runs])
     return [pair(reference, s, declared) for s in systems if s is not reference]
@@ -143,7 +137,7 @@ def pair(a: System[ScoresT], b: System[ScoresT], declared: Collection[str]) -> P
     units = [_words(s) for system in (a, b) for s in system.scores]
     if any(words != units[0] for words in units):
         return Pairing(b, None, f"{b.label} was scored on other utterances than {a.label}")
-    return Pairing(b, compare_speakers(a.counts(), b.counts(), RESAMPLING), None)
+    return Pairing(b, compare_speakers(a.counts(), b.counts()), None)
 
 
 def _words(scores: SetScores | MixtureScores) -> dict[str, int]:

@@ -103,6 +103,7 @@ def _extent(plan: PlanResults) -> str:
     parts = [f"{len(plan.runs)} runs"] if plan.runs else []
     if plan.imported is not None:
         parts.append(f"{len(plan.imported.rows)} rows imported from {plan.imported.commit}")
+    parts += ["a simulation"] if plan.simulation is not None else []
     return ", ".join(parts) or "Nothing published"
 
 
@@ -112,7 +113,7 @@ def _headline(plans: Sequence[PlanResults]) -> tuple[Block, ...]:
         return (Text("Nothing is published yet."),)
     text = (
         f"All systems of `{MAIN_PLAN}`, and of each other plan the one with the lowest WER on each "
-        "set (of mixtures: ORC-WER). Intervals resample speakers, ± is over seeds. The best of "
+        "set (of mixtures: ORC-WER). Intervals are over speakers, ± is over seeds. The best of "
         "many was picked on the test set itself, which flatters it: comparisons with their "
         "intervals stand on the plans' pages."
     )

@@ -32,7 +32,9 @@ from asrlib.report.document import Block, Code, Document, Figure, Section, Table
 from asrlib.report.format import (
     COMPARISON,
     DASH,
+    GAP,
     comparison_cells,
+    gap_cells,
     gflops,
     interval,
     number,
@@ -45,7 +47,7 @@ from asrlib.report.meetings import collect_meetings, talkers_sections
 from asrlib.report.plan_page import skipped_sections
 from asrlib.report.plan_report import plan_report
 from asrlib.scoring.compare import compare_systems
-from asrlib.scoring.groups import Gap, Group
+from asrlib.scoring.groups import Group
 from asrlib.scoring.latency import Histogram
 from asrlib.scoring.records import row_commands
 from asrlib.scoring.score import ScoreConfig
@@ -107,7 +109,7 @@ def _set_sections(runs: Sequence[Run], test_set: str, config: ScoreConfig) -> It
     if scores.meta.audio_seconds:
         size += f", {scores.meta.audio_seconds / 60:,.1f} minutes"
     confidence = 100 * scores.resampling.confidence
-    text = Text(f"{size}. In brackets: {confidence:g} % intervals, speakers resampled.")
+    text = Text(f"{size}. In brackets: {confidence:g} % intervals over speakers.")
     yield Section(f"Test set {test_set}", (text, _main_table(runs)))
     comparisons = _comparisons(runs, config)
     if comparisons:
@@ -181,7 +183,7 @@ def _comparisons(runs: Sequence[Run], config: ScoreConfig) -> tuple[Block, ...]:
                 refused.append(f"- {b} against {a}, {search}: {reason}")
                 continue
             ours, theirs = ([r.decoding for r in side or ()] for side in sides)
-            result = compare_systems(ours, theirs, config.resampling)
+            result = compare_systems(ours, theirs, config.confidence)
             rows.append((f"{b} against {a}", search, *comparison_cells(result)))
     header = ("systems", "search", "WER difference", *COMPARISON)
     blocks: list[Block] = [Table(header, tuple(rows), 2)] if rows else []
@@ -211,10 +213,11 @@ def _groups(runs: Sequence[Run], order: Sequence[str]) -> list[Block]:
             )
             for g in first
         ]
-        gaps = (_gap_cell(t.gap) for t in tables.values())
-        rows.append((f"{column}: worst / best", "", "", *gaps))
         header = (column, "speakers", "words", *(f"{n}, WER %" for n in tables))
-        blocks.append(Table(header, tuple(rows), 1, frozenset({len(rows) - 1})))
+        blocks.append(Table(header, tuple(rows), 1))
+        gaps = [(n, *gap_cells(t.gap)) for n, t in tables.items() if t.gap]
+        if gaps:
+            blocks.append(Table((f"{column}, model", *GAP), tuple(gaps), 2))
         series = {n: [_group_point(cells[n].get(v)) for v in values] for n in tables}
         svg = plots.error_bars(values, series, "WER, %")
         blocks.append(Figure(svg, f"WER by {column}, with intervals over speakers."))
@@ -232,15 +235,6 @@ def _group_point(group: Group | None) -> tuple[float, Sequence[float] | None] | 
     if group is None or group.errors.percent is None:
         return None
     return group.errors.percent, group.interval
-
-
-def _gap_cell(gap: Gap | None) -> str:
-    if gap is None:
-        return DASH
-    who = f"{gap.worst} / {gap.best}"
-    if gap.ratio is None:
-        return f"{who}: {gap.difference:+.2f} {interval(gap.difference_interval, 1, '+')}"
-    return f"{who}: × {gap.ratio:.2f} {interval(gap.ratio_interval)}"
 
 
 def _latency_figure(runs: Sequence[Run]) -> Figure | None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from asrlib.errors import DataError
-from asrlib.scoring.bootstrap import Comparison, Resampling, compare_speakers
+from asrlib.scoring.gaps import Comparison, compare_speakers
 from asrlib.scoring.records import read_utterances
 from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
 
@@ -66,13 +66,12 @@ def check_same_utterances(
         )
 
 
-def compare_systems(
-    a: Sequence[Decoding], b: Sequence[Decoding], resampling: Resampling
-) -> Comparison:
+def compare_systems(a: Sequence[Decoding], b: Sequence[Decoding], confidence: float) -> Comparison:
     """Compare the decodings `a` of one system with the decodings `b` of another.
 
     A system may have several decodings, one for each training seed. Their counts are added, so
-    that the rate of the system is the mean over its seeds. Speakers are resampled, seeds are not.
+    that the rate of the system is the mean over its seeds. The interval is over speakers, not over
+    seeds.
 
     Raises:
         DataError: the utterances differ; the message names the first ids that are missing.
@@ -80,16 +79,16 @@ def compare_systems(
     sums_a, sums_b = sum_over_seeds(a), sum_over_seeds(b)
     names = str(a[0].directory), str(b[0].directory)
     check_same_utterances(a[0].aligned, b[0].aligned, *names)
-    return compare_speakers(sums_a, sums_b, resampling)
+    return compare_speakers(sums_a, sums_b, confidence)
 
 
-def compare_decodes(baseline: Path, other: Path, resampling: Resampling) -> NamedComparison:
+def compare_decodes(baseline: Path, other: Path, confidence: float) -> NamedComparison:
     """Compare two decode directories.
 
     Raises:
         DataError: a directory has no hypotheses, or the utterances of the two differ.
     """
-    comparison = compare_systems([Decoding(baseline)], [Decoding(other)], resampling)
+    comparison = compare_systems([Decoding(baseline)], [Decoding(other)], confidence)
     return NamedComparison(**vars(comparison), baseline=_label(baseline), other=_label(other))
 
 
@@ -125,7 +124,6 @@ def comparison_text(found: NamedComparison) -> str:
             f"{found.baseline:<{width}}  {found.a.line()}",
             f"{found.other:<{width}}  {found.b.line()}",
             f"{'difference':<{width}}  {found.difference:+.2f} {interval}{relative}",
-            f"{'':<{width}}  probability of improvement {found.probability_of_improvement:.3f}, "
-            f"p = {found.p_value:.4f}, {found.speakers} speakers resampled",
+            f"{'':<{width}}  p = {found.p_value:.4f}, {found.speakers} speakers",
         ]
     )

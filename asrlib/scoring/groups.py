@@ -1,11 +1,14 @@
 """Error rates by group of speakers, and the gap between the worst and the best group.
 
 A group is the set of speakers that share a value in a column of speakers.tsv; numeric columns are
-divided into bands. The speakers of each group are resampled separately. The gap compares the worst
-group with the best one, as a ratio and as a difference, with the interval for these two groups.
+divided into bands. The data themselves pick the worst and the best group, so that a gap between
+many groups is too large. Therefore it is never given without
 
-Limitation: the same data select the worst and the best group, so the gap between many groups is
-somewhat too large. Confirm a finding on other speakers.
+- an interval that holds for all pairs of groups together (`PermutationTest.critical`),
+- the gap that chance alone shows between such groups (95th percentile over permutations),
+- the smallest gap that these groups could show.
+
+Confirm a finding on other speakers (`asrlib.scoring.confirmation`).
 """
 
 from __future__ import annotations
@@ -14,20 +17,20 @@ import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from asrlib.json_record import JsonRecord
-from asrlib.scoring.bootstrap import (
-    Interval,
-    Resampling,
-    interval_of,
-    replicate_rates,
-    speaker_interval,
+from asrlib.scoring.between_groups import (
+    detectable_difference,
+    detectable_gap,
+    fit_variation,
 )
+from asrlib.scoring.gaps import Resampling, contrast_of, correlation, simultaneous_interval
+from asrlib.scoring.permutation import GroupSums, permutation_test
+from asrlib.scoring.speaker_sums import Interval, SpeakerSums, speaker_interval
 from asrlib.scoring.wer import ErrorRate
-from asrlib.seeds import group_seed
 
 UNKNOWN = "unknown"
 
@@ -54,26 +57,41 @@ class Group(JsonRecord):
     large_enough: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gap(JsonRecord):
-    """Comparison of the worst group with the best one.
+    """The worst of several groups against the best.
+
+    Of a delay or another measure that is no rate of errors there are differences only, in its own
+    unit; "worst" is the highest.
 
     Attributes:
-        best, worst: values of the two groups.
+        best, worst: names of the two groups.
+        groups: number of groups among which they were picked.
         difference: error rate of the worst group minus that of the best, in percentage points.
-        difference_interval: interval of the difference; None if a group has only one speaker.
-        ratio: error rate of the worst group divided by that of the best; None if the best group
-            makes no error.
-        ratio_interval: interval of the ratio; None if a group has only one speaker, or if the best
-            group makes no error in some replicate.
+        difference_interval: interval of the difference that holds for all pairs of groups; None
+            if no group has two speakers.
+        null_difference: 95th percentile of the difference if groups mean nothing.
+        gap: (worst - best) / best, in per cent; None if the best group makes no error.
+        gap_interval: its interval, as of the difference; None if the best group makes no error.
+        null_gap: 95th percentile of the gap if groups mean nothing; None if the best group of
+            more than 5 % of the permutations makes no error.
+        p_value: of the hypothesis "no group is worse than the rest", by permutation of speakers.
+        detectable: the smallest gap (of a measure that is no rate of errors, the smallest
+            difference) between groups of these sizes that would show with a probability of 80 %;
+            None if none would.
     """
 
     best: str
     worst: str
+    groups: int
     difference: float
     difference_interval: Interval | None
-    ratio: float | None
-    ratio_interval: Interval | None
+    null_difference: float
+    gap: float | None
+    gap_interval: Interval | None
+    null_gap: float | None
+    p_value: float
+    detectable: float | None
 
 
 @dataclass(frozen=True)
@@ -162,40 +180,86 @@ def _table(
     for value, speakers in members.items():
         total = ErrorRate.sum(speakers.values())
         large = len(speakers) >= min_speakers and total.words >= max(min_words, 1)
-        interval = speaker_interval(speakers, _own_seed(resampling, value))
+        interval = speaker_interval(speakers, resampling.confidence)
         ends = interval and interval.percent()
         groups.append(Group(value, len(speakers), total, ends, large and value != UNKNOWN))
-    ranked = sorted((g for g in groups if g.large_enough), key=lambda g: g.errors.rate)
-    gap = None
-    if len(ranked) > 1:
-        best, worst = ranked[0].value, ranked[-1].value
-        gap = _gap(best, members[best], worst, members[worst], resampling)
-    return GroupTable(tuple(groups), gap)
+    compared = {g.value: SpeakerSums.of(members[g.value]) for g in groups if g.large_enough}
+    return GroupTable(tuple(groups), gap_between(compared, resampling))
 
 
-def _own_seed(resampling: Resampling, value: str) -> Resampling:
-    """Derive a seed for each group, so that the speakers of two groups are drawn independently."""
-    return replace(resampling, seed=group_seed(resampling.seed, value))
-
-
-def _gap(
-    best: str,
-    best_speakers: Mapping[str, ErrorRate],
-    worst: str,
-    worst_speakers: Mapping[str, ErrorRate],
+def gap_between(
+    groups: Mapping[str, SpeakerSums],
     resampling: Resampling,
-) -> Gap:
-    low = ErrorRate.sum(best_speakers.values()).rate
-    high = ErrorRate.sum(worst_speakers.values()).rate
-    difference_interval = ratio_interval = None
-    if min(len(best_speakers), len(worst_speakers)) > 1:
-        low_R = replicate_rates(best_speakers, _own_seed(resampling, best))
-        high_R = replicate_rates(worst_speakers, _own_seed(resampling, worst))
-        ends = interval_of(high_R - low_R, resampling)
-        difference_interval = ends and ends.percent()
-        # The ratio has an interval only if the best group makes an error in every replicate.
-        if np.all(low_R > 0):
-            ratio_interval = interval_of(high_R / low_R, resampling)
-    ratio = high / low if low > 0 else None
-    difference = 100 * (high - low)
-    return Gap(best, worst, difference, difference_interval, ratio, ratio_interval)
+    strata: Mapping[str, str] | None = None,
+    log: bool = True,
+) -> Gap | None:
+    """Compare the worst of several groups with the best.
+
+    Args:
+        groups: sums by group; all have words. Groups of utterances may share speakers.
+        strata: by speaker, what is kept when speakers are permuted among groups, such as the
+            text that they read; by default all speakers form one stratum.
+        log: true for rates of errors; false for means, such as delays (see `GroupSums`).
+
+    Returns:
+        The gap; None with fewer than two groups.
+    """
+    if len(groups) < 2:
+        return None
+    ranked = sorted(groups, key=lambda g: (groups[g].rate, g))
+    best, worst = groups[ranked[0]], groups[ranked[-1]]
+    test = permutation_test(
+        groups, strata, resampling.permutations, resampling.seed, resampling.confidence, log=log
+    )
+    errors = dict(zip(groups, GroupSums.of(groups, log).standard_errors().tolist(), strict=True))
+    best_ends, worst_ends = (
+        None
+        if test.critical is None
+        else simultaneous_interval(groups[g], test.critical, errors[g], log)
+        for g in (ranked[0], ranked[-1])
+    )
+    found = contrast_of(worst.rate, best.rate, worst_ends, best_ends, correlation(worst, best), log)
+    if log:
+        smallest = _detectable(groups, worst, best, test.critical)
+    else:
+        reach = math.hypot(errors[ranked[0]], errors[ranked[-1]])
+        smallest = test.critical and detectable_difference(reach, test.critical)
+    return Gap(
+        best=ranked[0],
+        worst=ranked[-1],
+        groups=len(groups),
+        difference=found.difference,
+        difference_interval=found.difference_interval,
+        null_difference=(100 if log else 1) * test.null_difference,
+        gap=found.gap,
+        gap_interval=found.gap_interval,
+        null_gap=100 * (test.null_ratio - 1) if log and test.null_ratio is not None else None,
+        p_value=test.p_value,
+        detectable=smallest,
+    )
+
+
+def _detectable(
+    groups: Mapping[str, SpeakerSums], worst: SpeakerSums, best: SpeakerSums, critical: float | None
+) -> float | None:
+    """Smallest gap in per cent, at the rate of all groups together."""
+    variation = fit_variation([*groups.values()])
+    if variation is None:
+        return None
+    rate = sum(g.errors for g in groups.values()) / sum(g.words for g in groups.values())
+    gap = detectable_gap(variation, rate, worst.words_S, best.words_S, critical=critical)
+    return None if gap is None else 100 * gap
+
+
+def gap_text(gap: Gap) -> str:
+    """Say what a gap is, with its interval, what chance shows, and what would show."""
+    who = f"{gap.worst} against {gap.best}"
+    if gap.gap is None:
+        ends = "[{:+.2f}, {:+.2f}]".format(*gap.difference_interval or (math.nan,) * 2)
+        size, chance = f"{gap.difference:+.2f} {ends}", f"{gap.null_difference:+.2f}"
+    else:
+        ends = "[{:+.0f}, {:+.0f}]".format(*gap.gap_interval or (math.nan,) * 2)
+        size = f"{gap.gap:+.0f} % {ends}"
+        chance = "any" if gap.null_gap is None else f"{gap.null_gap:+.0f} %"
+    power = "none" if gap.detectable is None else f"{gap.detectable:+.0f} %"
+    return f"{who}: {size}, chance up to {chance}, p = {gap.p_value:.4f}, detectable {power}"

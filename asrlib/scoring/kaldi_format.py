@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asrlib.files import atomic_dir, atomic_write
-from asrlib.scoring.bootstrap import Interval, Resampling
+from asrlib.scoring.speaker_sums import Interval
 from asrlib.scoring.wer import Aligned, ErrorRate, Kind
 
 EPS = "<eps>"
@@ -107,16 +107,16 @@ def ops(aligned: Sequence[Aligned]) -> str:
     return _text(lines)
 
 
-def wer_bootci(total: ErrorRate, interval: Interval | None, resampling: Resampling) -> str:
-    """Format wer_bootci as Kaldi does; here the interval comes from resampling speakers."""
+def wer_bootci(total: ErrorRate, interval: Interval | None, confidence: float) -> str:
+    """Format wer_bootci as Kaldi does; here the interval is the log-t interval over speakers."""
     low, high = (100 * interval.low, 100 * interval.high) if interval else (math.nan, math.nan)
     return (
-        f"Set1: %WER {100 * total.rate:.2f} {100 * resampling.confidence:.0f}% "
+        f"Set1: %WER {100 * total.rate:.2f} {100 * confidence:.0f}% "
         f"Conf Interval [ {low:.2f}, {high:.2f} ]\n"
     )
 
 
-def summary(aligned: Sequence[Aligned], interval: Interval | None, resampling: Resampling) -> str:
+def summary(aligned: Sequence[Aligned], interval: Interval | None, confidence: float) -> str:
     """Format wer.txt: Kaldi's %WER line, then the CER, the sentence error rate and the interval."""
     total = ErrorRate.sum(a.words for a in aligned)
     chars = ErrorRate.sum(a.chars for a in aligned)
@@ -127,8 +127,7 @@ def summary(aligned: Sequence[Aligned], interval: Interval | None, resampling: R
         total.line("WER"),
         chars.line("CER"),
         f"%SER {100 * wrong / max(len(aligned), 1):.2f} [ {wrong} / {len(aligned)} ]",
-        f"%WER {100 * resampling.confidence:.0f}% interval {ends} "
-        f"({speakers} speakers resampled {resampling.replicates} times)",
+        f"%WER {100 * confidence:.0f}% interval {ends} ({speakers} speakers, log-t)",
     ]
     return _text(lines)
 
@@ -160,7 +159,7 @@ def alignments(aligned: Sequence[Aligned]) -> str:
 
 
 def write_details(
-    out: Path, aligned: Sequence[Aligned], interval: Interval | None, resampling: Resampling
+    out: Path, aligned: Sequence[Aligned], interval: Interval | None, confidence: float
 ) -> None:
     """Write wer_details/, alignments.txt and wer.txt to the directory `out`, each atomically."""
     total = ErrorRate.sum(a.words for a in aligned)
@@ -169,14 +168,14 @@ def write_details(
             "per_utt": per_utt(aligned),
             "per_spk": per_spk(aligned),
             "ops": ops(aligned),
-            "wer_bootci": wer_bootci(total, interval, resampling),
+            "wer_bootci": wer_bootci(total, interval, confidence),
         }
         for name, content in contents.items():
             (folder / name).write_text(content, encoding="utf-8")
     with atomic_write(out / "alignments.txt") as f:
         f.write(alignments(aligned))
     with atomic_write(out / "wer.txt") as f:
-        f.write(summary(aligned, interval, resampling))
+        f.write(summary(aligned, interval, confidence))
 
 
 def _text(lines: Sequence[str]) -> str:

@@ -13,17 +13,18 @@ from asrlib import __version__
 from asrlib.config import configclass
 from asrlib.json_record import JsonRecord
 from asrlib.numbers import Count, NonNegative, Positive
-from asrlib.scoring.bootstrap import Interval, Resampling, speaker_interval
-from asrlib.scoring.groups import GroupTable, group_tables
+from asrlib.scoring.gaps import Resampling
+from asrlib.scoring.groups import GroupTable, gap_text, group_tables
 from asrlib.scoring.kaldi_format import write_details
 from asrlib.scoring.latency import LatencyScores, measure_latency
 from asrlib.scoring.records import DecodeMeta, read_speakers, read_utterances
+from asrlib.scoring.speaker_sums import Interval, speaker_interval
 from asrlib.scoring.utt_counts import COUNTS_FILE, write_counts
 from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
 
 log = logging.getLogger(__name__)
 
-SCORE_VERSION = 2  # raise it when the output of `score` changes; see asrlib/stamps.py
+SCORE_VERSION = 3  # raise it when the output of `score` changes; see asrlib/stamps.py
 
 SCORES_FILE = "scores.json"
 OUTPUTS = ("wer.txt", "wer_details/per_utt", "alignments.txt", COUNTS_FILE, SCORES_FILE)
@@ -34,9 +35,10 @@ class ScoreConfig:
     """Configuration of scoring (conf/score.yaml).
 
     Attributes:
-        replicates: number of resampled sets of speakers.
+        replicates: number of draws of speakers, for medians and changes of a gap.
+        permutations: number of permutations of speakers among groups.
         confidence: coverage of the intervals, 0 to 1.
-        seed: seed of the resampling.
+        seed: seed of draws and permutations.
         groups: columns of data/speakers.tsv by which error rates are reported.
         bands: ascending band edges, for each column that contains numbers.
         min_speakers, min_words: smallest numbers of speakers and of reference words with which a
@@ -47,6 +49,7 @@ class ScoreConfig:
     """
 
     replicates: int = Field(default=10_000, ge=100)
+    permutations: int = Field(default=2_000, ge=99)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     seed: Count = 1
     groups: tuple[str, ...]
@@ -59,8 +62,8 @@ class ScoreConfig:
 
     @property
     def resampling(self) -> Resampling:
-        """The settings of the bootstrap."""
-        return Resampling(self.replicates, self.confidence, self.seed)
+        """The settings of intervals, draws and permutations."""
+        return Resampling(self.replicates, self.confidence, self.seed, self.permutations)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Scores(JsonRecord):
         private_utterances: number of utterances whose words are written to no file.
         speakers: number of speakers.
         interval: interval of the word error rate, in per cent; None with fewer than two speakers.
-        resampling: settings of the bootstrap.
+        resampling: settings of intervals, draws and permutations.
         latency: None if no word times are known.
         groups: tables of groups, by column of the speaker table.
     """
@@ -115,7 +118,7 @@ def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> S
     fix = "run the decode stage (5) again with --force"
     meta = DecodeMeta.from_file(decode_dir / "meta.json", fix)
     by_speaker = sum_by_speaker(aligned)
-    interval = speaker_interval(by_speaker, config.resampling)
+    interval = speaker_interval(by_speaker, config.confidence)
     tables = group_tables(
         by_speaker,
         read_speakers(speakers_tsv, meta.set),
@@ -125,7 +128,7 @@ def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> S
         config.min_speakers,
         config.min_words,
     )
-    write_details(decode_dir, aligned, interval, config.resampling)
+    write_details(decode_dir, aligned, interval, config.confidence)
     write_counts(decode_dir / COUNTS_FILE, aligned)
     scores = Scores(
         version=__version__,
@@ -174,11 +177,5 @@ def _report(scores: Scores) -> None:
                 ends,
                 "" if g.large_enough else "  (not in the gap)",
             )
-        if table.gap and table.gap.ratio:
-            log.info(
-                "%12s gap: %s / %s = %.2f",
-                column,
-                table.gap.worst,
-                table.gap.best,
-                table.gap.ratio,
-            )
+        if table.gap:
+            log.info("%12s gap: %s", column, gap_text(table.gap))

@@ -84,14 +84,17 @@ def read_counts(path: Path) -> list[UtteranceCounts]:
     """Read the file.
 
     Raises:
-        DataError: it is missing or broken.
+        DataError: it is missing, broken or empty.
     """
+    again = "score again with --force"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [UtteranceCounts.from_json(json.loads(line)) for line in lines]
+        rows = [UtteranceCounts.from_json(json.loads(line)) for line in lines]
     except (OSError, ValueError) as e:
-        fix = "score again with --force"
-        raise DataError(f"{path}: missing or broken ({type(e).__name__})", fix) from None
+        raise DataError(f"{path}: missing or broken ({type(e).__name__})", again) from None
+    if not rows:
+        raise DataError(f"{path}: has no utterance", again)
+    return rows
 
 
 def sum_counts(rows: Sequence[UtteranceCounts]) -> dict[str, ErrorRate]:

@@ -18,7 +18,7 @@ from asrlib.meetings.metrics import (
     score_sessions,
     summary,
 )
-from asrlib.scoring.bootstrap import Resampling
+from asrlib.scoring.gaps import Resampling
 from asrlib.scoring.wer import ErrorRate
 from asrlib.text.turns import Turn, write_turns
 

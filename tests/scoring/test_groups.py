@@ -1,12 +1,14 @@
 import logging
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scoring_fakes import planted_entries, planted_speakers
+from speaker_fakes import gamma_speakers, split, sums
 
-from asrlib.scoring.bootstrap import Resampling
-from asrlib.scoring.groups import band, band_names, group_tables
+from asrlib.scoring.gaps import Resampling
+from asrlib.scoring.groups import band, band_names, gap_between, group_tables
 from asrlib.scoring.records import parse_utterance
 from asrlib.scoring.wer import ErrorRate, align, sum_by_speaker
 
@@ -29,8 +31,10 @@ def test_the_planted_group_is_found(planted):
     gap = tables(planted, ["accent"])["accent"].gap
     assert (gap.worst, gap.best) == ("rare", "common")
     # Planted: 0.30 against 0.05.
-    assert gap.ratio_interval.low < 6 < gap.ratio_interval.high
-    assert gap.ratio_interval.low > 2
+    assert gap.gap_interval.low < 500 < gap.gap_interval.high
+    assert gap.gap_interval.low > 100
+    assert gap.gap > gap.null_gap
+    assert gap.p_value < 0.01
     assert gap.difference_interval.low < 25 < gap.difference_interval.high
     assert gap.difference_interval.low > 0
 
@@ -78,8 +82,70 @@ def test_best_group_without_errors_has_a_difference_but_no_ratio():
     errors = {f"s{i}": ErrorRate(0, 0, i % 2, 10) for i in range(8)}
     speakers = {s: {"g": "odd" if int(s[1]) % 2 else "even"} for s in errors}
     gap = tables((errors, speakers), ["g"])["g"].gap
-    assert (gap.ratio, gap.ratio_interval) == (None, None)
+    assert (gap.gap, gap.gap_interval) == (None, None)
     assert gap.difference == pytest.approx(10)
+
+
+def test_a_gap_among_many_groups_is_told_with_what_chance_shows():
+    """Ten groups of eight speakers of one rate: of 60 corpora at most 8 show a gap (of 5 %)."""
+    rng, found = np.random.default_rng(1), 0
+    for _ in range(60):
+        gap = gap_between(split(gamma_speakers(rng, 80, 0.1), 10), Resampling(permutations=199))
+        assert gap.groups == 10
+        assert gap.gap > 20
+        assert gap.detectable > 100
+        found += gap.gap_interval.low > 0
+    assert found <= 8
+
+
+def test_the_planted_gap_lies_in_its_interval():
+    rng, hits = np.random.default_rng(2), 0
+    for _ in range(60):
+        groups = split(gamma_speakers(rng, 60, 0.1), 4)
+        groups["bad"] = gamma_speakers(rng, 20, 0.4, name="b")
+        gap = gap_between(groups, Resampling(permutations=199))
+        assert gap.worst == "bad"
+        hits += gap.gap_interval.low < 300 < gap.gap_interval.high
+    assert hits >= 53
+
+
+def test_renaming_a_group_changes_no_number():
+    groups = split(gamma_speakers(np.random.default_rng(3), 40, 0.1), 4)
+    one = vars(gap_between(groups, FEW))
+    other = vars(gap_between({f"z{9 - int(n[1:])}": g for n, g in groups.items()}, FEW))
+    assert other.pop("best") == f"z{9 - int(one.pop('best')[1:])}"
+    assert other.pop("worst") == f"z{9 - int(one.pop('worst')[1:])}"
+    assert {k: pytest.approx(v) for k, v in one.items()} == other
+
+
+def test_groups_whose_rates_are_all_equal():
+    groups = {n: sums(n, [2, 2, 2], [20, 20, 20]) for n in "abc"}
+    gap = gap_between(groups, FEW)
+    assert (gap.difference, gap.gap, gap.null_gap, gap.p_value) == (0, 0, 0, 1)
+    assert gap.gap_interval.low <= 0 <= gap.gap_interval.high
+
+
+def test_groups_without_any_error():
+    gap = gap_between({n: sums(n, [0, 0], [20, 20]) for n in "ab"}, FEW)
+    assert (gap.difference, gap.gap, gap.difference_interval, gap.detectable) == (
+        0,
+        None,
+        None,
+        None,
+    )
+
+
+def test_groups_of_one_speaker():
+    gap = gap_between({n: sums(n, [e], [20]) for n, e in (("a", 1), ("b", 7))}, FEW)
+    assert (gap.gap, gap.gap_interval, gap.detectable) == (600, None, None)
+
+
+def test_a_group_of_one_among_others_is_judged_by_the_variation_of_all():
+    rng = np.random.default_rng(4)
+    groups = {"many": gamma_speakers(rng, 40, 0.1), "one": sums("o", [60], [80])}
+    gap = gap_between(groups, FEW)
+    assert gap.p_value < 0.05
+    assert gap.gap_interval.low > 0
 
 
 edges = st.lists(st.integers(-50, 50), min_size=1, max_size=5, unique=True).map(sorted)

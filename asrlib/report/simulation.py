@@ -1,0 +1,76 @@
+"""Tables of results/statistics/simulation.json: how often the statistics are right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from asrlib.experiments.simulation import RATES, SPEAKERS, Coverage, Share, Simulation
+from asrlib.report.document import Section, Table, Text
+
+_MODELS = {
+    "gamma": "gamma-Poisson",
+    "beta": "beta-binomial",
+}
+
+
+def simulation_sections(found: Simulation) -> Iterator[Section]:
+    """The tables, with what they are tables of."""
+    model = found.model
+    text = (
+        f"{found.draws:,} draws a cell, seed {found.seed}. Speakers have {model.words[0]} to "
+        f"{model.words[1]} words each. Gamma-Poisson: their rates are gamma distributed with a "
+        f"coefficient of variation of {model.cv:g}, fitted to {model.fitted_to}. Beta-binomial: "
+        "beta(2, 2 / m - 2) around the mean m. In brackets: exact 95 % intervals of the shares."
+    )
+    header = ("speakers", *(f"{_MODELS[c.model]}, WER {100 * c.rate:g} %" for c in _row(found, 5)))
+    rows = tuple(
+        (str(count), *(_percent(c.covered) for c in _row(found, count))) for count in SPEAKERS
+    )
+    title = "Coverage of the 95 % interval of a rate"
+    yield Section(title, (Text(text), Table(header, rows, 1)))
+    alarms = tuple(
+        (
+            f"{a.groups} × {a.speakers}",
+            *map(_percent, (a.by_test, a.by_interval, a.above_null)),
+        )
+        for a in found.alarms
+    )
+    text = (
+        "All groups have one true rate, 10 %. An alarm is a permutation test with p < .05, an "
+        "interval of the gap above zero, or a gap above its 95th percentile over permutations."
+    )
+    header = ("groups × speakers", "test", "interval", "above the null")
+    yield Section("False alarms of a gap", (Text(text), Table(header, alarms, 1)))
+    confirmed = tuple(
+        (
+            f"{c.speakers} + {c.speakers}",
+            str(c.clusters),
+            f"{c.median_found:+.0f} %",
+            f"{c.median_confirmed:+.0f} %",
+            _percent(c.confirmed),
+        )
+        for c in found.confirmed
+    )
+    text = (
+        "The worst of random clusters of discovery speakers is judged on confirmation speakers; "
+        "there is no true difference."
+    )
+    header = ("speakers", "clusters", "median found gap", "median confirmed gap", "confirmed")
+    yield Section("Gaps that a search found", (Text(text), Table(header, confirmed, 1)))
+    power = tuple(
+        (f"{p.bottom} against {p.top}", f"{p.gap:+.0f} %", _percent(p.shown)) for p in found.power
+    )
+    text = "The smallest detectable gap is planted; it should show in 80 % of the draws."
+    header = ("speakers", "planted gap", "shown")
+    yield Section("Power", (Text(text), Table(header, power, 1)))
+
+
+def _row(found: Simulation, speakers: int) -> list[Coverage]:
+    """Cells of one row of the table of coverage."""
+    row = [c for c in found.coverage if c.speakers == speakers]
+    return sorted(row, key=lambda c: (list(_MODELS).index(c.model), RATES.index(c.rate)))
+
+
+def _percent(share: Share) -> str:
+    low, high = (100 * end for end in share.interval)
+    return f"{100 * share.value:.1f} % [{low:.1f}, {high:.1f}]"
