@@ -153,9 +153,9 @@ def assign(
 def explain(recipe: Recipe, method: str, name: str, test_set: str, split: str, search: str) -> None:
     """Say what the bottom cohort shares, and write exp/cohorts/METHOD/explanation.json."""
     from asrlib.cohorts.config import CohortsConfig
-    from asrlib.cohorts.definition import read_cohorts
     from asrlib.cohorts.explain import EXPLANATION_FILE, explain
     from asrlib.cohorts.table import read_table
+    from asrlib.scoring.cohort_frame import read_cohort_map
     from asrlib.scoring.records import read_utterances
     from asrlib.scoring.score import ScoreConfig
     from asrlib.scoring.wer import align
@@ -167,8 +167,8 @@ def explain(recipe: Recipe, method: str, name: str, test_set: str, split: str, s
         read_utterances(recipe.exp / name / f"decode_{test_set}_{search}" / "hyp.jsonl")
     )
     table = read_table(recipe.data / "speakers.tsv", (test_set,))
-    rows = read_cohorts(directory, {a.utterance.speaker for a in aligned})
-    cohorts = {speaker: row.cohort for speaker, row in rows.items() if row.split == split}
+    known = read_cohort_map(directory)
+    cohorts = {s: cohort for s, cohort in known.cohorts.items() if known.splits[s] == split}
     found = explain(
         method, test_set, cohorts, table, aligned, score.groups, score.bands, config.covariates
     )

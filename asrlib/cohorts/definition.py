@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,12 +20,10 @@ from asrlib.cohorts.scan import CircleRule
 from asrlib.cohorts.search import Assignment, Evidence
 from asrlib.cohorts.table import SpeakerTable
 from asrlib.cohorts.tree import TreeRule
-from asrlib.errors import DataError
 from asrlib.files import atomic_dir, atomic_write
 from asrlib.json_record import JsonRecord
+from asrlib.scoring.cohort_frame import COHORTS_FILE, DEFINITION_FILE
 
-DEFINITION_FILE = "definition.json"
-COHORTS_FILE = "cohorts.jsonl"
 _AGAIN = "find the cohorts again: python -m asrlib cohorts find"
 
 Split = Literal["discovery", "confirmation"]
@@ -66,16 +64,6 @@ class Definition(JsonRecord):
             DataError: the table has no embeddings, or others, or the table of shares changed.
         """
         return self.rule.assign(table)
-
-
-@dataclass(frozen=True)
-class CohortRow(JsonRecord):
-    """A line of cohorts.jsonl, without what the rule looked at."""
-
-    speaker: str
-    cohort: str
-    method: str
-    split: Split
 
 
 def cohort_lines(
@@ -122,36 +110,3 @@ def read_definition(directory: Path) -> Definition:
         rule = dataclasses.replace(definition.rule, table=copy)
         definition = dataclasses.replace(definition, rule=rule)
     return definition
-
-
-def read_cohorts(directory: Path, speakers: Collection[str]) -> dict[str, CohortRow]:
-    """Read the cohorts of speakers that were decoded; speakers without a line are left out.
-
-    Raises:
-        DataError: the file is missing or broken, has a speaker in both halves or twice, or has
-            none of the speakers, because it is of another corpus.
-    """
-    path = directory / COHORTS_FILE
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise DataError(f"{path}: missing or no text", _AGAIN) from None
-    rows: dict[str, CohortRow] = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            row = CohortRow.from_json(json.loads(line))
-        except (ValueError, TypeError):
-            raise DataError(f"{path}: line {number} is no speaker with a cohort", _AGAIN) from None
-        other = rows.get(row.speaker)
-        if other is not None:
-            both = "in both halves" if other.split != row.split else "twice"
-            raise DataError(f"{path}: speaker {row.speaker} is {both}", _AGAIN)
-        rows[row.speaker] = row
-    found = {speaker: rows[speaker] for speaker in speakers if speaker in rows}
-    if not found:
-        raise DataError(
-            f"{path}: has none of the {len(speakers)} speakers: it is of another corpus",
-            "name the cohorts of this corpus, or assign its speakers: python -m asrlib cohorts "
-            "assign",
-        )
-    return found

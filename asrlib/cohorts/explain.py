@@ -82,13 +82,19 @@ def explain(
         covariates: columns with numbers that the regression holds fixed.
 
     Raises:
-        DataError: no speaker is in the bottom cohort, or none is in another.
+        DataError: no speaker has a cohort, none is in the bottom cohort, or all are.
     """
     known = [a for a in aligned if cohorts.get(a.utterance.speaker, UNKNOWN) != UNKNOWN]
     errors = sum_by_speaker(known)
     keep_S = np.array([s in errors for s in table.speakers], dtype=bool)
     table = table.select(keep_S)
     bottom_S = np.array([cohorts[s] == BOTTOM for s in table.speakers], dtype=bool)
+    if not len(bottom_S):
+        raise DataError(
+            f"set {test_set}: no decoded speaker has a cohort of {method}: they are of other "
+            "speakers",
+            "choose another set or half, or find the cohorts of this corpus",
+        )
     if not bottom_S.any() or bottom_S.all():
         raise DataError(
             f"set {test_set}: {int(bottom_S.sum())} of {len(bottom_S)} speakers are in the bottom "

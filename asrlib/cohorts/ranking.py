@@ -5,12 +5,14 @@ Shapes: S speakers, K groups. Errors and words are float64 sums.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from asrlib.json_record import JsonRecord
+from asrlib.scoring.between_groups import group_variance, shrunken_rates
 
 BOTTOM, MIDDLE, TOP = "bottom", "middle", "top"
 # Where groups differ no more than by chance, the estimate of tau is 0 and all smoothed rates would
@@ -101,13 +103,13 @@ def _smooth(
     variance = residual_S.sum() / degrees  # of a rate, times the number of words
     if variance <= 0:
         return rate_K
-    weight_K = words_K[filled_K] / variance
-    mean = np.average(rate_K[filled_K], weights=weight_K)
-    q = np.sum(weight_K * (rate_K[filled_K] - mean) ** 2)
-    scale = weight_K.sum() - np.sum(weight_K**2) / weight_K.sum()
-    tau2 = max((_LEAST_TAU * total) ** 2, (q - np.count_nonzero(filled_K) + 1) / scale)
+    error_K = np.sqrt(variance / words_K[filled_K])
+    between = group_variance(rate_K[filled_K], error_K)
+    tau2 = max((_LEAST_TAU * total) ** 2, between.tau2)
     smoothed_K = np.full_like(rate_K, total)
-    smoothed_K[filled_K] += tau2 / (tau2 + 1 / weight_K) * (rate_K[filled_K] - total)
+    smoothed_K[filled_K] = shrunken_rates(
+        rate_K[filled_K], error_K, dataclasses.replace(between, tau2=tau2)
+    )
     return smoothed_K
 
 

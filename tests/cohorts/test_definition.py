@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from asrlib.cohorts.clusters import ClusterRule, Measure
-from asrlib.cohorts.definition import Definition, cohort_lines, read_cohorts, read_definition
+from asrlib.cohorts.definition import Definition, cohort_lines, read_definition
 from asrlib.cohorts.find import find_all, find_cohorts
 from asrlib.cohorts.metadata import ColumnRule
 from asrlib.cohorts.scan import CircleRule
@@ -17,6 +17,7 @@ from asrlib.cohorts.search import Evidence
 from asrlib.cohorts.table import SpeakerTable
 from asrlib.cohorts.tree import TreeNode, TreeRule
 from asrlib.errors import DataError
+from asrlib.scoring.cohort_frame import read_cohort_map
 
 _DEGREES = st.floats(-90, 90, allow_nan=False)
 _FLOATS = st.floats(-1e6, 1e6, allow_nan=False)
@@ -95,45 +96,15 @@ def test_a_tree_that_was_found_assigns_like_scikit_learn(seed):
     }
 
 
-def _write(folder, lines):
-    folder.mkdir(exist_ok=True)
-    (folder / "cohorts.jsonl").write_text("".join(f"{x}\n" for x in lines))
-    return folder
-
-
-def _line(speaker, split="discovery"):
-    return json.dumps({"speaker": speaker, "cohort": "top", "method": "m", "split": split})
-
-
-def test_cohorts_that_cannot_be_read(tmp_path):
-    with pytest.raises(DataError, match="missing"):
-        read_cohorts(tmp_path / "none", ["a"])
-    broken = _write(tmp_path / "broken", [_line("a"), "{}"])
-    with pytest.raises(DataError, match="line 2 is no speaker"):
-        read_cohorts(broken, ["a"])
-    both = _write(tmp_path / "both", [_line("a"), _line("a", "confirmation")])
-    with pytest.raises(DataError, match="speaker a is in both halves"):
-        read_cohorts(both, ["a"])
-    twice = _write(tmp_path / "twice", [_line("a"), _line("a")])
-    with pytest.raises(DataError, match="speaker a is twice"):
-        read_cohorts(twice, ["a"])
-
-
-def test_cohorts_of_another_corpus_are_refused(tmp_path):
-    folder = _write(tmp_path / "m", [_line("a"), _line("b")])
-    assert set(read_cohorts(folder, ["b", "z"])) == {"b"}
-    with pytest.raises(DataError, match="of another corpus"):
-        read_cohorts(folder, ["x", "y"])
-
-
 def test_what_was_written_is_read(tmp_path):
     table, errors, _ = people(200, times=4.0)
     nobody = table.select(np.zeros(200, bool))
     run = dataclasses.replace(settings(), methods=("scan",))
     find_all(table, nobody, errors, run, tmp_path)
     definition = read_definition(tmp_path / "scan")
-    rows = read_cohorts(tmp_path / "scan", table.speakers)
-    assert [rows[s].cohort for s in table.speakers] == list(definition.assign(table).cohorts)
+    found = read_cohort_map(tmp_path / "scan")
+    assert (found.method, set(found.splits.values())) == ("scan", {"discovery"})
+    assert tuple(found.cohorts.values()) == definition.assign(table).cohorts
     with pytest.raises(DataError, match="missing"):
         read_definition(tmp_path / "tree")
 

@@ -174,3 +174,5 @@ def test_an_unknown_cohort_has_no_part_and_one_side_is_an_error():
     assert found.adjustment.note
     with pytest.raises(DataError, match="0 of 2 speakers are in the bottom"):
         explain("m", "test", {"a": "top", "b": "top"}, table, align(rows), [], {}, [])
+    with pytest.raises(DataError, match="no decoded speaker has a cohort"):
+        explain("m", "test", {"z": "bottom"}, table, align(rows), [], {}, [])
