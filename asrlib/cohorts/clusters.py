@@ -1,7 +1,7 @@
 """Clusters of speaker embeddings, after arXiv 2207.11345: no label of the speakers is needed.
 
 Embeddings get unit length, principal components keep most of their variance, k-means clusters
-them (with mini-batches beyond 100,000 speakers); the clusters are ranked by error rate and merged
+them (with mini-batches beyond 20,000 speakers); the clusters are ranked by error rate and merged
 to bottom, middle and top. Measured columns such as the signal-to-noise ratio may be appended.
 
 Shapes: S speakers, D width of an embedding, C principal components, M measured columns, K clusters,
@@ -27,7 +27,7 @@ from asrlib.json_record import JsonRecord
 
 _DIGITS = 7  # significant digits of the numbers in definition.json
 _BLOCK = 65_536  # embeddings in float64 at a time
-_MANY = 100_000  # beyond, a sample fits the components, and k-means takes mini-batches
+_MANY = 20_000  # beyond, a sample fits the components, and k-means takes mini-batches
 
 
 @dataclass(frozen=True)
