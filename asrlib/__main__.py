@@ -40,6 +40,7 @@ COMMANDS = (
     "score-meetings",
     "score-verification",
     "compare-verification",
+    "cohorts",
     "plan",
     "publish",
     "results",

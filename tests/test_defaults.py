@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from asrlib.cohorts.config import CohortsConfig
 from asrlib.config import load_config, to_dict
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.membership import MembershipConfig
@@ -24,6 +25,7 @@ from asrlib.verification.config import VerificationConfig
 
 SECTIONS = {
     "augment": AugmentConfig,
+    "cohorts": CohortsConfig,
     "data": DataConfig,
     "decode": DecodeConfig,
     "features": FbankConfig,

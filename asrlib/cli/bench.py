@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Options that determine what is measured; each command has some of them.
 _OWN = ("model", "name", "steps", "test_set", "search", "utterances", "piece", "rounds", "minutes")
-_OWN += ("draws", "seed")
+_OWN += ("draws", "speakers", "replicates", "seed")
 _ROUNDS = "Number of rounds; the fastest counts, because other load can only slow a round down."
 _NOISE_SECONDS = 20
 
@@ -264,3 +264,24 @@ def statistics(recipe: Recipe, draws: int, seed: int) -> None:
     write_about(recipe.dir, STATISTICS_PLAN, found)
     write_pages(recipe.dir)
     click.echo(f"written to {plan_dir(recipe.dir, STATISTICS_PLAN) / SIMULATION_FILE}")
+
+
+@command.command()
+@click.option("--speakers", type=click.IntRange(min=1000), default=1_000_000, show_default=True)
+@click.option("--replicates", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--seed", default=1, show_default=True, help="Seed of all draws.")
+@recipe_options
+def cohorts(recipe: Recipe, speakers: int, replicates: int, seed: int) -> None:
+    """Measure the discovery of cohorts among made-up speakers: tree, clusters and bootstrap.
+
+    The tree is pruned by 5-fold cross-validation; embeddings of 192 numbers fall into 50 clusters;
+    the bootstrap draws speakers REPLICATES times.
+    """
+    from asrlib.cohorts.bench import measure_discovery
+    from asrlib.experiments.benchmarks import Benchmark
+
+    log_to(None)
+    costs = measure_discovery(speakers, replicates, seed)
+    figures = {f"{name}_seconds": cost.seconds for name, cost in costs.items()}
+    memory = {f"{name}_memory_mb": cost.memory_mb for name, cost in costs.items()}
+    _report(recipe, "cohorts", Benchmark(speakers=speakers, **figures, **memory))

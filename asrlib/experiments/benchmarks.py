@@ -38,6 +38,9 @@ class Benchmark(JsonRecord):
         meeting_real_time_factor, meeting_cpu_seconds: seconds per second of audio.
         meeting_early_memory_mb, meeting_memory_mb: largest resident memory in the first tenth and
             in the rest, in MiB.
+        speakers: number of made-up speakers among whom cohorts were found.
+        tree_seconds, clusters_seconds, bootstrap_seconds: wall-clock time of each part.
+        tree_memory_mb, clusters_memory_mb, bootstrap_memory_mb: largest resident memory, in MiB.
     """
 
     machine: Machine | None = None
@@ -67,6 +70,13 @@ class Benchmark(JsonRecord):
     meeting_cpu_seconds: float | None = None
     meeting_early_memory_mb: float | None = None
     meeting_memory_mb: float | None = None
+    speakers: int | None = None
+    tree_seconds: float | None = None
+    tree_memory_mb: float | None = None
+    clusters_seconds: float | None = None
+    clusters_memory_mb: float | None = None
+    bootstrap_seconds: float | None = None
+    bootstrap_memory_mb: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in super().to_json().items() if value is not None}

@@ -27,7 +27,7 @@ from asrlib.scoring.groups import GroupTable
 from asrlib.scoring.latency import LatencySummary
 from asrlib.scoring.records import DecodeMeta
 from asrlib.scoring.score import SCORES_FILE, Scores
-from asrlib.scoring.utt_counts import COUNTS_FILE, read_counts
+from asrlib.scoring.utt_counts import COUNTS_FILE, read_counts, sum_counts
 from asrlib.scoring.wer import ErrorRate
 from asrlib.seeds import named_generator
 
@@ -126,10 +126,7 @@ def _set_scores(exp: Path, decode_dir: Path, record: RunRecord, public: bool) ->
     scores = Scores.from_file(decode_dir / SCORES_FILE, _AGAIN)
     meta, latency = scores.meta, scores.latency
     _check_decoded(decode_dir, meta, record)
-    by_speaker: dict[str, ErrorRate] = {}
-    for u in read_counts(decode_dir / COUNTS_FILE):
-        errors = ErrorRate(u.insertions, u.deletions, u.substitutions, u.words)
-        by_speaker[u.speaker] = by_speaker.get(u.speaker, ErrorRate()) + errors
+    by_speaker = sum_counts(read_counts(decode_dir / COUNTS_FILE))
     if ErrorRate.sum(by_speaker.values()) != scores.wer:
         raise DataError(f"{decode_dir / COUNTS_FILE}: does not add up to {SCORES_FILE}", _AGAIN)
     speed = streaming_speed(exp, record.name, meta.set, meta.search)

@@ -6,7 +6,7 @@ A row holds sums, so that those of any set of utterances are the counts of the s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from asrlib.errors import DataError
 from asrlib.files import atomic_write
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.latency import latency_of
-from asrlib.scoring.wer import Aligned
+from asrlib.scoring.wer import Aligned, ErrorRate
 
 COUNTS_FILE = "utt_counts.jsonl"
 
@@ -47,6 +47,10 @@ class UtteranceCounts(JsonRecord):
     symbol_delays: int
     finalisation_ms: float | None
     encoder_work: float | None
+
+    @property
+    def errors(self) -> ErrorRate:
+        return ErrorRate(self.insertions, self.deletions, self.substitutions, self.words)
 
 
 def counts_of(a: Aligned) -> UtteranceCounts:
@@ -91,3 +95,11 @@ def read_counts(path: Path) -> list[UtteranceCounts]:
     if not rows:
         raise DataError(f"{path}: has no utterance", again)
     return rows
+
+
+def sum_counts(rows: Sequence[UtteranceCounts]) -> dict[str, ErrorRate]:
+    """Add up the word error counts of each speaker."""
+    sums: dict[str, ErrorRate] = {}
+    for row in rows:
+        sums[row.speaker] = sums.get(row.speaker, ErrorRate()) + row.errors
+    return sums

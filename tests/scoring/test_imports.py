@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import asrlib.cohorts
 import asrlib.meetings
 import asrlib.scoring
 import asrlib.verification
@@ -33,7 +34,9 @@ def load(*names: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("package", [asrlib.scoring, asrlib.meetings, asrlib.verification])
+@pytest.mark.parametrize(
+    "package", [asrlib.scoring, asrlib.meetings, asrlib.verification, asrlib.cohorts]
+)
 def test_every_module_loads_without_torch(package):
     modules = [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     assert len(modules) >= 3

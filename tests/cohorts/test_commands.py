@@ -1,0 +1,116 @@
+"""`python -m asrlib cohorts`: find, assign and explain in a recipe."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from cohort_fakes import people
+from scoring_fakes import WORDS, entry, write_decode
+
+from asrlib.cli.cohorts import command
+from asrlib.embedding_table import EmbeddingTable
+from asrlib.errors import ConfigError, DataError
+from asrlib.scoring.records import read_utterances
+from asrlib.scoring.utt_counts import write_counts
+from asrlib.scoring.wer import align
+
+
+def _decode(recipe, name, table, errors):
+    rng = np.random.default_rng(0)
+    entries = []
+    for speaker in table.speakers:
+        wrong = rng.permutation(60) < 60 * min(errors[speaker].rate, 1)
+        ref = rng.choice(WORDS, 60)
+        hyp = ["X" if w else word for w, word in zip(wrong, ref, strict=True)]
+        entries.append(entry(f"{speaker}-1", speaker, " ".join(ref), " ".join(hyp)))
+    folder = write_decode(recipe / "exp" / "m" / f"decode_{name}_greedy", entries)
+    write_counts(folder / "utt_counts.jsonl", align(read_utterances(folder / "hyp.jsonl")))
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    sets = {}
+    for seed, name in enumerate(("discovery", "confirmation")):
+        table, errors, _ = people(150, seed=seed, prefix=name[0], times=5.0)
+        sets[name] = table
+        _decode(tmp_path, name, table, errors)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "cohorts.yaml").write_text("permutations: 9\nautomatic: {clusters: [8]}\n")
+    (tmp_path / "data").mkdir()
+    with open(tmp_path / "data" / "speakers.tsv", "w", newline="") as f:
+        columns = list(sets["discovery"].columns)
+        writer = csv.writer(f, delimiter="\t")
+        writer.writerow(["speaker", "set", *columns])
+        for name, table in sets.items():
+            rows = zip(table.speakers, *table.columns.values(), strict=True)
+            writer.writerows([speaker, name, *values] for speaker, *values in rows)
+    names = tuple(s for t in sets.values() for s in t.speakers)
+    vectors = np.concatenate([t.vectors_SD for t in sets.values()])
+    EmbeddingTable(names, names, vectors).write(tmp_path / "voices.npz")
+    return tmp_path
+
+
+def _run(*words):
+    result = CliRunner().invoke(command, [str(w) for w in words])
+    if result.exception is not None:
+        raise result.exception
+    return result
+
+
+def _find(recipe, *words):
+    return _run("find", "--recipe-dir", recipe, "--name", "m", *words)
+
+
+def test_find_assign_and_explain(recipe, tmp_path):
+    _find(recipe, "--embeddings", recipe / "voices.npz")
+    cohorts = recipe / "exp" / "cohorts"
+    assert {p.parent.name for p in cohorts.glob("*/definition.json")} >= {"scan", "automatic"}
+    out = tmp_path / "out.jsonl"
+    for method in ("scan", "automatic"):
+        words = ("assign", cohorts / method, "--speakers", recipe / "data" / "speakers.tsv")
+        voices = ("--embeddings", recipe / "voices.npz") if method == "automatic" else ()
+        _run(*words, "--out", out, *voices)
+        assigned = [json.loads(line) for line in out.read_text().splitlines()]
+        found = [
+            json.loads(x) for x in (cohorts / method / "cohorts.jsonl").read_text().splitlines()
+        ]
+        assert [{**a, "split": f["split"]} for a, f in zip(assigned, found, strict=True)] == found
+    _run("explain", "--recipe-dir", recipe, "--name", "m", "--method", "scan")
+    told = json.loads((cohorts / "scan" / "explanation.json").read_text())
+    assert told["enriched"][0]["attributes"] == {"group": "planted"}
+    assert len(told["words"]) == 5
+
+
+def test_found_cohorts_are_kept_until_an_input_changes(recipe):
+    definition = recipe / "exp" / "cohorts" / "metadata" / "definition.json"
+    words = ("--method", "metadata")
+    _find(recipe, *words)
+    before = definition.stat().st_mtime_ns
+    _find(recipe, *words)
+    assert definition.stat().st_mtime_ns == before
+    _find(recipe, *words, "--set", "cohorts.min_speakers=12")
+    assert definition.stat().st_mtime_ns > before
+
+
+def test_what_is_wrong_is_named(recipe):
+    with pytest.raises(ConfigError, match="method forest"):
+        _find(recipe, "--method", "forest")
+    with pytest.raises(DataError, match=r"utt_counts.jsonl: missing"):
+        _find(recipe, "--set-name", "other")
+    table = recipe / "data" / "speakers.tsv"
+    table.write_text(table.read_text().replace("c0003\tconfirmation", "d0003\tconfirmation"))
+    with pytest.raises(DataError, match="both halves, discovery and confirmation: d0003"):
+        _find(recipe)
+
+
+def test_one_set_is_divided_in_halves(recipe):
+    _find(recipe, "--confirm", "discovery", "--method", "scan")
+    cohorts = recipe / "exp" / "cohorts" / "scan" / "cohorts.jsonl"
+    splits = [json.loads(line)["split"] for line in cohorts.read_text().splitlines()]
+    assert splits == ["discovery"] * 75 + ["confirmation"] * 75
+    words = ("--recipe-dir", recipe, "--name", "m", "--method", "scan", "--test-set", "discovery")
+    _run("explain", *words)
+    told = json.loads((cohorts.parent / "explanation.json").read_text())
+    assert told["bottom_speakers"] + told["other_speakers"] == 75
