@@ -22,6 +22,7 @@ from scipy.special import chdtri, stdtrit
 from asrlib.scoring.wer import ErrorRate
 
 CONFIDENCE = 0.95
+_LARGEST = 300.0  # reach of a log-t interval; two speakers at 99.9 % would overflow a float
 _TINY = 1e-9  # a relative standard error below it is that of speakers whose rates are all equal
 
 
@@ -126,7 +127,8 @@ class SpeakerSums:
             return None
         if self.errors == 0 or error < _TINY * self.rate:
             return poisson_interval(self.errors, self.words, confidence)
-        factor = math.exp(t_quantile(confidence, self.counted - 1) * error / self.rate)
+        reach = t_quantile(confidence, self.counted - 1) * error / self.rate
+        factor = math.exp(min(reach, _LARGEST))
         return Interval(self.rate / factor, self.rate * factor)
 
     def t_interval(self, confidence: float = CONFIDENCE) -> Interval | None:
