@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,7 @@ def command(
     Writes verification.json and scores.npz. The kind of the trials is verification.trials; a file
     of --trials is used as it is.
     """
+    from asrlib.experiments.run_record import identity_in
     from asrlib.scoring.score import ScoreConfig
     from asrlib.verification.config import VerificationConfig
     from asrlib.verification.records import Threshold
@@ -100,6 +102,8 @@ def command(
         test_set,
         unusable,
     )
+    if embeddings is None:
+        found = dataclasses.replace(found, run=identity_in(recipe.exp / name))
     found.to_file(out / VERIFICATION_FILE)
     if scores:
         scored.write(out / SCORES_FILE)
@@ -109,8 +113,6 @@ def command(
 
 def with_list(config: VerificationConfig, trials: Path | None) -> VerificationConfig:
     """Return the configuration, whose kind of trials is `list` if a list is given."""
-    import dataclasses
-
     return config if trials is None else dataclasses.replace(config, trials="list")
 
 

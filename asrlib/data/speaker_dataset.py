@@ -9,8 +9,9 @@ Suffixes: S speakers, U crops of each, T frames, F mel bins.
 from __future__ import annotations
 
 import logging
+import math
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -27,10 +28,67 @@ from asrlib.config import configclass
 from asrlib.data.augment import AugmentConfig, Equaliser, SpecMasks, add_noise, seeded
 from asrlib.errors import ConfigError, DataError
 from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
-from asrlib.numbers import Count, Positive, PositiveFloat
+from asrlib.numbers import Count, Positive, PositiveFloat, Share
 from asrlib.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
+
+
+@configclass
+class Thinning:
+    """Rule that leaves out training speakers of a group, for experiments on imbalance.
+
+    Attributes:
+        column: column of data/speakers.tsv that the group is defined by, such as `age`.
+        value: the group's value in the column; empty if the group is a range of numbers.
+        low, high: the group's range, `high` excluded; speakers without a number are no members.
+        share: share of the group's speakers that is kept. A hash of their ids and `seed` chooses
+            them, and at least two are kept.
+        seed: another seed keeps other speakers.
+    """
+
+    column: str
+    value: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    share: Share = 1.0
+    seed: int = 1
+
+    def holds(self, facts: Mapping[str, str]) -> bool:
+        """Whether a speaker with these facts is a member of the group."""
+        found = facts.get(self.column, "")
+        if self.value:
+            return found == self.value
+        try:
+            return self.low <= float(found) < self.high
+        except ValueError:
+            return False
+
+
+def thinned(rules: Sequence[Thinning], speakers: Mapping[str, Mapping[str, str]]) -> frozenset[str]:
+    """Return the speakers that the rules leave out of training.
+
+    Args:
+        rules: applied one after the other, each to all speakers of its group.
+        speakers: facts of each training speaker.
+
+    Raises:
+        DataError: a rule's group has no speaker.
+    """
+    dropped: set[str] = set()
+    for rule in rules:
+        members = [name for name, facts in speakers.items() if rule.holds(facts)]
+        if not members:
+            raise DataError(
+                f"speaker.thin: no training speaker has {rule.column} "
+                f"{rule.value or f'from {rule.low:g} to {rule.high:g}'}",
+                "see the columns of data/speakers.tsv",
+            )
+        ranked = sorted(members, key=lambda name: derive_seed("thin", rule.seed, name))
+        kept = min(len(members), max(2, round(rule.share * len(members))))
+        dropped.update(ranked[kept:])
+        logger.info("speaker.thin: %d of %d speakers kept of %s", kept, len(members), rule)
+    return frozenset(dropped)
 
 
 @configclass
@@ -45,6 +103,7 @@ class SpeakerDataConfig:
             those of further speakers. Otherwise they are left out.
         per_epoch: batches in an epoch; 0 means as many as hold the training speech once.
         dev_utts: largest number of utterances of a dev speaker in the dev metric `eer`.
+        thin: rules that leave out training speakers of a group.
         train: values that replace those of conf/train.yaml when a speaker extractor is trained.
         augment: values that replace those of conf/augment.yaml likewise. Only noise, level,
             equaliser and SpecAugment apply to crops: silence would replace speech, and another
@@ -57,6 +116,7 @@ class SpeakerDataConfig:
     speed_speakers: bool = True
     per_epoch: Count = 0
     dev_utts: Positive = 20
+    thin: tuple[Thinning, ...] = ()
     train: dict[str, Any] = field(
         default_factory=lambda: {"best_by": "eer", "average": 1, "epochs": 10, "peak_lr": 3e-3}
     )
@@ -93,8 +153,15 @@ class SpeakerCuts:
     cuts: tuple[tuple[Cut, ...], ...]
 
     @classmethod
-    def of(cls, cuts: Iterable[Cut], speed_speakers: bool) -> SpeakerCuts:
+    def of(
+        cls, cuts: Iterable[Cut], speed_speakers: bool, without: Collection[str] = ()
+    ) -> SpeakerCuts:
         """Group cuts by speaker; those without a speaker or a frame are left out, with a warning.
+
+        Args:
+            cuts: cuts with features.
+            speed_speakers: whether speakers at another speed are further speakers.
+            without: speakers that are left out.
 
         Raises:
             DataError: fewer than two speakers remain.
@@ -103,6 +170,8 @@ class SpeakerCuts:
         bad = []
         for cut in cuts:
             name, speed = speaker_of(cut), _speed(cut)
+            if name in without:
+                continue
             if not name or not cut.num_frames:
                 bad.append(cut.id)
             elif speed == 1.0:

@@ -94,7 +94,8 @@ class PlanConfig:
         start: None where runs start from random weights.
         test_sets: sets to decode; none: every data/test*, or mix_test of mixtures.
         reference: the row that the others are compared with; none: the first.
-        stages: `one_talker` decodes and scores; `mixtures` scores with score-meetings.
+        stages: `one_talker` decodes and scores; `mixtures` scores with score-meetings; `voices`
+            embeds and scores verification.
         bench: measure real-time factors of each row's first run.
     """
 
@@ -110,7 +111,7 @@ class PlanConfig:
     test_sets: tuple[str, ...] = ()
     searches: tuple[str, ...] = ("greedy",)
     reference: str = ""
-    stages: Literal["one_talker", "mixtures"] = "one_talker"
+    stages: Literal["one_talker", "mixtures", "voices"] = "one_talker"
     bench: bool = False
 
     def rows(self) -> tuple[Variant, ...]:

@@ -104,6 +104,9 @@ class PlanState:
 
     def _complete(self, held: PublishedRun) -> bool:
         """Whether all is scored that the plan wants decoded."""
+        if self.plan.config.stages == "voices":
+            judged = {found.set for found in held.voices}
+            return bool(judged) and judged >= set(self.test_sets())
         mixtures = self.plan.config.stages == "mixtures"
         scored = {(s.meta.set, s.meta.way) for s in (held.mixtures if mixtures else held.sets)}
         searches = self.plan.config.searches

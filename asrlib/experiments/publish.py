@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asrlib.config import configclass
@@ -30,6 +30,8 @@ from asrlib.scoring.score import SCORES_FILE, Scores
 from asrlib.scoring.utt_counts import COUNTS_FILE, read_counts, sum_counts
 from asrlib.scoring.wer import ErrorRate
 from asrlib.seeds import named_generator
+from asrlib.verification.records import Verification
+from asrlib.verification.score import VERIFICATION_FILE
 
 _AGAIN = "score again with --force"
 
@@ -74,7 +76,7 @@ def publish(recipe: Recipe, names: Sequence[str] = (), plan: str | None = None) 
             if plan is not None and run.plan != plan:
                 continue
             skipped += left_out
-            if run.scores:
+            if run.scores or run.voices:
                 files.append(write_run(recipe.dir, run))
             elif not left_out:
                 skipped.append(Skipped(f"exp/{name}", "was not scored"))
@@ -86,6 +88,7 @@ def publish(recipe: Recipe, names: Sequence[str] = (), plan: str | None = None) 
 def scored_names(exp: Path) -> list[str]:
     """The directories under exp/ with scores."""
     found = [p for name in (SCORES_FILE, MEETINGS_FILE) for p in exp.glob(f"*/decode_*/{name}")]
+    found += exp.glob(f"*/verify_*/{VERIFICATION_FILE}")
     return sorted({path.parent.parent.name for path in found})
 
 
@@ -111,7 +114,31 @@ def collect_run(recipe: Recipe, name: str) -> tuple[PublishedRun, list[Skipped]]
                 mixtures.append(_mixture_scores(decode_dir, record, public))
         except DataError as e:
             skipped.append(Skipped(f"exp/{name}/{decode_dir.name}", e.what))
-    return PublishedRun(record=record, sets=tuple(sets), mixtures=tuple(mixtures)), skipped
+    voices: list[Verification] = []
+    for path in sorted(directory.glob(f"verify_*/{VERIFICATION_FILE}")):
+        try:
+            voices.append(_voices(path, record))
+        except DataError as e:
+            skipped.append(Skipped(f"exp/{name}/{path.parent.name}", e.what))
+    run = PublishedRun(
+        record=record, sets=tuple(sets), mixtures=tuple(mixtures), voices=tuple(voices)
+    )
+    return run, skipped
+
+
+def _voices(path: Path, record: RunRecord) -> Verification:
+    """Read verification.json without its small groups, which would tell of single speakers."""
+    found = Verification.from_file(path, _AGAIN)
+    if found.run != record.identity:
+        raise DataError(
+            f"{path}: is of another training than that of {RUN_FILE}",
+            "embed and score the set again",
+        )
+    groups = {
+        column: replace(table, groups=tuple(g for g in table.groups if g.large_enough))
+        for column, table in found.groups.items()
+    }
+    return replace(found, groups=groups)
 
 
 def _check_decoded(decode_dir: Path, meta: DecodeMeta, record: RunRecord) -> None:

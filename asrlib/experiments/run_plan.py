@@ -280,8 +280,10 @@ class PlanRunner:
         return Job(run.name, ((*words, *self._common(run.overrides)),))
 
     def _job(self, run: PlannedRun) -> Job:
-        """Train, decode and score."""
+        """Train, decode and score; for speaker models train, embed and score verification."""
         config = self.plan.config
+        if config.stages == "voices":
+            return self._voices(run)
         score = "score" if config.stages == "one_talker" else "score-meetings"
         commands = list(self._training(run, self.plan.name).commands)
         for test_set in self.state.test_sets():
@@ -290,6 +292,15 @@ class PlanRunner:
                 commands += [
                     (step, *where, *self._common(run.overrides)) for step in ("decode", score)
                 ]
+        return Job(run.name, tuple(commands))
+
+    def _voices(self, run: PlannedRun) -> Job:
+        commands = list(self._training(run, self.plan.name).commands)
+        named, common = ("--name", run.name), self._common(run.overrides)
+        for name in ("dev", *self.state.test_sets()):
+            commands.append(("embed", *named, "--set-name", name, *common))
+        for name in self.state.test_sets():
+            commands.append(("score-verification", *named, "--test-set", name, *common))
         return Job(run.name, tuple(commands))
 
     def _first_runs(self) -> list[PlannedRun]:

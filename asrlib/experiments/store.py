@@ -24,6 +24,7 @@ from asrlib.scoring.groups import Gap
 from asrlib.scoring.records import DecodeMeta
 from asrlib.scoring.speaker_sums import Interval
 from asrlib.scoring.wer import ErrorRate
+from asrlib.verification.records import Verification
 
 FORMAT = 2
 RESULTS = "results"  # below the recipe
@@ -120,11 +121,13 @@ class PublishedRun(JsonRecord):
     Attributes:
         record: what the run is.
         sets, mixtures: one for each test set, or set of mixtures, and search.
+        voices: of a speaker model, one for each test set; small groups are left out.
     """
 
     record: RunRecord
     sets: tuple[SetScores, ...] = ()
     mixtures: tuple[MixtureScores, ...] = ()
+    voices: tuple[Verification, ...] = ()
 
     @property
     def plan(self) -> str:
@@ -370,6 +373,7 @@ def _merge(old: PublishedRun, new: PublishedRun) -> PublishedRun:
         record=new.record,
         sets=both(old.sets, new.sets),
         mixtures=both(old.mixtures, new.mixtures),
+        voices=tuple({v.set: v for v in (*old.voices, *new.voices)}.values()),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import mean
 
 from asrlib.experiments.store import (
@@ -30,6 +31,7 @@ from asrlib.report.format import (
 )
 from asrlib.report.published import Pairing, System, pairings, reference_of, spread, systems_of
 from asrlib.report.simulation import simulation_sections
+from asrlib.report.verification import verification_sections
 
 _SHOWN = 10  # skipped files that are named
 
@@ -82,6 +84,8 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         reference = reference_of(mixed, plan.reference)
         blocks = [_mixtures(mixed), *_pairs(reference, pairings(plan, mixed))]
         yield Section(f"{test_set}, {search}", tuple(blocks))
+    voices = [replace(v, name=run.record.name) for run in plan.runs for v in run.voices]
+    yield from verification_sections(voices)
     if plan.tuning is not None:
         yield Section("Chosen on dev", _tuning(plan.tuning))
     if plan.simulation is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,16 +12,19 @@ from typing_extensions import Self
 
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.noise import NOISE_SET, load_noise
-from asrlib.data.speaker_dataset import SpeakerCuts, SpeakerDataConfig
+from asrlib.data.speaker_dataset import SpeakerCuts, SpeakerDataConfig, thinned
 from asrlib.errors import DataError
 from asrlib.features.fbank import FbankConfig
 from asrlib.recipe import Recipe
+from asrlib.scoring.records import read_speakers
 from asrlib.speakers.model import SpeakerModel, SpeakerModelConfig
 from asrlib.speakers.model_io import load_start
 from asrlib.training.build import Configs, with_values
 from asrlib.training.config import TrainConfig
 from asrlib.training.speaker_task import SpeakerSource, SpeakerTask
 from asrlib.training.training_inputs import read_features
+
+SPEAKER_TABLE = "speakers.tsv"
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +56,18 @@ class SpeakerConfigs(Configs):
 
     def input_files(self, data: Path) -> tuple[Path, ...]:
         noise = data / NOISE_SET / "cuts_fbank.jsonl.gz"
-        sets = tuple(data / name / "cuts_fbank.jsonl.gz" for name in ("train", "dev"))
-        return (*sets, noise) if self.augment.noise_probability and noise.exists() else sets
+        files = [data / name / "cuts_fbank.jsonl.gz" for name in ("train", "dev")]
+        if self.speaker.thin:
+            files.append(data / SPEAKER_TABLE)
+        if self.augment.noise_probability and noise.exists():
+            files.append(noise)
+        return tuple(files)
 
     def build_task(self, data: Path, init: Path | None) -> SpeakerTask:
         train_path, dev_path = self.input_files(data)[:2]
-        train = self._speakers(train_path, self.speaker.speed_speakers)
+        table = read_speakers(data / SPEAKER_TABLE, "train") if self.speaker.thin else {}
+        dropped = thinned(self.speaker.thin, table)
+        train = self._speakers(train_path, self.speaker.speed_speakers, dropped)
         dev = self._speakers(dev_path, speed_speakers=False)
         if all(len(cuts) < 2 for cuts in dev.cuts):
             raise DataError(
@@ -76,7 +86,9 @@ class SpeakerConfigs(Configs):
         )
         return SpeakerTask(model, source, self.train)
 
-    def _speakers(self, path: Path, speed_speakers: bool) -> SpeakerCuts:
+    def _speakers(
+        self, path: Path, speed_speakers: bool, without: Collection[str] = ()
+    ) -> SpeakerCuts:
         cuts: CutSet = read_features(path)
         bins = next(iter(cuts)).num_features
         if bins != self.features.num_bins:
@@ -85,6 +97,6 @@ class SpeakerConfigs(Configs):
                 "run stage 2 again with this conf/features.yaml",
             )
         try:
-            return SpeakerCuts.of(cuts, speed_speakers)
+            return SpeakerCuts.of(cuts, speed_speakers, without)
         except DataError as e:
             raise DataError(f"{path}: {e.what}", e.fix) from e

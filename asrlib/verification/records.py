@@ -165,6 +165,7 @@ class Verification(JsonRecord):
         groups: by column.
         det: points of the DET curve: false alarms and misses, in per cent.
         resampling: settings of the bootstrap.
+        run: identity of the training whose embeddings were scored; None if it is not known.
     """
 
     version: str
@@ -187,6 +188,7 @@ class Verification(JsonRecord):
     groups: dict[str, GroupTable]
     det: tuple[tuple[float, float], ...]
     resampling: Resampling
+    run: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,10 @@ from asrlib.data.speaker_dataset import (
     SpeakerCrops,
     SpeakerCuts,
     SpeakerDataConfig,
+    Thinning,
     plan_crops,
     speaker_batches,
+    thinned,
 )
 from asrlib.errors import ConfigError, DataError
 
@@ -194,3 +196,30 @@ def test_noise_is_added_to_crops(tmp_path, cuts):
 def test_batches_without_pairs_are_refused(values, named):
     with pytest.raises(ConfigError, match=named):
         from_dict(SpeakerDataConfig, values)
+
+
+FACTS = {
+    **{f"child{i}": {"age": str(6 + i % 9), "gender": "f"} for i in range(20)},
+    **{f"adult{i}": {"age": str(20 + i), "gender": "fm"[i % 2]} for i in range(10)},
+    "unknown": {"age": "", "gender": ""},
+}
+
+
+def test_thinning_keeps_a_share_of_one_group_and_all_others():
+    dropped = thinned([Thinning(column="age", high=16, share=0.1)], FACTS)
+    assert len(dropped) == 18
+    assert all(name.startswith("child") for name in dropped)
+    assert thinned([Thinning(column="age", high=16, share=0.1, seed=2)], FACTS) != dropped
+    assert len(thinned([Thinning(column="age", high=16, share=0.0)], FACTS)) == 18
+    assert not thinned([Thinning(column="age", high=16)], FACTS)
+
+
+def test_thinning_by_value_drops_that_group_only():
+    dropped = thinned([Thinning(column="gender", value="m", share=0.4)], FACTS)
+    assert {FACTS[name]["gender"] for name in dropped} == {"m"}
+    assert len(dropped) == 3
+
+
+def test_thinning_of_nobody_is_an_error():
+    with pytest.raises(DataError, match="no training speaker has accent irish"):
+        thinned([Thinning(column="accent", value="irish", share=0.1)], FACTS)
