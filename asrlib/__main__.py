@@ -38,6 +38,7 @@ COMMANDS = (
     "toggles",
     "mixtures",
     "score-meetings",
+    "name-turns",
     "score-verification",
     "compare-verification",
     "cohorts",

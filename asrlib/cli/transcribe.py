@@ -18,6 +18,7 @@ from asrlib.errors import DataError, UserError
 from asrlib.recipe import PROJECT_DIR
 
 if TYPE_CHECKING:
+    from asrlib.speakers.turn_names import Voices
     from asrlib.streaming.recognizer import StreamingRecognizer
     from asrlib.streaming.result import Result
     from asrlib.streaming.stream import Stream
@@ -37,7 +38,15 @@ if TYPE_CHECKING:
     help="How many talkers may speak at once. It must be the model's number, which is the default.",
 )
 @click.option(
-    "--speakers", is_flag=True, help="Name the speaker of each turn; not available in this version."
+    "--speakers",
+    "speaker_model",
+    type=click.Path(path_type=Path),
+    help="A speaker model, for example egs/mini/exp/speaker_ecapa: name the turns by voice.",
+)
+@click.option(
+    "--speaker-threshold",
+    type=float,
+    help="Least cosine between a turn and its speaker; by default the model's dev threshold.",
 )
 @click.option(
     "--cohort",
@@ -62,7 +71,8 @@ def command(
     files: tuple[Path, ...],
     model: Path | None,
     talkers: int | None,
-    speakers: bool,
+    speaker_model: Path | None,
+    speaker_threshold: float | None,
     cohort: str | None,
     search: str | None,
     endpoint: bool,
@@ -80,12 +90,6 @@ def command(
     A file of silence gives an empty line. If a file cannot be read, an error on stderr names it,
     the other files are still transcribed, and the exit status is 1.
     """
-    if speakers:
-        raise UserError(
-            "--speakers: turns are joined to speakers by a speaker model, which this version "
-            "cannot train",
-            "leave it out; each turn then has an output channel, which several people may share",
-        )
     if search is not None:
         overrides = (*overrides, f"decode.search={search}")
     if endpoint:
@@ -94,6 +98,9 @@ def command(
     if cohort is not None:
         recognizer.check_cohorts()
     show = _Turns if recognizer.talkers > 1 else _Text
+    voices = None
+    if speaker_model is not None:
+        voices = _load_voices(speaker_model, speaker_threshold, recognizer, live)
     failed = 0
     for path in files:
         if recognizer.talkers > 1 and len(files) > 1 and not as_json:
@@ -101,6 +108,8 @@ def command(
         screen = _Screen(sys.stderr if as_json else sys.stdout) if live else None
         try:
             shown = show(path, recognizer, screen, as_json)
+            if isinstance(shown, _Turns):
+                shown.voices = voices
             _transcribe(recognizer, path, shown, realtime, cohort)
         except DataError as e:
             if screen is not None:
@@ -141,6 +150,21 @@ def _load(
             f"give --talkers {recognizer.talkers}{other.get(talkers, '')}",
         )
     return recognizer
+
+
+def _load_voices(
+    path: Path, threshold: float | None, recognizer: StreamingRecognizer, live: bool
+) -> Voices:
+    from asrlib.speakers.turn_names import Voices
+
+    if recognizer.talkers == 1:
+        raise UserError(
+            "--speakers: a model of one talker has no turns to name",
+            "give a model of two talkers (conf/model/sts.yaml)",
+        )
+    if live:
+        raise UserError("--speakers: turns are named when the file is complete", "leave out --live")
+    return Voices.of(path, threshold)
 
 
 def _transcribe(
@@ -195,6 +219,7 @@ class _Turns(_Text):
     """
 
     kept: list[Turn] = field(default_factory=list)
+    voices: Voices | None = None
 
     def heard(self, stream: Stream) -> None:
         closed = self.recognizer.take_turns(stream)
@@ -209,6 +234,8 @@ class _Turns(_Text):
     def finished(self, stream: Stream) -> None:
         turns = [*self.kept, *self.recognizer.turns(stream)]
         turns.sort(key=lambda turn: (turn.start, turn.channel))
+        if self.voices is not None:
+            turns = self.voices.named(turns, self.path)
         if self.as_json:
             if self.screen is not None:
                 self.screen.clear()
@@ -220,7 +247,8 @@ class _Turns(_Text):
         if self.screen is not None:
             self.screen.clear()
         for turn in turns:
-            _print(f"{turn.start:8.2f} {turn.end:8.2f}  channel {turn.channel}  {turn.words}")
+            who = turn.speaker or f"channel {turn.channel}"
+            _print(f"{turn.start:8.2f} {turn.end:8.2f}  {who}  {turn.words}")
 
 
 def _print(content: str | dict[str, Any]) -> None:
@@ -231,6 +259,7 @@ def _print(content: str | dict[str, Any]) -> None:
 def _turn_json(turn: Turn) -> dict[str, Any]:
     return {
         "channel": turn.channel,
+        **({"speaker": turn.speaker} if turn.speaker else {}),
         "start": _seconds(turn.start),
         "end": _seconds(turn.end),
         "text": turn.words,

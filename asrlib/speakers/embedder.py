@@ -89,6 +89,17 @@ class Embedder:
             )
         return FbankExtractor(self.fbank)(samples_M)
 
+    def samples(self, samples_N: np.ndarray, rate: int) -> np.ndarray:
+        """Embed the samples of one speaker, as (D,).
+
+        Raises:
+            DataError: the samples cannot be embedded, see `features`.
+        """
+        vector_D = embed_features(self.extractor, [self.features(samples_N, rate)])[0]
+        if not torch.isfinite(vector_D).all():
+            raise DataError(_NOT_FINITE, _TRAIN_AGAIN)
+        return vector_D.numpy()
+
     def file(self, path: Path) -> np.ndarray:
         """Embed an audio file, as (D,).
 
@@ -97,13 +108,9 @@ class Embedder:
         """
         samples_N, rate = load_audio(path)
         try:
-            features_TF = self.features(samples_N, rate)
+            return self.samples(samples_N, rate)
         except DataError as e:
             raise DataError(f"{path}: {e.what}", e.fix) from e
-        vector_D = embed_features(self.extractor, [features_TF])[0]
-        if not torch.isfinite(vector_D).all():
-            raise DataError(f"{path}: {_NOT_FINITE}", _TRAIN_AGAIN)
-        return vector_D.numpy()
 
     def cuts(self, cuts: Iterable[MonoCut]) -> EmbeddingTable:
         """Embed whole utterances.

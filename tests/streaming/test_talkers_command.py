@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from lhotse import CutSet, Recording
+from speaker_fakes import FBANK, speaker_model
 from streaming_fakes import RATE, babble, loud_model
 
 from asrlib.checkpoint_file import save
@@ -19,6 +20,7 @@ from asrlib.cli.transcribe import command as transcribe
 from asrlib.encoders import LstmStackConfig, SeparatorConfig
 from asrlib.errors import CheckpointError, UserError
 from asrlib.features.fbank import FbankConfig
+from asrlib.speakers.model_io import speaker_payload
 from asrlib.streaming.result import StreamClock
 from asrlib.streaming.search import Hypothesis
 from asrlib.streaming.talkers import ChannelTurns, TurnMaker
@@ -138,11 +140,38 @@ def test_a_wrong_number_of_talkers_names_the_model(
     assert f"--talkers {knows}" in result.exception.fix
 
 
-def test_speakers_wait_for_their_model(recipe):
-    result = run(transcribe, "--model", recipe / "exp/sts", "--speakers", recipe / "long.wav")
-    assert isinstance(result.exception, UserError)
-    assert "--speakers: turns are joined to speakers by a speaker model" in result.exception.what
-    assert "output channel" in result.exception.fix
+def write_voices(folder: Path) -> Path:
+    """A speaker model that gives every turn its own voice at a threshold above 1."""
+    model = speaker_model(2)
+    content = {"model": model.state_dict(), "payload": speaker_payload(model, FBANK), "facts": {}}
+    save(folder / "final.pt", "speaker", content)
+    return folder
+
+
+def test_turns_are_named_by_voice(recipe):
+    voices = write_voices(recipe / "exp/voices")
+    args = ("--model", recipe / "exp/sts", "--speakers", voices, "--json", recipe / "long.wav")
+    result = run(transcribe, *args, "--speaker-threshold", 1.1)
+    assert result.exit_code == 0, result.exception
+    named = [turn.get("speaker") for turn in json.loads(result.output)["turns"]]
+    known = [name for name in named if name]
+    assert known == [f"speaker{i}" for i in range(1, len(known) + 1)]
+    assert known
+    one = json.loads(run(transcribe, *args, "--speaker-threshold", -1.1).output)["turns"]
+    assert len({turn.get("speaker") for turn in one}) <= len(set(named))
+
+
+def test_voices_need_a_threshold_a_speaker_model_and_turns(recipe, random_models, tokenizer):
+    voices = write_voices(recipe / "exp/voices")
+    args = ("--model", recipe / "exp/sts", "--speakers")
+    assert (
+        "--speaker-threshold" in run(transcribe, *args, voices, recipe / "long.wav").exception.fix
+    )
+    other = run(transcribe, *args, recipe / "exp/sts", recipe / "long.wav")
+    assert "sts/final.pt" in other.exception.what
+    write_model(recipe / "exp/one", random_models["lstm", "stateless"], tokenizer)
+    lone = run(transcribe, "--model", recipe / "exp/one", "--speakers", voices, recipe / "long.wav")
+    assert "one talker" in lone.exception.what
 
 
 def test_endpoints_are_not_for_turns(recipe):
