@@ -36,7 +36,7 @@ for folder in ("tests", "tests/data", "tests/streaming", ""):
 
 from command_fakes import call, in_process, write_recipe  # noqa: E402
 from mixture_fakes import talkers_cuts  # noqa: E402
-from scoring_fakes import planted_recipe  # noqa: E402
+from scoring_fakes import planted_recipe, planted_speakers  # noqa: E402
 from streaming_fakes import RATE, babble, loud_model, make_tokenizer, small_config  # noqa: E402
 
 from asrlib.checkpoint_file import save  # noqa: E402
@@ -212,13 +212,21 @@ def decoded(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def scored(folder: Path) -> Iterator[tuple[str, Any]]:
+    from asrlib.scoring.cohort_frame import COHORT_SCORES_FILE, COHORTS_FILE
     from asrlib.scoring.score import OUTPUTS
 
     planted_recipe(folder)
     options = ("--recipe-dir", folder, "--set", "score.replicates=300")
-    run("score", "--name", "lstm", *options)
+    cohorts = folder / "cohorts"
+    cohorts.mkdir()
+    lines = [
+        {"speaker": row["speaker"], "cohort": row["accent"], "split": "confirmation"}
+        for row in planted_speakers()[1]
+    ]
+    (cohorts / COHORTS_FILE).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    run("score", "--name", "lstm", "--cohorts", cohorts, *options)
     out = folder / "exp" / "lstm" / "decode_test_greedy"
-    yield "score", [file_content(out / name, folder) for name in OUTPUTS]
+    yield "score", [file_content(out / name, folder) for name in (*OUTPUTS, COHORT_SCORES_FILE)]
 
 
 def meetings(folder: Path) -> Iterator[tuple[str, Any]]:

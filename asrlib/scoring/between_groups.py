@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import root_scalar
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.speaker_sums import CONFIDENCE, SpeakerSums, t_quantile
@@ -141,7 +141,7 @@ def detectable_gap(
     if min(words) <= 0 or rate <= 0 or (critical is None and min(sizes) < 2):
         return None
     quantiles = [t_quantile(confidence, n - 1) if critical is None else critical for n in sizes]
-    luck = float(norm.ppf(power))
+    luck = float(ndtri(power))
     top = math.sqrt(variation.log_variance(rate * words[1], top_words_S))
 
     def excess(log_ratio: float) -> float:
@@ -162,7 +162,7 @@ def detectable_difference(error: float, critical: float, power: float = POWER) -
         error: standard error of the difference.
         critical: standard errors beyond which the test rejects.
     """
-    return (critical + float(norm.ppf(power))) * error
+    return (critical + float(ndtri(power))) * error
 
 
 def speakers_needed(

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
@@ -164,6 +163,8 @@ def correct(confirmations: Sequence[Confirmation]) -> tuple[Confirmation, ...]:
 
     Every method that was tried belongs here, whatever came out of it.
     """
+    from statsmodels.stats.multitest import multipletests  # which loads pandas: a second
+
     if not confirmations:
         return ()
     corrected = multipletests([c.p_value for c in confirmations], method="holm")[1]

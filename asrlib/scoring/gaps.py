@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtr
 
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.speaker_sums import (
@@ -106,7 +106,7 @@ def compare_speakers(
         reach = t_quantile(confidence, speakers - 1) * error
         interval = Interval(difference - reach, difference + reach).percent()
         if error:
-            p_value = float(2 * t.sf(abs(difference) / error, speakers - 1))
+            p_value = float(2 * stdtr(speakers - 1, -abs(difference) / error))
     return Comparison(
         a=total_a,
         b=total_b,
@@ -216,7 +216,7 @@ def simultaneous_interval(
     if not log:
         return Interval(sums.rate - critical * error, sums.rate + critical * error)
     if sums.errors == 0:
-        return poisson_interval(0, sums.words, 1 - 2 * float(norm.sf(critical)))
+        return poisson_interval(0, sums.words, 1 - 2 * float(ndtr(-critical)))
     factor = math.exp(critical * error)
     return Interval(sums.rate / factor, sums.rate * factor)
 
@@ -258,7 +258,7 @@ def interval_of(values_R: np.ndarray, speakers: int, resampling: Resampling) -> 
     if speakers < 2 or not len(finite_R):
         return None
     wide = math.sqrt(speakers / (speakers - 1)) * t_quantile(resampling.confidence, speakers - 1)
-    tail = float(norm.sf(wide))
+    tail = float(ndtr(-wide))
     low, high = np.quantile(finite_R, [tail, 1 - tail])
     return Interval(float(low), float(high))
 

@@ -61,8 +61,8 @@ class Group(JsonRecord):
 class Gap(JsonRecord):
     """The worst of several groups against the best.
 
-    Of a delay or another measure that is no rate of errors there are differences only, in its own
-    unit; "worst" is the highest.
+    A measure that is no rate of errors, such as a delay, has a difference in its own unit and no
+    gap; its worst group is the one with the highest value.
 
     Attributes:
         best, worst: names of the two groups.

@@ -17,11 +17,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import chi2, t
+from scipy.special import chdtri, stdtrit
 
 from asrlib.scoring.wer import ErrorRate
 
 CONFIDENCE = 0.95
+_LARGEST = 300.0  # reach of a log-t interval; two speakers at 99.9 % would overflow a float
 _TINY = 1e-9  # a relative standard error below it is that of speakers whose rates are all equal
 
 
@@ -126,7 +127,8 @@ class SpeakerSums:
             return None
         if self.errors == 0 or error < _TINY * self.rate:
             return poisson_interval(self.errors, self.words, confidence)
-        factor = math.exp(t_quantile(confidence, self.counted - 1) * error / self.rate)
+        reach = t_quantile(confidence, self.counted - 1) * error / self.rate
+        factor = math.exp(min(reach, _LARGEST))
         return Interval(self.rate / factor, self.rate * factor)
 
     def t_interval(self, confidence: float = CONFIDENCE) -> Interval | None:
@@ -152,10 +154,10 @@ def poisson_interval(errors: float, words: float, confidence: float = CONFIDENCE
     [0.0, 3.689]
     """
     tail = (1 - confidence) / 2
-    low = float(chi2.ppf(tail, 2 * errors)) / 2 if errors else 0.0
-    return Interval(low / words, float(chi2.isf(tail, 2 * errors + 2)) / 2 / words)
+    low = float(chdtri(2 * errors, 1 - tail)) / 2 if errors else 0.0
+    return Interval(low / words, float(chdtri(2 * errors + 2, tail)) / 2 / words)
 
 
 def t_quantile(confidence: float, degrees: float) -> float:
     """Return the quantile of Student's t that a two-sided interval of this confidence takes."""
-    return float(t.isf((1 - confidence) / 2, degrees))
+    return float(stdtrit(degrees, (1 + confidence) / 2))

@@ -149,6 +149,13 @@ def test_a_cohort_of_one_has_no_interval():
     assert (found.gap_interval, found.difference_interval) == (None, None)
 
 
+def test_two_speakers_leave_everything_open_but_finite():
+    pair = sums("b", [1, 90], [100, 100]), sums("t", [0, 7], [100, 100])
+    found = contrast(*pair, confidence=0.9999)
+    assert found.gap_interval.low < -99.9
+    assert 1e9 < found.gap_interval.high < math.inf
+
+
 def test_speakers_in_both_cohorts_correlate_them():
     rng = np.random.default_rng(3)
     quiet = gamma_speakers(rng, 40, 0.1)

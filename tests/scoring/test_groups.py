@@ -7,9 +7,18 @@ from hypothesis import strategies as st
 from scoring_fakes import planted_entries, planted_speakers
 from speaker_fakes import gamma_speakers, split, sums
 
+from asrlib.report.format import gap_cells, interval
 from asrlib.scoring.gaps import Resampling
-from asrlib.scoring.groups import band, band_names, gap_between, group_tables
+from asrlib.scoring.groups import (
+    Gap,
+    band,
+    band_names,
+    gap_between,
+    gap_text,
+    group_tables,
+)
 from asrlib.scoring.records import parse_utterance
+from asrlib.scoring.speaker_sums import Interval
 from asrlib.scoring.wer import ErrorRate, align, sum_by_speaker
 
 FEW = Resampling(replicates=400)
@@ -146,6 +155,27 @@ def test_a_group_of_one_among_others_is_judged_by_the_variation_of_all():
     gap = gap_between(groups, FEW)
     assert gap.p_value < 0.05
     assert gap.gap_interval.low > 0
+
+
+def test_a_gap_is_told_with_what_chance_shows():
+    values = {"best": "a", "worst": "b", "groups": 3, "difference": 12.0, "p_value": 0.0312}
+    values |= {"difference_interval": Interval(1, 20), "null_difference": 9.0, "detectable": 70.4}
+    known = Gap(**values, gap=84.2, gap_interval=Interval(-3.2, 190), null_gap=61.0)
+    assert gap_text(known) == (
+        "b against a: +84 % [-3, +190], chance up to +61 %, p = 0.0312, detectable +70 %"
+    )
+    assert gap_cells(known) == (
+        *("b / a", "+12.00", "[+1.0, +20.0]", "+84", "[-3, +190]", "+61", "0.0312", "+70"),
+    )
+    values |= {"detectable": None}
+    assert gap_text(Gap(**values, gap=None, gap_interval=None, null_gap=None)) == (
+        "b against a: +12.00 [+1.00, +20.00], chance up to +9.00, p = 0.0312, detectable none"
+    )
+
+
+def test_the_open_end_of_few_speakers_is_no_figure():
+    assert interval(Interval(0.5, 7e6)) == "[0.50, > 9999]"
+    assert interval(Interval(0.5, 70)) == "[0.50, 70.00]"
 
 
 edges = st.lists(st.integers(-50, 50), min_size=1, max_size=5, unique=True).map(sorted)
