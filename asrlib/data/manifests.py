@@ -43,7 +43,7 @@ from asrlib.data.validation import (
 from asrlib.errors import DataError
 from asrlib.files import atomic_path, atomic_write
 
-MANIFESTS_VERSION = 1  # raised when the output of `manifests` changes; see asrlib/stamps.py
+MANIFESTS_VERSION = 2  # raised when the output of `manifests` changes; see asrlib/stamps.py
 Normalise = Callable[[str], str]
 _Row = tuple[str, int, RawUtterance]  # set, index within it, utterance
 

@@ -141,10 +141,11 @@ def _with_facts(
                 f"correct one of them, for example spk2{column}",
             )
     merged = {**known, **told}
+    gender, age = merged.pop("gender", None), merged.pop("age", None)
     return dataclasses.replace(
         utterance,
-        gender=merged.pop("gender", None),
-        age=merged.pop("age", None),
+        gender=None if gender is None else str(gender),
+        age=None if age is None else float(age),
         speaker_meta=merged,
     )
 

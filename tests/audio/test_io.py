@@ -105,6 +105,20 @@ def test_lost_end_is_seen_and_the_rest_is_read(tmp_path, noise_N, format_, subty
     assert str(path) in caplog.text
 
 
+@pytest.mark.parametrize("samples", [14336, 14335, 16000])
+def test_end_of_opus_is_seen_where_libsndfile_misses_it(tmp_path, noise_N, samples):
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, np.resize(noise_N, samples), 16000, format="OGG", subtype="OPUS")
+    assert read_audio(path).truncated == ""
+    data = path.read_bytes()
+    for lost in (1, 100, len(data) // 2):
+        path.write_bytes(data[:-lost])
+        try:
+            assert read_audio(path).truncated
+        except AudioError:  # nothing is left of it
+            continue
+
+
 def test_lost_end_of_flac(tmp_path, noise_N):
     path = tmp_path / "a.flac"
     soundfile.write(path, noise_N.repeat(4), 16000)
