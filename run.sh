@@ -14,8 +14,8 @@
 #    6  score      WER with intervals, alignments, latency, cost
 #    7  talkers    mixtures of two talkers; train, decode, score the models of --talker-models; runs
 #                  only when asked for, by --stage 7 or --talker-models
-#    8  speakers   train the speaker models of --speaker-models; embed dev, test and the sets of stage
-#                  9; verification errors by group
+#    8  speakers   train the speaker models of --speaker-models; embed dev, test and the sets of
+#                  stage 9; verification errors by group
 #    9  cohorts    decode discovery and confirmation; find cohorts on the first, judge them on the
 #                  second
 #   10  mitigate   the rows of --mitigations, from one trained model for the same updates; decode them
@@ -248,6 +248,14 @@ judged_sets() {
   done
 }
 
+# The model whose errors show the cohorts, and which stage 10 changes; one model says who speaks.
+read -r _ judged _ < <(names "${models%% *}")
+speaker_names=()
+if [[ -n $speaker_models ]]; then
+  mapfile -t speaker_names < <(names "$speaker_models" | awk '{ print $2 }')
+fi
+speaker_model=${speaker_names[0]:-}
+
 if [[ -n $speaker_models ]] && begin 8 speakers; then
   while read -r model name seed <&3; do
     options=(--model "$model" --name "$name" "${common[@]}")
@@ -256,7 +264,11 @@ if [[ -n $speaker_models ]] && begin 8 speakers; then
   done 3< <(names "$speaker_models")
   drain
   while read -r _ name _ <&3; do
-    for set in dev $(sets) $(judged_sets) ${cohort_methods:+train}; do
+    more=$(judged_sets)
+    # Cohorts are found and assigned by the embeddings of the first model alone.
+    [[ $name != "$speaker_model" ]] || more+=" ${cohort_methods:+train}"
+    [[ $name == "$speaker_model" ]] || more=${more/discovery/}
+    for set in dev $(sets) $more; do
       queue "$name $set" steps/embed.sh --name "$name" --set-name "$set" "${common[@]}"
     done
     drain
@@ -266,34 +278,25 @@ if [[ -n $speaker_models ]] && begin 8 speakers; then
   done 3< <(names "$speaker_models")
 fi
 
-# halves: print the set whose speakers cohorts are found on, and that of their confirmation. If they
-# are the same, each gets half of the speakers.
-halves() {
-  local found
-  found=$(judged_sets | xargs)
-  [[ $found == "discovery confirmation" ]] || found="$(sets | awk '{ print $1, $1; exit }')"
-  echo "$found"
-}
-
-# The model whose errors show the cohorts, and which stage 10 changes; one model says who speaks.
-read -r _ judged _ < <(names "${models%% *}")
-speaker_names=()
-if [[ -n $speaker_models ]]; then
-  read -ra speaker_names < <(names "$speaker_models" | awk '{ print $2 }' | xargs)
+# The set whose speakers cohorts are found on, and that of their confirmation. Without these two, the
+# speakers of the first test set are divided in halves.
+mapfile -t halves < <(judged_sets)
+if ((${#halves[@]} < 2)); then
+  read -r test_set _ < <(sets)
+  halves=("$test_set")
 fi
-speaker_model=${speaker_names[0]:-}
-read -r found_on confirmed_on < <(halves)
+found_on=${halves[0]} confirmed_on=${halves[-1]}
 
 if [[ -n $cohort_methods ]] && begin 9 cohorts; then
   while read -r _ name _ <&3; do
-    for set in $(printf '%s\n' "$found_on" "$confirmed_on" | uniq); do
+    for set in "${halves[@]}"; do
       queue "$name $set" \
         steps/decode.sh --name "$name" --test-set "$set" --search greedy "${common[@]}"
     done
   done 3< <(names)
   drain
   while read -r _ name _ <&3; do
-    for set in $(printf '%s\n' "$found_on" "$confirmed_on" | uniq); do
+    for set in "${halves[@]}"; do
       run steps/score.sh --name "$name" --test-set "$set" --search greedy "${common[@]}"
     done
   done 3< <(names)

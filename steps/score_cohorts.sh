@@ -19,4 +19,4 @@ if ((${#cohorts[@]} == 0)); then
   echo "no cohorts were found: nothing to score"
   exit
 fi
-exec python -m asrlib score --name "$name" --test-set "$test_set" "${cohorts[@]}" "${stage_options[@]}"
+python -m asrlib score --name "$name" --test-set "$test_set" "${cohorts[@]}" "${stage_options[@]}"

@@ -235,6 +235,8 @@ class PlanRunner:
     def _tell(self) -> None:
         """Keep what the pages say of the plan; a finding that somebody wrote changes no run."""
         config = self.plan.config
+        if self.plan.start is not None:
+            return
         if not self.plan.published:
             logger.warning(
                 "--set makes other runs than the plan's: they are called %s-..., and "
