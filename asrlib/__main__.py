@@ -43,6 +43,7 @@ COMMANDS = (
     "compare-verification",
     "cohorts",
     "plan",
+    "judge-mitigations",
     "publish",
     "results",
     "embed",

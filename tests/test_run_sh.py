@@ -19,7 +19,7 @@ def call(repo: Path, *args: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("args", "named"),
     [
-        (["--stage", "9"], "no stage '9'"),
+        (["--stage", "12"], "no stage '12'"),
         (["--stage", "two"], "no stage 'two'"),
         (["--stage", "0 1"], "no stage '0 1'"),
         (["--nj", "many"], "--nj 'many' is not a number of jobs"),
@@ -93,6 +93,46 @@ def test_two_talkers_are_trained_only_when_asked_for(repo: Path):
     assert len(scored) == 2 * 3
     assert sum("--test-set mix_dev" in line for line in scored) == 3
     assert "steps/report.sh" in sets
+
+
+def lines_of(done: subprocess.CompletedProcess[str], script: str) -> list[str]:
+    return [line for line in done.stdout.splitlines() if line.startswith(f"steps/{script}.sh")]
+
+
+def test_mini_finds_cohorts_by_default_and_other_recipes_on_request(repo: Path):
+    done = call(repo, "./run.sh", "--dry-run", "--seeds", "1 2")
+    assert announced(done.stdout)[-4:] == ["9", "10", "11", "13"]
+    (found,) = lines_of(done, "find_cohorts")
+    assert "--name lstm_seed1 --set-name discovery --confirm confirmation" in found
+    (mitigated,) = lines_of(done, "mitigate")
+    (judged,) = lines_of(done, "judge_mitigations")
+    assert mitigated.partition("--name")[2] == judged.partition("--name")[2]
+    assert "membership" in mitigated
+    assert "--seeds 1\\ 2" in mitigated
+    assert "11" not in announced(call(repo, "./run.sh", "--dry-run", "--recipe", "an4").stdout)
+
+
+def test_test_speakers_are_divided_where_there_are_no_sets_for_it(repo: Path):
+    args = ["--dry-run", "--recipe", "kaldi_dir", "--stage", "9", "--test-sets", "test"]
+    done = call(repo, "./run.sh", *args, "--cohort-methods", "scan tree")
+    assert announced(done.stdout) == ["9", "11", "13"]
+    assert len(lines_of(done, "decode")) == 2  # two models, one set
+    (found,) = lines_of(done, "find_cohorts")
+    assert "--set-name test --confirm test" in found
+    assert "--methods scan\\ tree" in found
+    assert not lines_of(done, "mitigate")
+    args[4] = "10"
+    done = call(repo, "./run.sh", *args, "--mitigate-for", "scan")
+    assert announced(done.stdout) == ["10", "11", "13"]
+    assert "--cohorts scan --rows all" in lines_of(done, "mitigate")[0]
+    assert "--found-on test --test-set test" in lines_of(done, "mitigate")[0]
+
+
+def test_what_has_no_cohorts_is_left_out_with_a_sentence(repo: Path, tmp_path: Path):
+    for script in ("mitigate", "judge_mitigations", "score_cohorts"):
+        done = call(repo, f"steps/{script}.sh", "--recipe-dir", str(tmp_path), "--name", "m")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ": nothing to " in done.stdout
 
 
 def test_dry_run_names_models_seeds_searches_and_overrides(repo: Path):

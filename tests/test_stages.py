@@ -74,6 +74,8 @@ def test_a_step_says_of_which_stage_it_is(repo):
     checked = set()
     for path in repo.glob("steps/*.sh"):
         text = path.read_text(encoding="utf-8")
+        if not text.startswith("#!"):
+            continue  # it is part of other scripts
         command = re.search(r"^exec python -m asrlib ([a-z-]+) ", text, re.MULTILINE)
         if command and (stage := stage_of(command[1])) and "_options[@]" in text:
             assert text.splitlines()[1].startswith(f"# Stage {stage.number}"), path
