@@ -103,7 +103,22 @@ COHORT = {  # one of each kind, and those that treat their input in a way of the
         *("separator-three", "amortized-dual-lstm-query-key"),
     )
 }
-CONFIGS |= COHORT
+FRONT = {  # what precedes the first layer, of every kind of encoder
+    f"{name}-{front}": replace(CONFIGS[name], **settings)
+    for front, settings in {
+        "mean": {"running_norm": "mean", "running_prior": 5.0},
+        "variance-right1": {"running_norm": "mean_variance", "right_context": 1},
+        "right3": {"right_context": 3},
+    }.items()
+    for name in (
+        *("lstm-rich", "conv-norms", "conv-channels", "contextnet", "conformer"),
+        *("separator-three", "amortized-dual-lstm-query-key"),
+    )
+}
+FRONT["conv-all"] = replace(
+    COHORT["conv-norms-cohort"], running_norm="mean_variance", running_prior=3.0, right_context=2
+)
+CONFIGS |= COHORT | FRONT
 encoders = pytest.mark.parametrize("name", CONFIGS)
 quick = settings(deadline=None, max_examples=12)
 
@@ -343,7 +358,7 @@ def test_a_stream_that_is_told_its_cohort_later_continues(name, before, after, s
             state = encoder.with_condition(state, told_BC)
         h_RSD, state = encoder.step(part_BTF, state)
         outputs.append(h_RSD)
-    x_BSF = encoder._stack(x_BTF)
+    x_BSF, _ = encoder.stack(x_BTF, encoder.initial_state(2).front)
     x_BSF[:, 2 * before :] += (told_BC @ encoder.condition_CF).unsqueeze(1)
     expected, _ = encoder.advance(x_BSF, encoder.initial_state(2).own, None)
     torch.testing.assert_close(torch.cat(outputs, 1), expected, atol=1e-4, rtol=0)
