@@ -39,11 +39,13 @@ class Variant:
         name: of the row, and part of its runs' names.
         model: of `conf/model/<model>.yaml`.
         set: values by key; they count as declared factors.
+        init: model file, relative to the recipe, that its runs start from (`train.init_part`).
     """
 
     name: str
     model: str
     set: Settings = Field(default_factory=dict)
+    init: str = ""
 
 
 @configclass
@@ -128,7 +130,7 @@ class PlannedRun:
         factors: values of what the plan varies on purpose, by key.
         overrides: `section.key=value` strings that make the run what it is, those of the command
             line included.
-        start: the run that it starts from.
+        start, init: the run, or the model file of its row, that it starts from.
     """
 
     name: str
@@ -137,6 +139,7 @@ class PlannedRun:
     factors: Settings
     overrides: tuple[str, ...]
     start: PlannedRun | None = None
+    init: str = ""
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,8 @@ class Plan:
             *as_overrides({**row.set, **factors}),
         )
         declared = {key: settings[key] for key in (*row.set, *factors)}
-        return PlannedRun(f"{self.name}-{name}", row.name, row.model, declared, overrides, start)
+        name = f"{self.name}-{name}"
+        return PlannedRun(name, row.name, row.model, declared, overrides, start, row.init)
 
     def starting_run(self) -> PlannedRun | None:
         """The run that all others start from."""
@@ -315,6 +319,8 @@ def _check_rows(config: PlanConfig, where: Path, recipe: Recipe) -> None:
     for model in sorted(models | (set(judges.values()) - set(names))):
         if model not in known:
             raise ConfigError(f"{where}: no model {model}", _nearest(model, sorted(known)))
+    if config.start and any(row.init for row in rows):
+        raise ConfigError(f"{where}: a row has init, but the plan has start", "leave one out")
     if config.reference and config.reference not in names:
         raise ConfigError(
             f"{where}: reference: no row {config.reference}", _nearest(config.reference, names)
@@ -372,9 +378,7 @@ def _check_names(plan: Plan, where: Path, recipe: Recipe, file: str) -> None:
     seen: set[str] = set()
     for name in plan.names():
         if not _NAME.fullmatch(name) or name in seen:
-            raise ConfigError(
-                f"{where}: two runs called {name}", "name variants so that they differ"
-            )
+            raise ConfigError(f"{where}: two runs called {name}", "give variants other names")
         seen.add(name)
     folders = [f / "conf" / SECTION for f in (PROJECT_DIR, recipe.dir)]
     others = {

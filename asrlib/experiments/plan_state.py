@@ -11,7 +11,13 @@ from typing import Any
 from asrlib.errors import ConfigError, DataError
 from asrlib.experiments.plan import Plan, PlannedRun
 from asrlib.experiments.publish import collect_run
-from asrlib.experiments.run_record import data_name, hash_data, identity_in, identity_of
+from asrlib.experiments.run_record import (
+    data_name,
+    hash_data,
+    identity_in,
+    identity_of,
+    start_of,
+)
 from asrlib.experiments.store import PublishedRun, Trials, Tuning, read_plan
 from asrlib.experiments.training_log import read_curves
 from asrlib.recipe import Recipe
@@ -70,8 +76,15 @@ class PlanState:
         files = configs.input_files(self.recipe.data)
         if files not in self._hashes:
             self._hashes[files] = hash_data(self.recipe.data, files)
-        start = None if run.start is None else self.identity(run.start)
+        start = self._given_start(run) if run.start is None else self.identity(run.start)
         return identity_of(configs.sections(), self._hashes[files], start)
+
+    def _given_start(self, run: PlannedRun) -> str | None:
+        """What the record will say of the model that a run's row names; None if it names none."""
+        path = self.recipe.dir / run.init
+        if not run.init:
+            return None
+        return start_of(path) if path.is_file() else f"{path}: missing"
 
     def _matches(self, run: PlannedRun, held: PublishedRun) -> bool:
         """Whether what is published is this run; without data here, if its data are the same.
@@ -86,7 +99,7 @@ class PlanState:
 
     def _borrowed(self, run: PlannedRun, data: Mapping[str, str]) -> str:
         """The identity that a run would have with these hashes of data."""
-        configs, start = self.configs(run), None
+        configs, start = self.configs(run), self._given_start(run)
         if run.start is not None:
             files = (set(self.configs(r).input_files(self.recipe.data)) for r in (run, run.start))
             more, fewer = files
