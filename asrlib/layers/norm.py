@@ -112,10 +112,11 @@ class RunningNorm(nn.Module):
         sum_BTF = _running(state.sum_BF, heard_BTF)
         squares_BTF = _running(state.squares_BF, heard_BTF.square())
         count_BT1 = frames_BT1[:, 1:] + self.prior
-        mean_BTF = sum_BTF[:, 1:] / count_BT1
-        y_BTF = x_BTF - mean_BTF.to(x_BTF.dtype)
+        y_BTF = x_BTF - (sum_BTF[:, 1:] / count_BT1).to(x_BTF.dtype)
         if self.variance:
-            variance_BTF = (squares_BTF[:, 1:] + self.prior) / count_BT1 - mean_BTF.square()
+            # About the mean of the frames alone: a channel far from the global mean is no variance.
+            own_BTF = sum_BTF.square() / frames_BT1.clamp(min=1.0)
+            variance_BTF = (self.prior + (squares_BTF - own_BTF)[:, 1:]) / count_BT1
             istd_BTF = variance_BTF.clamp(min=_MIN_RUNNING_VARIANCE).rsqrt()
             y_BTF = y_BTF * istd_BTF.to(x_BTF.dtype)
         after = RunningState(frames_BT1[:, -1], sum_BTF[:, -1], squares_BTF[:, -1])

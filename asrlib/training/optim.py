@@ -67,7 +67,7 @@ class WindowMean:
         if step < total_steps - self.steps:
             return
         new = model.state_dict()
-        if depth_of(new) != depth_of(self.state):
+        if not self.state or depth_of(new) != depth_of(self.state):
             self.updates = 0
             self.state = {k: v.detach().clone() for k, v in new.items()}
         self.updates += 1
