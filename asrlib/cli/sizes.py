@@ -20,12 +20,13 @@ def command(
 
     Parameters that only training needs are shown, but not counted in the total.
     """
+    from asrlib.data.sampler import DataConfig
     from asrlib.errors import ConfigError
     from asrlib.features.fbank import FbankConfig
     from asrlib.text import Tokenizer
     from asrlib.transducer import Transducer, TransducerConfig
 
-    tokenizer = Tokenizer.from_file(recipe.data / "lang" / "bpe.model")
+    tokenizer = Tokenizer.from_file(recipe.config(DataConfig, "data").tokens(recipe.data))
     bins = recipe.config(FbankConfig, "features").num_bins
     sizes = {}
     for name in models:

@@ -8,6 +8,7 @@ import click
 
 from asrlib.cli.common import log_to, recipe_options
 from asrlib.data.cuts import iter_cuts
+from asrlib.data.sampler import DataConfig
 from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
@@ -18,11 +19,11 @@ from asrlib.text.tokenizer import TOKENS_VERSION
 @click.command("tokens")
 @recipe_options
 def command(recipe: Recipe) -> None:
-    """Train the sentencepiece model on the train set's transcripts."""
+    """Train the sentencepiece model on the train set's transcripts, in data/lang (data.lang)."""
     log_to(recipe.data / "log" / "tokens.log")
     config = recipe.config(TokensConfig, "tokens")
     cuts = recipe.data / "train" / "cuts.jsonl.gz"
-    model = recipe.data / "lang" / "bpe.model"
+    model = recipe.config(DataConfig, "data").tokens(recipe.data)
     table = model.with_name("tokens.txt")
     stamp = Stamp(
         model.with_name("stamp"), [cuts], config, outputs=[model, table], version=TOKENS_VERSION

@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
-    help="A final.pt, or its directory, to start from. It must be of the same model. A model of"
+    help="A final.pt, or its directory, to start from. It must be of the same model, or, with"
+    " --set train.init_part=encoder, have the same encoder, whatever its tokens. A model of"
     " several talkers may also start from the same model of a single talker, trained with"
     " --set model.encoder.channels=1; an amortized Transformer also from amortized/full.",
 )

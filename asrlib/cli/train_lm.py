@@ -30,11 +30,12 @@ def command(recipe: Recipe, texts: tuple[Path, ...], order: int, name: str) -> N
     The text is normalised as transcripts are, and split into the pieces of data/lang. With --order
     2 and without --text, the result is the model that `decode.lm.lodr_path` subtracts.
     """
+    from asrlib.data.sampler import DataConfig
     from asrlib.lm.kneser_ney import train_ngrams, write_arpa
     from asrlib.text.tokenizer import SPECIALS, UNKNOWN, Tokenizer
 
     log_to(recipe.data / "log" / f"train_lm_{name}.log")
-    tokenizer = Tokenizer.from_file(recipe.data / "lang" / "bpe.model")
+    tokenizer = Tokenizer.from_file(recipe.config(DataConfig, "data").tokens(recipe.data))
     pieces = [tokenizer.piece(i) for i in range(len(SPECIALS), tokenizer.vocab_size)]
     skipped = 0
 

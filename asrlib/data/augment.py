@@ -21,6 +21,7 @@ from torch import Tensor
 from asrlib.config import configclass
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
+from asrlib.seeds import derive_seed
 
 # Log energy of digital silence in kaldifeat: log of float32's epsilon.
 SILENCE = float(np.log(np.finfo(np.float32).eps))
@@ -46,6 +47,9 @@ class AugmentConfig:
         gain: largest change of an utterance's level, dB; uniform within +- this value; 0 is off.
         equaliser: largest change of the level at a few points of the spectrum, dB, uniform within
             +- this value; it imitates another microphone; 0 is off.
+        frame_offset: largest number of frames that are put before an utterance; 0 is off. The
+            frames repeat its first one. Their number is uniform and depends on seed, epoch and
+            utterance, so that the encoder's groups of frames begin at other places each time.
         silence_probability: probability that a batch gets silence; 0 is off. Then silence is added
             before an utterance with probability 0.5, and after it with probability 0.5; one half
             is digital silence, the other repeats the utterance's quietest frames. The choice is
@@ -67,6 +71,7 @@ class AugmentConfig:
     vocal_tract: float = 0.0
     gain: float = 0.0
     equaliser: float = 0.0
+    frame_offset: int = 0
     silence_probability: float = 0.2
     max_silence: float = 0.6
     noise_probability: float = 0.0
@@ -102,10 +107,11 @@ class AugmentConfig:
                 f"augment.speeds: {list(self.speeds)} must be different positive factors",
                 "give each factor once, or write [1.0] for no perturbation",
             )
-        if min(self.feature_masks, self.frame_masks, self.time_warp, self.spec_start_epoch) < 0:
+        counts = ("feature_masks", "frame_masks", "time_warp", "spec_start_epoch", "frame_offset")
+        if min(getattr(self, key) for key in counts) < 0:
             raise ConfigError(
                 "augment: a number of masks, frames or epochs is negative",
-                "give 0 or more for feature_masks, frame_masks, time_warp and spec_start_epoch",
+                f"give 0 or more for {', '.join(counts[:-1])} and {counts[-1]}",
             )
 
 
@@ -153,6 +159,12 @@ class SpecMasks:
         if self._config.spec_probability == 0 or masks == 0 or allowed // masks < 1:
             return x_TF
         return self._augment(x_TF[None])[0]
+
+
+def shift(x_TF: Tensor, most: int, *key: int | str) -> Tensor:
+    """Put 0 to `most` copies of the first frame before an utterance; `key` decides how many."""
+    frames = derive_seed("offset", *key) % (most + 1)
+    return torch.cat([x_TF[:1].expand(frames, -1), x_TF]) if frames else x_TF
 
 
 class Silence:

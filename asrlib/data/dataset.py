@@ -29,6 +29,7 @@ from asrlib.data.augment import (
     VocalTractWarp,
     add_noise,
     seeded,
+    shift,
 )
 from asrlib.data.membership import Membership, memberships
 from asrlib.data.sampler import DataConfig, sample_batches
@@ -200,11 +201,19 @@ class _TrainingSet(Dataset):
             if self._augment.noise_probability > 0 and self._noise is not None:
                 cuts = add_noise(cuts, self._noise, self._augment, seed)
             features = [self._equaliser(self._warp(_features(cut))) for cut in cuts]
-            features, leads = self._silence(features)
+            shifted = [self._shifted(x, cut) for x, cut in zip(features, cuts, strict=True)]
+            longer, leads = self._silence(shifted)
+            leads = [
+                lead + len(new) - len(old)
+                for lead, new, old in zip(leads, shifted, features, strict=True)
+            ]
             if self._masks is not None:
-                features = [self._masks(x_TF) for x_TF in features]
+                longer = [self._masks(x_TF) for x_TF in longer]
         leads = [frames * self._frame_shift for frames in leads]
-        return collate(list(cuts), features, self._tokenizer, leads, drawn_BC)
+        return collate(list(cuts), longer, self._tokenizer, leads, drawn_BC)
+
+    def _shifted(self, x_TF: Tensor, cut: Cut) -> Tensor:
+        return shift(x_TF, self._augment.frame_offset, self._seed, self._epoch, cut.id)
 
 
 def collate(

@@ -6,6 +6,7 @@ import random
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lhotse import CutSet
 from lhotse.cut import Cut
@@ -31,6 +32,7 @@ class DataConfig:
             corpus in memory is always shuffled as a whole.
         sorted_epochs: number of first epochs whose batches come shortest first (SortaGrad, arXiv
             1512.02595); short utterances teach the alignment.
+        lang: directory of the tokens in the recipe's data directory. A recipe may have several.
     """
 
     max_frames: int = 4000
@@ -38,6 +40,7 @@ class DataConfig:
     num_buckets: int = 20
     buffer_size: int = 50000
     sorted_epochs: int = 0
+    lang: str = "lang"
 
     def __post_init__(self) -> None:
         for key in ("max_frames", "max_tokens", "num_buckets", "buffer_size"):
@@ -47,6 +50,14 @@ class DataConfig:
                 )
         if self.sorted_epochs < 0:
             raise ConfigError("data.sorted_epochs: the value is negative", "give 0 or more")
+        if Path(self.lang).name != self.lang:
+            raise ConfigError(
+                f"data.lang: {self.lang!r} is not the name of a directory", "give it without a path"
+            )
+
+    def tokens(self, data: Path) -> Path:
+        """Return the token model in a recipe's data directory."""
+        return data / self.lang / "bpe.model"
 
 
 @dataclass

@@ -321,9 +321,10 @@ class AmortizedEncoder(StreamingEncoder, HasCost, HasSchedule, TakesWeights):
         Args:
             x_BTF: raw log filter-bank energies.
         """
-        state = self.first_state(x_BTF.shape[0], x_BTF.device)
+        state = self.initial_state(x_BTF.shape[0], x_BTF.device)
         frames = x_BTF.shape[1] // self.subsampling * self.subsampling
-        return self.trace(self._stack(x_BTF[:, :frames]), state)[3]
+        x_BSF, _ = self.stack(x_BTF[:, :frames], state.front)
+        return self.trace(x_BSF, state.own)[3]
 
     def trace(
         self, x_BSF: Tensor, state: AmortizedState

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from asrlib.config import configclass
-from asrlib.encoders.state import StreamState
-from asrlib.layers.norm import GlobalNorm
-from asrlib.numbers import Count, Positive
+from asrlib.encoders.state import FrontState, StreamState
+from asrlib.layers.causal_conv import BinConv
+from asrlib.layers.norm import GlobalNorm, RunningNorm
+from asrlib.numbers import Count, Positive, PositiveFloat
 
 CONDITION = "condition_CF"  # name of the projection in a `state_dict`
+_RIGHT_CONTEXT_KERNEL = 5
 
 
 @configclass
@@ -33,11 +36,21 @@ class FrontConfig:
         condition: number C of values that describe a stream and do not change from frame to frame;
             2 for the speaker's cohort (`asrlib.data.membership`), 0 for none. Their projection,
             which is zero before the training, is added to each stacked frame.
+        running_norm: what the running normalisation takes off a stream (`RunningNorm`).
+        running_prior: number of input frames that the global statistics count as in it.
+        right_context: number of convolutions before the first layer (`BinConv`, kernel 5). They
+            are causal and have no residual connection: each centres the first layer's view two
+            output frames before the newest frame, so that an encoder that answers at once (LSTM,
+            Conformer) can be given as much context after a sound as ConvRNN-T's CNN takes. They
+            do not force a delay; what a model waits is measured as its symbol delay.
     """
 
     subsampling: Positive = 4
     frame_norm: bool = False
     condition: Count = 0
+    running_norm: Literal["none", "mean", "mean_variance"] = "none"
+    running_prior: PositiveFloat = 100.0
+    right_context: Annotated[int, Field(ge=0, le=3)] = 0
 
 
 @dataclass(frozen=True)
@@ -148,6 +161,8 @@ class StreamingEncoder(nn.Module, abc.ABC):
             off. The signal level shifts all bins together and may dominate a projection of
             globally normalised features. This layer is our choice; no full training has shown
             yet that it helps.
+        running_norm: running normalisation after the global one; None if it is off.
+        right_context: convolutions after `frame_norm`.
         condition_dim: number C of values of the condition; 0 if the encoder takes none.
         condition_CF: projection of the condition; None if the encoder takes none.
     """
@@ -163,6 +178,14 @@ class StreamingEncoder(nn.Module, abc.ABC):
         self.norm = GlobalNorm(num_bins)
         dim = front.subsampling * num_bins
         self.frame_norm = nn.LayerNorm(dim) if front.frame_norm else nn.Identity()
+        self.running_norm = None
+        if front.running_norm != "none":
+            variance = front.running_norm == "mean_variance"
+            self.running_norm = RunningNorm(num_bins, front.running_prior, variance)
+        self.right_context = nn.ModuleList(
+            BinConv(front.subsampling, num_bins, _RIGHT_CONTEXT_KERNEL)
+            for _ in range(front.right_context)
+        )
         self.condition_dim = front.condition
         self.condition_CF = None  # zeros draw no random numbers: all other weights stay the same
         if front.condition:
@@ -203,7 +226,8 @@ class StreamingEncoder(nn.Module, abc.ABC):
         unknown: Tensor | tuple[()] = ()
         if self.condition_CF is not None:
             unknown = self.condition_CF.new_zeros(batch_size, self.condition_dim, device=device)
-        state = StreamState(self.first_state(batch_size, device), unknown)
+        front = self.first_front(batch_size, device)
+        state = StreamState(self.first_state(batch_size, device), unknown, front)
         return state if condition_BC is None else self.with_condition(state, condition_BC)
 
     def with_condition(self, state: StreamState, condition_BC: Tensor) -> StreamState:
@@ -222,7 +246,15 @@ class StreamingEncoder(nn.Module, abc.ABC):
         if condition_BC.shape != before.shape:
             shapes = tuple(before.shape), tuple(condition_BC.shape)
             raise ValueError("the condition must have shape {}, not {}".format(*shapes))
-        return StreamState(state.own, condition_BC.to(before))
+        return replace(state, condition=condition_BC.to(before))
+
+    def first_front(self, batch_size: int, device: torch.device) -> FrontState:
+        """Return the state of what precedes the layers, before the first frame: zeros."""
+        norm = self.running_norm
+        return FrontState(
+            () if norm is None else norm.initial_state(batch_size, device),
+            tuple(conv.initial_state(batch_size, device) for conv in self.right_context),
+        )
 
     def _conditioned(self, x_BSF: Tensor, condition: Tensor | tuple[()]) -> Tensor:
         """Add the projected condition to normalised, stacked frames."""
@@ -259,11 +291,11 @@ class StreamingEncoder(nn.Module, abc.ABC):
         """Prepare the inputs of `advance` for whole utterances, from the initial state."""
         lengths_B = torch.div(lengths_B, self.subsampling, rounding_mode="floor")
         num_outputs = x_BTF.shape[1] // self.subsampling
-        x_BSF = self._stack(x_BTF[:, : num_outputs * self.subsampling])
         mask_BS = None
         if self.training:
             mask_BS = torch.arange(num_outputs, device=x_BTF.device) < lengths_B.unsqueeze(1)
         state = self.initial_state(x_BTF.shape[0], x_BTF.device, condition_BC)
+        x_BSF, _ = self.stack(x_BTF[:, : num_outputs * self.subsampling], state.front)
         return WholeUtterances(
             x_BSF=self._conditioned(x_BSF, state.condition),
             mask_BS=mask_BS,
@@ -293,13 +325,30 @@ class StreamingEncoder(nn.Module, abc.ABC):
             raise ValueError(
                 f"a step takes a positive multiple of {self.subsampling} frames, not {num_frames}"
             )
-        x_BSF = self._conditioned(self._stack(x_BTF), state.condition)
+        x_BSF, front = self.stack(x_BTF, state.front)
+        x_BSF = self._conditioned(x_BSF, state.condition)
         h_RSD, own = self.advance(x_BSF, state.own, None)
-        return h_RSD, StreamState(own, state.condition)
+        return h_RSD, StreamState(own, state.condition, front)
 
-    def _stack(self, x_BTF: Tensor) -> Tensor:
-        """Normalise the frames, then stack groups of `subsampling` of them."""
-        x_BTF = self.norm(x_BTF)
+    def stack(self, raw_BTF: Tensor, front: FrontState) -> tuple[Tensor, FrontState]:
+        """Normalise frames, stack groups of `subsampling` of them, and convolve these.
+
+        Args:
+            raw_BTF: raw log filter-bank energies; T is a multiple of `subsampling`.
+            front: state before these frames.
+
+        Returns:
+            The input of `advance`, but for the condition, and the state after these frames.
+        """
+        x_BTF, norm = self.norm(raw_BTF), front.norm
+        if self.running_norm is not None and not isinstance(norm, tuple):
+            x_BTF, norm = self.running_norm(x_BTF, raw_BTF, norm)
         groups = x_BTF.shape[1] // self.subsampling
         x_BSF = x_BTF.reshape(x_BTF.shape[0], groups, self.subsampling * self.num_bins)
-        return self.frame_norm(x_BSF)
+        x_BSF, lefts = self.frame_norm(x_BSF), []
+        if groups == 0:  # torch's convolution refuses an empty sequence
+            return x_BSF, front
+        for conv, left_BPF in zip(self.right_context, front.right_context, strict=True):
+            x_BSF, left_BPF = conv(x_BSF, left_BPF)
+            lefts.append(left_BPF)
+        return x_BSF, FrontState(norm, tuple(lefts))

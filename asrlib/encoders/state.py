@@ -14,7 +14,22 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from asrlib.layers.norm import RunningState
+
 State = TypeVar("State")
+
+
+@dataclasses.dataclass(frozen=True)
+class FrontState:
+    """State of what precedes the first layer of every encoder.
+
+    Attributes:
+        norm: state of the running normalisation; an empty tuple if there is none.
+        right_context: last inputs (B, P, F) of each convolution for right context.
+    """
+
+    norm: RunningState | tuple[()]
+    right_context: tuple[Tensor, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +40,12 @@ class StreamState:
         own: the state that the encoder's layers need.
         condition: condition (B, C) that is added to every frame, zeros where it is not known; an
             empty tuple for an encoder without condition.
+        front: the state of what precedes the encoder's layers.
     """
 
     own: Any
     condition: Tensor | tuple[()]
+    front: FrontState
 
 
 def map_state(function: Callable[..., Tensor], *states: Any) -> Any:

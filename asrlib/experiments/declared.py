@@ -16,6 +16,7 @@ from asrlib.experiments.run_record import RunRecord, decisive
 
 SEED = "train.seed"
 _CONDITION, _MEMBERSHIP = "model.encoder.condition", "membership"
+_INIT_PART, _LANG = "train.init_part", "data.lang"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ def undeclared(
     """Keys in which two runs differ although nobody declared them, in order.
 
     Where the models differ, all of their own section may. Where the condition of the encoder may
-    differ and only one of the runs has memberships, these and their cohorts may, too.
+    differ and only one of the runs has memberships, these and their cohorts may, too. Where the
+    part that is taken from a start may differ, the start may; where the directory of the tokens
+    may, the tokens may.
 
     Args:
         declared: keys of `--set`; one that names a whole section of keys allows all of them.
@@ -55,12 +58,16 @@ def undeclared(
     if _covered(_CONDITION, free) and told[0] != told[1]:
         free.add(_MEMBERSHIP)
         other_cohorts = True
+    if _covered(_INIT_PART, free):
+        free.add("start")
+    other_tokens = _covered(_LANG, free)
     return [
         Difference(key, ours.get(key), theirs.get(key))
         for key in sorted({*ours, *theirs})
         if ours.get(key) != theirs.get(key)
         and not _covered(key, free)
         and not (other_cohorts and key.startswith("data/") and key.endswith(COHORTS_FILE))
+        and not (other_tokens and key.startswith("data/") and key.endswith("/bpe.model"))
     ]
 
 

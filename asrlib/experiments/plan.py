@@ -40,6 +40,7 @@ class Variant:
         true_cohorts: whether its models are decoded with the true cohorts of the speakers, too.
         shares: shares of the way from the start to its models, at which models between them are
             decoded, too.
+        init: model file, relative to the recipe, that its runs start from (`train.init_part`).
     """
 
     name: str
@@ -48,6 +49,7 @@ class Variant:
     kind: Literal["control", "adapt", "train"] | None = None
     true_cohorts: bool = False
     shares: tuple[float, ...] = ()
+    init: str = ""
 
 
 @configclass
@@ -144,8 +146,8 @@ class PlannedRun:
         factors: values of what the plan varies on purpose, by key.
         overrides: `section.key=value` strings that make the run what it is, those of the command
             line included.
-        start: the run that it starts from.
-        given: whether it is a finished model of exp/ that was named, whatever made it.
+        start, init: the run, or the model file of its row, that it starts from.
+        given: whether the start is a finished model of exp/ that was named, whatever made it.
     """
 
     name: str
@@ -155,6 +157,7 @@ class PlannedRun:
     overrides: tuple[str, ...]
     start: PlannedRun | None = None
     given: bool = False
+    init: str = ""
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,8 @@ class Plan:
             *as_overrides({**row.set, **factors}),
         )
         declared = {key: settings[key] for key in (*row.set, *factors)}
-        return PlannedRun(f"{self.name}-{name}", row.name, row.model, declared, overrides, start)
+        name = f"{self.name}-{name}"
+        return PlannedRun(name, row.name, row.model, declared, overrides, start, init=row.init)
 
     def starting_run(self) -> PlannedRun | None:
         """The run that all others start from."""

@@ -123,6 +123,8 @@ def _check_rows(config: PlanConfig, where: Path, recipe: Recipe) -> None:
     for model in sorted(models | (set(judges.values()) - set(names))):
         if model not in known:
             raise ConfigError(f"{where}: no model {model}", _nearest(model, sorted(known)))
+    if config.start and any(row.init for row in rows):
+        raise ConfigError(f"{where}: a row has init, but the plan has start", "leave one out")
     if config.reference and config.reference not in names:
         raise ConfigError(
             f"{where}: reference: no row {config.reference}", _nearest(config.reference, names)

@@ -68,8 +68,12 @@ class PlanState:
         """Whether all that the first run reads is there."""
         return self.missing_data(self.plan.runs({})[0]) is None
 
-    def identity(self, run: PlannedRun) -> str:
+    def identity(self, run: PlannedRun, known_start: str | None = None) -> str:
         """What the run's record will have as identity.
+
+        Args:
+            known_start: what a record says of the model file that the run's row names, which
+                counts where the file is not here.
 
         Raises:
             DataError: data that it reads are missing or broken.
@@ -80,8 +84,17 @@ class PlanState:
         files = configs.input_files(self.recipe.data)
         if files not in self._hashes:
             self._hashes[files] = hash_data(self.recipe.data, files)
-        start = None if run.start is None else self.identity(run.start)
+        start = (
+            self._given_start(run, known_start) if run.start is None else self.identity(run.start)
+        )
         return identity_of(configs.sections(), self._hashes[files], start)
+
+    def _given_start(self, run: PlannedRun, known: str | None) -> str | None:
+        """What the record will say of the model that a run's row names; None if it names none."""
+        path = self.recipe.dir / run.init
+        if not run.init:
+            return None
+        return start_of(path) if path.is_file() else known
 
     def _matches(self, run: PlannedRun, held: PublishedRun) -> bool:
         """Whether what is published is this run; without data here, if its data are the same.
@@ -91,12 +104,14 @@ class PlanState:
         if held.record.model != run.model:
             return False
         if self.has_data:
-            return held.record.identity == self.identity(run)
-        return held.record.identity == self._borrowed(run, held.record.data)
+            return held.record.identity == self.identity(run, held.record.start)
+        return held.record.identity == self._borrowed(run, held.record.data, held.record.start)
 
-    def _borrowed(self, run: PlannedRun, data: Mapping[str, str]) -> str:
+    def _borrowed(
+        self, run: PlannedRun, data: Mapping[str, str], known_start: str | None = None
+    ) -> str:
         """The identity that a run would have with these hashes of data."""
-        configs, start = self.configs(run), None
+        configs, start = self.configs(run), self._given_start(run, known_start)
         if run.start is not None:
             files = (set(self.configs(r).input_files(self.recipe.data)) for r in (run, run.start))
             more, fewer = files

@@ -279,6 +279,8 @@ class PlanRunner:
                 "--init",
                 str(self.state.trained(run.start) or self.recipe.exp / run.start.name),
             ]
+        if run.init:
+            words += ["--init", str(self.recipe.dir / run.init)]
         if self.recipe.force:
             words.append("--force")
         return Job(run.name, ((*words, *self._common(run.overrides)),))

@@ -36,7 +36,7 @@ from asrlib.training.config import (
 )
 
 RUN_FILE = "run.json"
-_TOKENS = "lang/bpe.model"
+_TOKENS = "bpe.model"  # in a directory of its own
 _LIBRARIES = ("torch", "k2", "fast_rnnt", "lhotse", "kaldifeat")
 # What publishing writes is tracked, too, but changes no run.
 _CODE = (".", ":!egs/*/results", ":!egs/*/RESULTS.md")
@@ -199,7 +199,7 @@ def hash_data(data: Path, files: Iterable[Path]) -> dict[str, str]:
         name = data_name(data, path)
         if path.name.endswith(".jsonl.gz"):
             hashes[name] = _hash(sorted(_cut_lines(path)))
-        elif name == _TOKENS or not path.is_relative_to(data):
+        elif path.name == _TOKENS or not path.is_relative_to(data):
             hashes[name] = hash_file(path)
     return hashes
 

@@ -27,6 +27,8 @@ class LstmStackConfig:
         layer_norm: whether a LayerNorm precedes each layer.
         residual: whether a layer's input is added to its output where their sizes agree.
         dropout: dropout probability after each layer.
+        forget_bias: added to the random initial bias of the forget gates; above 0, cells keep what
+            they hold from the first update on (Jozefowicz et al., ICML 2015, recommend 1).
     """
 
     layers: Positive = 4
@@ -35,6 +37,7 @@ class LstmStackConfig:
     layer_norm: bool = True
     residual: bool = False
     dropout: Probability = 0.1
+    forget_bias: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class LstmLayer(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(input_dim) if config.layer_norm else nn.Identity()
         self.lstm = FastLstm(input_dim, config.hidden_dim)
+        with torch.no_grad():  # the second of the four gates
+            self.lstm.bias_ih_l0.unflatten(0, (4, -1))[1].add_(config.forget_bias)
         self.output_dim = config.projection_dim or config.hidden_dim
         self.projection = nn.Identity()
         if config.projection_dim:

@@ -5,6 +5,9 @@ Shapes: B batch, T input frames, S output frames, F features, D channels.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +15,9 @@ from asrlib.errors import DataError
 from asrlib.layers.schedule import HasSchedule
 
 _MIN_STD = 1e-3
+_MIN_RUNNING_VARIANCE = 0.01  # of the global variance; a long constant signal would have none
+# Log energy of zeros in kaldifeat, and a margin for rounding.
+_DIGITAL_SILENCE = math.log(torch.finfo(torch.float32).eps) + 0.01
 
 
 class GlobalNorm(nn.Module):
@@ -50,6 +56,76 @@ class GlobalNorm(nn.Module):
 
     def forward(self, x_BTF: Tensor) -> Tensor:
         return (x_BTF - self.mean_F) * self.istd_F
+
+
+@dataclass(frozen=True)
+class RunningState:
+    """What a stream's running statistics are computed from, in float64.
+
+    Attributes:
+        frames_B1: number of frames so far, without digital silence.
+        sum_BF, squares_BF: sums of these frames and of their squares.
+    """
+
+    frames_B1: Tensor
+    sum_BF: Tensor
+    squares_BF: Tensor
+
+
+class RunningNorm(nn.Module):
+    """Subtracts the mean of a stream's frames so far, which removes the channel and the voice.
+
+    It follows the global normalisation, so that mean 0 and variance 1 are what is known before the
+    first frame: they count as much as `prior` frames. The sums are in float64, so that a stream
+    gives the same result however it is cut, and however long it is. Digital silence, such as that
+    of a muted microphone, tells nothing about the channel and does not count.
+
+    That the statistics have a prior and no window is our choice.
+
+    Args:
+        prior: number of frames that the global statistics count as.
+        variance: whether the frames are divided by their running standard deviation too.
+    """
+
+    def __init__(self, num_bins: int, prior: float, variance: bool) -> None:
+        super().__init__()
+        self.num_bins, self.prior, self.variance = num_bins, prior, variance
+
+    def initial_state(self, batch_size: int, device: torch.device) -> RunningState:
+        """Return the state before the first frame: zeros."""
+        zeros = torch.zeros(batch_size, self.num_bins, dtype=torch.float64, device=device)
+        return RunningState(zeros[:, :1], zeros, zeros)
+
+    def forward(
+        self, x_BTF: Tensor, raw_BTF: Tensor, state: RunningState
+    ) -> tuple[Tensor, RunningState]:
+        """Normalise the next frames of streams.
+
+        Args:
+            x_BTF: globally normalised frames.
+            raw_BTF: the same frames as log energies, which show what is digital silence.
+            state: state before these frames.
+        """
+        heard_BT1 = (raw_BTF > _DIGITAL_SILENCE).any(dim=-1, keepdim=True).double()
+        heard_BTF = x_BTF.double() * heard_BT1
+        frames_BT1 = _running(state.frames_B1, heard_BT1)
+        sum_BTF = _running(state.sum_BF, heard_BTF)
+        squares_BTF = _running(state.squares_BF, heard_BTF.square())
+        count_BT1 = frames_BT1[:, 1:] + self.prior
+        y_BTF = x_BTF - (sum_BTF[:, 1:] / count_BT1).to(x_BTF.dtype)
+        if self.variance:
+            # About the mean of the frames alone: a channel far from the global mean is no variance.
+            own_BTF = sum_BTF.square() / frames_BT1.clamp(min=1.0)
+            variance_BTF = (self.prior + (squares_BTF - own_BTF)[:, 1:]) / count_BT1
+            istd_BTF = variance_BTF.clamp(min=_MIN_RUNNING_VARIANCE).rsqrt()
+            y_BTF = y_BTF * istd_BTF.to(x_BTF.dtype)
+        after = RunningState(frames_BT1[:, -1], sum_BTF[:, -1], squares_BTF[:, -1])
+        return y_BTF, after
+
+
+def _running(before_BF: Tensor, x_BTF: Tensor) -> Tensor:
+    """Sums (B, 1 + T, F) before the first frame and after each frame."""
+    return torch.cat([before_BF.unsqueeze(1), x_BTF], dim=1).cumsum(dim=1)
 
 
 # Batch renormalisation: shares of the training at which its correction starts and reaches its

@@ -100,6 +100,12 @@ class MitigatedConfigs(TransducerConfigs):
                 "model to start from",
                 "name it with --init",
             )
+        if self.train.init_part != "all":
+            raise ConfigError(
+                f"train.init_part: {self.train.init_part}, but mitigation.adaptation adapts a"
+                " whole model",
+                "set train.init_part=all",
+            )
         freeze(model, mitigation.adaptation.part)
         anchor = self._anchor(mitigation.adaptation, model, inputs, init, speech)
         in_loss = mitigation.adaptation.form == "loss"

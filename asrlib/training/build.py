@@ -199,8 +199,14 @@ def build_trainer(
         init: a finished model to start from.
 
     Raises:
-        UserError: the task cannot be built, see `Configs.build_task`.
+        UserError: the task cannot be built, see `Configs.build_task`, or there is no start of
+            which `train.init_part` is to be taken.
     """
+    if init is None and configs.train.init_part != "all":
+        raise ConfigError(
+            f"train.init_part: {configs.train.init_part}, but no model is given to start from",
+            "name it with --init, or set train.init_part=all",
+        )
     torch.manual_seed(configs.train.seed)
     task = configs.build_task(data, init)
     identity = configs.identity(data, init)

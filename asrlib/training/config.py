@@ -41,6 +41,10 @@ class TrainConfig:
             and kept instead of the weights; 0 turns it off.
         average, average_of: `final.pt` is the mean of this many checkpoints: those with the best
             dev metric, or the last validated ones.
+        average_window: `final.pt` is the mean of the weights after each of this many last steps,
+            instead of checkpoints; 0 turns it off.
+        init_part: what a run takes from the model of `--init`: all of its weights, or those of the
+            encoder with the feature statistics, so that its tokens may differ.
         valid_interval: steps between validations, each of which leaves a checkpoint; 0 means one
             validation per epoch.
         keep_last, keep_best: numbers of checkpoints kept: the last ones, and the best ones by dev
@@ -72,6 +76,8 @@ class TrainConfig:
     ema_decay: Probability = 0.0
     average: Positive = 3
     average_of: Literal["best", "last"] = "best"
+    average_window: Count = 0
+    init_part: Literal["all", "encoder"] = "all"
     valid_interval: Count = 0
     keep_last: Positive = 3
     keep_best: Positive = 3
@@ -81,11 +87,15 @@ class TrainConfig:
     bad_batch_budget: Count = 100
 
     @model_validator(mode="after")
-    def _averaged_are_kept(self) -> TrainConfig:
+    def _averages_fit(self) -> TrainConfig:
         kept = self.keep_best if self.average_of == "best" else self.keep_last
         if self.average > kept:
             raise ValueError(
                 f"average ({self.average}) exceeds keep_{self.average_of} ({kept}): "
                 "checkpoints that are averaged must be kept"
+            )
+        if self.average_window and self.ema_decay:
+            raise ValueError(
+                "average_window and ema_decay are two averages of the same updates: set one to 0"
             )
         return self

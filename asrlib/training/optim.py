@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from asrlib.layers.growing_depth import depth_of
 from asrlib.layers.progress import is_progress
 from asrlib.training.config import TrainConfig
 
@@ -41,6 +42,40 @@ def lr_at(step: int, total_steps: int, config: TrainConfig) -> float:
     progress = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
     return config.peak_lr * (config.final_lr_ratio + (1.0 - config.final_lr_ratio) * cosine)
+
+
+class WindowMean:
+    """Mean of all state after each update of a training's last steps.
+
+    It needs no choice of checkpoints, and, unlike their mean, uses every update; icefall averages
+    so over the updates between two checkpoints. State that describes the progress of training,
+    such as the depth, is copied; while the depth grows, the mean begins anew, because weights
+    of other depths are those of another model.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.updates = 0
+        self.state: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int, total_steps: int) -> None:
+        """Take in the weights after training step number `step` (from 0), if it is in the window.
+
+        An average of n weights is updated as `mean += (new - mean) / n`.
+        """
+        if step < total_steps - self.steps:
+            return
+        new = model.state_dict()
+        if not self.state or depth_of(new) != depth_of(self.state):
+            self.updates = 0
+            self.state = {k: v.detach().clone() for k, v in new.items()}
+        self.updates += 1
+        for name, value in new.items():
+            if value.is_floating_point() and not is_progress(name):
+                self.state[name].lerp_(value, 1.0 / self.updates)
+            else:
+                self.state[name].copy_(value)
 
 
 class Ema:

@@ -13,7 +13,7 @@ from typing_extensions import Self
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.noise import NOISE_SET, load_noise
 from asrlib.data.speaker_dataset import SpeakerCuts, SpeakerDataConfig, thinned
-from asrlib.errors import DataError
+from asrlib.errors import ConfigError, DataError
 from asrlib.features.fbank import FbankConfig
 from asrlib.recipe import Recipe
 from asrlib.scoring.records import read_speakers
@@ -80,6 +80,11 @@ class SpeakerConfigs(Configs):
         if len(train.names) < self.speaker.speakers:
             logger.warning("every batch holds all %d training speakers", len(train.names))
         if init is not None:
+            if self.train.init_part != "all":
+                raise ConfigError(
+                    f"train.init_part: {self.train.init_part}, but this model has no such part",
+                    "set train.init_part=all: the extractor is always taken, and nothing else",
+                )
             load_start(model, init)
         source = SpeakerSource(
             train, dev, load_noise(data), self.features, self.speaker, self.augment

@@ -21,7 +21,7 @@ from torch import Tensor
 from asrlib.errors import DataError
 from asrlib.seeds import step_seed
 from asrlib.training.config import TrainConfig
-from asrlib.training.optim import Ema, build_optimizer, lr_at
+from asrlib.training.optim import Ema, WindowMean, build_optimizer, lr_at
 from asrlib.training.out_of_memory import halves, is_out_of_memory
 from asrlib.training.task import BatchT, LossSums, Task
 
@@ -48,13 +48,14 @@ class StepReport:
 
 
 class Stepper(Generic[BatchT]):
-    """A model with its optimiser and, if configured, the moving average of its weights."""
+    """A model with its optimiser and, if configured, an average of its weights."""
 
     def __init__(self, task: Task[BatchT], config: TrainConfig) -> None:
         self.task, self.config = task, config
         self.model = task.model
         self.optimizer = build_optimizer(task.model, config)
         self.ema = Ema(task.model, config.ema_decay) if config.ema_decay else None
+        self.window = WindowMean(config.average_window) if config.average_window else None
 
     def step(self, batch: BatchT, step: int, total_steps: int) -> StepReport:
         """Make training step number `step` (from 0).
@@ -78,6 +79,8 @@ class Stepper(Generic[BatchT]):
         self.task.after_update(step, lr, sums)
         if self.ema:
             self.ema.update(self.model)
+        if self.window:
+            self.window.update(self.model, step, total_steps)
         return StepReport(lr, float(sums.per_item_B.sum()), norm, sums, bad_ids)
 
     def _gradient(self, batch: BatchT, step: int) -> tuple[LossSums | None, list[str]]:
@@ -205,6 +208,11 @@ class Stepper(Generic[BatchT]):
             "raw": {"state": raw, "updates": self.ema.updates} if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
             "task": self.task.state(),
+            **(
+                {"window": {"state": self.window.state, "updates": self.window.updates}}
+                if self.window
+                else {}
+            ),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -213,6 +221,9 @@ class Stepper(Generic[BatchT]):
         self.model.load_state_dict(state["raw"]["state"] if self.ema else state["model"])
         if self.ema:
             self.ema.state, self.ema.updates = state["model"], state["raw"]["updates"]
+        if self.window:
+            self.window.state = state["window"]["state"]
+            self.window.updates = state["window"]["updates"]
         self.task.load_state(state.get("task", {}))  # checkpoints of version 0.2 have none
 
 

@@ -263,8 +263,12 @@ class Trainer(Generic[BatchT]):
         logger.info("continuing from %s (epoch %d)", path, self.at.epoch)
 
     def _finish(self) -> Path:
-        """Average the chosen checkpoints into final.pt, and log its dev metrics."""
-        if self.config.average_of == "best":
+        """Write the mean of the chosen weights as final.pt, and log its dev metrics."""
+        window = self.stepper.window
+        if window is not None and window.updates:
+            mean, steps = window.state, [self.at.step]
+            logger.info("mean over the last %d updates", window.updates)
+        elif self.config.average_of == "best":
             steps = self._best_steps()[: self.config.average]
             mean, steps = average({s: self.store.best_path(s) for s in steps}, self.store.kind)
         else:

@@ -39,25 +39,34 @@ class RecipeInputs:
     files: tuple[Path, ...]
 
 
-def input_files(data: Path) -> tuple[Path, ...]:
-    """List the files in a recipe's data directory that decide the result of a training."""
+def input_files(data: Path, tokens: Path) -> tuple[Path, ...]:
+    """List the files in a recipe's data directory that decide the result of a training.
+
+    Args:
+        data: the recipe's data directory.
+        tokens: the token model.
+    """
     sets = tuple(data / name / "cuts_fbank.jsonl.gz" for name in ("train", "dev"))
     noise = data / NOISE_SET / "cuts_fbank.jsonl.gz"
     optional = (noise,) if noise.exists() else ()
-    return (*sets, data / "fbank" / "cmvn.json", data / "lang" / "bpe.model", *optional)
+    return (*sets, data / "fbank" / "cmvn.json", tokens, *optional)
 
 
-def read_inputs(data: Path) -> RecipeInputs:
+def read_inputs(data: Path, tokens: Path) -> RecipeInputs:
     """Read a recipe's data directory.
+
+    Args:
+        data: the recipe's data directory.
+        tokens: the token model.
 
     Raises:
         DataError: a file is missing, incomplete or unreadable; the message names the file and the
             stage to run.
         CheckpointError: the file of the token model holds something else.
     """
-    files = input_files(data)
+    files = input_files(data, tokens)
     for path in files:
-        stage = 3 if path.name == "bpe.model" else 2
+        stage = 3 if path == tokens else 2
         if not path.is_file():
             raise DataError(f"{path}: missing", f"run stage {stage} first")
     mean_F, std_F = _read_stats(files[2])

@@ -40,6 +40,11 @@ from asrlib.transducer.model_io import load_start
 
 logger = logging.getLogger(__name__)
 
+_TAKEN = {
+    "all": "all of its weights",
+    "encoder": "its encoder with the feature statistics; all other weights are new",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransducerConfigs(Configs):
@@ -118,7 +123,7 @@ class TransducerConfigs(Configs):
         return super().upgrade(identity)
 
     def input_files(self, data: Path) -> tuple[Path, ...]:
-        files = input_files(data)
+        files = input_files(data, self.data.tokens(data))
         if self.mixtures is not None:
             files = (*files, _dev_mixtures(data))
         if self.membership is not None:
@@ -128,12 +133,13 @@ class TransducerConfigs(Configs):
         return files
 
     def build_task(self, data: Path, init: Path | None) -> Task[Any]:
-        inputs = read_inputs(data)
+        inputs = read_inputs(data, self.data.tokens(data))
         model = Transducer(self.model, self.features.num_bins, inputs.tokenizer.vocab_size)
         model.encoder.norm.set_stats(inputs.mean_F, inputs.std_F)
         logger.info("parameters: %s", model.parameter_counts())
         if init is not None:
-            load_start(model, inputs.tokenizer, init)
+            load_start(model, inputs.tokenizer, init, self.train.init_part)
+            logger.info("starts from %s: %s", init, _TAKEN[self.train.init_part])
         style = self.model.turn_style
         if self.mixtures is None or style is None:  # `of` sets both to None, or neither
             return self._weighted(self._one_talker(model, inputs, data, init), data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from asrlib.checkpoint_file import load
 from asrlib.config import from_dict, to_dict
@@ -55,15 +55,23 @@ def _check_tokens(tokenizer: Tokenizer, model: Transducer) -> None:
         )
 
 
-def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
+def load_start(
+    model: Transducer,
+    tokenizer: Tokenizer,
+    path: Path,
+    part: Literal["all", "encoder"] = "all",
+) -> None:
     """Initialise a model with the weights of a trained one, including its feature statistics.
 
     Args:
         model: the model to initialise.
-        tokenizer: the tokenizer of this model; the trained one must have the same.
+        tokenizer: the tokenizer of this model; the trained one must have the same, unless its
+            encoder alone is taken.
         path: file of a trained model with the same configuration, or of one whose weights the
             encoder can convert (`TakesWeights`). If the trained one takes no condition, the new
             projection stays zero, and the outputs are the same.
+        part: what is taken. With `encoder`, predictor, joiner and CTC layer keep their random
+            weights, so that the tokens and the sizes of these parts may differ.
 
     Raises:
         CheckpointError: the file cannot be loaded, or its tokens or sizes differ. The message
@@ -77,18 +85,20 @@ def load_start(model: Transducer, tokenizer: Tokenizer, path: Path) -> None:
     if channels not in (1, model.encoder.num_channels):
         wanted = " or ".join(map(str, sorted({1, model.encoder.num_channels})))
         raise CheckpointError(f"{path}: has {channels} channels, not {wanted}", fix)
-    if start.tokenizer.model_bytes != tokenizer.model_bytes:
+    if part == "all" and start.tokenizer.model_bytes != tokenizer.model_bytes:
         raise CheckpointError(
-            f"{path}: was trained with other tokens than those in data/lang",
-            "train it again in this recipe, or give a model that was trained here",
+            f"{path}: was trained with other tokens than this recipe's",
+            "train it again in this recipe, give a model that was trained here, or take its "
+            "encoder alone: --set train.init_part=encoder",
         )
     weights = start.model.state_dict()
     encoder = completed(start.model.encoder.state_dict())
     if isinstance(model.encoder, TakesWeights):
         encoder = model.encoder.take_weights(encoder)
-    weights = {k: v for k, v in weights.items() if not k.startswith(_ENCODER)}
-    weights |= {_ENCODER + name: weight for name, weight in encoder.items()}
     own = model.state_dict()
+    others = weights if part == "all" else own
+    weights = {k: v for k, v in others.items() if not k.startswith(_ENCODER)}
+    weights |= {_ENCODER + name: weight for name, weight in encoder.items()}
     projection = _ENCODER + CONDITION
     if projection in own:
         weights.setdefault(projection, own[projection])

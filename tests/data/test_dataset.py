@@ -242,3 +242,33 @@ def test_untrainable_cuts_are_dropped_by_name(cuts, tokenizer, caplog):
     assert all(any(name in line for line in caplog.messages) for name in dropped)
     with pytest.raises(DataError, match="long enough"):
         filter_trainable(cuts, tokenizer, 1000)
+
+
+def test_an_offset_puts_frames_before_an_utterance_and_depends_on_its_id(cuts, tokenizer):
+    by_id = {cut.id: cut for cut in cuts}
+    moved = replace(PLAIN, frame_offset=3)
+    drawn = {}
+    for epoch in (0, 1, 0):
+        leads = {}
+        how = {"fbank": FbankConfig(), "seed": 1, "epoch": epoch}
+        for batch in train_batches(cuts, tokenizer, DATA, moved, **how):
+            for i, name in enumerate(batch.ids):
+                features_TF = torch.from_numpy(by_id[name].load_features())
+                lead = int(batch.x_lengths_B[i]) - len(features_TF)
+                leads[name] = lead
+                expected_TF = torch.cat([features_TF[:1].expand(lead, -1), features_TF])
+                assert torch.equal(batch.x_BTF[i, : len(expected_TF)], expected_TF)
+                words = by_id[name].supervisions[0].alignment["word"]
+                ends = [word.end + 0.01 * lead for word in words]
+                assert batch.word_ends[i] == pytest.approx(ends)
+        assert set(leads.values()) == {0, 1, 2, 3}
+        assert drawn.setdefault(epoch, leads) == leads
+    assert drawn[0] != drawn[1]
+
+
+def test_an_offset_leaves_the_other_augmentation_as_it_is(batches):
+    loud = AugmentConfig(silence_probability=0.0, spec_probability=0.0, gain=6.0)
+    for a, b in zip(batches(loud), batches(replace(loud, frame_offset=3)), strict=True):
+        for i, length in enumerate(a.x_lengths_B):
+            end = int(b.x_lengths_B[i])
+            assert torch.equal(b.x_BTF[i, end - int(length) : end], a.x_BTF[i, :length])

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asrlib.data.augment import SILENCE
 from asrlib.encoders import (
     AmortizedConfig,
     ConformerConfig,
@@ -103,7 +104,22 @@ COHORT = {  # one of each kind, and those that treat their input in a way of the
         *("separator-three", "amortized-dual-lstm-query-key"),
     )
 }
-CONFIGS |= COHORT
+FRONT = {  # what precedes the first layer, of every kind of encoder
+    f"{name}-{front}": replace(CONFIGS[name], **settings)
+    for front, settings in {
+        "mean": {"running_norm": "mean", "running_prior": 5.0},
+        "variance-right1": {"running_norm": "mean_variance", "right_context": 1},
+        "right3": {"right_context": 3},
+    }.items()
+    for name in (
+        *("lstm-rich", "conv-norms", "conv-channels", "contextnet", "conformer"),
+        *("separator-three", "amortized-dual-lstm-query-key"),
+    )
+}
+FRONT["conv-all"] = replace(
+    COHORT["conv-norms-cohort"], running_norm="mean_variance", running_prior=3.0, right_context=2
+)
+CONFIGS |= COHORT | FRONT
 encoders = pytest.mark.parametrize("name", CONFIGS)
 quick = settings(deadline=None, max_examples=12)
 
@@ -343,7 +359,7 @@ def test_a_stream_that_is_told_its_cohort_later_continues(name, before, after, s
             state = encoder.with_condition(state, told_BC)
         h_RSD, state = encoder.step(part_BTF, state)
         outputs.append(h_RSD)
-    x_BSF = encoder._stack(x_BTF)
+    x_BSF, _ = encoder.stack(x_BTF, encoder.initial_state(2).front)
     x_BSF[:, 2 * before :] += (told_BC @ encoder.condition_CF).unsqueeze(1)
     expected, _ = encoder.advance(x_BSF, encoder.initial_state(2).own, None)
     torch.testing.assert_close(torch.cat(outputs, 1), expected, atol=1e-4, rtol=0)
@@ -360,3 +376,43 @@ def test_a_condition_that_does_not_fit_is_refused():
             encoder.with_condition(encoder.initial_state(2), wrong)
     with pytest.raises(ValueError, match="takes no condition"):
         plain(x_BTF, lengths_B, torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("name", [name for name in FRONT if name.endswith("-mean")])
+@torch.no_grad()
+def test_running_statistics_add_no_weights_and_draw_nothing(name):
+    made = []
+    for config in (CONFIGS[name], replace(CONFIGS[name], running_norm="none")):
+        torch.manual_seed(3)
+        made.append(config.build(NUM_BINS).eval())
+    first, second = (encoder.state_dict() for encoder in made)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    x_BTF = torch.randn(2, 8 * made[0].subsampling, NUM_BINS)
+    assert not torch.allclose(whole(made[0], x_BTF), whole(made[1], x_BTF), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in FRONT if name.endswith("-mean")])
+@torch.no_grad()
+def test_digital_silence_before_speech_leaves_the_running_statistics_alone(name):
+    encoder = make(name)
+    silence_BTF = torch.full((1, 6 * encoder.subsampling, NUM_BINS), SILENCE)
+    _, state = encoder.step(silence_BTF, encoder.initial_state(1))
+    assert all((t == 0).all() for t in flatten_state(state.front))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@torch.no_grad()
+def test_no_path_leads_around_the_convolutions_for_right_context(count):
+    """Without their weights, an encoder hears nothing."""
+    encoder = replace(CONFIGS["lstm-rich"], right_context=count).build(NUM_BINS).eval()
+    for parameter in encoder.right_context[-1].parameters():
+        parameter.zero_()
+    a_BTF, b_BTF = torch.randn(2, 1, 12, NUM_BINS)
+    assert torch.equal(whole(encoder, a_BTF), whole(encoder, b_BTF))
+
+
+@pytest.mark.parametrize("values", [{"right_context": 4}, {"running_prior": 0.0}])
+def test_a_front_that_cannot_be_is_refused(values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        LstmConfig(**values)

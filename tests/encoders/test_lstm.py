@@ -82,3 +82,18 @@ def test_an_encoder_follows_its_parameters_type():
 def test_a_wrong_value_is_named(values, match):
     with pytest.raises(ConfigError, match=match):
         from_dict(LstmConfig, values)
+
+
+@given(bias=st.floats(-2.0, 2.0, width=32))
+@settings(deadline=None, max_examples=10)
+def test_forget_bias_moves_the_forget_gates_alone(bias):
+    stacks = []
+    for value in (0.0, bias):
+        torch.manual_seed(1)
+        stacks.append(LstmStack(3, LstmStackConfig(layers=2, hidden_dim=4, forget_bias=value), 5))
+    plain, moved = (stack.state_dict() for stack in stacks)
+    for name, weight in plain.items():
+        expected = weight.clone()
+        if name.endswith("bias_ih_l0"):  # input, forget, cell, output
+            expected[4:8] += bias
+        assert torch.equal(moved[name], expected), name

@@ -123,3 +123,17 @@ def test_labels_name_factors_and_sort_by_their_value():
     found = list(group_systems(records, lambda r: r, lambda r: r.name))
     assert found == [f"lstm, data.max_frames={v}" for v in (20, 900, 1000)]
     assert label_of(run_record(factors={"train.peak_lr": 0.002})) == "lstm, train.peak_lr=0.002"
+
+
+def test_a_start_may_differ_where_what_is_taken_from_it_may():
+    a, b = run_record(train__init_part="all"), run_record(train__init_part="encoder")
+    b = replace(b, start="x")
+    assert keys(a, b) == ["start", "train.init_part"]
+    assert keys(a, b, "train.init_part") == []
+
+
+def test_tokens_may_differ_where_their_directory_may():
+    a, b = run_record(data__lang="lang"), run_record(data__lang="letters")
+    a, b = (replace(r, data={**r.data, f"{n}/bpe.model": n}) for r, n in ((a, "lang"), (b, "x")))
+    assert keys(a, b) == ["data.lang", "data/lang/bpe.model", "data/x/bpe.model"]
+    assert keys(a, b, "data.lang") == []

@@ -128,6 +128,13 @@ def test_a_start_has_a_start(recipe):
         ({"test_sets": ["tset"]}, "no set tset"),
         ({"test_sets": ["mix_test"]}, "no set mix_test"),
         ({"reference": "lstn"}, "reference: no row lstn"),
+        (
+            {
+                "variants": [{"name": "a", "model": "lstm", "init": "final.pt"}],
+                "start": {"model": "lstm"},
+            },
+            "a row has init, but the plan has start",
+        ),
     ],
 )
 def test_a_faulty_plan_is_refused_by_name(recipe, change, told):

@@ -10,6 +10,7 @@ import pytest
 from command_fakes import call, explained
 from plan_fakes import TWO, here, prepare, write_plan
 
+from asrlib.experiments.run_record import read_record
 from asrlib.experiments.store import Imported, read_plan
 
 
@@ -184,3 +185,22 @@ def test_a_finding_of_older_rows_stays_until_the_plan_says_another(recipe):
     write_plan(recipe, "two", {**TWO, "models": ["tiny"], "finding": "They do not."})
     plan(recipe, "two")
     assert "They do not." in (folder / "README.md").read_text()
+
+
+def test_a_row_starts_from_the_model_that_it_names(recipe):
+    call("train", "--model", "tiny", "--name", "known", "--recipe-dir", recipe)
+    further = {
+        "name": "further",
+        "model": "tiny",
+        "init": "exp/known/final.pt",
+        "set": {"train.init_part": "encoder"},
+    }
+    content = {**TWO, "models": ["tiny"], "variants": [further]}
+    write_plan(recipe, "rows", content)
+    plan(recipe, "rows")
+    starts = {run.record.name: run.record.start for run in read_plan(recipe, "rows").runs}
+    known = read_record(recipe / "exp" / "known").identity
+    assert starts == {"rows-tiny-seed1": None, "rows-further-seed1": known}
+    assert "nothing to do" in plan(recipe, "rows", "--dry-run")
+    shutil.rmtree(recipe / "exp")  # as elsewhere: what is published says from what it started
+    assert "nothing to do" in plan(recipe, "rows", "--dry-run")

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asrlib.data.augment import SILENCE
 from asrlib.errors import DataError
-from asrlib.layers.norm import GlobalNorm, MaskedBatchNorm
+from asrlib.layers.norm import GlobalNorm, MaskedBatchNorm, RunningNorm
 
 
 def test_global_norm_gives_mean_zero_and_deviation_one():
@@ -78,3 +79,59 @@ def test_masked_batch_norm_is_finite_without_any_valid_frame():
     norm(x_BSD, torch.zeros(2, 3, dtype=torch.bool)).sum().backward()
     assert torch.isfinite(x_BSD.grad).all()
     assert torch.isfinite(norm.running_var_D).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    pieces=st.lists(st.integers(0, 9), min_size=1, max_size=6),
+    prior=st.floats(0.5, 200.0),
+    variance=st.booleans(),
+    silent=st.floats(0.0, 0.7),
+    seed=st.integers(0, 999),
+)
+def test_running_norm_is_its_definition_in_pieces_of_any_length(
+    pieces, prior, variance, silent, seed
+):
+    torch.manual_seed(seed)
+    norm, frames = RunningNorm(3, prior, variance), sum(pieces)
+    x_BTF = 2.0 * torch.randn(2, frames, 3) + torch.tensor([1.0, -2.0, 0.5])
+    raw_BTF = x_BTF.clone()
+    raw_BTF[torch.rand(2, frames) < silent] = SILENCE
+    state, outputs, start = norm.initial_state(2, torch.device("cpu")), [], 0
+    for size in pieces:
+        part = slice(start, start + size)
+        y_BTF, state = norm(x_BTF[:, part], raw_BTF[:, part], state)
+        outputs.append(y_BTF)
+        start += size
+    y_BTF = torch.cat(outputs, dim=1)
+    for b in range(2):
+        for t in range(frames):
+            heard = raw_BTF[b, : t + 1, 0] > SILENCE
+            seen_NF = x_BTF[b, : t + 1][heard].double()
+            count = len(seen_NF) + prior
+            expected_F = x_BTF[b, t].double() - seen_NF.sum(0) / count
+            if variance:
+                spread_F = (seen_NF - seen_NF.mean(0)).square().sum(0)  # of no frames, 0
+                variance_F = (spread_F + prior) / count
+                expected_F /= variance_F.clamp(min=0.01).sqrt()
+            torch.testing.assert_close(y_BTF[b, t].double(), expected_F, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("variance", [False, True])
+def test_running_norm_takes_a_channel_off_and_keeps_its_first_frame_near_the_global_one(variance):
+    norm = RunningNorm(4, 100.0, variance)
+    zero = norm.initial_state(1, torch.device("cpu"))
+    x_BTF = torch.randn(1, 5000, 4)
+    channel_F = torch.tensor([3.0, -3.0, 1.0, 0.0])
+    plain_BTF, _ = norm(x_BTF, x_BTF, zero)
+    there_BTF, _ = norm(x_BTF + channel_F, x_BTF, zero)
+    torch.testing.assert_close(there_BTF[:, 4000:], plain_BTF[:, 4000:], atol=0.1, rtol=0)
+    torch.testing.assert_close(there_BTF[:, 0], (x_BTF + channel_F)[:, 0], atol=0.02, rtol=0.02)
+
+
+def test_running_norm_survives_a_constant_signal():
+    norm = RunningNorm(2, 1.0, variance=True)
+    x_BTF = torch.full((1, 20_000, 2), 5.0)
+    y_BTF, _ = norm(x_BTF, x_BTF, norm.initial_state(1, torch.device("cpu")))
+    assert torch.isfinite(y_BTF).all()
+    assert y_BTF.abs().max() < 100

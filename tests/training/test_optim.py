@@ -14,7 +14,7 @@ from asrlib.layers.growing_depth import GrowingDepth
 from asrlib.layers.norm import MaskedBatchNorm
 from asrlib.layers.progress import is_progress
 from asrlib.training.config import TrainConfig
-from asrlib.training.optim import Ema, average_states, build_optimizer, lr_at
+from asrlib.training.optim import Ema, WindowMean, average_states, build_optimizer, lr_at
 
 CONFIG = TrainConfig(peak_lr=2e-3, warmup_steps=10, final_lr_ratio=0.1)
 
@@ -96,3 +96,36 @@ def test_ema_takes_over_how_far_the_training_is(start):
         ema.update(model)
     for name in progress:
         assert torch.equal(ema.state[name], model.state_dict()[name])
+
+
+def test_window_mean_is_the_mean_over_the_last_steps():
+    torch.manual_seed(1)
+    model, window, held = nn.BatchNorm1d(3), WindowMean(4), []
+    for step in range(10):
+        for value in model.state_dict().values():
+            value.copy_(torch.randn(3) if value.is_floating_point() else torch.tensor(step))
+        if step != 7:  # a skipped step
+            window.update(model, step, total_steps=10)
+            held += [{k: v.clone() for k, v in model.state_dict().items()}] if step >= 6 else []
+        if step < 6:
+            assert not window.updates
+    assert window.updates == len(held) == 3
+    for name, value in average_states(held).items():
+        torch.testing.assert_close(window.state[name], value)
+
+
+def test_window_mean_begins_anew_while_the_depth_grows():
+    model = nn.ModuleDict({"depth": GrowingDepth([True], 0.5), "linear": nn.Linear(1, 1)})
+    shares, weight = model.state_dict()["depth.shares_Z"], model["linear"].weight.data
+    window = WindowMean(10)
+    for step, (share, value) in enumerate([(0.2, 1.0), (0.7, 2.0), (1.0, 3.0), (1.0, 5.0)]):
+        shares.fill_(share)
+        weight.fill_(value)
+        window.update(model, step, total_steps=4)
+    assert window.updates == 2
+    assert window.state["linear.weight"] == 4.0
+
+
+def test_two_averages_of_the_same_updates_are_refused():
+    with pytest.raises(ValueError, match="average_window and ema_decay"):
+        TrainConfig(average_window=10, ema_decay=0.9)

@@ -21,6 +21,7 @@ VARIANTS = {
     "ema": TrainConfig(
         num_threads=1, max_steps=23, valid_interval=5, ema_decay=0.9, average_of="last"
     ),
+    "window": TrainConfig(num_threads=1, max_steps=23, valid_interval=5, average_window=13),
 }
 
 

@@ -28,6 +28,7 @@ from asrlib.experiments.run_record import read_record
 from asrlib.recipe import Recipe
 from asrlib.streaming.greedy import GreedyConfig
 from asrlib.streaming.recognizer import DecodeConfig
+from asrlib.text.tokenizer import TokensConfig, train_tokenizer
 from asrlib.training import transducer_build
 from asrlib.training.build import Configs, load_configs
 from asrlib.training.dev_wer import dev_wer
@@ -365,3 +366,30 @@ def test_terminated_process_exits_143_and_goes_on_to_the_same_end(recipe, repo):
     run(recipe, *options, "--name", "whole")
     whole, pieces = (recipe / "exp" / d / "final.pt" for d in ("whole", "long"))
     assert whole.read_bytes() == pieces.read_bytes()
+
+
+def test_an_encoder_starts_a_model_of_other_tokens(recipe):
+    run(recipe)
+    (recipe / "data" / "letters").mkdir()
+    texts, config = ["TWO THREE ONE"], TokensConfig(model_type="char", vocab_size=15)
+    train_tokenizer(texts, config, recipe / "data" / "letters" / "bpe.model")
+    start = ("--init", str(recipe / "exp" / "tiny"))
+    letters = ("--name", "letters", "--set", "data.lang=letters", *start)
+    with pytest.raises(CheckpointError, match="other tokens"):
+        run(recipe, *letters)
+    run(recipe, *letters, "--set", "train.init_part=encoder")
+    assert "its encoder with the feature statistics" in log(recipe, "letters")
+    record = read_record(recipe / "exp" / "letters")
+    assert set(record.data) == {"train", "dev", "letters/bpe.model"}
+    found = load_transducer(recipe / "exp" / "letters" / "final.pt")
+    assert found.model.vocab_size == found.tokenizer.vocab_size != tokenizer().vocab_size
+
+
+def test_a_part_of_no_start_is_refused(recipe):
+    with pytest.raises(ConfigError, match=r"train\.init_part: encoder, but no model is given"):
+        run(recipe, "--set", "train.init_part=encoder")
+
+
+def test_tokens_elsewhere_are_refused(recipe):
+    with pytest.raises(ConfigError, match=r"data\.lang"):
+        run(recipe, "--set", "data.lang=../lang")

@@ -14,6 +14,8 @@ from asrlib.config import to_dict
 from asrlib.errors import CheckpointError, DataError, UserError
 from asrlib.training.checkpoint import CheckpointStore, average
 from asrlib.training.config import TrainConfig
+from asrlib.training.optim import average_states
+from asrlib.training.stepper import Stepper
 from asrlib.training.trainer import Trainer, differences
 
 BASE = {"num_threads": 1, "warmup_steps": 2, "epochs": 2, "log_interval": 4}
@@ -201,3 +203,23 @@ def test_differences_name_the_key():
     new = {"train": {"lr": 2, "seed": 1}, "model": {"dim": 4, "new": True}}
     assert differences(old, new) == ["train.lr: 1, now 2", "model.new: None, now True"]
     assert differences(old, old) == []
+
+
+def test_a_window_ends_in_the_mean_of_its_updates_and_changes_no_training(tmp_path, monkeypatch):
+    held = []
+    original = Stepper.step
+
+    def step(self, *arguments):
+        report = original(self, *arguments)
+        held.append({k: v.clone() for k, v in self.model.state_dict().items()})
+        return report
+
+    monkeypatch.setattr(Stepper, "step", step)
+    train(tmp_path / "window", config(epochs=3, average_window=5))
+    expected = average_states(held[-5:])
+    for name, value in final_weights(tmp_path / "window").items():
+        torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=1e-5)
+    steps, last = len(held), held[-1]
+    train(tmp_path / "plain", config(epochs=3))
+    assert len(held) == 2 * steps
+    assert all(torch.equal(value, last[name]) for name, value in held[-1].items())

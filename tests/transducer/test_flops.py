@@ -224,3 +224,14 @@ def test_per_second_of_an_amortized_encoder_is_of_everything_on():
     assert spent < 0.3 * full
     assert cost["toggled"] == pytest.approx(2 * full / 4)
     assert cost["toggled"] < cost["encoder"] == pytest.approx(cost["total"] - cost["joiner"])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_right_context_costs_its_multiplications(count):
+    """Four outputs per bin, each of four inputs at five places, in 25 frames per second."""
+    flops = []
+    for right_context in (0, count):
+        encoder = LstmConfig(output_dim=8, right_context=right_context)
+        config = TransducerConfig(encoder=encoder, predictor=StatelessConfig(output_dim=8))
+        flops.append(flops_per_second(Transducer(config, 80, 5), 80)["encoder"])
+    assert flops[1] - flops[0] == pytest.approx(count * 25 * 2 * 80 * 4 * 4 * 5)

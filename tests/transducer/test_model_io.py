@@ -18,8 +18,10 @@ from asrlib.encoders.toggles import ArbitratorConfig
 from asrlib.errors import CheckpointError
 from asrlib.layers.norm import MaskedBatchNorm
 from asrlib.layers.schedule import set_run_length
+from asrlib.text.tokenizer import Tokenizer, TokensConfig, train_tokenizer
 from asrlib.transducer.model import Transducer
 from asrlib.transducer.model_io import KIND, load_start, load_transducer, transducer_payload
+from asrlib.transducer.predictor import StatelessConfig
 
 
 @pytest.fixture
@@ -168,3 +170,34 @@ def test_a_start_that_does_not_fit_is_named(tmp_path, model, before, named):
     with pytest.raises(CheckpointError, match=named) as e:
         start(tmp_path, amortized(*model, seed=2), amortized(*before, seed=1))
     assert e.value.fix == "train it with the same configuration"
+
+
+def other_tokens(tmp_path: Path) -> Tokenizer:
+    train_tokenizer(["SIX SEVEN", "NINE"], TokensConfig(vocab_size=15), tmp_path / "other.model")
+    return Tokenizer.from_file(tmp_path / "other.model")
+
+
+@torch.no_grad()
+def test_an_encoder_is_taken_whatever_the_tokens(tmp_path):
+    before, tokens = transducer(seed=1), other_tokens(tmp_path)
+    before.encoder.norm.mean_F.fill_(7.0)
+    start(tmp_path, transducer(seed=3), before)  # writes the file
+    config = replace(CONFIG, predictor=StatelessConfig(output_dim=24), joiner_dim=20)
+    torch.manual_seed(2)
+    model = Transducer(config, NUM_BINS, tokens.vocab_size)
+    assert tokens.vocab_size != tokenizer().vocab_size
+    fresh = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match="other tokens") as e:
+        load_start(model, tokens, tmp_path / "final.pt")
+    assert "train.init_part=encoder" in e.value.fix
+    load_start(model, tokens, tmp_path / "final.pt", "encoder")
+    for name, weight in model.state_dict().items():
+        taken = before.state_dict() if name.startswith("encoder.") else fresh
+        assert torch.equal(weight, taken[name]), name
+
+
+def test_an_encoder_that_does_not_fit_is_named(tmp_path):
+    before, model = amortized(3, "none", seed=1), amortized(6, "none", seed=2)
+    start(tmp_path, amortized(3, "none", seed=3), before)
+    with pytest.raises(CheckpointError, match="distance_bias_HL"):
+        load_start(model, other_tokens(tmp_path), tmp_path / "final.pt", "encoder")
