@@ -212,7 +212,8 @@ def decoded(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def scored(folder: Path) -> Iterator[tuple[str, Any]]:
-    from asrlib.scoring.cohort_frame import COHORT_SCORES_FILE, COHORTS_FILE
+    from asrlib.cohort_file import COHORTS_FILE
+    from asrlib.scoring.cohort_frame import COHORT_SCORES_FILE
     from asrlib.scoring.score import OUTPUTS
 
     planted_recipe(folder)

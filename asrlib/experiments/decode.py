@@ -13,7 +13,6 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 from tqdm import tqdm
 
-from asrlib.cohort_file import COHORTS_FILE
 from asrlib.config import from_dict, to_dict
 from asrlib.data.cuts import read_cuts
 from asrlib.data.membership import Membership
@@ -61,7 +60,7 @@ def decode_set(
     membership = None
     if cohort_dir is not None:
         recognizer.check_cohorts()
-        membership = Membership.read(cohort_dir / COHORTS_FILE)
+        membership = Membership.read(cohort_dir)
         membership.check_known(cuts, test_set)
     if recognizer.talkers > 1:
         decoded, cost = decode_turns(recognizer, cuts)

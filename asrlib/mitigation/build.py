@@ -8,11 +8,11 @@ from pathlib import Path
 from lhotse import CutSet
 from typing_extensions import Self
 
+from asrlib.cohort_file import COHORTS_FILE
 from asrlib.data.dataset import filter_trainable
 from asrlib.errors import ConfigError, DataError
 from asrlib.mitigation.anchor import Anchor
 from asrlib.mitigation.cohort_speech import (
-    COHORTS_FILE,
     TRAIN_SET,
     CohortSpeech,
     cohort_speech,

@@ -142,8 +142,8 @@ class TransducerConfigs(Configs):
     def _read_membership(self, data: Path, inputs: RecipeInputs) -> Membership | None:
         if self.membership is None:
             return None
-        path = self.membership.file(data.parent)
-        membership = Membership.read(path, self.membership.unknown)
+        directory = self.membership.file(data.parent).parent
+        membership = Membership.read(directory, self.membership.unknown)
         membership.check_training(inputs.train)
         return membership
 

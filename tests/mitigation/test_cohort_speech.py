@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from cohort_fakes import adapt, ids, weights, write_cohort_recipe, write_cohorts
 from lhotse import CutSet
+from mitigation_fakes import adapt, ids, weights, write_cohort_recipe, write_cohorts
 
 from asrlib.errors import CheckpointError, ConfigError, DataError
 from asrlib.mitigation.cohort_speech import choosers, cohort_speech, speaker_of
@@ -125,7 +125,7 @@ def test_an_adaptation_needs_a_start(recipe):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("{", "line 7 is not"), ('{"speaker": "v0"}', "line 7"), (None, "d0 comes twice")],
+    [("{", "line 7 does not"), ('{"speaker": "v0"}', "line 7"), (None, "d0 comes twice")],
 )
 def test_a_broken_file_of_cohorts(recipe, line, message):
     path = recipe / DIRECTORY / "cohorts.jsonl"
