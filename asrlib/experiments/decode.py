@@ -21,14 +21,14 @@ from asrlib.experiments.run_record import identity_in
 from asrlib.experiments.training_log import settings_of
 from asrlib.files import atomic_write
 from asrlib.machine import machine
-from asrlib.scoring.records import DecodeMeta, Machine, ParameterCounts
+from asrlib.scoring.records import HYP_FILE, DecodeMeta, Machine, ParameterCounts
 from asrlib.streaming.batch import Cost, decode_cuts, decode_turns, hyp_line
 from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 from asrlib.text.turns import TURNS_FILE, write_turns
 from asrlib.transducer import TransducerConfig
 from asrlib.transducer.flops import flops_per_second
 
-HYP_FILE, META_FILE = "hyp.jsonl", "meta.json"
+META_FILE = "meta.json"
 
 
 def decode_set(

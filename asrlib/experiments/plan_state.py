@@ -11,7 +11,7 @@ from typing import Any
 from asrlib.errors import ConfigError, DataError
 from asrlib.experiments.plan import Plan, PlannedRun
 from asrlib.experiments.publish import collect_run
-from asrlib.experiments.run_record import data_name, hash_data, identity_in, identity_of
+from asrlib.experiments.run_record import data_names, hash_data, identity_in, identity_of
 from asrlib.experiments.store import PublishedRun, Trials, Tuning, read_plan
 from asrlib.experiments.training_log import read_curves
 from asrlib.recipe import Recipe
@@ -88,9 +88,12 @@ class PlanState:
         """The identity that a run would have with these hashes of data."""
         configs, start = self.configs(run), None
         if run.start is not None:
-            files = (set(self.configs(r).input_files(self.recipe.data)) for r in (run, run.start))
-            more, fewer = files
-            own = {data_name(self.recipe.data, path) for path in more - fewer}
+            data_dir = self.recipe.data
+            more, fewer = (
+                set(data_names(data_dir, self.configs(r).input_files(data_dir)).values())
+                for r in (run, run.start)
+            )
+            own = more - fewer
             start = self._borrowed(run.start, {k: v for k, v in data.items() if k not in own})
         return identity_of(configs.sections(), data, start)
 

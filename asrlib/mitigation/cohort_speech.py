@@ -21,7 +21,7 @@ from lhotse.utils import fastcopy
 from asrlib.cohort_file import CohortMap, Split, read_cohort_map
 from asrlib.errors import DataError
 from asrlib.mitigation.config import CohortsConfig
-from asrlib.scoring.records import read_speakers, read_utterances
+from asrlib.scoring.records import HYP_FILE, read_speakers, read_utterances
 from asrlib.training.training_inputs import read_features
 
 TRAIN_SET = "train"
@@ -139,7 +139,7 @@ def with_hypotheses(cuts: list[Cut], decode_dir: Path) -> CutSet:
     Raises:
         DataError: an utterance was not decoded there, or no hypothesis has a word.
     """
-    path = decode_dir / "hyp.jsonl"
+    path = decode_dir / HYP_FILE
     heard = {u.id: " ".join(u.hyp) for u in read_utterances(path)}
     texts = [heard.get(_SPEED.sub("", cut.id)) for cut in cuts]
     missing = [cut.id for cut, text in zip(cuts, texts, strict=True) if text is None]

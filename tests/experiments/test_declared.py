@@ -72,6 +72,23 @@ def test_memberships_follow_from_a_declared_condition_but_other_cohorts_do_not()
     assert keys(a, told(plain, unknown=0.5), "model.encoder.condition") == ["membership.unknown"]
 
 
+def adapted(record, directory, cohorts):
+    """The same run as an adaptation to the cohorts of a directory."""
+    mitigation = {"cohorts": {"directory": directory, "cohort": "bottom", "labels": ""}}
+    config = {**record.config, "mitigation": mitigation}
+    return replace(record, config=config, data={**record.data, "cohorts.jsonl": cohorts})
+
+
+def test_the_directory_of_cohorts_is_a_name_but_its_file_counts_unless_the_key_is_declared():
+    a, moved, b = (adapted(run_record(), *told) for told in (("x", "1"), ("y", "1"), ("y", "2")))
+    assert keys(a, moved) == []
+    assert a.identity == moved.identity != b.identity
+    assert keys(a, b) == ["data/cohorts.jsonl"]
+    assert keys(a, b, "mitigation.cohorts.directory") == []
+    assert keys(a, b, "mitigation.adaptation") == ["data/cohorts.jsonl"]
+    assert keys(run_record(), a, "mitigation") == []
+
+
 def test_another_start_is_a_difference():
     assert keys(run_record(), replace(run_record(), start="x")) == ["start"]
 

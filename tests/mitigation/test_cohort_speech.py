@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from lhotse import CutSet
 from mitigation_fakes import adapt, ids, weights, write_cohort_recipe, write_cohorts
 
 from asrlib.errors import CheckpointError, ConfigError, DataError
+from asrlib.experiments.run_record import read_record
 from asrlib.mitigation.cohort_speech import choosers, cohort_speech, speaker_of
 from asrlib.mitigation.config import CohortsConfig
 
@@ -149,9 +151,20 @@ def test_training_from_nothing_may_repeat_a_cohort_of_its_own_set(recipe):
     assert any((after[name] != before[name]).any() for name in before)
 
 
+def test_an_adaptation_is_the_same_wherever_its_cohorts_lie(recipe):
+    adapt(recipe, "a", f"{METHOD}finetune")
+    shutil.move(recipe / DIRECTORY, recipe / "elsewhere")
+    moved = "mitigation.cohorts.directory=elsewhere"
+    adapt(recipe, "b", f"{METHOD}finetune", moved)
+    a, b = (read_record(recipe / "exp" / name) for name in "ab")
+    assert a.identity == b.identity
+    (recipe / "exp/a/final.pt").unlink()
+    adapt(recipe, "a", f"{METHOD}finetune", moved)  # is continued
+
+
 def test_changed_cohorts_do_not_continue_a_run(recipe):
     adapt(recipe, "a", f"{METHOD}finetune")
     (recipe / "exp/a/final.pt").unlink()
     write_cohorts(recipe, {"d0": "bottom", "d1": "bottom", "d4": "top"}, set())
-    with pytest.raises(CheckpointError, match=r"input\.exp/cohorts/tree/cohorts\.jsonl"):
+    with pytest.raises(CheckpointError, match=r"input\.cohorts\.jsonl"):
         adapt(recipe, "a", f"{METHOD}finetune")
