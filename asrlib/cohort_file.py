@@ -18,7 +18,7 @@ from typing import Literal, get_args
 from asrlib.errors import DataError
 
 COHORTS_FILE = "cohorts.jsonl"
-TOP, BOTTOM = "top", "bottom"
+TOP, MIDDLE, BOTTOM = "top", "middle", "bottom"
 Split = Literal["discovery", "confirmation", "other"]
 
 _FIX = (

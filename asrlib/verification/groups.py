@@ -21,9 +21,9 @@ from typing import Literal
 
 import numpy as np
 
-from asrlib.cohort_file import BOTTOM, TOP, read_cohort_map
+from asrlib.cohort_file import BOTTOM, MIDDLE, TOP, read_cohort_map
 from asrlib.errors import DataError
-from asrlib.scoring.groups import UNKNOWN, band, band_names
+from asrlib.scoring.groups import in_order, names_of
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +78,8 @@ def metadata_columns(
         if not any(raw):
             log.info("groups: column '%s' is skipped: no speaker has a value in it", name)
             continue
-        values = [band(v, bands[name]) if name in bands else v or UNKNOWN for v in raw]
-        order = band_names(bands[name]) if name in bands else sorted(set(values) - {UNKNOWN})
-        made.append(_column(name, values, [*order, UNKNOWN]))
+        values = names_of(raw, bands.get(name))
+        made.append(_column(name, values, in_order(values, bands.get(name))))
     return made
 
 
@@ -112,7 +111,7 @@ def cohort_column(speakers: Sequence[str], directory: Path) -> Column:
             f"{found.path}: holds no speaker of this test set for confirmation",
             "run python -m asrlib cohorts assign for these speakers",
         )
-    order = [v for v in (BOTTOM, "middle", TOP) if v in known.values()]
+    order = [v for v in (BOTTOM, MIDDLE, TOP) if v in known.values()]
     order += sorted(set(known.values()) - set(order))
     return _column("cohort", [known.get(s, "") for s in speakers], order)
 
