@@ -87,6 +87,11 @@ class MitigatedConfigs(TransducerConfigs):
         own += [recipe / cohorts.labels / HYP_FILE] if cohorts.labels else []
         return (*files, *own)
 
+    def _cohort_dir(self, data: Path) -> Path:
+        if self.mitigation is None or not self.mitigation.knows_cohorts:
+            return super()._cohort_dir(data)
+        return data.parent / self.mitigation.cohorts.directory
+
     def _one_talker(
         self, model: Transducer, inputs: RecipeInputs, data: Path, init: Path | None
     ) -> TransducerTask:

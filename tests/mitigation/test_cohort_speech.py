@@ -14,7 +14,7 @@ from asrlib.experiments.run_record import read_record
 from asrlib.mitigation.cohort_speech import choosers, cohort_speech, speaker_of
 from asrlib.mitigation.config import CohortsConfig
 
-METHOD = "mitigation.adaptation.method="
+METHOD, SPEECH = "mitigation.adaptation.method=", "mitigation.adaptation.speech="
 DIRECTORY = "exp/cohorts/tree"
 
 
@@ -168,3 +168,22 @@ def test_changed_cohorts_do_not_continue_a_run(recipe):
     write_cohorts(recipe, {"d0": "bottom", "d1": "bottom", "d4": "top"}, set())
     with pytest.raises(CheckpointError, match=r"input\.cohorts\.jsonl"):
         adapt(recipe, "a", f"{METHOD}finetune")
+
+
+DRO = "group_dro.groups=cohorts"
+
+
+def test_group_dro_knows_the_cohorts_of_repeated_speech(recipe):
+    repeated = ("mitigation.oversampling.times=1.5", "train.log_interval=1")
+    adapt(recipe, "a", f"{METHOD}finetune", f"{SPEECH}oversampled", *repeated, DRO)
+    log = (recipe / "exp/a/log/train.log").read_text()
+    assert "group DRO on cohorts: bottom, unknown" in log
+    assert "weight_bottom " in log
+    record = read_record(recipe / "exp/a")
+    assert "speakers.tsv" not in record.data
+    assert "cohorts.jsonl" in record.data
+
+
+def test_group_dro_on_cohorts_needs_cohorts(recipe):
+    with pytest.raises(ConfigError, match=r"group_dro\.groups: cohorts, but no cohorts are known"):
+        adapt(recipe, "a", 'mitigation.cohorts.directory=""', DRO, init=None)
