@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -197,10 +196,10 @@ class TransducerConfigs(Configs):
         else:
             known = _column_of(_speaker_table(data), groups)
         group_of: dict[str, str] = {}
-        times: Counter[str] = Counter()
+        times: dict[str, float] = {}
         for cut, often in task.training_items():
             group_of[cut.id] = known.get(cut.supervisions[0].speaker or "") or UNKNOWN
-            times[cut.id] += often
+            times[cut.id] = times.get(cut.id, 0.0) + often
         rule = GroupDroWeights(group_of, self.group_dro, self.train.seed, times)
         logger.info("group DRO on %s: %s", groups, ", ".join(rule.names))
         return Weighted(task, rule)
