@@ -93,7 +93,7 @@ def command(
     stamp = Stamp(
         path=out / ".score_verification.stamp",
         inputs=[test, *(path for path in others if path is not None and path.exists())],
-        config=[config, score, threshold, [path is not None for path in (trials, dev_trials)]],
+        config=[config, score, threshold, trials is not None, dev_trials is not None],
         outputs=[out / VERIFICATION_FILE, *([out / SCORES_FILE] if scores else [])],
         version=VERIFICATION_VERSION,
     )
@@ -106,17 +106,9 @@ def command(
     elif fixed is None:
         log.warning("%s: missing, so no threshold is fixed; embed %s first", dev, dev_set)
     source, unusable = read_source(recipe, test, test_set, trials, config)
-    scored = score_trials(source, with_list(config, trials), str(test))
-    found = judge(
-        scored,
-        fixed,
-        column_maker(recipe, test_set, score, cohorts),
-        with_list(config, trials),
-        score.min_speakers,
-        name,
-        test_set,
-        unusable,
-    )
+    config, columns = with_list(config, trials), column_maker(recipe, test_set, score, cohorts)
+    scored = score_trials(source, config, str(test))
+    found = judge(scored, fixed, columns, config, score.min_speakers, name, test_set, unusable)
     found.to_file(out / VERIFICATION_FILE)
     if scores:
         scored.write(out / SCORES_FILE)

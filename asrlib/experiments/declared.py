@@ -6,12 +6,11 @@ are printed beside results, not compared.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from asrlib.cohort_file import COHORTS_FILE
-from asrlib.errors import DataError
 from asrlib.experiments.run_record import RunRecord, decisive
 from asrlib.scoring.records import HYP_FILE
 
@@ -69,21 +68,6 @@ def undeclared(
         and not _covered(key, free)
         and not any(key.startswith(f"data/{name}") for name in followers)
     ]
-
-
-def check_declared(records: Sequence[RunRecord], declared: Collection[str]) -> None:
-    """See that runs differ in declared keys only.
-
-    Raises:
-        DataError: names the key, both values and both runs.
-    """
-    first, *others = records
-    for other in others:
-        for difference in undeclared(first, other, declared):
-            raise DataError(
-                refusal(first.name, other.name, difference),
-                "declare the key as a factor of the plan, or run both with one value",
-            )
 
 
 def refusal(a: str, b: str, difference: Difference) -> str:
