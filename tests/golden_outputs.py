@@ -31,13 +31,14 @@ import yaml
 from lhotse import CutSet
 
 REPO = Path(__file__).resolve().parents[1]
-for folder in ("tests", "tests/data", "tests/streaming", ""):
+for folder in ("tests", "tests/data", "tests/streaming", "tests/verification", ""):
     sys.path.insert(0, str(REPO / folder))
 
 from command_fakes import call, in_process, write_recipe  # noqa: E402
 from mixture_fakes import talkers_cuts  # noqa: E402
 from scoring_fakes import planted_recipe, planted_speakers  # noqa: E402
 from streaming_fakes import RATE, babble, loud_model, make_tokenizer, small_config  # noqa: E402
+from verification_fakes import planted_table  # noqa: E402
 
 from asrlib.checkpoint_file import save  # noqa: E402
 from asrlib.data.manifests import write_cuts  # noqa: E402
@@ -59,6 +60,7 @@ VERSIONS = {
     "score": ("asrlib.scoring.score", "SCORE_VERSION"),
     "mixtures": ("asrlib.data.mixture_sets", "MIXTURES_VERSION"),
     "score-meetings": ("asrlib.meetings.score", "SCORE_MEETINGS_VERSION"),
+    "score-verification": ("asrlib.verification.score", "VERIFICATION_VERSION"),
 }
 RELATIVE, ABSOLUTE = 1e-3, 1e-4
 # Measured, or of the machine and the release at hand.
@@ -212,7 +214,8 @@ def decoded(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def scored(folder: Path) -> Iterator[tuple[str, Any]]:
-    from asrlib.scoring.cohort_frame import COHORTS_FILE, cohort_scores_file
+    from asrlib.cohort_file import COHORTS_FILE
+    from asrlib.scoring.cohort_frame import cohort_scores_file
     from asrlib.scoring.score import OUTPUTS
 
     planted_recipe(folder)
@@ -263,11 +266,42 @@ def meetings(folder: Path) -> Iterator[tuple[str, Any]]:
     yield "score-meetings", [file_content(out / name, folder) for name in OUTPUTS]
 
 
+def verified(folder: Path) -> Iterator[tuple[str, Any]]:
+    """Verification of planted voices, by gender and by cohort."""
+    from asrlib.cohort_file import COHORTS_FILE
+    from asrlib.verification.score import VERIFICATION_FILE
+    from asrlib.verification.scores import SCORES_FILE, ScoredTrials
+
+    rows = ["speaker\tset\tgender"]
+    for name, seed in (("test", 1), ("dev", 2)):
+        table = planted_table([0.5, 1.0] * 5, utterances=4, seed=seed, prefix=name)
+        out = folder / "exp" / "voices" / f"embeddings_{name}"
+        out.mkdir(parents=True)
+        table.write(out / "utterances.npz")
+        rows += [f"{name}{s:03d}\t{name}\t{'fm'[s % 2]}" for s in range(10)]
+    (folder / "data").mkdir()
+    (folder / "data" / "speakers.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "cohorts").mkdir()
+    cohorts = ("bottom", "top", "top")
+    lines = [{"speaker": f"test{s:03d}", "cohort": cohorts[s % 3]} for s in range(10)]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (folder / "cohorts" / COHORTS_FILE).write_text(text)
+    options = [f"verification.{key}=100" for key in ("replicates", "permutations")]
+    words = [word for option in options for word in ("--set", option)]
+    words += ["--cohorts", str(folder / "cohorts")]
+    run("score-verification", "--recipe-dir", folder, "--name", "voices", *words)
+    out = folder / "exp" / "voices" / "verify_test"
+    scored = ScoredTrials.read(out / SCORES_FILE)
+    ends = projections(scored.scores_T[:, None])
+    yield "score-verification", [file_content(out / VERIFICATION_FILE, folder), ends]
+
+
 MAKERS: tuple[Callable[[Path], Iterator[tuple[str, Any]]], ...] = (
     early_stages,
     decoded,
     scored,
     meetings,
+    verified,
 )
 
 

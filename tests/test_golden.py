@@ -24,9 +24,13 @@ def test_an_output_changes_with_its_version_only(made, stage):
 
 
 def test_every_stage_with_a_stamp_is_watched():
-    """But the report, which has no stamp, and training, whose weights differ between processors."""
+    """But the report, which has no stamp, and what depends on the processor.
+
+    The weights of a training do, and so do embeddings, which are the output of a trained model:
+    tests/speakers watches that they are those of the model's own forward pass.
+    """
     commands = {command for stage in STAGES for command in stage.commands}
-    assert set(VERSIONS) == commands - {"results", "train"}
+    assert set(VERSIONS) == commands - {"results", "train", "embed"}
     assert set(read_golden()) == set(VERSIONS)
 
 

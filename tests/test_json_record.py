@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -34,6 +35,7 @@ SIMPLE = {
 }
 
 
+@functools.cache
 def values(hint: Any) -> st.SearchStrategy:
     """Values of a field that is annotated so."""
     origin, arguments = get_origin(hint), get_args(hint)
@@ -44,7 +46,9 @@ def values(hint: Any) -> st.SearchStrategy:
     if origin in (typing.Union, types.UnionType):
         return st.one_of(*map(values, arguments))
     if origin is tuple:
-        return st.lists(values(arguments[0]), max_size=2).map(tuple)
+        if arguments[1:] == (...,):
+            return st.lists(values(arguments[0]), max_size=2).map(tuple)
+        return st.tuples(*map(values, arguments))
     if origin is dict:
         return st.dictionaries(values(arguments[0]), values(arguments[1]), max_size=2)
     fields = get_type_hints(hint)

@@ -191,11 +191,11 @@ def assign(
 @recipe_options
 def explain(recipe: Recipe, method: str, name: str, test_set: str, split: str, search: str) -> None:
     """Say what the bottom cohort shares, and write exp/cohorts/METHOD/explanation.json."""
+    from asrlib.cohort_file import read_cohort_map
     from asrlib.cohorts.config import CohortsConfig
     from asrlib.cohorts.definition import read_definition
     from asrlib.cohorts.explain import EXPLANATION_FILE, explain
     from asrlib.cohorts.table import read_table
-    from asrlib.scoring.cohort_frame import read_cohort_map
     from asrlib.scoring.records import read_utterances
     from asrlib.scoring.score import ScoreConfig
     from asrlib.scoring.wer import align

@@ -50,8 +50,8 @@ def command(
     decode_SET_SEARCH_true_cohorts/. For a model of several talkers, their turns are written to
     turns.seglst.json instead of hyp.jsonl.
     """
-    from asrlib.experiments.decode import HYP_FILE, META_FILE, decode_set
-    from asrlib.scoring.records import decode_dir_name
+    from asrlib.experiments.decode import META_FILE, decode_set
+    from asrlib.scoring.records import HYP_FILE, decode_dir_name
     from asrlib.streaming.batch import DECODE_VERSION
     from asrlib.streaming.recognizer import DecodeConfig
     from asrlib.text.turns import TURNS_FILE

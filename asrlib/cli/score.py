@@ -73,7 +73,8 @@ def command(
 
 def _score_cohorts(recipe: Recipe, decode_dir: Path, cohorts: Path, config: ScoreConfig) -> None:
     """Write cohort_scores_METHOD.json, unless it is up to date."""
-    from asrlib.scoring.cohort_frame import COHORTS_FILE, cohort_scores_file, score_cohorts
+    from asrlib.cohort_file import COHORTS_FILE
+    from asrlib.scoring.cohort_frame import cohort_scores_file, score_cohorts
     from asrlib.scoring.groups import gap_text
     from asrlib.scoring.score import SCORE_VERSION
     from asrlib.scoring.utt_counts import COUNTS_FILE

@@ -12,10 +12,12 @@ import click
 
 from asrlib.cli.common import log_to, recipe_options
 from asrlib.recipe import Recipe
+from asrlib.stamps import Stamp
 
 if TYPE_CHECKING:
     from asrlib.verification.config import VerificationConfig
     from asrlib.verification.groups import Column
+    from asrlib.verification.records import Threshold
     from asrlib.verification.score import TrialSource
 
 log = logging.getLogger(__name__)
@@ -67,11 +69,17 @@ def command(
     Writes verification.json and scores.npz. The kind of the trials is verification.trials; a file
     of --trials is used as it is.
     """
+    from asrlib.cohort_file import COHORTS_FILE
     from asrlib.experiments.run_record import identity_in
     from asrlib.scoring.score import ScoreConfig
     from asrlib.verification.config import VerificationConfig
     from asrlib.verification.records import Threshold
-    from asrlib.verification.score import VERIFICATION_FILE, fix_threshold, judge, score_trials
+    from asrlib.verification.score import (
+        VERIFICATION_FILE,
+        VERIFICATION_VERSION,
+        judge,
+        score_trials,
+    )
     from asrlib.verification.scores import SCORES_FILE
     from asrlib.verification.text import verification_text
 
@@ -81,34 +89,51 @@ def command(
     log_to(out / "log" / "score_verification.log")
     config = recipe.config(VerificationConfig, "verification")
     score = recipe.config(ScoreConfig, "score")
-    source, unusable = read_source(recipe, test, test_set, trials, config)
-    scored = score_trials(source, with_list(config, trials), str(test))
-    fixed = None
-    if threshold is not None:
-        fixed = Threshold(value=threshold, rule="given")
-    elif dev_embeddings is None and not dev.exists():
-        log.warning("%s: missing, so no threshold is fixed; embed %s first", dev, dev_set)
-    else:
-        of_dev, _ = read_source(recipe, dev, dev_set, dev_trials, config)
-        dev_config = with_list(config, dev_trials)
-        fixed = fix_threshold(score_trials(of_dev, dev_config, str(dev)), dev_config, str(dev))
-    found = judge(
-        scored,
-        fixed,
-        column_maker(recipe, test_set, score, cohorts),
-        with_list(config, trials),
-        score.min_speakers,
-        name,
-        test_set,
-        unusable,
+    fixed_by_dev = threshold is None and (dev_embeddings is not None or dev.exists())
+    others = [*_set_files(recipe, test_set), trials, cohorts and cohorts / COHORTS_FILE]
+    others += [dev, *_set_files(recipe, dev_set), dev_trials] if fixed_by_dev else []
+    stamp = Stamp(
+        path=out / ".score_verification.stamp",
+        inputs=[test, *(path for path in others if path is not None and path.exists())],
+        config=[config, score, threshold, trials is not None, dev_trials is not None],
+        outputs=[out / VERIFICATION_FILE, *([out / SCORES_FILE] if scores else [])],
+        version=VERIFICATION_VERSION,
     )
+    if not recipe.force and stamp.is_current():
+        log.info("score-verification %s %s: up to date", name, test_set)
+        return
+    fixed = None if threshold is None else Threshold(value=threshold, rule="given")
+    if fixed_by_dev:
+        fixed = _dev_threshold(recipe, dev, dev_set, dev_trials, config)
+    elif fixed is None:
+        log.warning("%s: missing, so no threshold is fixed; embed %s first", dev, dev_set)
+    source, unusable = read_source(recipe, test, test_set, trials, config)
+    config, columns = with_list(config, trials), column_maker(recipe, test_set, score, cohorts)
+    scored = score_trials(source, config, str(test))
+    found = judge(scored, fixed, columns, config, score.min_speakers, name, test_set, unusable)
     if embeddings is None:
         found = dataclasses.replace(found, run=identity_in(recipe.exp / name))
     found.to_file(out / VERIFICATION_FILE)
     if scores:
         scored.write(out / SCORES_FILE)
+    stamp.write()
     click.echo(verification_text(found))
     click.echo(f"written to {out / VERIFICATION_FILE}")
+
+
+def _set_files(recipe: Recipe, set_name: str) -> list[Path]:
+    return [recipe.data / set_name / "cuts.jsonl.gz", recipe.data / "speakers.tsv"]
+
+
+def _dev_threshold(
+    recipe: Recipe, dev: Path, dev_set: str, trials: Path | None, config: VerificationConfig
+) -> Threshold:
+    """Fix the threshold on the embeddings of a dev set."""
+    from asrlib.verification.score import fix_threshold, score_trials
+
+    source, _ = read_source(recipe, dev, dev_set, trials, config)
+    config = with_list(config, trials)
+    return fix_threshold(score_trials(source, config, str(dev)), config, str(dev))
 
 
 def with_list(config: VerificationConfig, trials: Path | None) -> VerificationConfig:

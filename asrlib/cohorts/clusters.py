@@ -18,12 +18,14 @@ import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
 
+from asrlib.cohort_file import BOTTOM, TOP
 from asrlib.cohorts.config import AutomaticConfig
-from asrlib.cohorts.ranking import BOTTOM, TOP, merge_by_share, sum_groups
+from asrlib.cohorts.ranking import merge_by_share, sum_groups
 from asrlib.cohorts.search import Assignment, Candidate, CannotSearch
-from asrlib.cohorts.table import UNKNOWN, SpeakerTable
+from asrlib.cohorts.table import SpeakerTable
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
+from asrlib.scoring.groups import UNKNOWN
 
 _DIGITS = 7  # significant digits of the numbers in definition.json
 _BLOCK = 65_536  # embeddings in float64 at a time

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asrlib import __version__
+from asrlib.cohort_file import read_cohort_map
 from asrlib.cohorts.definition import read_definition
 from asrlib.cohorts.find import read_tried
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
-from asrlib.scoring.cohort_frame import read_cohort_map
 from asrlib.scoring.confirmation import Confirmation, confirm, correct
 from asrlib.scoring.gaps import Resampling
 from asrlib.scoring.records import DecodeMeta

@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from asrlib.cohort_file import COHORTS_FILE, Split
 from asrlib.cohorts.clusters import ClusterRule
 from asrlib.cohorts.geodemographic import COPY, AttributeRule
 from asrlib.cohorts.metadata import ColumnRule
@@ -22,11 +23,10 @@ from asrlib.cohorts.table import SpeakerTable
 from asrlib.cohorts.tree import TreeRule
 from asrlib.files import atomic_dir, atomic_write
 from asrlib.json_record import JsonRecord
-from asrlib.scoring.cohort_frame import COHORTS_FILE, DEFINITION_FILE
 
 _AGAIN = "find the cohorts again: python -m asrlib cohorts find"
 
-Split = Literal["discovery", "confirmation"]
+DEFINITION_FILE = "definition.json"
 AnyRule = Annotated[
     TreeRule | CircleRule | AttributeRule | ClusterRule | ColumnRule, Field(discriminator="kind")
 ]

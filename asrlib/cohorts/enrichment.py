@@ -11,8 +11,9 @@ from scipy.stats import fisher_exact
 from statsmodels.stats.multitest import multipletests
 
 from asrlib.cohorts.metadata import values_of
-from asrlib.cohorts.table import UNKNOWN, SpeakerTable
+from asrlib.cohorts.table import SpeakerTable
 from asrlib.json_record import JsonRecord
+from asrlib.scoring.groups import UNKNOWN
 
 _LEAST = 5  # speakers with an attribute; of rarer ones no difference could show
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asrlib.cohort_file import BOTTOM
 from asrlib.cohorts.enrichment import Enrichment, enrichment
-from asrlib.cohorts.ranking import BOTTOM
 from asrlib.cohorts.regression import Adjustment, adjust
-from asrlib.cohorts.table import UNKNOWN, SpeakerTable
+from asrlib.cohorts.table import SpeakerTable
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
+from asrlib.scoring.groups import UNKNOWN
 from asrlib.scoring.wer import Aligned, ErrorRate, sum_by_speaker
 
 EXPLANATION_FILE = "explanation.json"

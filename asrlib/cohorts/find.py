@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from asrlib.cohort_file import Split
 from asrlib.cohorts.clusters import ClusterSearch
 from asrlib.cohorts.config import METHODS, CohortsConfig
-from asrlib.cohorts.definition import Definition, Split, cohort_lines, write_cohorts
+from asrlib.cohorts.definition import Definition, cohort_lines, write_cohorts
 from asrlib.cohorts.geodemographic import AttributeSearch, attribute_of, read_attributes
 from asrlib.cohorts.metadata import MetadataSearch, values_of
 from asrlib.cohorts.places import MIN_SHOWN, coordinates, joined

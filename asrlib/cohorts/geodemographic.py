@@ -20,13 +20,15 @@ from typing import Literal
 
 import numpy as np
 
+from asrlib.cohort_file import BOTTOM, TOP
 from asrlib.cohorts.config import GeodemographicConfig
 from asrlib.cohorts.places import five_digits, shown_zip
-from asrlib.cohorts.ranking import BOTTOM, TOP, sum_groups
+from asrlib.cohorts.ranking import sum_groups
 from asrlib.cohorts.search import Assignment, Candidate
-from asrlib.cohorts.table import UNKNOWN, SpeakerTable
+from asrlib.cohorts.table import SpeakerTable
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
+from asrlib.scoring.groups import UNKNOWN
 
 COPY = "attributes.csv"  # the table of shares beside a definition
 OTHER = "other"  # an attribute that no discovery speaker has

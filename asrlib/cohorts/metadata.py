@@ -12,11 +12,12 @@ from typing import Literal
 
 import numpy as np
 
-from asrlib.cohorts.ranking import BOTTOM, TOP, sum_groups
+from asrlib.cohort_file import BOTTOM, TOP
+from asrlib.cohorts.ranking import sum_groups
 from asrlib.cohorts.search import Assignment, Candidate
-from asrlib.cohorts.table import UNKNOWN, SpeakerTable
+from asrlib.cohorts.table import SpeakerTable
 from asrlib.json_record import JsonRecord
-from asrlib.scoring.groups import band
+from asrlib.scoring.groups import UNKNOWN, names_of
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,7 @@ def values_of(
     table: SpeakerTable, column: str, bands: Mapping[str, Sequence[float]]
 ) -> tuple[str, ...]:
     """Return the values of a column; numbers as bands; `unknown` where there is none."""
-    values = table.column(column)
-    if column in bands:
-        return tuple(band(value, bands[column]) for value in values)
-    return tuple(value or UNKNOWN for value in values)
+    return names_of(table.column(column), bands.get(column))
 
 
 @dataclass(frozen=True)

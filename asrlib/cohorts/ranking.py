@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asrlib.cohort_file import BOTTOM, MIDDLE, TOP
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.between_groups import group_variance, shrunken_rates
 
-BOTTOM, MIDDLE, TOP = "bottom", "middle", "top"
 # Where groups differ no more than by chance, the estimate of tau is 0 and all smoothed rates would
 # be equal. A tau of at least this share of the overall rate keeps an order: by excess errors.
 _LEAST_TAU = 0.1

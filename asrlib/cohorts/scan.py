@@ -14,13 +14,15 @@ from typing import Literal
 
 import numpy as np
 
+from asrlib.cohort_file import BOTTOM, TOP
 from asrlib.cohorts.config import ScanConfig
 from asrlib.cohorts.places import coordinates, distances_km, unique_places
-from asrlib.cohorts.ranking import BOTTOM, TOP, sum_groups
+from asrlib.cohorts.ranking import sum_groups
 from asrlib.cohorts.search import Assignment, Candidate
-from asrlib.cohorts.table import UNKNOWN, SpeakerTable
+from asrlib.cohorts.table import SpeakerTable
 from asrlib.cohorts.tree import place_used
 from asrlib.json_record import JsonRecord
+from asrlib.scoring.groups import UNKNOWN
 
 _BLOCK_CELLS = 4_000_000  # distances held at a time; 32 MB each for a few arrays
 _KEPT_CELLS = 20_000_000  # orders of places kept between permutations; 4 bytes each

@@ -19,8 +19,9 @@ from asrlib.cohorts.ranking import (
     relative_gap,
     z_statistic,
 )
-from asrlib.cohorts.table import UNKNOWN, SpeakerTable
+from asrlib.cohorts.table import SpeakerTable
 from asrlib.json_record import JsonRecord
+from asrlib.scoring.groups import UNKNOWN
 
 
 @dataclass(frozen=True)

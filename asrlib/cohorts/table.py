@@ -16,8 +16,6 @@ import numpy as np
 from asrlib.embedding_table import EmbeddingTable
 from asrlib.errors import DataError
 
-UNKNOWN = "unknown"
-
 
 @dataclass(frozen=True)
 class SpeakerTable:

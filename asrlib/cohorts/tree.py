@@ -15,12 +15,14 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.tree import DecisionTreeRegressor
 
+from asrlib.cohort_file import BOTTOM, TOP
 from asrlib.cohorts.config import TreeConfig
 from asrlib.cohorts.places import coordinates
-from asrlib.cohorts.ranking import BOTTOM, TOP, sum_groups
+from asrlib.cohorts.ranking import sum_groups
 from asrlib.cohorts.search import Assignment, Candidate
-from asrlib.cohorts.table import UNKNOWN, SpeakerTable
+from asrlib.cohorts.table import SpeakerTable
 from asrlib.json_record import JsonRecord
+from asrlib.scoring.groups import UNKNOWN
 
 AXES = ("latitude", "longitude")
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from asrlib.cohort_file import BOTTOM, COHORTS_FILE, TOP, read_cohorts
+from asrlib.cohort_file import BOTTOM, COHORTS_FILE, TOP, read_cohort_map
 from asrlib.config import configclass
 from asrlib.errors import ConfigError, DataError
 from asrlib.numbers import Probability
@@ -79,13 +79,14 @@ class Membership:
     unknown: float = 0.0
 
     @classmethod
-    def read(cls, path: Path, unknown: float = 0.0) -> Membership:
-        """Read a file `cohorts.jsonl`.
+    def read(cls, directory: Path, unknown: float = 0.0) -> Membership:
+        """Read `cohorts.jsonl` of a cohort directory.
 
         Raises:
             DataError: the file is missing or broken.
         """
-        return cls(read_cohorts(path), path, unknown)
+        found = read_cohort_map(directory)
+        return cls(found.cohorts, found.path, unknown)
 
     def cohort(self, cut: Cut) -> str | None:
         """Return the cohort of a cut's first speaker; None if it is not known."""

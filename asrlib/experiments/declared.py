@@ -6,17 +6,23 @@ are printed beside results, not compared.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from asrlib.cohort_file import COHORTS_FILE
-from asrlib.errors import DataError
 from asrlib.experiments.run_record import RunRecord, decisive
+from asrlib.scoring.records import HYP_FILE
 
 SEED = "train.seed"
 _CONDITION, _MEMBERSHIP = "model.encoder.condition", "membership"
 _INIT_PART, _LANG = "train.init_part", "data.lang"
+# Keys that name directories of files, and the names that `data_names` gives to these files.
+_NAMES_FILE = {
+    f"{_MEMBERSHIP}.cohorts": COHORTS_FILE,
+    "mitigation.cohorts.directory": COHORTS_FILE,
+    "mitigation.cohorts.labels": HYP_FILE,
+}
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,9 @@ def undeclared(
     """Keys in which two runs differ although nobody declared them, in order.
 
     Where the models differ, all of their own section may. Where the condition of the encoder may
-    differ and only one of the runs has memberships, these and their cohorts may, too. Where the
-    part that is taken from a start may differ, the start may; where the directory of the tokens
-    may, the tokens may.
+    differ and only one of the runs has memberships, these and their cohorts may, too. Where a key
+    that names a file may differ, the file may. Where the part that is taken from a start may
+    differ, the start may; where the directory of the tokens may, the tokens may.
 
     Args:
         declared: keys of `--set`; one that names a whole section of keys allows all of them.
@@ -54,36 +60,20 @@ def undeclared(
     ours, theirs = _values(a, decode_a), _values(b, decode_b)
     free = {*declared, "model"} if a.model != b.model else set(declared)
     told = [_MEMBERSHIP in record.config for record in (a, b)]
-    other_cohorts = _covered(f"{_MEMBERSHIP}.cohorts", free)
     if _covered(_CONDITION, free) and told[0] != told[1]:
         free.add(_MEMBERSHIP)
-        other_cohorts = True
     if _covered(_INIT_PART, free):
         free.add("start")
     other_tokens = _covered(_LANG, free)
+    followers = [name for key, name in _NAMES_FILE.items() if _covered(key, free)]
     return [
         Difference(key, ours.get(key), theirs.get(key))
         for key in sorted({*ours, *theirs})
         if ours.get(key) != theirs.get(key)
         and not _covered(key, free)
-        and not (other_cohorts and key.startswith("data/") and key.endswith(COHORTS_FILE))
+        and not any(key.startswith(f"data/{name}") for name in followers)
         and not (other_tokens and key.startswith("data/") and key.endswith("/bpe.model"))
     ]
-
-
-def check_declared(records: Sequence[RunRecord], declared: Collection[str]) -> None:
-    """See that runs differ in declared keys only.
-
-    Raises:
-        DataError: names the key, both values and both runs.
-    """
-    first, *others = records
-    for other in others:
-        for difference in undeclared(first, other, declared):
-            raise DataError(
-                refusal(first.name, other.name, difference),
-                "declare the key as a factor of the plan, or run both with one value",
-            )
 
 
 def refusal(a: str, b: str, difference: Difference) -> str:

@@ -13,7 +13,6 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 from tqdm import tqdm
 
-from asrlib.cohort_file import COHORTS_FILE
 from asrlib.config import from_dict, to_dict
 from asrlib.data.cuts import read_cuts
 from asrlib.data.membership import Membership
@@ -22,14 +21,14 @@ from asrlib.experiments.run_record import identity_in
 from asrlib.experiments.training_log import settings_of
 from asrlib.files import atomic_write
 from asrlib.machine import machine
-from asrlib.scoring.records import DecodeMeta, Machine, ParameterCounts
+from asrlib.scoring.records import HYP_FILE, DecodeMeta, Machine, ParameterCounts
 from asrlib.streaming.batch import Cost, decode_cuts, decode_turns, hyp_line
 from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 from asrlib.text.turns import TURNS_FILE, write_turns
 from asrlib.transducer import TransducerConfig
 from asrlib.transducer.flops import flops_per_second
 
-HYP_FILE, META_FILE = "hyp.jsonl", "meta.json"
+META_FILE = "meta.json"
 
 
 def decode_set(
@@ -61,7 +60,7 @@ def decode_set(
     membership = None
     if cohort_dir is not None:
         recognizer.check_cohorts()
-        membership = Membership.read(cohort_dir / COHORTS_FILE)
+        membership = Membership.read(cohort_dir)
         membership.check_known(cuts, test_set)
     if recognizer.talkers > 1:
         decoded, cost = decode_turns(recognizer, cuts)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asrlib import __version__
+from asrlib.cohort_file import COHORTS_FILE, CohortMap, read_cohort_map
 from asrlib.errors import ConfigError, DataError
 from asrlib.experiments.plan import Plan, PlannedRun, Variant
 from asrlib.experiments.plan_state import PlanState
@@ -15,7 +16,6 @@ from asrlib.experiments.run_record import RunRecord, read_record, start_of
 from asrlib.mitigation.judging import Judge, Judged, RunCounts
 from asrlib.mitigation.table import Mitigations
 from asrlib.recipe import Recipe
-from asrlib.scoring.cohort_frame import COHORTS_FILE, CohortMap, read_cohort_map
 from asrlib.scoring.gaps import Resampling
 from asrlib.scoring.groups import UNKNOWN
 from asrlib.scoring.records import DecodeMeta, decode_dir_name, read_speakers

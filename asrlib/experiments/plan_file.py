@@ -21,7 +21,7 @@ from asrlib.experiments.plan import (
     part_of_name,
 )
 from asrlib.experiments.run_record import read_record
-from asrlib.mitigation.cohort_speech import read_cohorts
+from asrlib.mitigation.cohort_speech import read_cohorts_of
 from asrlib.recipe import PROJECT_DIR, Recipe
 from asrlib.searches import SEARCHES, TURN_SEARCHES
 
@@ -68,7 +68,7 @@ def plan_of_start(recipe: Recipe, plan: Plan, start: str, cohorts: str) -> Plan:
             f"{recipe.exp / start}/final.pt: missing", "train the model first (stage 4)"
         )
     model = read_record(recipe.exp / start).model
-    read_cohorts(recipe.exp / "cohorts" / cohorts, recipe.data / "speakers.tsv")
+    read_cohorts_of(recipe.exp / "cohorts" / cohorts, recipe.data / "speakers.tsv")
     directory = json.dumps(f"exp/cohorts/{cohorts}")
     return Plan(
         name=f"{start}-{cohorts}",

@@ -12,7 +12,7 @@ from asrlib.errors import ConfigError, DataError
 from asrlib.experiments.plan import Plan, PlannedRun
 from asrlib.experiments.publish import collect_run
 from asrlib.experiments.run_record import (
-    data_name,
+    data_names,
     hash_data,
     identity_in,
     identity_of,
@@ -113,9 +113,12 @@ class PlanState:
         """The identity that a run would have with these hashes of data."""
         configs, start = self.configs(run), self._given_start(run, known_start)
         if run.start is not None:
-            files = (set(self.configs(r).input_files(self.recipe.data)) for r in (run, run.start))
-            more, fewer = files
-            own = {data_name(self.recipe.data, path) for path in more - fewer}
+            data_dir = self.recipe.data
+            more, fewer = (
+                set(data_names(data_dir, self.configs(r).input_files(data_dir)).values())
+                for r in (run, run.start)
+            )
+            own = more - fewer
             start = self._borrowed(run.start, {k: v for k, v in data.items() if k not in own})
         return identity_of(configs.sections(), data, start)
 

@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 import zlib
@@ -32,8 +31,11 @@ from asrlib.stamps import hash_file
 from asrlib.training.config import (
     HARMLESS_DECODING_KEYS,
     HARMLESS_MEMBERSHIP_KEYS,
+    HARMLESS_MITIGATION_KEYS,
     MACHINE_KEYS,
+    without,
 )
+from asrlib.training.training_inputs import input_names
 
 RUN_FILE = "run.json"
 _TOKENS = "bpe.model"  # in a directory of its own
@@ -63,7 +65,7 @@ class RunRecord(JsonRecord):
         git: None where there is no repository.
         config: plain values of all sections of `conf/` that the training reads.
         data: hashes by name of what it reads of `data/`: `train`, `dev`, `lang/bpe.model`, ...;
-            and of `cohorts.jsonl`, if it reads memberships.
+            and of files that lie elsewhere, such as `cohorts.jsonl`, if it reads them.
         start: what the run starts from: the identity of another run, or the hash of a model
             without a record; None of a run that starts from random weights.
         processor: what the training ran on, or would have without the device.
@@ -108,13 +110,10 @@ def decisive(config: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
     """The sections without keys that do not touch the result, and those of the machine."""
     sections = {name: dict(values) for name, values in config.items()}
     apart = {"train": MACHINE_KEYS, "decode": HARMLESS_DECODING_KEYS}
-    apart["membership"] = HARMLESS_MEMBERSHIP_KEYS
+    apart |= {"membership": HARMLESS_MEMBERSHIP_KEYS, "mitigation": HARMLESS_MITIGATION_KEYS}
     if decode := sections.get("decode"):
         apart["decode"] = apart["decode"] | (set(SEARCHES) - {decode.get("search")})
-    return {
-        name: {k: v for k, v in values.items() if k not in apart.get(name, ())}
-        for name, values in sections.items()
-    }
+    return {name: without(values, apart.get(name, ())) for name, values in sections.items()}
 
 
 def make_record(
@@ -195,8 +194,7 @@ def hash_data(data: Path, files: Iterable[Path]) -> dict[str, str]:
         DataError: a file is missing or unreadable.
     """
     hashes = {}
-    for path in files:
-        name = data_name(data, path)
+    for path, name in data_names(data, files).items():
         if path.name.endswith(".jsonl.gz"):
             hashes[name] = _hash(sorted(_cut_lines(path)))
         elif path.name == _TOKENS or not path.is_relative_to(data):
@@ -204,15 +202,17 @@ def hash_data(data: Path, files: Iterable[Path]) -> dict[str, str]:
     return hashes
 
 
-def data_name(data: Path, path: Path) -> str:
-    """Return the name of a file in `hash_data`.
+def data_names(data: Path, files: Iterable[Path]) -> dict[Path, str]:
+    """Name files as `hash_data` does: cuts by their set, and other files by their path in `data`.
 
-    It is the name of the set for cuts, and a path relative to the recipe for a file outside its
-    data directory, such as cohorts.
+    Files that lie elsewhere are named by `input_names`.
     """
-    if not path.is_relative_to(data):
-        return Path(os.path.relpath(path, data.parent)).as_posix()
-    return (path.parent if path.name.endswith(".jsonl.gz") else path).relative_to(data).as_posix()
+    names = input_names(data, files)
+    for path in names:
+        if path.is_relative_to(data):
+            said = path.parent if path.name.endswith(".jsonl.gz") else path
+            names[path] = said.relative_to(data).as_posix()
+    return names
 
 
 def _cut_lines(path: Path) -> Iterable[str]:

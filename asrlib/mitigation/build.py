@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from lhotse import CutSet
 from typing_extensions import Self
 
+from asrlib.cohort_file import COHORTS_FILE
 from asrlib.data.dataset import filter_trainable
 from asrlib.errors import ConfigError, DataError
 from asrlib.mitigation.anchor import Anchor
 from asrlib.mitigation.cohort_speech import (
-    COHORTS_FILE,
     TRAIN_SET,
     CohortSpeech,
     cohort_speech,
@@ -25,8 +27,9 @@ from asrlib.mitigation.fisher import DECODING_PARTS, decoding_weights
 from asrlib.mitigation.fisher_file import fisher_of
 from asrlib.mitigation.task import AdaptTask, CohortDev, MixTask
 from asrlib.recipe import Recipe
+from asrlib.scoring.records import HYP_FILE
 from asrlib.training.build import with_values
-from asrlib.training.config import TrainConfig
+from asrlib.training.config import HARMLESS_MITIGATION_KEYS, TrainConfig
 from asrlib.training.trainer import torch_settings
 from asrlib.training.training_inputs import RecipeInputs
 from asrlib.training.transducer_build import TransducerConfigs
@@ -44,6 +47,11 @@ class MitigatedConfigs(TransducerConfigs):
     """
 
     mitigation: MitigationConfig | None = None
+
+    HARMLESS: ClassVar[Mapping[str, frozenset[str]]] = {
+        **TransducerConfigs.HARMLESS,
+        "mitigation": HARMLESS_MITIGATION_KEYS,
+    }
 
     @classmethod
     def of(cls, recipe: Recipe, model: str) -> Self:
@@ -76,8 +84,13 @@ class MitigatedConfigs(TransducerConfigs):
         cohorts, recipe = self.mitigation.cohorts, data.parent
         own = [recipe / cohorts.directory / COHORTS_FILE]
         own += [set_file(data, name) for name in cohorts.sets if name != TRAIN_SET]
-        own += [recipe / cohorts.labels / "hyp.jsonl"] if cohorts.labels else []
+        own += [recipe / cohorts.labels / HYP_FILE] if cohorts.labels else []
         return (*files, *own)
+
+    def _cohort_dir(self, data: Path) -> Path:
+        if self.mitigation is None or not self.mitigation.knows_cohorts:
+            return super()._cohort_dir(data)
+        return data.parent / self.mitigation.cohorts.directory
 
     def _one_talker(
         self, model: Transducer, inputs: RecipeInputs, data: Path, init: Path | None

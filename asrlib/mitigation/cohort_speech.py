@@ -1,30 +1,29 @@
 """The speech of the cohort whose recognition is to improve.
 
-`cohorts.jsonl` has one line for each speaker: `{"speaker": ..., "cohort": ..., "split": ...}`. A
-speaker without a split was assigned to the cohort later, without any errors of their own. Such a
-speaker may be trained on like those of the split `discovery`.
+A speaker without a split in `cohorts.jsonl` was assigned to the cohort later, without any errors of
+their own. Such a speaker may be trained on like those of the split `discovery`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from lhotse import CutSet
 from lhotse.cut import Cut
 from lhotse.utils import fastcopy
 
+from asrlib.cohort_file import CohortMap, Split, read_cohort_map
 from asrlib.errors import DataError
 from asrlib.mitigation.config import CohortsConfig
-from asrlib.scoring.records import read_speakers, read_utterances
+from asrlib.scoring.records import HYP_FILE, read_speakers, read_utterances
 from asrlib.training.training_inputs import read_features
 
-COHORTS_FILE = "cohorts.jsonl"
 TRAIN_SET = "train"
 
 # What stage 2 adds to the id of a cut at another speed.
@@ -33,53 +32,27 @@ _SPEED = re.compile(r"_sp[0-9.]+$")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class SpeakerCohort:
-    """A line of cohorts.jsonl."""
-
-    cohort: str
-    split: str
-
-
-def read_cohorts(directory: Path, speakers_tsv: Path) -> dict[str, SpeakerCohort]:
-    """Read the cohort of each speaker.
+def read_cohorts_of(directory: Path, speakers_tsv: Path) -> CohortMap:
+    """Read the cohorts of a recipe's speakers.
 
     Args:
         directory: directory of cohorts.jsonl.
         speakers_tsv: the recipe's speaker table.
 
     Raises:
-        DataError: the file is missing or broken, has a speaker twice, or has a speaker that the
-            recipe lacks, as the cohorts of another corpus do.
+        DataError: the file is missing or broken, or has a speaker that the recipe lacks, as the
+            cohorts of another corpus do.
     """
-    path = directory / COHORTS_FILE
-    if not path.is_file():
-        raise DataError(f"{path}: missing", "run python -m asrlib cohorts first")
-    cohorts: dict[str, SpeakerCohort] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            row = json.loads(line)
-            speaker = str(row["speaker"])
-            entry = SpeakerCohort(str(row["cohort"]), str(row.get("split") or "discovery"))
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
-            raise DataError(
-                f"{path}: line {number} is not a speaker's cohort ({type(e).__name__})",
-                "find the cohorts again",
-            ) from None
-        if speaker in cohorts:
-            raise DataError(
-                f"{path}: line {number}: {speaker} comes twice", "keep one of the lines"
-            )
-        cohorts[speaker] = entry
+    found = read_cohort_map(directory)
     known = read_speakers(speakers_tsv, "")
-    strangers = [speaker for speaker in cohorts if speaker not in known]
+    strangers = [speaker for speaker in found.cohorts if speaker not in known]
     if strangers:
         raise DataError(
-            f"{path}: {len(strangers)} of {len(cohorts)} speakers are not in {speakers_tsv}, "
-            f"for example {strangers[0]}: these are the cohorts of another corpus",
+            f"{found.path}: {len(strangers)} of {len(found.cohorts)} speakers are not in "
+            f"{speakers_tsv}, for example {strangers[0]}: these are the cohorts of another corpus",
             "give a directory of cohorts that were found or assigned in this recipe",
         )
-    return cohorts
+    return found
 
 
 @dataclass(frozen=True)
@@ -108,16 +81,18 @@ def cohort_speech(config: CohortsConfig, data: Path, train: CutSet) -> CohortSpe
         train: the cuts of its training set, which are already read.
 
     Raises:
-        DataError: a file cannot be read, see `read_cohorts`, or the cohort has too few speakers
+        DataError: a file cannot be read, see `read_cohorts_of`, or the cohort has too few speakers
             with speech in the sets.
     """
-    directory = data.parent / config.directory
-    cohorts = read_cohorts(directory, data / "speakers.tsv")
-    split = {s for s, entry in cohorts.items() if config.split in ("any", entry.split)}
-    cohort = {s for s in split if cohorts[s].cohort == config.cohort}
-    where = f"{directory / COHORTS_FILE}: cohort {config.cohort}, split {config.split}"
+    found = read_cohorts_of(data.parent / config.directory, data / "speakers.tsv")
+    # Speakers that were assigned later count as discovery.
+    wanted = {"discovery": ("discovery", "other"), "any": get_args(Split)}
+    splits = wanted.get(config.split, (config.split,))
+    split = {speaker for speaker, own in found.splits.items() if own in splits}
+    cohort = {speaker for speaker in split if found.cohorts[speaker] == config.cohort}
+    where = f"{found.path}: cohort {config.cohort}, split {config.split}"
     if not cohort:
-        names = ", ".join(sorted({entry.cohort for entry in cohorts.values()}))
+        names = ", ".join(sorted(set(found.cohorts.values())))
         raise DataError(f"{where}: has no speaker", f"choose another cohort or split of {names}")
     cuts = [cut for name in config.sets for cut in _set(name, data, train)]
     pool = [cut for cut in cuts if speaker_of(cut) in split]
@@ -164,7 +139,7 @@ def with_hypotheses(cuts: list[Cut], decode_dir: Path) -> CutSet:
     Raises:
         DataError: an utterance was not decoded there, or no hypothesis has a word.
     """
-    path = decode_dir / "hyp.jsonl"
+    path = decode_dir / HYP_FILE
     heard = {u.id: " ".join(u.hyp) for u in read_utterances(path)}
     texts = [heard.get(_SPEED.sub("", cut.id)) for cut in cuts]
     missing = [cut.id for cut, text in zip(cuts, texts, strict=True) if text is None]

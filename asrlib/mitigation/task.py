@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from lhotse import CutSet
+from lhotse.cut import Cut
 
 from asrlib.data.dataset import Batch, eval_batches
 from asrlib.layers.norm import MaskedBatchNorm
@@ -57,6 +58,10 @@ class MixTask(TransducerTask):
 
     def epoch_cuts(self, epoch: int) -> CutSet:
         return self.mix.of_epoch(epoch)
+
+    def training_items(self) -> list[tuple[Cut, float]]:
+        drawn = [(cut, draw.times) for draw in self.mix.draws for cut in draw.cuts]
+        return [*((cut, 1.0) for cut in self.mix.base), *drawn]
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

@@ -8,14 +8,13 @@ delays and for the share of encoder work, which may be below zero or have a natu
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from asrlib import __version__
+from asrlib.cohort_file import Split, read_cohort_map
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.gaps import Resampling
@@ -23,10 +22,6 @@ from asrlib.scoring.groups import UNKNOWN, Gap, gap_between
 from asrlib.scoring.records import DecodeMeta
 from asrlib.scoring.speaker_sums import Interval, SpeakerSums
 from asrlib.scoring.utt_counts import COUNTS_FILE, UtteranceCounts, read_counts
-
-COHORTS_FILE, DEFINITION_FILE = "cohorts.jsonl", "definition.json"
-Split = Literal["discovery", "confirmation", "other"]
-_FIND = "find the cohorts of this corpus again: python -m asrlib cohorts find"
 
 
 @dataclass(frozen=True)
@@ -282,51 +277,6 @@ def cohort_scores_file(method: str) -> str:
     return f"cohort_scores_{method}.json"
 
 
-@dataclass(frozen=True)
-class CohortMap:
-    """cohorts.jsonl: the cohort and the half of each speaker or utterance.
-
-    Attributes:
-        method: how the cohorts were found.
-        cohorts: by id of speaker or utterance.
-        splits: by the same; `other` where the file names no half.
-    """
-
-    method: str
-    cohorts: dict[str, str]
-    splits: dict[str, Split]
-
-
-def read_cohort_map(directory: Path) -> CohortMap:
-    """Read cohorts.jsonl of a cohorts directory.
-
-    Raises:
-        DataError: the file is missing or broken, or an id has two cohorts or two halves.
-    """
-    path = directory / COHORTS_FILE
-    if not path.exists():
-        raise DataError(f"{path}: missing", "name a directory that `cohorts find` wrote")
-    cohorts: dict[str, str] = {}
-    splits: dict[str, Split] = {}
-    method = directory.resolve().name
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            entry = json.loads(line)
-            id = str(entry["utterance"] if "utterance" in entry else entry["speaker"])
-            cohort, split = str(entry["cohort"]), entry.get("split", "other")
-            method = str(entry.get("method", method))
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise DataError(
-                f"{path}: line {number} names no speaker with a cohort", _FIND
-            ) from None
-        if split not in ("discovery", "confirmation", "other"):
-            raise DataError(f"{path}: line {number}: split {split!r} is unknown", _FIND)
-        if (cohorts.get(id, cohort), splits.get(id, split)) != (cohort, split):
-            raise DataError(f"{path}: {id} has two cohorts or is in both halves", _FIND)
-        cohorts[id], splits[id] = cohort, split
-    return CohortMap(method, cohorts, splits)
-
-
 def score_cohorts(
     decode_dir: Path,
     cohorts_dir: Path,
@@ -352,8 +302,7 @@ def score_cohorts(
         by_split.setdefault(found.splits.get(id, "other"), []).append(row)
     if not any(u.speaker in found.cohorts or u.utterance in found.cohorts for u in rows):
         raise DataError(
-            f"{cohorts_dir / COHORTS_FILE}: names no speaker of {decode_dir}: the cohorts are of "
-            "another corpus",
+            f"{found.path}: names no speaker of {decode_dir}: the cohorts are of another corpus",
             "assign its speakers first: python -m asrlib cohorts assign",
         )
     frames = {

@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from asrlib.cohort_file import BOTTOM, TOP
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.between_groups import detectable_gap, fit_variation
 from asrlib.scoring.gaps import Contrast, Resampling, contrast
 from asrlib.scoring.permutation import permutation_test
 from asrlib.scoring.speaker_sums import Interval, SpeakerSums
-
-BOTTOM, TOP = "bottom", "top"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,16 +136,31 @@ def group_tables(
         if not any(values.values()):
             log.info("groups: column '%s' is skipped: no speaker has a value in it", column)
             continue
+        edges = bands.get(column)
         members: dict[str, dict[str, ErrorRate]] = {}
-        for speaker, value in values.items():
-            name = band(value, bands[column]) if column in bands else value or UNKNOWN
+        for speaker, name in zip(values, names_of(values.values(), edges), strict=True):
             members.setdefault(name, {})[speaker] = errors[speaker]
-        order = [*band_names(bands[column])] if column in bands else sorted(members)
-        order = [v for v in order if v in members and v != UNKNOWN]
-        order += [UNKNOWN] if UNKNOWN in members else []
-        ordered = {value: members[value] for value in order}
+        ordered = {name: members[name] for name in in_order(members, edges)}
         tables[column] = _table(ordered, resampling, min_speakers, min_words)
     return tables
+
+
+def names_of(values: Iterable[str], edges: Sequence[float] | None) -> tuple[str, ...]:
+    """Name the group of each value of a column: `unknown` where there is none.
+
+    Args:
+        values: the values.
+        edges: ascending band edges of a column of numbers, whose groups are bands.
+    """
+    if edges is None:
+        return tuple(value or UNKNOWN for value in values)
+    return tuple(band(value, edges) for value in values)
+
+
+def in_order(names: Collection[str], edges: Sequence[float] | None) -> list[str]:
+    """Return the groups of a column in order: bands ascend, others are sorted, unknown is last."""
+    order = sorted(set(names) - {UNKNOWN}) if edges is None else band_names(edges)
+    return [name for name in (*order, UNKNOWN) if name in names]
 
 
 def band_names(edges: Sequence[float]) -> list[str]:

@@ -15,6 +15,8 @@ from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
 from asrlib.text.words import TimedWord
 
+HYP_FILE = "hyp.jsonl"
+
 # The type of a field that is left out of the file where it is None.
 _OrLeftOut = pydantic.Field(exclude_if=lambda value: value is None)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -26,9 +25,10 @@ from asrlib.config import from_dict, to_dict
 from asrlib.errors import ConfigError
 from asrlib.recipe import Recipe
 from asrlib.stamps import hash_file
-from asrlib.training.config import FINISHED_KEYS, HARMLESS_KEYS, TrainConfig
+from asrlib.training.config import FINISHED_KEYS, HARMLESS_KEYS, TrainConfig, without
 from asrlib.training.task import Task
 from asrlib.training.trainer import Trainer
+from asrlib.training.training_inputs import input_names
 
 # The `Configs` of each task as "module:class". It is imported only for a model of that task.
 TASKS: dict[str, str] = {
@@ -123,7 +123,8 @@ class Configs(ABC):
 
     def identity(self, data: Path, init: Path | None = None) -> dict[str, Any]:
         """Return what must not change when a run is resumed: settings, and hashes of its files."""
-        hashes = {os.path.relpath(p, data.parent): hash_file(p) for p in self.input_files(data)}
+        names = input_names(data, self.input_files(data))
+        hashes = {name: hash_file(path) for path, name in names.items()}
         if init is not None:
             hashes["init"] = hash_file(init)
         return self.decisive({**self.sections(), "input": hashes})
@@ -132,7 +133,7 @@ class Configs(ABC):
     def decisive(cls, identity: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return the sections without the keys that do not affect the result."""
         return {
-            section: {k: v for k, v in values.items() if k not in cls.HARMLESS.get(section, ())}
+            section: without(values, cls.HARMLESS.get(section, ()))
             for section, values in identity.items()
         }
 

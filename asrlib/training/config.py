@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 from pydantic import model_validator
 
@@ -20,8 +21,23 @@ MACHINE_KEYS = FINISHED_KEYS | {"num_threads"}
 HARMLESS_DECODING_KEYS = frozenset(
     {"chunk_seconds", "max_streams", "max_chunk_frames", "num_threads"}
 )
-# The name of the cohort directory decides nothing; the hash of its file is among the inputs.
+# Names of directories decide nothing; the hashes of their files are among the inputs.
 HARMLESS_MEMBERSHIP_KEYS = frozenset({"cohorts"})
+HARMLESS_MITIGATION_KEYS = frozenset({"cohorts.directory", "cohorts.labels"})
+
+
+def without(values: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """Return nested values without some keys, of which `a.b` is the key b of the mapping a."""
+    inner: dict[str, set[str]] = {}
+    for key in keys:
+        outer, _, rest = key.partition(".")
+        inner.setdefault(outer, set()).update({rest} if rest else ())
+    kept = {}
+    for key, value in values.items():
+        if key in keys:
+            continue
+        kept[key] = without(value, inner[key]) if key in inner else value
+    return kept
 
 
 @configclass

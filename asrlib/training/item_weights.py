@@ -10,6 +10,7 @@ Shapes: B items of a batch, G groups.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, Protocol
@@ -24,15 +25,18 @@ from asrlib.numbers import NonNegative, PositiveFloat
 from asrlib.seeds import named_generator
 from asrlib.training.task import BatchT, LossSums, Task
 
-OFF = "none"  # instead of a column
+OFF, COHORTS = "none", "cohorts"  # instead of a column
+# What the ids of repeated cuts have at their end (lhotse's `CutSet.repeat`).
+_REPEAT = re.compile(r"_repeat\d+$")
 
 
 @configclass
 class GroupDroConfig:
-    """Settings of group DRO by a column of the speaker table: `conf/group_dro.yaml`.
+    """Settings of group DRO by what is known of the speakers: `conf/group_dro.yaml`.
 
     Attributes:
-        groups: column of data/speakers.tsv whose values are the groups; `none` for no weights.
+        groups: column of data/speakers.tsv whose values are the groups; `cohorts` for the cohorts
+            of `mitigation.cohorts.directory` or `membership.cohorts`; `none` for no weights.
         step_size: eta of `GroupDro`.
         smoothing: alpha of `GroupDro`; 0 gives group DRO, a value above 0 CTC-DRO.
         permuted: whether each group receives the weights of another one, as a control.
@@ -161,22 +165,30 @@ class GroupDroWeights:
     """Group DRO on groups that are known by the names of the items.
 
     Args:
-        group_of: the group of every training item.
+        group_of: the group of every training item; a repeated one has the group of its original.
         config: settings.
         seed: seed of the permutation if `config.permuted`.
+        times: how often an epoch holds each item on average; None for once each.
 
     Raises:
         DataError: there are no items.
     """
 
-    def __init__(self, group_of: Mapping[str, str], config: GroupDroConfig, seed: int) -> None:
+    def __init__(
+        self,
+        group_of: Mapping[str, str],
+        config: GroupDroConfig,
+        seed: int,
+        times: Mapping[str, float] | None = None,
+    ) -> None:
         if not group_of:
             raise DataError("group DRO: there are no training items", "check the training set")
         self.config = config
         self.names = sorted(set(group_of.values()))
         numbers = {name: number for number, name in enumerate(self.names)}
         self.number_of = {item: numbers[group] for item, group in group_of.items()}
-        counts_G = torch.bincount(torch.tensor(list(self.number_of.values())))
+        times_N = torch.tensor([1.0 if times is None else times[item] for item in self.number_of])
+        counts_G = torch.bincount(torch.tensor(list(self.number_of.values())), times_N)
         self.dro = GroupDro(counts_G / counts_G.sum(), config.step_size, config.smoothing)
         self.order_G = named_generator(seed, "permuted groups").permutation(len(self.names))
 
@@ -210,13 +222,14 @@ class GroupDroWeights:
         self.dro.load_state(state)
 
     def _groups(self, ids: Sequence[str]) -> Tensor:
-        unknown = [item for item in ids if item not in self.number_of]
+        items = [i if i in self.number_of else _REPEAT.sub("", i) for i in ids]
+        unknown = [item for item in items if item not in self.number_of]
         if unknown:
             raise DataError(
                 f"group DRO: the group of training item {unknown[0]} is not known",
                 "give each training item a group, or train without group DRO",
             )
-        return torch.tensor([self.number_of[item] for item in ids])
+        return torch.tensor([self.number_of[item] for item in items])
 
 
 class Weighted(Generic[BatchT]):

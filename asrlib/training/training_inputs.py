@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +52,25 @@ def input_files(data: Path, tokens: Path) -> tuple[Path, ...]:
     noise = data / NOISE_SET / "cuts_fbank.jsonl.gz"
     optional = (noise,) if noise.exists() else ()
     return (*sets, data / "fbank" / "cmvn.json", tokens, *optional)
+
+
+def input_names(data: Path, files: Iterable[Path]) -> dict[Path, str]:
+    """Name the files that a training reads, so that only those in `data` are told by their place.
+
+    A file in the recipe's data directory is named by its path from the recipe. Of any other, such
+    as cohorts.jsonl, the file's own name counts, because a run is the same wherever such a file
+    lies. The second of two that share a name is `NAME (2)`, and so on in the order of `files`.
+    """
+    names: dict[Path, str] = {}
+    numbers: Counter[str] = Counter()
+    for path in dict.fromkeys(files):
+        if path.is_relative_to(data):
+            names[path] = path.relative_to(data.parent).as_posix()
+            continue
+        numbers[path.name] += 1
+        number = numbers[path.name]
+        names[path] = path.name if number == 1 else f"{path.name} ({number})"
+    return names
 
 
 def read_inputs(data: Path, tokens: Path) -> RecipeInputs:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, get_args
 from lhotse import CutSet
 from typing_extensions import Self
 
+from asrlib.cohort_file import COHORTS_FILE, read_cohort_map
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.cuts import read_cuts
 from asrlib.data.membership import MEMBERSHIP, Membership, MembershipConfig
@@ -20,6 +21,7 @@ from asrlib.data.sampler import DataConfig
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.recipe import Recipe
+from asrlib.scoring.groups import UNKNOWN
 from asrlib.scoring.records import read_speakers
 from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
 from asrlib.text.turn_labels import TurnStyle
@@ -30,7 +32,7 @@ from asrlib.training.config import (
     TrainConfig,
 )
 from asrlib.training.dev_wer import dev_wer
-from asrlib.training.item_weights import OFF, GroupDroConfig, GroupDroWeights, Weighted
+from asrlib.training.item_weights import COHORTS, OFF, GroupDroConfig, GroupDroWeights, Weighted
 from asrlib.training.talker_task import RecipeMixtures, TalkerTask
 from asrlib.training.task import Task
 from asrlib.training.training_inputs import RecipeInputs, input_files, read_inputs
@@ -129,7 +131,9 @@ class TransducerConfigs(Configs):
         if self.membership is not None:
             files = (*files, self.membership.file(data.parent))
         if self.group_dro is not None:
-            files = (*files, _speaker_table(data))
+            known = self.group_dro.groups == COHORTS
+            groups = self._cohort_dir(data) / COHORTS_FILE if known else _speaker_table(data)
+            files = (*files, groups)
         return files
 
     def build_task(self, data: Path, init: Path | None) -> Task[Any]:
@@ -148,8 +152,8 @@ class TransducerConfigs(Configs):
     def _read_membership(self, data: Path, inputs: RecipeInputs) -> Membership | None:
         if self.membership is None:
             return None
-        path = self.membership.file(data.parent)
-        membership = Membership.read(path, self.membership.unknown)
+        directory = self.membership.file(data.parent).parent
+        membership = Membership.read(directory, self.membership.unknown)
         membership.check_training(inputs.train)
         return membership
 
@@ -192,21 +196,32 @@ class TransducerConfigs(Configs):
         """Return the task with the weights of `group_dro`, if it is given."""
         if self.group_dro is None:
             return task
-        column = self.group_dro.groups
-        table = read_speakers(_speaker_table(data), "train")
-        columns = {name for row in table.values() for name in row}
-        if column not in columns:
-            raise ConfigError(
-                f"group_dro.groups: {_speaker_table(data)} has no column {column}",
-                f"choose one of {', '.join(sorted(columns))}",
-            )
-        group_of = {
-            cut.id: table.get(cut.supervisions[0].speaker, {}).get(column) or "unknown"
-            for cut in task.source.train
-        }
-        rule = GroupDroWeights(group_of, self.group_dro, self.train.seed)
-        logger.info("group DRO on %s: %s", column, ", ".join(rule.names))
+        groups = self.group_dro.groups
+        if groups == COHORTS:
+            known: Mapping[str, str] = read_cohort_map(self._cohort_dir(data)).cohorts
+        else:
+            known = _column_of(_speaker_table(data), groups)
+        group_of: dict[str, str] = {}
+        times: dict[str, float] = {}
+        for cut, often in task.training_items():
+            group_of[cut.id] = known.get(cut.supervisions[0].speaker or "") or UNKNOWN
+            times[cut.id] = times.get(cut.id, 0.0) + often
+        rule = GroupDroWeights(group_of, self.group_dro, self.train.seed, times)
+        logger.info("group DRO on %s: %s", groups, ", ".join(rule.names))
         return Weighted(task, rule)
+
+    def _cohort_dir(self, data: Path) -> Path:
+        """Return the directory of the cohorts that are the groups of group DRO.
+
+        Raises:
+            ConfigError: no section names one.
+        """
+        if self.membership is None:
+            raise ConfigError(
+                "group_dro.groups: cohorts, but no cohorts are known",
+                "set mitigation.cohorts.directory, or choose a column of data/speakers.tsv",
+            )
+        return self.membership.file(data.parent).parent
 
     def _talkers(
         self,
@@ -265,6 +280,22 @@ def _checked_membership(
 
 def _speaker_table(data: Path) -> Path:
     return data / "speakers.tsv"
+
+
+def _column_of(table: Path, column: str) -> dict[str, str]:
+    """Return a column of the training speakers' table, by speaker.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    rows = read_speakers(table, "train")
+    columns = {name for row in rows.values() for name in row}
+    if column not in columns:
+        raise ConfigError(
+            f"group_dro.groups: {table} has no column {column}",
+            f"choose one of {', '.join((*sorted(columns), COHORTS, OFF))}",
+        )
+    return {speaker: row.get(column, "") for speaker, row in rows.items()}
 
 
 def _dev_mixtures(data: Path) -> Path:

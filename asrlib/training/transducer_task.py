@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from lhotse import CutSet
+from lhotse.cut import Cut
 
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.dataset import Batch, eval_batches, filter_trainable, train_batches
@@ -81,6 +82,10 @@ class TransducerTask(TransducerTaskBase[Batch]):
     def epoch_cuts(self, epoch: int) -> CutSet:
         """Return the utterances of an epoch, counted from 0."""
         return self.source.train
+
+    def training_items(self) -> list[tuple[Cut, float]]:
+        """Return all utterances of the epochs, and how often an epoch holds each on average."""
+        return [(cut, 1.0) for cut in self.source.train]
 
     def batches_per_epoch(self) -> int:
         encode, cuts = self.tokenizer.encode, self.epoch_cuts(0)

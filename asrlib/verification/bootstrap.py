@@ -31,10 +31,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array
-from scipy.special import expit, logit, stdtrit
+from scipy.special import expit, logit
 
 from asrlib.scoring.gaps import Resampling
-from asrlib.scoring.speaker_sums import Interval
+from asrlib.scoring.speaker_sums import Interval, t_quantile
 from asrlib.seeds import named_generator
 from asrlib.verification.metrics import crossing
 from asrlib.verification.scores import ScoredTrials
@@ -171,7 +171,7 @@ class Replicated:
         """Compute the symmetric interval of a paired difference; None without two speakers."""
         if self.speakers < 2:
             return None
-        half = self._t(confidence) * self.standard_error
+        half = t_quantile(confidence, self.speakers - 1) * self.standard_error
         return Interval(self.value - half, self.value + half)
 
     def rate_interval(self, confidence: float) -> Interval | None:
@@ -186,12 +186,10 @@ class Replicated:
         if self.value <= 0 or self.value >= 1:
             bound = min(1.0, -math.log((1 - confidence) / 2) / self.utterances)
             return Interval(0.0, bound) if self.value <= 0 else Interval(1 - bound, 1.0)
-        half = self._t(confidence) * self.standard_error / (self.value * (1 - self.value))
+        error = self.standard_error / (self.value * (1 - self.value))
+        half = t_quantile(confidence, self.speakers - 1) * error
         low, high = expit(logit(self.value) + np.array([-half, half]))
         return Interval(float(low), float(high))
-
-    def _t(self, confidence: float) -> float:
-        return float(stdtrit(self.speakers - 1, (1 + confidence) / 2))
 
 
 def mean_of(figures: Sequence[Replicated]) -> Replicated:

@@ -13,7 +13,6 @@ Shapes: S speakers, in the order of their names; P pairs of speakers; T trials.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,9 @@ from typing import Literal
 
 import numpy as np
 
+from asrlib.cohort_file import BOTTOM, MIDDLE, TOP, read_cohort_map
 from asrlib.errors import DataError
-from asrlib.scoring.groups import UNKNOWN, band, band_names
+from asrlib.scoring.groups import in_order, names_of
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +78,8 @@ def metadata_columns(
         if not any(raw):
             log.info("groups: column '%s' is skipped: no speaker has a value in it", name)
             continue
-        values = [band(v, bands[name]) if name in bands else v or UNKNOWN for v in raw]
-        order = band_names(bands[name]) if name in bands else sorted(set(values) - {UNKNOWN})
-        made.append(_column(name, values, [*order, UNKNOWN]))
+        values = names_of(raw, bands.get(name))
+        made.append(_column(name, values, in_order(values, bands.get(name))))
     return made
 
 
@@ -96,30 +95,23 @@ def cohort_column(speakers: Sequence[str], directory: Path) -> Column:
     Raises:
         DataError: the file is missing or broken, or none of the speakers is in it.
     """
-    path = directory / "cohorts.jsonl"
-    fix = "run python -m asrlib cohorts assign for these speakers"
-    cohorts: dict[str, str] = {}
-    discovery = set()
-    try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            cohorts[row["speaker"]] = str(row["cohort"])
-            if row["split"] == "discovery":
-                discovery.add(row["speaker"])
-    except OSError as e:
-        raise DataError(f"{path}: is not readable: {e}", fix) from e
-    except (ValueError, KeyError, TypeError) as e:
-        raise DataError(f"{path}: is no file of cohorts: {e!r}", fix) from e
-    judged = [s for s in speakers if s in cohorts and s not in discovery]
-    left_out = sum(1 for s in speakers if s in discovery)
+    found = read_cohort_map(directory)
+    known = {
+        s: found.cohorts[s]
+        for s in speakers
+        if s in found.cohorts and found.splits[s] != "discovery"
+    }
+    left_out = sum(found.splits.get(s) == "discovery" for s in speakers)
     if left_out:
         log.warning(
-            "%s: %d speakers are in no group: the cohorts were found on them", path, left_out
+            "%s: %d speakers are in no group: the cohorts were found on them", found.path, left_out
         )
-    if not judged:
-        raise DataError(f"{path}: holds no speaker of this test set for confirmation", fix)
-    known = {s: cohorts[s] for s in judged}
-    order = [v for v in ("bottom", "middle", "top") if v in known.values()]
+    if not known:
+        raise DataError(
+            f"{found.path}: holds no speaker of this test set for confirmation",
+            "run python -m asrlib cohorts assign for these speakers",
+        )
+    order = [v for v in (BOTTOM, MIDDLE, TOP) if v in known.values()]
     order += sorted(set(known.values()) - set(order))
     return _column("cohort", [known.get(s, "") for s in speakers], order)
 

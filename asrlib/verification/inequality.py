@@ -9,11 +9,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.special import stdtrit
 
 from asrlib.scoring.gaps import mover
 from asrlib.scoring.groups import UNKNOWN
-from asrlib.scoring.speaker_sums import Interval
+from asrlib.scoring.speaker_sums import Interval, t_quantile
 from asrlib.seeds import named_generator
 from asrlib.verification.bootstrap import PairCounts, Replicated, combined
 from asrlib.verification.groups import Column, Impostors
@@ -97,7 +96,7 @@ def _ratio_interval(high: Replicated, low: Replicated, confidence: float) -> Int
     if low.value <= 0 or speakers < 2:
         return None
     error = float((high.deviations_R / high.value - low.deviations_R / low.value).std())
-    factor = math.exp(stdtrit(speakers - 1, (1 + confidence) / 2) * error)
+    factor = math.exp(t_quantile(confidence, speakers - 1) * error)
     ratio = high.value / low.value
     return Interval(ratio / factor, ratio * factor)
 

@@ -35,6 +35,8 @@ from asrlib.verification.trials import Trials, all_pairs, enrol_and_test, same_g
 log = logging.getLogger(__name__)
 
 VERIFICATION_FILE = "verification.json"
+# Version of the files that score-verification writes; see asrlib.stamps.
+VERIFICATION_VERSION = 1
 
 _SHOWN = 5
 _FEW_SPEAKERS = 10

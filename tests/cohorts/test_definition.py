@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from asrlib.cohort_file import read_cohort_map
 from asrlib.cohorts.clusters import ClusterRule, Measure
 from asrlib.cohorts.definition import Definition, cohort_lines, read_definition
 from asrlib.cohorts.find import find_all, find_cohorts
@@ -17,7 +18,6 @@ from asrlib.cohorts.search import Evidence
 from asrlib.cohorts.table import SpeakerTable
 from asrlib.cohorts.tree import TreeNode, TreeRule
 from asrlib.errors import DataError
-from asrlib.scoring.cohort_frame import read_cohort_map
 
 _DEGREES = st.floats(-90, 90, allow_nan=False)
 _FLOATS = st.floats(-1e6, 1e6, allow_nan=False)

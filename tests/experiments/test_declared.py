@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scoring_fakes import run_record
 
-from asrlib.errors import DataError
-from asrlib.experiments.declared import check_declared, declared_keys, undeclared
+from asrlib.experiments.declared import declared_keys, refusal, undeclared
 from asrlib.experiments.run_record import GitState
 from asrlib.experiments.systems import group_systems, label_of
 from asrlib.scoring.records import Machine
@@ -35,10 +34,8 @@ def test_a_difference_is_found_unless_it_is_declared(changed, key):
     a, b = run_record(name="a"), run_record(name="b", **changed)
     assert keys(a, b) == [key]
     assert keys(a, b, key) == []
-    with pytest.raises(DataError) as error:
-        check_declared([a, b], ())
-    assert error.value.what.startswith("a had " + key)
-    check_declared([a, b], (key,))
+    (found,) = undeclared(a, b, ())
+    assert refusal("a", "b", found).startswith("a had " + key)
 
 
 def test_a_declared_section_covers_its_keys():
@@ -70,6 +67,23 @@ def test_memberships_follow_from_a_declared_condition_but_other_cohorts_do_not()
     assert keys(a, b, "model.encoder.condition") == ["data/cohorts.jsonl"]
     assert keys(a, b, "membership.cohorts") == []
     assert keys(a, told(plain, unknown=0.5), "model.encoder.condition") == ["membership.unknown"]
+
+
+def adapted(record, directory, cohorts):
+    """The same run as an adaptation to the cohorts of a directory."""
+    mitigation = {"cohorts": {"directory": directory, "cohort": "bottom", "labels": ""}}
+    config = {**record.config, "mitigation": mitigation}
+    return replace(record, config=config, data={**record.data, "cohorts.jsonl": cohorts})
+
+
+def test_the_directory_of_cohorts_is_a_name_but_its_file_counts_unless_the_key_is_declared():
+    a, moved, b = (adapted(run_record(), *told) for told in (("x", "1"), ("y", "1"), ("y", "2")))
+    assert keys(a, moved) == []
+    assert a.identity == moved.identity != b.identity
+    assert keys(a, b) == ["data/cohorts.jsonl"]
+    assert keys(a, b, "mitigation.cohorts.directory") == []
+    assert keys(a, b, "mitigation.adaptation") == ["data/cohorts.jsonl"]
+    assert keys(run_record(), a, "mitigation") == []
 
 
 def test_another_start_is_a_difference():

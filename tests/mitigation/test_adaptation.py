@@ -9,7 +9,7 @@ import signal
 import pytest
 import torch
 import yaml
-from cohort_fakes import START, adapt, save_model, weights, write_cohort_recipe
+from mitigation_fakes import START, adapt, save_model, weights, write_cohort_recipe
 from small_transducer import CONFIG, transducer
 
 from asrlib.config import to_dict

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
-from cohort_fakes import adapt, ids, weights, write_cohort_recipe, write_cohorts
 from lhotse import CutSet
+from mitigation_fakes import adapt, ids, weights, write_cohort_recipe, write_cohorts
 
 from asrlib.errors import CheckpointError, ConfigError, DataError
+from asrlib.experiments.run_record import read_record
 from asrlib.mitigation.cohort_speech import choosers, cohort_speech, speaker_of
 from asrlib.mitigation.config import CohortsConfig
 
-METHOD = "mitigation.adaptation.method="
+METHOD, SPEECH = "mitigation.adaptation.method=", "mitigation.adaptation.speech="
 DIRECTORY = "exp/cohorts/tree"
 
 
@@ -125,7 +127,7 @@ def test_an_adaptation_needs_a_start(recipe):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("{", "line 7 is not"), ('{"speaker": "v0"}', "line 7"), (None, "d0 comes twice")],
+    [("{", "line 7 does not"), ('{"speaker": "v0"}', "line 7"), (None, "d0 comes twice")],
 )
 def test_a_broken_file_of_cohorts(recipe, line, message):
     path = recipe / DIRECTORY / "cohorts.jsonl"
@@ -149,9 +151,39 @@ def test_training_from_nothing_may_repeat_a_cohort_of_its_own_set(recipe):
     assert any((after[name] != before[name]).any() for name in before)
 
 
+def test_an_adaptation_is_the_same_wherever_its_cohorts_lie(recipe):
+    adapt(recipe, "a", f"{METHOD}finetune")
+    shutil.move(recipe / DIRECTORY, recipe / "elsewhere")
+    moved = "mitigation.cohorts.directory=elsewhere"
+    adapt(recipe, "b", f"{METHOD}finetune", moved)
+    a, b = (read_record(recipe / "exp" / name) for name in "ab")
+    assert a.identity == b.identity
+    (recipe / "exp/a/final.pt").unlink()
+    adapt(recipe, "a", f"{METHOD}finetune", moved)  # is continued
+
+
 def test_changed_cohorts_do_not_continue_a_run(recipe):
     adapt(recipe, "a", f"{METHOD}finetune")
     (recipe / "exp/a/final.pt").unlink()
     write_cohorts(recipe, {"d0": "bottom", "d1": "bottom", "d4": "top"}, set())
-    with pytest.raises(CheckpointError, match=r"input\.exp/cohorts/tree/cohorts\.jsonl"):
+    with pytest.raises(CheckpointError, match=r"input\.cohorts\.jsonl"):
         adapt(recipe, "a", f"{METHOD}finetune")
+
+
+DRO = "group_dro.groups=cohorts"
+
+
+def test_group_dro_knows_the_cohorts_of_repeated_speech(recipe):
+    repeated = ("mitigation.oversampling.times=1.5", "train.log_interval=1")
+    adapt(recipe, "a", f"{METHOD}finetune", f"{SPEECH}oversampled", *repeated, DRO)
+    log = (recipe / "exp/a/log/train.log").read_text()
+    assert "group DRO on cohorts: bottom, unknown" in log
+    assert "weight_bottom " in log
+    record = read_record(recipe / "exp/a")
+    assert "speakers.tsv" not in record.data
+    assert "cohorts.jsonl" in record.data
+
+
+def test_group_dro_on_cohorts_needs_cohorts(recipe):
+    with pytest.raises(ConfigError, match=r"group_dro\.groups: cohorts, but no cohorts are known"):
+        adapt(recipe, "a", 'mitigation.cohorts.directory=""', DRO, init=None)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from cohort_fakes import ids, speaking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lhotse import CutSet
 from lhotse.testing.dummies import dummy_cut, dummy_supervision
+from mitigation_fakes import ids, speaking
 
 from asrlib.data.sampler import DataConfig, sample_batches
 from asrlib.mitigation.build import epoch_mix

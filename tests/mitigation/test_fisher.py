@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 import torch
-from cohort_fakes import save_model
 from lhotse import CutSet
+from mitigation_fakes import save_model
 from small_transducer import CONFIG, tokenizer, transducer, write_set
 
 from asrlib.checkpoint_file import load

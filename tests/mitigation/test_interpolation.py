@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 from click.testing import CliRunner
-from cohort_fakes import START, adapt, save_model, weights, write_cohort_recipe
+from mitigation_fakes import START, adapt, save_model, weights, write_cohort_recipe
 from small_transducer import CONFIG, transducer
 
 from asrlib.cli.interpolate import command

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from planted_sums import gamma_speakers, split, sums
 from scipy import stats
-from speaker_fakes import gamma_speakers, split, sums
 
 from asrlib.scoring.between_groups import (
     SpeakerVariation,

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from speaker_fakes import gamma_speakers, sums
+from planted_sums import gamma_speakers, sums
 
 from asrlib.errors import DataError
 from asrlib.scoring.confirmation import Confirmation, confirm, correct

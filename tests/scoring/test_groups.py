@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planted_sums import gamma_speakers, split, sums
 from scoring_fakes import planted_entries, planted_speakers
-from speaker_fakes import gamma_speakers, split, sums
 
 from asrlib.report.format import gap_cells, interval
 from asrlib.scoring.gaps import Resampling

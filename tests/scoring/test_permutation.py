@@ -2,7 +2,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from speaker_fakes import gamma_speakers, split, sums
+from planted_sums import gamma_speakers, split, sums
 
 from asrlib.scoring.between_groups import fit_variation
 from asrlib.scoring.permutation import GroupSums, permutation_test

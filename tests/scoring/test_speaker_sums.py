@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from planted_sums import gamma_speakers, sums
 from scipy import stats
-from speaker_fakes import gamma_speakers, sums
 
 from asrlib.scoring.speaker_sums import Interval, SpeakerSums, poisson_interval, speaker_interval
 from asrlib.scoring.wer import ErrorRate

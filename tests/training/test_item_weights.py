@@ -298,3 +298,15 @@ def test_weights_change_the_training(tmp_path):
         train(tmp_path / name, GroupDroConfig(groups="any", step_size=step_size), None)
         finals.append((tmp_path / name / "final.pt").read_bytes())
     assert finals[0] != finals[1]
+
+
+def test_a_repeated_item_has_the_group_of_its_original_and_counts_as_often():
+    group_of = {"a": "x", "b": "y", "c_repeat0": "y"}
+    times = {"a": 1.0, "b": 2.5, "c_repeat0": 0.5}
+    rule = GroupDroWeights(group_of, GroupDroConfig(), seed=1, times=times)
+    assert rule.dro.shares_G.tolist() == pytest.approx([1 / 4, 3 / 4])
+    same = [("a", "a_repeat0"), ("b", "b_repeat12"), ("c_repeat0", "c_repeat0_repeat1")]
+    for original, copy in same:
+        assert rule.weights([original]).equal(rule.weights([copy]))
+    with pytest.raises(DataError, match="item d is not known"):
+        rule.weights(["a", "d_repeat0"])

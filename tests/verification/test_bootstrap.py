@@ -154,7 +154,7 @@ def test_differences_and_means_are_taken_replicate_by_replicate():
 def test_intervals_cover_the_truth(speakers):
     """Speakers are drawn from a population with known error rates, over and over."""
     rng = np.random.default_rng(speakers)
-    noises = 1 + 0.8 * rng.random(300)
+    noises = 1 + 0.8 * rng.random(150)
     population = planted_table(noises, utterances=6, seed=5)
     made = cosine_scores(population, all_pairs(population, {}))
     whole = SpeakerTrials.of(made)
@@ -170,11 +170,11 @@ def test_intervals_cover_the_truth(speakers):
     covered = np.zeros(3)
     rounds = 80
     for round_ in range(rounds):
-        drawn = np.sort(rng.choice(300, size=speakers, replace=False))
-        inside = np.zeros(300, dtype=bool)
+        drawn = np.sort(rng.choice(150, size=speakers, replace=False))
+        inside = np.zeros(150, dtype=bool)
         inside[drawn] = True
         strata = {"": drawn}
-        weights_SR = draw_weights(strata, 300, Resampling(200, seed=round_))
+        weights_SR = draw_weights(strata, 150, Resampling(200, seed=round_))
         own = whole.keep(inside[whole.first_T] & inside[whole.second_T])
         value = equal_errors(det_curve(own.scores_T, own.target_T)).rate
         figures = [Replicated.of(value, eer_replicates(own, weights_SR), speakers, 6 * speakers)]
