@@ -35,6 +35,7 @@ COMMANDS = (
     "compare",
     "sizes",
     "interpolate",
+    "align",
     "toggles",
     "mixtures",
     "score-meetings",
