@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -60,6 +61,24 @@ def membership_option(*, about: str) -> Callable[..., Any]:
         about: text for the help.
     """
     return click.option("--membership", type=click.Choice(["true", "unknown"]), help=about)
+
+
+def _check_tag(_: click.Context, option: click.Parameter, tag: str | None) -> str | None:
+    if tag is not None and not re.fullmatch(r"[A-Za-z0-9.+-]+", tag):
+        raise ConfigError(
+            f"--tag '{tag}' cannot be part of a directory name",
+            "use only letters, digits, '.', '+' and '-'",
+        )
+    return tag
+
+
+def tag_option(*, about: str) -> Callable[..., Any]:
+    """Add the option --tag, the name of settings of decoding.
+
+    Args:
+        about: text for the help.
+    """
+    return click.option("--tag", callback=_check_tag, help=about)
 
 
 def search_option(*, about: str, default: str | None = None) -> Callable[..., Any]:

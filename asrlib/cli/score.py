@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asrlib.cli.common import log_to, membership_option, recipe_options, search_option
+from asrlib.cli.common import (
+    log_to,
+    membership_option,
+    recipe_options,
+    search_option,
+    tag_option,
+)
 from asrlib.errors import DataError
 from asrlib.recipe import Recipe
 from asrlib.searches import SEARCHES
@@ -30,6 +36,7 @@ log = logging.getLogger(__name__)
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A directory with cohorts.jsonl; the scores by cohort go to cohort_scores.json.",
 )
+@tag_option(about="The --tag that the set was decoded with.")
 @recipe_options
 def command(
     recipe: Recipe,
@@ -38,13 +45,14 @@ def command(
     search: str,
     membership: str | None,
     cohorts: Path | None,
+    tag: str | None,
 ) -> None:
     """Score exp/NAME/decode_SET_SEARCH: WER with intervals, alignments, groups, latency, cost."""
     from asrlib.scoring.records import decode_dir_name
     from asrlib.scoring.score import OUTPUTS, SCORE_VERSION, ScoreConfig, score_decode
 
     told = None if membership == "unknown" else membership
-    decode_dir = recipe.exp / name / decode_dir_name(test_set, search, told)
+    decode_dir = recipe.exp / name / decode_dir_name(test_set, search, told, tag)
     if not (decode_dir / "hyp.jsonl").exists():
         raise DataError(f"{decode_dir}/hyp.jsonl: missing", "run the decode stage (5) first")
     config = recipe.config(ScoreConfig, "score")

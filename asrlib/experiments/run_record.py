@@ -36,7 +36,8 @@ from asrlib.training.config import (
 )
 
 RUN_FILE = "run.json"
-_TOKENS = "lang/bpe.model"
+# Files of data/ that follow from the sets of cuts, up to rounding.
+_DERIVED = frozenset({"fbank/cmvn.json", "speakers.tsv"})
 _LIBRARIES = ("torch", "k2", "fast_rnnt", "lhotse", "kaldifeat")
 # What publishing writes is tracked, too, but changes no run.
 _CODE = (".", ":!egs/*/results", ":!egs/*/RESULTS.md")
@@ -199,7 +200,7 @@ def hash_data(data: Path, files: Iterable[Path]) -> dict[str, str]:
         name = data_name(data, path)
         if path.name.endswith(".jsonl.gz"):
             hashes[name] = _hash(sorted(_cut_lines(path)))
-        elif name == _TOKENS or not path.is_relative_to(data):
+        elif name not in _DERIVED:
             hashes[name] = hash_file(path)
     return hashes
 
