@@ -31,6 +31,7 @@ COMMANDS = (
     "train-lm",
     "train",
     "decode",
+    "tune-decode",
     "score",
     "compare",
     "sizes",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -64,7 +63,9 @@ def membership_option(*, about: str) -> Callable[..., Any]:
 
 
 def _check_tag(_: click.Context, option: click.Parameter, tag: str | None) -> str | None:
-    if tag is not None and not re.fullmatch(r"[A-Za-z0-9.+-]+", tag):
+    from asrlib.scoring.records import TAG
+
+    if tag is not None and not TAG.fullmatch(tag):
         raise ConfigError(
             f"--tag '{tag}' cannot be part of a directory name",
             "use only letters, digits, '.', '+' and '-'",

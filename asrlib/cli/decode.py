@@ -15,6 +15,7 @@ from asrlib.cli.common import (
     tag_option,
 )
 from asrlib.cohort_file import COHORTS_FILE
+from asrlib.config import as_override
 from asrlib.errors import ConfigError, DataError, UserError
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
@@ -44,6 +45,9 @@ log = logging.getLogger(__name__)
     about="Name of the settings of decoding; it becomes part of the directory's name and of the"
     " row in tables. Needed with a language model or hotwords, for example lm."
 )
+@click.option(
+    "--tuned", is_flag=True, help="Use the settings that tune-decode chose for this --tag."
+)
 @recipe_options
 def command(
     recipe: Recipe,
@@ -54,6 +58,7 @@ def command(
     membership: str | None,
     cohorts: Path | None,
     tag: str | None,
+    tuned: bool,
 ) -> None:
     """Decode data/SET in streaming mode; write hyp.jsonl and meta.json.
 
@@ -73,6 +78,9 @@ def command(
         overrides = (*recipe.overrides, f"decode.search={search}")
         recipe = Recipe(recipe.dir, overrides, recipe.force)
     config = recipe.config(DecodeConfig, "decode")
+    if tuned:
+        recipe = _with_tuned(recipe, name, config.search, tag)
+        config = recipe.config(DecodeConfig, "decode")
     if tag is None and (config.lm.in_use or config.hotwords.in_use):
         raise ConfigError(
             "decode.lm, decode.hotwords: a decoding with a language model or hotwords needs a name",
@@ -108,6 +116,22 @@ def command(
     log.info(
         "%s: %.0f s of audio, real-time factor %.4f", title, cost.audio_seconds, cost.real_time
     )
+
+
+def _with_tuned(recipe: Recipe, name: str, search: str, tag: str | None) -> Recipe:
+    """Return the recipe with the settings that were chosen on dev.
+
+    Raises:
+        ConfigError: there is no tag.
+        DataError: nothing was chosen for this tag.
+    """
+    from asrlib.experiments.tune_decode import read_tuned
+
+    if tag is None:
+        raise ConfigError("--tuned: settings have a name", "add --tag as for tune-decode")
+    chosen = read_tuned(recipe.exp / name, search, tag).chosen
+    own = tuple(as_override(key, value) for key, value in chosen.items())
+    return Recipe(recipe.dir, (*recipe.overrides, *own), recipe.force)
 
 
 def _cohort_dir(membership: str | None, cohorts: Path | None) -> Path | None:

@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from asrlib.config import configclass, load_named, split_override
+from asrlib.config import as_override, configclass, load_named, split_override
 from asrlib.errors import ConfigError
+from asrlib.experiments.tune_decode import Decoding, check_decoding
 from asrlib.recipe import PROJECT_DIR, Recipe
 from asrlib.searches import SEARCHES, TURN_SEARCHES
 from asrlib.training.config import MACHINE_KEYS
@@ -93,6 +94,7 @@ class PlanConfig:
         tune: None where no value is chosen.
         start: None where runs start from random weights.
         test_sets: sets to decode; none: every data/test*, or mix_test of mixtures.
+        decoding: a further decoding of the test sets; None for none.
         reference: the row that the others are compared with; none: the first.
         stages: `one_talker` decodes and scores; `mixtures` scores with score-meetings.
         bench: measure real-time factors of each row's first run.
@@ -109,6 +111,7 @@ class PlanConfig:
     start: Start | None = None
     test_sets: tuple[str, ...] = ()
     searches: tuple[str, ...] = ("greedy",)
+    decoding: Decoding | None = None
     reference: str = ""
     stages: Literal["one_talker", "mixtures"] = "one_talker"
     bench: bool = False
@@ -266,8 +269,8 @@ def _read(recipe: Recipe, name: str, overrides: Collection[str]) -> PlanConfig:
 
 def _file(recipe: Recipe, name: str) -> Path:
     """The file that an error names: the recipe's where there is one."""
-    own = recipe.dir / "conf" / SECTION / f"{name}.yaml"
-    return own if own.exists() else PROJECT_DIR / "conf" / SECTION / f"{name}.yaml"
+    own, common = (f / "conf" / SECTION / f"{name}.yaml" for f in (recipe.dir, PROJECT_DIR))
+    return own if own.exists() else common
 
 
 def _decides(override: str) -> bool:
@@ -278,7 +281,7 @@ def _decides(override: str) -> bool:
 
 def as_overrides(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Settings as --set takes them."""
-    return tuple(f"{key}={json.dumps(value)}" for key, value in settings.items())
+    return tuple(as_override(key, value) for key, value in settings.items())
 
 
 def _slug(text: str) -> str:
@@ -296,9 +299,8 @@ def _check_rows(config: PlanConfig, where: Path, recipe: Recipe) -> None:
     if not rows:
         raise ConfigError(f"{where}: no models and no variants", "name one model or more")
     names = [row.name for row in rows]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{where}: two rows {name}", "give each a name of its own")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"{where}: two rows {twice}", "give each a name of its own")
     models = {row.model for row in rows} | set(config.equal_size)
     start = config.start
     while start is not None:
@@ -360,6 +362,8 @@ def _check_decoding(config: PlanConfig, where: Path, recipe: Recipe) -> None:
     for search in config.searches:
         if search not in searches:
             raise ConfigError(f"{where}: no search {search}", f"choose {', '.join(searches)}")
+    if config.decoding is not None:
+        check_decoding(config.decoding, where, config.stages, searches)
     known = sorted(path.parent.name for path in recipe.data.glob("*/cuts.jsonl.gz"))
     for name in config.test_sets:
         if known and name not in known:

@@ -106,9 +106,10 @@ class PlanState:
         """Whether all is scored that the plan wants decoded."""
         mixtures = self.plan.config.stages == "mixtures"
         scored = {(s.meta.set, s.meta.way) for s in (held.mixtures if mixtures else held.sets)}
-        searches = self.plan.config.searches
+        config = self.plan.config
+        ways = (*config.searches, *((config.decoding.way,) if config.decoding else ()))
         sets = self.test_sets() or {name for name, _ in scored}
-        return bool(scored) and scored >= {(name, search) for name in sets for search in searches}
+        return bool(scored) and scored >= {(name, way) for name in sets for way in ways}
 
     def published(self, run: PlannedRun) -> PublishedRun | None:
         """What the store holds of a run, with all its scores."""

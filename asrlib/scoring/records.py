@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ import pydantic
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
 from asrlib.text.words import TimedWord
+
+TAG = re.compile(r"[A-Za-z0-9.+-]+")  # of a name of settings of decoding
 
 # The type of a field that is left out of the file where it is None.
 _OrLeftOut = pydantic.Field(exclude_if=lambda value: value is None)
