@@ -29,6 +29,7 @@ from asrlib.experiments.store import MAIN_PLAN
 from asrlib.experiments.training_log import Curve, read_curves, run_facts
 from asrlib.report import plots
 from asrlib.report.document import Block, Code, Document, Figure, Section, Table, Text, Verbatim
+from asrlib.report.error_kinds import error_kinds
 from asrlib.report.format import (
     COMPARISON,
     DASH,
@@ -120,6 +121,7 @@ def _set_sections(runs: Sequence[Run], test_set: str, config: ScoreConfig) -> It
     groups = _groups(runs, config.groups)
     if groups:
         yield Section(f"By group on {test_set}", tuple(groups), 3)
+    yield Section(f"Kinds of errors on {test_set}", error_kinds(runs), 3)
     latency = _latency_figure(runs)
     if latency:
         yield Section(f"Latency on {test_set}", (latency,), 3)
