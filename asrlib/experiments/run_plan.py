@@ -304,7 +304,9 @@ class PlanRunner:
             for key, values in decoding.tune.items()
             for word in ("--try", as_override(key, list(values)))
         ]
-        commands = [("tune-decode", *what, "--on", decoding.on, *tried, *common)] if tried else []
+        commands: list[tuple[str, ...]] = []
+        if tried:
+            commands.append(("tune-decode", *what, "--on", decoding.on, *tried, *common))
         used = ("--tuned",) if tried else ()
         for test_set in self.state.test_sets():
             where = (*what, "--test-set", test_set)
