@@ -49,6 +49,8 @@
 #   --init NAME         directory under exp/ of a finished model whose weights the trainings of
 #                       stage 4 start from (default: random weights)
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
+#   --decode-tag TAG    name the decodings SET_SEARCH_TAG, for settings of --set decode.* that keep a
+#                       row of their own; needed with a language model or hotwords
 #   --test-sets "A B"   sets to decode and score; those of stage 7 are called mix_* (default: every
 #                       data/test*, and mix_test)
 #   --corpus-dir DIR    an existing copy of the corpus (default: the recipe finds, downloads or
@@ -78,6 +80,7 @@ tag=""
 init=""
 searches="greedy"
 test_sets=""
+decode_tag=""
 corpus_dir=""
 nj=$(nproc)
 force=false
@@ -195,7 +198,8 @@ if begin 5 decode; then
     for set in $(sets); do
       for search in $searches; do
         queue "$name $set $search" \
-          steps/decode.sh --name "$name" --test-set "$set" --search "$search" "${common[@]}"
+          steps/decode.sh --name "$name" --test-set "$set" --search "$search" \
+          ${decode_tag:+--tag "$decode_tag"} "${common[@]}"
       done
     done
   done 3< <(names)
@@ -206,7 +210,8 @@ if begin 6 score; then
   while read -r _ name _ <&3; do
     for set in $(sets); do
       for search in $searches; do
-        run steps/score.sh --name "$name" --test-set "$set" --search "$search" "${common[@]}"
+        run steps/score.sh --name "$name" --test-set "$set" --search "$search" \
+          ${decode_tag:+--tag "$decode_tag"} "${common[@]}"
       done
     done
   done 3< <(names)

@@ -212,6 +212,11 @@ def split_override(override: str) -> tuple[str, Any]:
     return key, values
 
 
+def as_override(key: str, value: Any) -> str:
+    """Return `section.key=value` as --set takes it; the inverse of `split_override`."""
+    return f"{key}={json.dumps(value)}"
+
+
 def _section(override: str) -> str:
     key, sep, _ = override.partition("=")
     section, dot, tail = key.partition(".")

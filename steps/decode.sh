@@ -8,6 +8,7 @@
 #   --membership M      true or unknown: what a model that knows cohorts is told of each speaker
 #                       (default: unknown, and true if there are cohorts)
 #   --cohorts DIR       directory of the cohorts, for --membership true
+#   --tag TAG           name of the settings of decoding, for a language model or hotwords
 set -euo pipefail
 
 name=""
@@ -15,10 +16,12 @@ test_set="test"
 search="greedy"
 membership=""
 cohorts=""
+tag=""
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 [[ -n $name ]] || die "--name is missing" "give the name of a directory under $recipe_dir/exp"
 told=()
 [[ -z $membership ]] || told+=(--membership "$membership")
 [[ -z $cohorts ]] || told+=(--cohorts "$cohorts")
+[[ -z $tag ]] || told+=(--tag "$tag")
 exec python -m asrlib decode --name "$name" --test-set "$test_set" --search "$search" "${told[@]}" "${stage_options[@]}"

@@ -7,6 +7,7 @@
 #   --search SEARCH     greedy, modified_beam or fast_beam (default: greedy)
 #   --membership M      true or unknown: what the model was told of cohorts (default: unknown)
 #   --cohorts DIR       score by cohort, too: DIR holds cohorts.jsonl
+#   --tag TAG           name of the settings of decoding, for a language model or hotwords
 set -euo pipefail
 
 name=""
@@ -14,8 +15,9 @@ test_set="test"
 search="greedy"
 membership="unknown"
 cohorts=""
+tag=""
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 [[ -n $name ]] || die "--name is missing" "give the name of a directory under $recipe_dir/exp"
 exec python -m asrlib score --name "$name" --test-set "$test_set" --search "$search" --membership "$membership" \
-  ${cohorts:+--cohorts "$cohorts"} "${stage_options[@]}"
+  ${cohorts:+--cohorts "$cohorts"} ${tag:+--tag "$tag"} "${stage_options[@]}"

@@ -62,6 +62,26 @@ def membership_option(*, about: str) -> Callable[..., Any]:
     return click.option("--membership", type=click.Choice(["true", "unknown"]), help=about)
 
 
+def _check_tag(_: click.Context, option: click.Parameter, tag: str | None) -> str | None:
+    from asrlib.scoring.records import TAG
+
+    if tag is not None and not TAG.fullmatch(tag):
+        raise ConfigError(
+            f"--tag '{tag}' cannot be part of a directory name",
+            "use only letters, digits, '.', '+' and '-'",
+        )
+    return tag
+
+
+def tag_option(*, about: str) -> Callable[..., Any]:
+    """Add the option --tag, the name of settings of decoding.
+
+    Args:
+        about: text for the help.
+    """
+    return click.option("--tag", callback=_check_tag, help=about)
+
+
 def search_option(*, about: str, default: str | None = None) -> Callable[..., Any]:
     """Add the option --search, the name of a decoding search.
 

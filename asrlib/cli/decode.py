@@ -7,8 +7,15 @@ from pathlib import Path
 
 import click
 
-from asrlib.cli.common import log_to, membership_option, recipe_options, search_option
+from asrlib.cli.common import (
+    log_to,
+    membership_option,
+    recipe_options,
+    search_option,
+    tag_option,
+)
 from asrlib.cohort_file import COHORTS_FILE
+from asrlib.config import as_override
 from asrlib.errors import ConfigError, DataError, UserError
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
@@ -34,6 +41,13 @@ log = logging.getLogger(__name__)
     type=click.Path(file_okay=False, path_type=Path),
     help="The cohort directory of --membership true, for example exp/cohorts/geographic.",
 )
+@tag_option(
+    about="Name of the settings of decoding; it becomes part of the directory's name and of the"
+    " row in tables. Needed with a language model or hotwords, for example lm."
+)
+@click.option(
+    "--tuned", is_flag=True, help="Use the settings that tune-decode chose for this --tag."
+)
 @recipe_options
 def command(
     recipe: Recipe,
@@ -43,16 +57,20 @@ def command(
     checkpoint: Path | None,
     membership: str | None,
     cohorts: Path | None,
+    tag: str | None,
+    tuned: bool,
 ) -> None:
     """Decode data/SET in streaming mode; write hyp.jsonl and meta.json.
 
     The files go to exp/NAME/decode_SET_SEARCH/, with --membership true to
-    decode_SET_SEARCH_true_cohorts/. For a model of several talkers, their turns are written to
-    turns.seglst.json instead of hyp.jsonl.
+    decode_SET_SEARCH_true_cohorts/, and with --tag to decode_SET_SEARCH_TAG/. For a model of
+    several talkers, their turns are written to turns.seglst.json instead of hyp.jsonl. Paths of
+    language models and hotwords are relative to the recipe's directory.
     """
     from asrlib.experiments.decode import META_FILE, decode_set
     from asrlib.scoring.records import HYP_FILE, decode_dir_name
     from asrlib.streaming.batch import DECODE_VERSION
+    from asrlib.streaming.decode_files import decode_files
     from asrlib.streaming.recognizer import DecodeConfig
     from asrlib.text.turns import TURNS_FILE
 
@@ -60,6 +78,14 @@ def command(
         overrides = (*recipe.overrides, f"decode.search={search}")
         recipe = Recipe(recipe.dir, overrides, recipe.force)
     config = recipe.config(DecodeConfig, "decode")
+    if tuned:
+        recipe = _with_tuned(recipe, name, config.search, tag)
+        config = recipe.config(DecodeConfig, "decode")
+    if tag is None and (config.lm.in_use or config.hotwords.in_use):
+        raise ConfigError(
+            "decode.lm, decode.hotwords: a decoding with a language model or hotwords needs a name",
+            "add --tag, for example --tag lm",
+        )
     cuts_path = recipe.data / test_set / "cuts.jsonl.gz"
     if not cuts_path.exists():
         stage = 7 if test_set.startswith("mix_") else 1
@@ -69,24 +95,43 @@ def command(
         raise UserError(f"{checkpoint}: missing", "train the model first (stage 4)")
     cohort_dir = _cohort_dir(membership, cohorts)
     told = None if cohort_dir is None else "true"
-    out = recipe.exp / name / decode_dir_name(test_set, config.search, told)
+    out = recipe.exp / name / decode_dir_name(test_set, config.search, told, tag)
     log_to(out / "log" / "decode.log")
     # The model decides which of the two files exists; with a current stamp it need not be loaded.
     found = next((out / n for n in (TURNS_FILE, HYP_FILE) if (out / n).exists()), out / HYP_FILE)
     outputs = [found, out / META_FILE]
-    inputs = [cuts_path, checkpoint]
+    inputs = [cuts_path, checkpoint, *decode_files(config, recipe.dir).values()]
     if cohort_dir is not None:
         inputs.append(cohort_dir / COHORTS_FILE)
     stamp = Stamp(out / ".decode.stamp", inputs, config, outputs, version=DECODE_VERSION)
     title = f"decode {name} {test_set} {config.search}" + (", true cohorts" if cohort_dir else "")
+    title += f", {tag}" if tag else ""
     if not recipe.force and stamp.is_current():
         log.info("%s: up to date", title)
         return
-    cost = decode_set(cuts_path, checkpoint, config, out, name, test_set, cohort_dir)
+    cost = decode_set(
+        cuts_path, checkpoint, config, out, name, test_set, cohort_dir, tag, recipe.dir
+    )
     stamp.write()
     log.info(
         "%s: %.0f s of audio, real-time factor %.4f", title, cost.audio_seconds, cost.real_time
     )
+
+
+def _with_tuned(recipe: Recipe, name: str, search: str, tag: str | None) -> Recipe:
+    """Return the recipe with the settings that were chosen on dev.
+
+    Raises:
+        ConfigError: there is no tag.
+        DataError: nothing was chosen for this tag.
+    """
+    from asrlib.experiments.tune_decode import read_tuned
+
+    if tag is None:
+        raise ConfigError("--tuned: settings have a name", "add --tag as for tune-decode")
+    chosen = read_tuned(recipe.exp / name, search, tag).chosen
+    own = tuple(as_override(key, value) for key, value in chosen.items())
+    return Recipe(recipe.dir, (*recipe.overrides, *own), recipe.force)
 
 
 def _cohort_dir(membership: str | None, cohorts: Path | None) -> Path | None:

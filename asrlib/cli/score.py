@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asrlib.cli.common import log_to, membership_option, recipe_options, search_option
+from asrlib.cli.common import (
+    log_to,
+    membership_option,
+    recipe_options,
+    search_option,
+    tag_option,
+)
 from asrlib.errors import DataError
 from asrlib.recipe import Recipe
 from asrlib.searches import SEARCHES
@@ -32,6 +38,7 @@ log = logging.getLogger(__name__)
     help="A directory with cohorts.jsonl, named after their method; the scores by cohort go to"
     " cohort_scores_METHOD.json. May be repeated.",
 )
+@tag_option(about="The --tag that the set was decoded with.")
 @recipe_options
 def command(
     recipe: Recipe,
@@ -40,13 +47,14 @@ def command(
     search: str,
     membership: str | None,
     cohorts: tuple[Path, ...],
+    tag: str | None,
 ) -> None:
     """Score exp/NAME/decode_SET_SEARCH: WER with intervals, alignments, groups, latency, cost."""
     from asrlib.scoring.records import decode_dir_name
     from asrlib.scoring.score import OUTPUTS, SCORE_VERSION, ScoreConfig, score_decode
 
     told = None if membership == "unknown" else membership
-    decode_dir = recipe.exp / name / decode_dir_name(test_set, search, told)
+    decode_dir = recipe.exp / name / decode_dir_name(test_set, search, told, tag)
     if not (decode_dir / "hyp.jsonl").exists():
         raise DataError(f"{decode_dir}/hyp.jsonl: missing", "run the decode stage (5) first")
     config = recipe.config(ScoreConfig, "score")

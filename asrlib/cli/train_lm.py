@@ -22,9 +22,25 @@ from asrlib.recipe import Recipe
     help="A text with one sentence a line; may be repeated. Default: the train set's transcripts.",
 )
 @click.option("--order", default=3, show_default=True, help="Largest number of pieces, 1 to 4.")
+@click.option(
+    "--with-train",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Beside --text, also use the train set's transcripts, this many times.",
+)
+@click.option(
+    "--judge", metavar="SET", help="Show the model's perplexity per word on this set, such as dev."
+)
 @click.option("--name", required=True, help="The model is written to data/lm/NAME.arpa.")
 @recipe_options
-def command(recipe: Recipe, texts: tuple[Path, ...], order: int, name: str) -> None:
+def command(
+    recipe: Recipe,
+    texts: tuple[Path, ...],
+    order: int,
+    with_train: int,
+    judge: str | None,
+    name: str,
+) -> None:
     """Train an n-gram model over the pieces of the tokenizer, for decode.lm.path.
 
     The text is normalised as transcripts are, and split into the pieces of data/lang. With --order
@@ -32,6 +48,7 @@ def command(recipe: Recipe, texts: tuple[Path, ...], order: int, name: str) -> N
     """
     from asrlib.data.sampler import DataConfig
     from asrlib.lm.kneser_ney import train_ngrams, write_arpa
+    from asrlib.lm.perplexity import perplexity
     from asrlib.text.tokenizer import SPECIALS, UNKNOWN, Tokenizer
 
     log_to(recipe.data / "log" / f"train_lm_{name}.log")
@@ -41,7 +58,7 @@ def command(recipe: Recipe, texts: tuple[Path, ...], order: int, name: str) -> N
 
     def sentences() -> Iterator[list[str]]:
         nonlocal skipped
-        for line in _lines(recipe, texts):
+        for line in _lines(recipe, texts, with_train):
             found = [tokenizer.piece(i) for i in tokenizer.encode(line)]
             if UNKNOWN in found:
                 skipped += 1
@@ -55,15 +72,23 @@ def command(recipe: Recipe, texts: tuple[Path, ...], order: int, name: str) -> N
         logging.warning("%d sentences have characters without a piece and were left out", skipped)
     sizes = ", ".join(f"{len(probs):,}" for probs in table.log_probs)
     logging.info("%s: n-grams of each order: %s", path, sizes)
+    if judge is not None:
+        judged = perplexity(table, tokenizer, list(_transcripts(recipe, judge)))
+        logging.info("perplexity on %s: %s", judge, judged)
 
 
-def _lines(recipe: Recipe, texts: tuple[Path, ...]) -> Iterator[str]:
+def _transcripts(recipe: Recipe, name: str) -> Iterator[str]:
     from asrlib.data.cuts import iter_cuts
+
+    found = iter_cuts(recipe.data / name / "cuts.jsonl.gz", "run stage 1 first")
+    yield from (cut.supervisions[0].text or "" for cut in found)
+
+
+def _lines(recipe: Recipe, texts: tuple[Path, ...], with_train: int) -> Iterator[str]:
     from asrlib.text.normalise import normalise
 
-    if not texts:
-        found = iter_cuts(recipe.data / "train" / "cuts.jsonl.gz", "run stage 1 first")
-        yield from (cut.supervisions[0].text or "" for cut in found)
+    for _ in range(with_train if texts else 1):
+        yield from _transcripts(recipe, "train")
     for path in texts:
         try:
             with open(path, encoding="utf-8") as f:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asrlib.cli.common import search_option
-from asrlib.errors import DataError, UserError
+from asrlib.errors import ConfigError, DataError, UserError
 from asrlib.recipe import PROJECT_DIR
 
 if TYPE_CHECKING:
     from asrlib.speakers.turn_names import Voices
     from asrlib.streaming.recognizer import StreamingRecognizer
-    from asrlib.streaming.result import Result
+    from asrlib.streaming.result import Result, Segment
     from asrlib.streaming.stream import Stream
     from asrlib.text.turns import Turn
 
@@ -54,9 +54,28 @@ if TYPE_CHECKING:
     help="The speaker's cohort, for a model that knows cohorts; without it, it is unknown.",
 )
 @search_option(about="instead of decode.search")
+@click.option(
+    "--lm",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An ARPA file over the model's pieces, which the search adds; see decode.lm.scale.",
+)
+@click.option("--hotwords", metavar='"A;B"', help="Phrases that the search favours.")
+@click.option(
+    "--hotwords-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with one phrase a line, optionally followed by a tab and its boost in nats.",
+)
+@click.option(
+    "--n-best",
+    type=click.IntRange(min=1),
+    help="Show this many transcripts of each segment with their scores, in --json.",
+)
 @click.option("--endpoint", is_flag=True, help="Cut into segments where the speaker pauses.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print a JSON object per file: words with times."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a JSON object per file: words with times and confidences.",
 )
 @click.option("--live", is_flag=True, help="Show partial results while decoding.")
 @click.option("--realtime", is_flag=True, help="Feed the audio at the pace of a microphone.")
@@ -75,6 +94,10 @@ def command(
     speaker_threshold: float | None,
     cohort: str | None,
     search: str | None,
+    lm: Path | None,
+    hotwords: str | None,
+    hotwords_file: Path | None,
+    n_best: int | None,
     endpoint: bool,
     as_json: bool,
     live: bool,
@@ -87,9 +110,16 @@ def command(
     end in seconds, output channel, words. With --live a turn is printed as soon as it closes. If
     there are several files, a line that begins with # names the file before its turns.
 
+    --lm, --hotwords, --hotwords-file and --n-best need the search modified_beam, which is then the
+    default.
+
     A file of silence gives an empty line. If a file cannot be read, an error on stderr names it,
     the other files are still transcribed, and the exit status is 1.
     """
+    fusion = _fusion(lm, hotwords, hotwords_file, n_best)
+    if fusion and search is None and not any(o.startswith("decode.search=") for o in overrides):
+        search = "modified_beam"
+    overrides = (*overrides, *fusion)
     if search is not None:
         overrides = (*overrides, f"decode.search={search}")
     if endpoint:
@@ -118,6 +148,24 @@ def command(
             failed += 1
     if failed:
         sys.exit(1)
+
+
+def _fusion(
+    lm: Path | None, hotwords: str | None, hotwords_file: Path | None, n_best: int | None
+) -> tuple[str, ...]:
+    """Return what the options of modified beam search set."""
+    phrases = None if hotwords is None else [p.strip() for p in hotwords.split(";") if p.strip()]
+    if phrases == []:
+        raise ConfigError(
+            "--hotwords: has no phrase", 'give phrases between semicolons, "NEW YORK;BOSTON"'
+        )
+    values = {
+        "lm.path": lm and str(lm),
+        "hotwords.phrases": phrases,
+        "hotwords.path": hotwords_file and str(hotwords_file),
+        "n_best": n_best,
+    }
+    return tuple(f"decode.{key}={json.dumps(v)}" for key, v in values.items() if v is not None)
 
 
 def _load(
@@ -300,12 +348,28 @@ def _to_json(path: Path, result: Result) -> dict[str, Any]:
     return {
         "file": str(path),
         "text": result.text,
-        "words": _words(result.words),
-        "segments": [
-            {"text": s.text, "words": _words(s.words), "final_time": _seconds(s.final_time)}
-            for s in result.segments
-        ],
+        "words": _sure_words(result),
+        "segments": [_segment_json(segment) for segment in result.segments],
     }
+
+
+def _segment_json(segment: Segment) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "text": segment.text,
+        "words": _sure_words(segment),
+        "final_time": _seconds(segment.final_time),
+    }
+    if segment.alternatives:
+        shown["alternatives"] = [
+            {"text": a.text, "score": round(a.score, 3)} for a in segment.alternatives
+        ]
+    return shown
+
+
+def _sure_words(said: Result | Segment) -> list[dict[str, Any]]:
+    """Words with their confidences, 0 to 1."""
+    pairs = zip(_words(said.words), said.confidences, strict=True)
+    return [{**word, "confidence": round(confidence, 3)} for word, confidence in pairs]
 
 
 def _words(words: Iterable[tuple[str, float, float]]) -> list[dict[str, Any]]:

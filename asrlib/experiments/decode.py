@@ -22,7 +22,9 @@ from asrlib.experiments.training_log import settings_of
 from asrlib.files import atomic_write
 from asrlib.machine import machine
 from asrlib.scoring.records import HYP_FILE, DecodeMeta, Machine, ParameterCounts
+from asrlib.stamps import hash_file
 from asrlib.streaming.batch import Cost, decode_cuts, decode_turns, hyp_line
+from asrlib.streaming.decode_files import decode_files, located
 from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 from asrlib.text.turns import TURNS_FILE, write_turns
 from asrlib.transducer import TransducerConfig
@@ -39,6 +41,8 @@ def decode_set(
     model: str,
     test_set: str,
     cohort_dir: Path | None = None,
+    tag: str | None = None,
+    folder: Path = Path(),
 ) -> Cost:
     """Decode all cuts; write hypotheses in their order, or turns, and meta.json last.
 
@@ -47,6 +51,8 @@ def decode_set(
         model, test_set: names that meta.json tells.
         cohort_dir: cohort directory from which the model is told the cohort of each speaker; None
             if it is not to know them.
+        tag: name of the settings of decoding, which meta.json tells.
+        folder: directory that relative paths of language models and hotwords start from.
 
     Raises:
         CheckpointError: the checkpoint is of another model than exp/MODEL.
@@ -55,7 +61,7 @@ def decode_set(
     """
     torch.set_num_threads(config.num_threads)
     cuts = read_cuts(cuts_path, "run stage 1 again with --force")
-    recognizer = StreamingRecognizer.from_checkpoint(checkpoint, config)
+    recognizer = StreamingRecognizer.from_checkpoint(checkpoint, located(config, folder))
     _check_model(recognizer, checkpoint, out.parent)
     membership = None
     if cohort_dir is not None:
@@ -75,7 +81,13 @@ def decode_set(
             for cut in cuts:
                 line = hyp_line(cut, results[cut.id], cost.shares.get(cut.id))
                 f.write(json.dumps(line, ensure_ascii=False) + "\n")
-    meta = _meta(recognizer, cost, model, test_set)
+    files = {key: hash_file(path) for key, path in decode_files(config, folder).items()}
+    meta = replace(
+        _meta(recognizer, cost, model, test_set),
+        config=to_dict(config),
+        tag=tag,
+        files=files or None,
+    )
     if cohort_dir is not None:
         meta = replace(meta, membership="true", cohorts=str(cohort_dir))
     replace(meta, run=identity_in(out.parent)).to_file(out / META_FILE)

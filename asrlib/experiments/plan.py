@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from asrlib.config import configclass
+from asrlib.config import as_override, configclass
+from asrlib.experiments.tune_decode import Decoding
 from asrlib.training.config import MACHINE_KEYS
 
 SECTION = "plans"  # of conf/
@@ -100,6 +101,7 @@ class PlanConfig:
         tune: None where no value is chosen.
         start: None where runs start from random weights.
         test_sets: sets to decode; none: every data/test*, or mix_test of mixtures.
+        decoding: a further decoding of the test sets; None for none.
         reference: the row that the others are compared with; none: the first.
         stages: `one_talker` decodes and scores; `mixtures` scores with score-meetings; `voices`
             embeds and scores verification.
@@ -118,6 +120,7 @@ class PlanConfig:
     start: Start | None = None
     test_sets: tuple[str, ...] = ()
     searches: tuple[str, ...] = ("greedy",)
+    decoding: Decoding | None = None
     reference: str = ""
     stages: Literal["one_talker", "mixtures", "voices"] = "one_talker"
     bench: bool = False
@@ -281,7 +284,7 @@ def decides(override: str) -> bool:
 
 def as_overrides(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Settings as --set takes them."""
-    return tuple(f"{key}={json.dumps(value)}" for key, value in settings.items())
+    return tuple(as_override(key, value) for key, value in settings.items())
 
 
 def slug(text: str) -> str:

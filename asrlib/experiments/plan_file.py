@@ -21,6 +21,7 @@ from asrlib.experiments.plan import (
     part_of_name,
 )
 from asrlib.experiments.run_record import read_record
+from asrlib.experiments.tune_decode import check_decoding
 from asrlib.mitigation.cohort_speech import read_cohorts_of
 from asrlib.recipe import PROJECT_DIR, Recipe
 from asrlib.searches import SEARCHES, TURN_SEARCHES
@@ -170,6 +171,8 @@ def _check_decoding(config: PlanConfig, where: Path, recipe: Recipe) -> None:
     for search in config.searches:
         if search not in searches:
             raise ConfigError(f"{where}: no search {search}", f"choose {', '.join(searches)}")
+    if config.decoding is not None:
+        check_decoding(config.decoding, where, config.stages, searches)
     known = sorted(path.parent.name for path in recipe.data.glob("*/cuts.jsonl.gz"))
     for name in config.test_sets:
         if known and name not in known:

@@ -170,10 +170,12 @@ class PlanState:
             return bool(judged) and judged >= set(self.test_sets())
         mixtures = self.plan.config.stages == "mixtures"
         scored = {(s.meta.set, s.meta.way) for s in (held.mixtures if mixtures else held.sets)}
-        searches = self.plan.config.searches
+        config = self.plan.config
+        ways = (*config.searches, *((config.decoding.way,) if config.decoding else ()))
         sets = self.test_sets() or {name for name, _ in scored}
         told = ("", ", true cohorts") if self.plan.row(run.row).true_cohorts else ("",)
-        wanted = {(name, search + way) for name in sets for search in searches for way in told}
+        wanted = {(name, way + more) for name in sets for way in config.searches for more in told}
+        wanted |= {(name, way) for name in sets for way in ways}
         return bool(scored) and scored >= wanted
 
     def published(self, run: PlannedRun) -> PublishedRun | None:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asrlib.config import as_override
 from asrlib.errors import DataError, UserError
-from asrlib.experiments.plan import Plan, PlannedRun, as_overrides
+from asrlib.experiments.plan import Decoding, Plan, PlannedRun, as_overrides
 from asrlib.experiments.plan_job import Job, decoding, run_job
 from asrlib.experiments.plan_state import PlanState
 from asrlib.experiments.publish import publish
@@ -302,6 +303,8 @@ class PlanRunner:
             own = ("--share", str(share), "--name", name)
             commands.append(("interpolate", *ends, *own, *self._common(run.overrides)))
             commands += self._decoding(name, run.overrides)
+        if self.plan.config.decoding is not None:
+            commands += self._tuned(run, self.plan.config.decoding)
         return Job(run.name, tuple(commands))
 
     def _start_job(self, start: PlannedRun) -> Job:
@@ -326,6 +329,24 @@ class PlanRunner:
         for name in self.state.test_sets():
             commands.append(("score-verification", *named, "--test-set", name, *common))
         return Job(run.name, tuple(commands))
+
+    def _tuned(self, run: PlannedRun, decoding: Decoding) -> list[tuple[str, ...]]:
+        """Choose settings of decoding on dev, then decode and score each test set once."""
+        common = self._common((*run.overrides, *as_overrides(decoding.set)))
+        what = ("--name", run.name, "--search", decoding.search, "--tag", decoding.tag)
+        tried = [
+            word
+            for key, values in decoding.tune.items()
+            for word in ("--try", as_override(key, list(values)))
+        ]
+        commands: list[tuple[str, ...]] = []
+        if tried:
+            commands.append(("tune-decode", *what, "--on", decoding.on, *tried, *common))
+        used = ("--tuned",) if tried else ()
+        for test_set in self.state.test_sets():
+            where = (*what, "--test-set", test_set)
+            commands += [("decode", *where, *used, *common), ("score", *where, *common)]
+        return commands
 
     def _first_runs(self) -> list[PlannedRun]:
         """One run of each row, the first of its factors."""

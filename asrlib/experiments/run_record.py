@@ -38,7 +38,8 @@ from asrlib.training.config import (
 from asrlib.training.training_inputs import input_names
 
 RUN_FILE = "run.json"
-_TOKENS = "bpe.model"  # in a directory of its own
+# Files of data/ that follow from the sets of cuts, up to rounding.
+_DERIVED = frozenset({"fbank/cmvn.json", "speakers.tsv"})
 _LIBRARIES = ("torch", "k2", "fast_rnnt", "lhotse", "kaldifeat")
 # What publishing writes is tracked, too, but changes no run.
 _CODE = (".", ":!egs/*/results", ":!egs/*/RESULTS.md")
@@ -197,7 +198,7 @@ def hash_data(data: Path, files: Iterable[Path]) -> dict[str, str]:
     for path, name in data_names(data, files).items():
         if path.name.endswith(".jsonl.gz"):
             hashes[name] = _hash(sorted(_cut_lines(path)))
-        elif path.name == _TOKENS or not path.is_relative_to(data):
+        elif name not in _DERIVED:
             hashes[name] = hash_file(path)
     return hashes
 

@@ -102,9 +102,11 @@ class MitigatedConfigs(TransducerConfigs):
         mix = epoch_mix(mitigation, inputs.train, speech, self.train.seed)
         membership = self._read_membership(data, inputs)
         source = self._source(replace(inputs, train=mix.base), membership)
-        dev_figures, cohort = self._figures(model, inputs.dev, source), None
+        dev_figures, cohort = self._figures(model, inputs.dev, source, data.parent), None
         if speech is not None and len(speech.choose):
-            cohort = CohortDev(speech.choose, self._figures(model, speech.choose, source))
+            cohort = CohortDev(
+                speech.choose, self._figures(model, speech.choose, source, data.parent)
+            )
         if not mitigation.adapts:
             return MixTask(model, source, self.train, dev_figures, mix, cohort)
         if init is None:

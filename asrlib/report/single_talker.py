@@ -29,6 +29,7 @@ from asrlib.experiments.store import MAIN_PLAN
 from asrlib.experiments.training_log import Curve, read_curves, run_facts
 from asrlib.report import plots
 from asrlib.report.document import Block, Code, Document, Figure, Section, Table, Text, Verbatim
+from asrlib.report.error_kinds import error_kinds
 from asrlib.report.format import (
     COMPARISON,
     DASH,
@@ -120,6 +121,7 @@ def _set_sections(runs: Sequence[Run], test_set: str, config: ScoreConfig) -> It
     groups = _groups(runs, config.groups)
     if groups:
         yield Section(f"By group on {test_set}", tuple(groups), 3)
+    yield Section(f"Kinds of errors on {test_set}", error_kinds(runs), 3)
     latency = _latency_figure(runs)
     if latency:
         yield Section(f"Latency on {test_set}", (latency,), 3)
@@ -304,6 +306,15 @@ _SPEEDS = {
     "cpu_seconds_1": "CPU seconds a second of audio, 1 stream",
     "encoder_cpu_ms": "encoder alone, random weights, 1 stream, CPU ms / s of audio",
     "encoder_work_percent": "its work done, %",
+    "hotwords": "hotwords, the words of the set that training has least often",
+    "hotwords_said": "how often they are said in the set",
+    "hotword_recall_without": "recall of them without hotwords, %",
+    "hotword_recall": "recall of them with hotwords, %",
+    "hotword_alarms_without": "false alarms of them without hotwords",
+    "hotword_alarms": "false alarms of them with hotwords",
+    "wer_without": "WER without hotwords, %",
+    "wer": "WER with hotwords, %",
+    "real_time_ratio": "real-time factor with language model and hotwords / without both",
     "meeting_minutes": "a meeting in one stream, one core, minutes of audio",
     "meeting_turns": "turns recognised in it",
     "meeting_real_time_factor": "its real-time factor",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,21 +18,25 @@ from asrlib.json_record import JsonRecord
 from asrlib.text.words import TimedWord
 
 HYP_FILE = "hyp.jsonl"
+TAG = re.compile(r"[A-Za-z0-9.+-]+")  # of a name of settings of decoding
 
 # The type of a field that is left out of the file where it is None.
 _OrLeftOut = pydantic.Field(exclude_if=lambda value: value is None)
 
 
-def decode_dir_name(test_set: str, search: str, membership: str | None = None) -> str:
+def decode_dir_name(
+    test_set: str, search: str, membership: str | None = None, tag: str | None = None
+) -> str:
     """Return the name of a decode directory in a model's directory.
 
     Args:
         test_set: name of the test set.
         search: name of the search.
         membership: what the model was told about cohorts, see `DecodeMeta`; None for nothing.
+        tag: name of the settings of decoding; None for those of conf/.
     """
     told = f"_{membership}_cohorts" if membership else ""
-    return f"decode_{test_set}_{search}{told}"
+    return f"decode_{test_set}_{search}{told}" + (f"_{tag}" if tag else "")
 
 
 def row_commands(recipe: str, name: str, meta: DecodeMeta, score: str) -> list[str]:
@@ -43,12 +49,27 @@ def row_commands(recipe: str, name: str, meta: DecodeMeta, score: str) -> list[s
         score: the command of `python -m asrlib` that scores.
     """
     where = f"--recipe-dir {recipe} --name {name} --test-set {meta.set} --search {meta.search}"
-    decode = f"python -m asrlib decode {where}"
+    if meta.tag is not None:
+        where += f" --tag {meta.tag}"
+    decode = " ".join([f"python -m asrlib decode {where}", *_settings(meta)])
     score = f"python -m asrlib {score} {where}"
     if meta.membership is None:
         return [decode, score]
     told = f"--membership {meta.membership}"
     return [f"{decode} {told} --cohorts {meta.cohorts}", f"{score} {told}"]
+
+
+def _settings(meta: DecodeMeta) -> list[str]:
+    """The settings that a tag stands for, as words of the command."""
+    if meta.tag is None:
+        return []
+    values = {key: meta.config.get(key) for key in ("blank_penalty", "temperature", "n_best")}
+    for section in ("lm", "hotwords"):
+        inner = meta.config.get(section) or {}
+        if any(inner.get(key) for key in ("path", "lodr_path", "phrases")):
+            values |= {f"{section}.{key}": value for key, value in inner.items()}
+    words = (f"decode.{k}={json.dumps(v)}" for k, v in values.items() if v not in (None, "", []))
+    return [f"--set {shlex.quote(word)}" for word in words]
 
 
 @dataclass(frozen=True)
@@ -113,6 +134,9 @@ class DecodeMeta(JsonRecord):
             nothing (None). meta.json leaves None out, so that all other decodes leave what they
             always left.
         cohorts: cohort directory that the memberships come from.
+        tag: name of the settings of decoding, where it was given one, as with a language model or
+            hotwords.
+        files: SHA-256 of the language models and hotwords, by key of the section `decode`.
     """
 
     model: str
@@ -133,11 +157,14 @@ class DecodeMeta(JsonRecord):
     run: str | None = None
     membership: Annotated[Literal["true"] | None, _OrLeftOut] = None
     cohorts: Annotated[str | None, _OrLeftOut] = None
+    tag: Annotated[str | None, _OrLeftOut] = None
+    files: Annotated[dict[str, str] | None, _OrLeftOut] = None
 
     @property
     def way(self) -> str:
-        """How the set was decoded, as tables call it: the search, and what is known of cohorts."""
-        return f"{self.search}, {self.membership} cohorts" if self.membership else self.search
+        """How the set was decoded, as tables call it: search, what is known of cohorts, tag."""
+        told = f"{self.membership} cohorts" if self.membership else None
+        return ", ".join(part for part in (self.search, told, self.tag) if part)
 
 
 @dataclass(frozen=True)

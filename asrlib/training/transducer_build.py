@@ -23,6 +23,7 @@ from asrlib.features.fbank import FbankConfig
 from asrlib.recipe import Recipe
 from asrlib.scoring.groups import UNKNOWN
 from asrlib.scoring.records import read_speakers
+from asrlib.streaming.decode_files import decode_files, located
 from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
 from asrlib.text.turn_labels import TurnStyle
 from asrlib.training.build import Configs, with_values
@@ -134,6 +135,8 @@ class TransducerConfigs(Configs):
             known = self.group_dro.groups == COHORTS
             groups = self._cohort_dir(data) / COHORTS_FILE if known else _speaker_table(data)
             files = (*files, groups)
+        if self.decode is not None:
+            files = (*files, *decode_files(self.decode, data.parent).values())
         return files
 
     def build_task(self, data: Path, init: Path | None) -> Task[Any]:
@@ -161,7 +164,9 @@ class TransducerConfigs(Configs):
         self, model: Transducer, inputs: RecipeInputs, data: Path, init: Path | None
     ) -> TransducerTask:
         source = self._source(inputs, self._read_membership(data, inputs))
-        return TransducerTask(model, source, self.train, self._figures(model, inputs.dev, source))
+        return TransducerTask(
+            model, source, self.train, self._figures(model, inputs.dev, source, data.parent)
+        )
 
     def _source(self, inputs: RecipeInputs, membership: Membership | None) -> TransducerData:
         return TransducerData(
@@ -176,19 +181,20 @@ class TransducerConfigs(Configs):
         )
 
     def _figures(
-        self, model: Transducer, dev: CutSet, source: TransducerData
+        self, model: Transducer, dev: CutSet, source: TransducerData, folder: Path
     ) -> Callable[[Transducer], dict[str, float]] | None:
         """Return a function that decodes utterances of `dev`; None if none are to be decoded."""
         if self.decode is None:
             return None
         # An unsuitable search fails before the training.
-        build_search(model, source.tokenizer, self.decode)
+        decode = located(self.decode, folder)
+        build_search(model, source.tokenizer, decode)
         return dev_wer(
             dev,
             self.train.dev_wer_utts,
             source.tokenizer,
             self.features,
-            self.decode,
+            decode,
             source.membership,
         )
 

@@ -196,3 +196,15 @@ def test_a_record_made_here_knows_this_machine():
     assert made.device == "cpu"
     assert {"python", "torch", "asrlib"} <= set(made.versions)
     assert made.started.endswith("+00:00")
+
+
+def test_a_language_model_of_the_data_counts(tmp_path):
+    """It decides the dev WER that ranks checkpoints; statistics of the sets do not count."""
+    files = [tmp_path / "lm/a.arpa", tmp_path / "fbank/cmvn.json"]
+    for path in files:
+        path.parent.mkdir()
+        path.write_text("1")
+    before = hash_data(tmp_path, files)
+    assert list(before) == ["lm/a.arpa"]
+    files[0].write_text("2")
+    assert hash_data(tmp_path, files) != before

@@ -144,3 +144,12 @@ def test_text_is_escaped():
     assert "<i>" not in page
     assert "x &lt; y" in page
     assert "| a\\|b & <i> |" in to_markdown(made)
+
+
+def test_kinds_of_errors_stand_below_each_set(document):
+    text = to_markdown(document)
+    part = text.split("### Kinds of errors on test")[1].split("\n#")[0]
+    assert re.search(r"\| lstm \| \d+\.\d\d \| \d+\.\d\d \|", part)
+    assert "worst tenth of speakers" in part
+    assert re.search(r"\| 1 \| \d+ \| \d+\.\d\d \|", part)  # speakers have no names here
+    assert not re.search(r"\bs\d\d\b", part)

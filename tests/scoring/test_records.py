@@ -85,3 +85,17 @@ def test_speaker_table_prefers_the_row_of_the_set(tmp_path):
 def test_speaker_table_without_speakers_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no column 'speaker'"):
         read_speakers(write(tmp_path / "speakers.tsv", "id\tage", "a\t3"), "test")
+
+
+def test_a_tag_names_the_directory_the_row_and_the_commands():
+    lm = {"path": "data/lm/a.arpa", "scale": 0.3, "lodr_path": "", "lodr_scale": 0.1}
+    config = {"lm": lm, "hotwords": {"path": "", "phrases": [], "boost": 1.5}, "n_best": 1}
+    meta = DecodeMeta("m", "test", "modified_beam", config, tag="lm")
+    assert meta.way == "modified_beam, lm"
+    assert decode_dir_name("test", "modified_beam", None, "lm") == "decode_test_modified_beam_lm"
+    decode, score = row_commands("egs/mini", "m", meta, "score")
+    assert "--tag lm" in decode
+    assert "decode.lm.path=" in decode
+    assert "decode.lm.scale=0.3" in decode
+    assert "hotwords" not in decode
+    assert score.endswith("--search modified_beam --tag lm")
