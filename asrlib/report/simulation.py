@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from asrlib.experiments.simulation import RATES, SPEAKERS, Coverage, Share, Simulation
+from asrlib.experiments.simulation import Share, Simulation
 from asrlib.report.document import Section, Table, Text
 
-_MODELS = {
-    "gamma": "gamma-Poisson",
-    "beta": "beta-binomial",
-}
+_MODELS = {"gamma": "gamma-Poisson", "beta": "beta-binomial", "skewed": "skewed"}
 
 
 def simulation_sections(found: Simulation) -> Iterator[Section]:
@@ -18,15 +15,21 @@ def simulation_sections(found: Simulation) -> Iterator[Section]:
     model = found.model
     text = (
         f"{found.draws:,} draws a cell, seed {found.seed}. Speakers have {model.words[0]} to "
-        f"{model.words[1]} words each. Gamma-Poisson: their rates are gamma distributed with a "
-        f"coefficient of variation of {model.cv:g}, fitted to {model.fitted_to}. Beta-binomial: "
-        "beta(2, 2 / m - 2) around the mean m. In brackets: exact 95 % intervals of the shares."
+        f"{model.words[1]} words each. Their rates are gamma or beta distributed, with a "
+        f"coefficient of variation of {model.cv:g} (beta, above 50 %: {model.high_cv:g}), after "
+        f"{model.fitted_to}. Skewed: beta(2, 2 / m - 2) around the mean m, the hardest case at "
+        "80 %. In brackets: exact 95 % intervals of the shares."
     )
-    header = ("speakers", *(f"{_MODELS[c.model]}, WER {100 * c.rate:g} %" for c in _row(found, 5)))
+    cells = {(c.model, c.rate, c.speakers): _percent(c.covered) for c in found.coverage}
+    counts = sorted({c.speakers for c in found.coverage})
+    kinds = list(dict.fromkeys((c.model, c.rate) for c in found.coverage))
+    kinds.sort(key=lambda kind: list(_MODELS).index(kind[0]))
     rows = tuple(
-        (str(count), *(_percent(c.covered) for c in _row(found, count))) for count in SPEAKERS
+        (_MODELS[kind], f"{100 * rate:g}", *(cells[kind, rate, count] for count in counts))
+        for kind, rate in kinds
     )
     title = "Coverage of the 95 % interval of a rate"
+    header = ("model", "WER %", *(f"{count} speakers" for count in counts))
     yield Section(title, (Text(text), Table(header, rows, 1)))
     alarms = tuple(
         (
@@ -63,12 +66,6 @@ def simulation_sections(found: Simulation) -> Iterator[Section]:
     text = "The smallest detectable gap is planted; it should show in 80 % of the draws."
     header = ("speakers", "planted gap", "shown")
     yield Section("Power", (Text(text), Table(header, power, 1)))
-
-
-def _row(found: Simulation, speakers: int) -> list[Coverage]:
-    """Cells of one row of the table of coverage."""
-    row = [c for c in found.coverage if c.speakers == speakers]
-    return sorted(row, key=lambda c: (list(_MODELS).index(c.model), RATES.index(c.rate)))
 
 
 def _percent(share: Share) -> str:
