@@ -128,8 +128,8 @@ def _explanation(error: Exception, command: click.Command) -> str | None:
     if isinstance(error, ImportError) and (error.name or "").split(".")[0] != "asrlib":
         return (
             f"error: {error}\n"
-            "  fix: run tools/install.sh; python -m asrlib doctor checks all packages; for the audit "
-            "alone, pip install 'fairstream[audit]'"
+            "  fix: run tools/install.sh; python -m asrlib doctor checks all packages; for the "
+            "audit alone, pip install 'fairstream[audit]'"
         )
     if isinstance(error, OSError) and (error.filename is not None or no_room(error)):
         fix = "check the path and its permissions"

@@ -16,7 +16,7 @@ from asrlib.scoring.gaps import Resampling
 from asrlib.scoring.groups import GroupTable, group_tables
 from asrlib.scoring.wer import ErrorRate
 
-_RATES = 200  # speakers of a group whose rates are kept for drawing
+_RATES = 100  # speakers of a group whose rates are kept for drawing
 _LEAST_SPEAKERS = (3, 10)  # of a group that takes part in a gap: a tenth of all, within these
 _LEAST_WORDS = 50
 
@@ -62,7 +62,7 @@ def _compare(
             f"Fewer than two groups have {least} speakers and {_LEAST_WORDS} words, so "
             "that no gap is given."
         )
-    rates = speaker_rates(errors, group_of)
+    rates = speaker_rates(errors, group_of) if len(names) == 1 else {}
     return GivenGroups(columns=names, table=table, p_holm=None, note=note, rates=rates)
 
 

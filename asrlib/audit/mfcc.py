@@ -56,7 +56,8 @@ def mfcc_statistics(samples_T: np.ndarray, rate: int) -> np.ndarray:
     size, step = round(_FRAME * rate), round(_STEP * rate)
     if len(samples_T) < size:
         raise ValueError("shorter than 25 ms")
-    frames_NT = np.lib.stride_tricks.sliding_window_view(samples_T, size)[::step]
+    first_N = np.arange(0, len(samples_T) - size + 1, step)
+    frames_NT = samples_T[first_N[:, None] + np.arange(size)]
     spectrum_NB = np.abs(np.fft.rfft(frames_NT * np.hanning(size), axis=1)) ** 2
     energy_NF = spectrum_NB @ _mel_filters(spectrum_NB.shape[1], rate).T
     logs_NF = np.log(energy_NF + 1e-10)

@@ -40,7 +40,7 @@ class GivenGroups(JsonRecord):
         p_holm: p-value of the gap after Holm, over all columns and pairs of the audit.
         note: why no gap is given; "" if one is.
         rates: error rates of the speakers of each group in per cent, sorted, without ids; of many
-            speakers an even selection.
+            speakers an even selection. Empty for pairs, which are not drawn.
     """
 
     columns: tuple[str, ...]

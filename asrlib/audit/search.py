@@ -102,8 +102,10 @@ def _confirm(
     resampling: Resampling,
     found_null_gap: float | None = None,
 ) -> Confirmation:
-    halves = [SpeakerSums.of({s: errors[s] for s in t.speakers}) for t in (discovery, confirmation)]
-    return confirm(method, *halves, cohorts, resampling, found_null_gap=found_null_gap)
+    first, second = (
+        SpeakerSums.of({s: errors[s] for s in t.speakers}) for t in (discovery, confirmation)
+    )
+    return confirm(method, first, second, cohorts, resampling, found_null_gap=found_null_gap)
 
 
 def _judged(

@@ -79,6 +79,7 @@ def command(
     from asrlib.audit.run import Options, run_audit
     from asrlib.audit.voices import with_voices
     from asrlib.files import atomic_write
+    from asrlib.json_record import compact_text
     from asrlib.report.audit_page import audit_document
     from asrlib.report.document import to_html
 
@@ -104,7 +105,8 @@ def command(
         seed=seed,
     )
     audit = run_audit(inputs, voices.table, [*notes, *voices.notes], options, out)
-    audit.to_file(out / AUDIT_FILE)
+    with atomic_write(out / AUDIT_FILE) as f:
+        f.write(compact_text(audit.to_json()))
     with atomic_write(out / PAGE_FILE) as f:
         f.write(to_html(audit_document(audit)))
     log.info("%s", audit.wer.line())
