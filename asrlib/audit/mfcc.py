@@ -61,7 +61,7 @@ def mfcc_statistics(samples_T: np.ndarray, rate: int) -> np.ndarray:
     spectrum_NB = np.abs(np.fft.rfft(frames_NT * np.hanning(size), axis=1)) ** 2
     energy_NF = spectrum_NB @ _mel_filters(spectrum_NB.shape[1], rate).T
     logs_NF = np.log(energy_NF + 1e-10)
-    coefficients_NC = dct(logs_NF, type=2, axis=1, norm="ortho")[:, 1 : _COEFFICIENTS + 1]
+    coefficients_NC = np.asarray(dct(logs_NF, axis=1, norm="ortho"))[:, 1 : _COEFFICIENTS + 1]
     return np.concatenate([coefficients_NC.mean(axis=0), coefficients_NC.std(axis=0)])
 
 

@@ -128,7 +128,7 @@ def _judged(
         None if null is None else 100 * null,
     )  # fmt: skip
     own = {s: cohorts[s] for s in confirmation.speakers}
-    explanation, note = _explained(definition.method, own, confirmation, aligned, settings)
+    explanation, note = _explained(definition, own, confirmation, aligned, settings)
     sides = {s: "bottom" if c == BOTTOM else "all others" for s, c in own.items()}
     return Searched(
         method=definition.method,
@@ -143,17 +143,24 @@ def _judged(
 
 
 def _explained(
-    method: str,
+    definition: Definition,
     cohorts: Mapping[str, str],
     table: SpeakerTable,
     aligned: Sequence[Aligned],
     settings: Settings,
 ) -> tuple[Explanation | None, str]:
+    """Explain by other columns than those that define the cohort; they would explain it all."""
     own = [a for a in aligned if a.utterance.speaker in cohorts]
+    rule = definition.rule
+    defining = rule.columns if isinstance(rule, ColumnRule) else ()
+    columns, covariates = (
+        [c for c in names if c not in defining]
+        for names in (settings.columns, settings.config.covariates)
+    )
     try:
         found = explain(
-            method, "confirmation", cohorts, table, own, settings.columns, settings.bands,
-            settings.config.covariates,
+            definition.method, "confirmation", cohorts, table, own, columns, settings.bands,
+            covariates,
         )  # fmt: skip
     except DataError as e:
         return None, f"No explanation: {e.what}."

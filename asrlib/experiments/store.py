@@ -337,11 +337,7 @@ def read_store(recipe_dir: Path) -> list[PlanResults]:
 
 
 def _read_audit(path: Path) -> Audit:
-    """Read one system's audit.
-
-    Raises:
-        DataError: it is broken, or of another version.
-    """
+    """Read one system's audit; raises DataError if it is broken, or of another version."""
     from asrlib.audit.record import Audit  # which loads statsmodels: a second
 
     return Audit.from_file(path, _RESTORE)

@@ -304,8 +304,8 @@ def _adjusted(s: Searched) -> str:
         f"{', '.join(a.covariates)} held fixed it has {kept} times ({a.model} regression)."
     )
     if a.remaining is not None and a.raw.low > 1:
-        share = f"{100 * a.remaining:.0f} %" if a.remaining > 0 else "Nothing"
-        text += f" {share} of the difference (on the logarithm) remains."
+        share = f"{100 * max(a.remaining, 0):.0f} %"
+        text += f" So {share} of the difference (on the logarithm) remains, as a point estimate."
     return text
 
 

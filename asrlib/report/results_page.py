@@ -103,7 +103,7 @@ def _extent(plan: PlanResults) -> str:
     parts = [f"{len(plan.runs)} runs"] if plan.runs else []
     if plan.imported is not None:
         parts.append(f"{len(plan.imported.rows)} rows imported from {plan.imported.commit}")
-    parts += [f"{len(plan.audits)} audits"] if plan.audits else []
+    parts += [f"audits: {len(plan.audits)}"] if plan.audits else []
     parts += ["a simulation"] if plan.simulation is not None else []
     return ", ".join(parts) or "Nothing published"
 
