@@ -21,7 +21,10 @@ from asrlib.stages import stage_of
 try:
     import click
 except ModuleNotFoundError:
-    sys.exit("error: click is not installed in this Python\n  fix: run tools/install.sh")
+    sys.exit(
+        "error: click is not installed in this Python\n"
+        "  fix: run tools/install.sh; for the audit alone, pip install 'fairstream[audit]'"
+    )
 
 COMMANDS = (
     "doctor",
@@ -52,6 +55,7 @@ COMMANDS = (
     "verify",
     "transcribe",
     "bench",
+    "audit",
 )
 
 
@@ -128,7 +132,8 @@ def _explanation(error: Exception, command: click.Command) -> str | None:
     if isinstance(error, ImportError) and (error.name or "").split(".")[0] != "asrlib":
         return (
             f"error: {error}\n"
-            "  fix: run tools/install.sh; python -m asrlib doctor checks all packages"
+            "  fix: run tools/install.sh; python -m asrlib doctor checks all packages; for the "
+            "audit alone, pip install 'fairstream[audit]'"
         )
     if isinstance(error, OSError) and (error.filename is not None or no_room(error)):
         fix = "check the path and its permissions"

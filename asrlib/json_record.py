@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from typing_extensions import Self
 
 from asrlib.errors import DataError
 from asrlib.files import atomic_write
+
+_WIDTH = 100  # of a line of compact text; what is longer stands on lines of its own
 
 
 class JsonRecord:
@@ -76,3 +79,25 @@ def _explain(error: pydantic.ValidationError) -> str:
     key = ".".join(map(str, first["loc"]))
     reason = first["msg"][0].lower() + first["msg"][1:]
     return f"key {key}: {reason}; the file is broken or of another version"
+
+
+def compact_text(value: Any) -> str:
+    """Write JSON in which what fits stands on one line, for those who read diffs."""
+    return "".join(_lines(value, "")) + "\n"
+
+
+def _lines(value: Any, indent: str) -> Iterator[str]:
+    compact = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, dict | list) or len(indent) + len(compact) <= _WIDTH:
+        yield compact
+        return
+    ends = "{}" if isinstance(value, dict) else "[]"
+    pairs = value.items() if isinstance(value, dict) else (("", item) for item in value)
+    separator, deeper = ends[0], indent + " "
+    for key, item in pairs:
+        yield f"{separator}\n{deeper}"
+        if isinstance(value, dict):
+            yield f"{json.dumps(key, ensure_ascii=False)}: "
+        yield from _lines(item, deeper)
+        separator = ","
+    yield f"\n{indent}{ends[1]}"

@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 import pytest
 
 MODELS = {"LSTM": "lstm", "ConvRNN-T": "conv_rnnt"}
-TEXTS = ["README.md", "docs/encoders.md", "docs/two_talkers.md", "docs/verification.md"]
+TEXTS = [
+    "README.md",
+    "docs/encoders.md",
+    "docs/two_talkers.md",
+    "docs/verification.md",
+    "docs/audit.md",
+]
 TEXTS += [f"docs/lab/{recipe}.md" for recipe in ("an4", "mini", "pooled")]
 TEXTS += [f"egs/{recipe}/NOTES.md" for recipe in ("an4", "mini", "pooled")]
 
@@ -126,6 +132,19 @@ def test_figures_of_guides_stand_in_the_files_that_they_link_to(repo, text):
     figures = re.findall(r"(?<![\w.])\d[\d,]*\.?\d*", cells)
     assert figures
     assert [x for x in figures if float(x.replace(",", "")) not in known] == []
+
+
+@pytest.mark.parametrize("recipe", ["speechocean762", "commonvoice"])
+@pytest.mark.parametrize("text", ["README.md", "docs/audit.md"])
+def test_the_finding_of_an_audit_stands_in_its_file(repo, text, recipe):
+    folder = repo / "egs" / recipe / "results" / "audit"
+    audit = json.loads((folder / "whisper-base.json").read_text())
+    found = next(s for s in audit["searched"] if s["method"] == "metadata")["confirmation"]
+    assert found["p_holm"] < 0.05
+    content = (repo / text).read_text()
+    assert f"egs/{recipe}/results/audit/README.md" in content
+    for side in ("bottom", "rest"):
+        assert f"{found[side]['percent']:.1f}" in content
 
 
 def test_the_picture_shows_figures_of_the_table(repo):

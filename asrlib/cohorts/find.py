@@ -105,11 +105,13 @@ def check_halves(discovery: SpeakerTable, confirmation: SpeakerTable) -> None:
 
 
 def divide(
-    table: SpeakerTable, bands: Mapping[str, Sequence[float]]
+    table: SpeakerTable,
+    bands: Mapping[str, Sequence[float]],
+    columns: Sequence[str] = ("gender", "age"),
 ) -> tuple[SpeakerTable, SpeakerTable]:
-    """Divide the speakers of one set into discovery and confirmation, within gender and age."""
-    columns = [values_of(table, column, bands) for column in ("gender", "age")]
-    strata = [" ".join(values) for values in zip(*columns, strict=True)]
+    """Divide the speakers of one set into discovery and confirmation, within these columns."""
+    values = [values_of(table, column, bands) for column in columns]
+    strata = [" ".join(row) for row in zip(*values, strict=True)] or [""] * len(table)
     half_of = halves(dict(zip(table.speakers, strata, strict=True)))
     first_S = np.array([half_of[s] == "discovery" for s in table.speakers], dtype=bool)
     return table.select(first_S), table.select(~first_S)

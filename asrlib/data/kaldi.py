@@ -57,6 +57,22 @@ def read_kaldi_dir(
     return rows
 
 
+def audio_of(wav_scp: Path) -> dict[str, tuple[str, float | None, float | None]]:
+    """Return file, start and end (s) of each utterance; None: the beginning or end of the file.
+
+    `segments` beside `wav.scp` counts.
+
+    Raises:
+        DataError: as of `read_kaldi_dir`.
+    """
+    folder, wavs = wav_scp.parent, read_table(wav_scp, required=True)
+    roots = [folder, folder.parent]
+    return {
+        utterance: (_audio(folder, recording, wavs, roots), start, end)
+        for utterance, (recording, start, end) in _segments(folder, wavs).items()
+    }
+
+
 def read_table(path: Path, required: bool = False) -> dict[str, str]:
     """Read a table of lines `key rest of line`.
 
@@ -68,7 +84,7 @@ def read_table(path: Path, required: bool = False) -> dict[str, str]:
             raise DataError(f"{path}: missing", "add it: a Kaldi data directory needs this table")
         return {}
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as e:
         raise DataError(f"{path}: not UTF-8: {e.reason} at byte {e.start}", _FIX) from e
     table: dict[str, str] = {}

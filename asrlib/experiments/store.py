@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asrlib.errors import DataError
 from asrlib.experiments.run_record import RunRecord
 from asrlib.experiments.simulation import Simulation
 from asrlib.files import atomic_write
-from asrlib.json_record import JsonRecord
+from asrlib.json_record import JsonRecord, compact_text
 from asrlib.meetings.metrics import MeetingSummary
 from asrlib.scoring.groups import Gap
 from asrlib.scoring.records import DecodeMeta
@@ -26,12 +25,15 @@ from asrlib.scoring.speaker_sums import Interval
 from asrlib.scoring.wer import ErrorRate
 from asrlib.verification.records import Verification
 
+if TYPE_CHECKING:
+    from asrlib.audit.record import Audit
+
 FORMAT = 2
 RESULTS = "results"  # below the recipe
 MAIN_PLAN = "main"  # of runs outside any plan
 IMPORTED_FILE, ABOUT_FILE, TUNING_FILE = "imported.json", "about.json", "tuning.json"
+AUDIT_PLAN = "audit"  # its folder holds the audit.json of each system, as NAME.json
 STATISTICS_PLAN, SIMULATION_FILE = "statistics", "simulation.json"
-_WIDTH = 100  # of a line of a file; what is longer stands on lines of its own
 _RESTORE = "bring it back with git, or move it away and publish again"
 
 
@@ -241,7 +243,7 @@ class Imported(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanResults:
-    """What the store holds of one plan; runs in order of file."""
+    """What the store holds of one plan; runs and audits in order of file."""
 
     name: str
     runs: tuple[PublishedRun, ...] = ()
@@ -249,6 +251,7 @@ class PlanResults:
     tuning: Tuning | None = None
     imported: Imported | None = None
     simulation: Simulation | None = None
+    audits: tuple[Audit, ...] = ()
     skipped: tuple[Skipped, ...] = ()
 
     @property
@@ -296,6 +299,7 @@ def read_plan(recipe_dir: Path, plan: str) -> PlanResults:
     folder = plan_dir(recipe_dir, plan)
     skipped: list[Skipped] = []
     runs: list[PublishedRun] = []
+    audits: list[Audit] = []
     extras: dict[str, Any] = {}
     kinds = {
         ABOUT_FILE: About,
@@ -307,6 +311,8 @@ def read_plan(recipe_dir: Path, plan: str) -> PlanResults:
         try:
             if kind := kinds.get(path.name):
                 extras[path.name] = kind.from_file(path, _RESTORE)
+            elif plan == AUDIT_PLAN:
+                audits.append(_read_audit(path))
             else:
                 runs.append(_read_run(path))
         except DataError as e:
@@ -322,6 +328,7 @@ def read_plan(recipe_dir: Path, plan: str) -> PlanResults:
         tuning=extras.get(TUNING_FILE),
         imported=extras.get(IMPORTED_FILE),
         simulation=extras.get(SIMULATION_FILE),
+        audits=tuple(audits),
         skipped=tuple(skipped),
     )
 
@@ -330,6 +337,13 @@ def read_store(recipe_dir: Path) -> list[PlanResults]:
     """What is published of a recipe, by plan in order of name."""
     folders = sorted(p for p in (recipe_dir / RESULTS).glob("[!.]*") if p.is_dir())
     return [read_plan(recipe_dir, folder.name) for folder in folders]
+
+
+def _read_audit(path: Path) -> Audit:
+    """Read one system's audit; raises DataError if it is broken, or of another version."""
+    from asrlib.audit.record import Audit  # which loads statsmodels: a second
+
+    return Audit.from_file(path, _RESTORE)
 
 
 def _read_run(path: Path) -> PublishedRun:
@@ -380,25 +394,7 @@ def _merge(old: PublishedRun, new: PublishedRun) -> PublishedRun:
 def _to_text(run: PublishedRun) -> str:
     values = run.to_json()
     content = {"format": FORMAT, "checksum": _checksum(values), "run": values}
-    return "".join(_lines(content, "")) + "\n"
-
-
-def _lines(value: Any, indent: str) -> Iterator[str]:
-    """JSON in which what fits stands on one line: a speaker a line, for those who read diffs."""
-    compact = json.dumps(value, ensure_ascii=False)
-    if not isinstance(value, dict | list) or len(indent) + len(compact) <= _WIDTH:
-        yield compact
-        return
-    ends = "{}" if isinstance(value, dict) else "[]"
-    pairs = value.items() if isinstance(value, dict) else (("", item) for item in value)
-    separator, deeper = ends[0], indent + " "
-    for key, item in pairs:
-        yield f"{separator}\n{deeper}"
-        if isinstance(value, dict):
-            yield f"{json.dumps(key, ensure_ascii=False)}: "
-        yield from _lines(item, deeper)
-        separator = ","
-    yield f"\n{indent}{ends[1]}"
+    return compact_text(content)
 
 
 def _checksum(values: Any) -> str:

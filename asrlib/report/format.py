@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from asrlib.experiments.runs import Run
 from asrlib.scoring.gaps import Comparison
 from asrlib.scoring.groups import Gap
 from asrlib.scoring.latency import LatencySummary
+
+if TYPE_CHECKING:
+    from asrlib.experiments.runs import Run  # of which the audit knows nothing
 
 DASH = "–"
 _OPEN = 9999  # per cent, points or ms: a higher end says no more than that there is none

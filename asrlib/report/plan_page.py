@@ -19,6 +19,7 @@ from asrlib.experiments.store import (
     Skipped,
     Tuning,
 )
+from asrlib.report.audit_page import audit_sections
 from asrlib.report.document import Block, Code, Document, Section, Table, Text
 from asrlib.report.format import (
     COMPARISON,
@@ -65,6 +66,8 @@ def about_of(recipe: str, plan: PlanResults) -> About:
         return About(title=old.title or plan.name, finding=old.finding, command=old.command)
     if plan.simulation is not None:
         return About(title="How often the statistics are right", command=plan.simulation.command)
+    if plan.audits:
+        return About(title="Audits of recognisers that others trained")
     name = recipe.rpartition("/")[2]
     if plan.name == MAIN_PLAN:
         return About(title="The pipeline as it is", command=f"./run.sh --recipe {name}")
@@ -90,6 +93,10 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         yield Section("Chosen on dev", _tuning(plan.tuning))
     if plan.simulation is not None:
         yield from simulation_sections(plan.simulation)
+    for audit in plan.audits:
+        yield Section(audit.title, (Text(f"{audit.units:,} {audit.unit}s."),))
+        for section in audit_sections(audit):
+            yield replace(section, level=section.level + 1)
     if plan.runs:
         yield Section("Runs", (_runs(plan.runs),))
 

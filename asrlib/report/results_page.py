@@ -103,6 +103,7 @@ def _extent(plan: PlanResults) -> str:
     parts = [f"{len(plan.runs)} runs"] if plan.runs else []
     if plan.imported is not None:
         parts.append(f"{len(plan.imported.rows)} rows imported from {plan.imported.commit}")
+    parts += [f"audits: {len(plan.audits)}"] if plan.audits else []
     parts += ["a simulation"] if plan.simulation is not None else []
     return ", ".join(parts) or "Nothing published"
 
@@ -139,6 +140,9 @@ def _headline_rows(plan: PlanResults) -> Iterator[tuple[str, ...]]:
         for system in _chosen(plan, mixed, _mean_rate):
             row = (link, test_set, search, system.label, system.seeds, system.rate())
             yield (*row, interval(system.interval()), DASH, DASH)
+    for audit in plan.audits:
+        cells = (link, DASH, DASH, audit.title, DASH, number(audit.wer.percent, 2))
+        yield (*cells, interval(audit.interval), DASH, DASH)
     old = plan.imported.rows if plan.imported is not None else ()
     for test_set, search in sorted({(row.set, row.search) for row in old}):
         own = [row for row in old if (row.set, row.search) == (test_set, search)]

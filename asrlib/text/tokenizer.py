@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import sentencepiece
-
 from asrlib.config import configclass
 from asrlib.errors import CheckpointError, ConfigError, DataError
 from asrlib.files import atomic_write
@@ -52,6 +50,8 @@ class Tokenizer:
     """
 
     def __init__(self, model: bytes) -> None:
+        import sentencepiece  # here, so that text alone is normalised without it
+
         self.model_bytes = model
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
@@ -150,6 +150,8 @@ def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> No
             f"tokens.vocab_size: {config.vocab_size} is too small for this text's characters",
             f"set tokens.vocab_size to at least {least}",
         )
+    import sentencepiece
+
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(lines),
