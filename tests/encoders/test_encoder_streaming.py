@@ -200,7 +200,9 @@ def test_the_future_changes_no_past_output(name, frames, future, seed):
     changed_BTF[:, future * encoder.subsampling] += 10.0
     before, after = whole(encoder, x_BTF), whole(encoder, changed_BTF)
     torch.testing.assert_close(before[:, :future], after[:, :future], atol=1e-6, rtol=0)
-    assert not torch.allclose(before[:, future:], after[:, future:], atol=1e-6)
+    # Behind three convolutions, the ReLUs of a tiny CNN may be off for a few frames.
+    if name not in FRONT or frames - future > 8:
+        assert not torch.allclose(before[:, future:], after[:, future:], atol=1e-6)
 
 
 @encoders
