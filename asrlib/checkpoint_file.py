@@ -8,20 +8,21 @@ unknown origin.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from asrlib import __version__
-from asrlib.errors import CheckpointError
+from asrlib.errors import CheckpointError, UserError
 from asrlib.files import atomic_path
 from asrlib.nested import flatten, unflatten
 
@@ -102,6 +103,25 @@ def load(path: Path, kind: str) -> dict[str, Any]:
             f"give a checkpoint of kind {kind}",
         )
     return unflatten(box["tree"].numpy().tobytes().decode(), box["tensors"])
+
+
+@contextlib.contextmanager
+def building(path: Path) -> Iterator[None]:
+    """Tell in one way what goes wrong while a model is built from the content of a checkpoint.
+
+    Raises:
+        CheckpointError: this version cannot build the model.
+    """
+    try:
+        yield
+    except (UserError, KeyError, TypeError, RuntimeError) as e:
+        reason = e.what if isinstance(e, UserError) else " ".join(str(e).split())
+        if isinstance(e, KeyError):
+            reason = f"the file holds no {reason}"
+        raise CheckpointError(
+            f"{path}: this version cannot build the model: {reason}",
+            "use the version that trained the model, or train it again",
+        ) from e
 
 
 def _verify(path: Path) -> None:

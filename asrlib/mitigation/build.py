@@ -23,7 +23,7 @@ from asrlib.mitigation.cohort_speech import (
 )
 from asrlib.mitigation.config import AdaptationConfig, MitigationConfig, Part
 from asrlib.mitigation.epoch_mix import Draw, EpochMix, seconds_of
-from asrlib.mitigation.fisher import DECODING_PARTS, decoding_weights
+from asrlib.mitigation.fisher import DECODING_PARTS, train_only
 from asrlib.mitigation.fisher_file import fisher_of
 from asrlib.mitigation.task import AdaptTask, CohortDev, MixTask
 from asrlib.recipe import Recipe
@@ -168,9 +168,7 @@ def freeze(model: Transducer, part: Part) -> None:
     The layers of the simple loss and of the CTC loss are frozen so that all methods change the same
     weights: they have no Fisher information.
     """
-    model.requires_grad_(False)
-    for weight in decoding_weights(model, DECODING_PARTS if part == "whole" else (part,)).values():
-        weight.requires_grad_(True)
+    train_only(model, DECODING_PARTS if part == "whole" else (part,))
 
 
 def epoch_mix(

@@ -59,15 +59,20 @@ def decoding_weights(
     }
 
 
+def train_only(model: Transducer, parts: Collection[str] = DECODING_PARTS) -> None:
+    """Give gradients to the weights of some parts, and to no other weight."""
+    model.requires_grad_(False)
+    for weight in decoding_weights(model, parts).values():
+        weight.requires_grad_(True)
+
+
 def for_fisher(model: Transducer) -> Transducer:
     """Return a copy of a model whose loss is a log-probability, and whose gradients are needed."""
     own = copy.deepcopy(model).eval()
     own.config = replace(
         own.config, loss=replace(own.config.loss, fast_emit=0.0, delay_penalty=0.0)
     )
-    own.requires_grad_(False)
-    for weight in decoding_weights(own).values():
-        weight.requires_grad_(True)
+    train_only(own)
     return own
 
 

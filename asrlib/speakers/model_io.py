@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from asrlib.checkpoint_file import load
+from asrlib.checkpoint_file import building, load
 from asrlib.config import from_dict, to_dict
-from asrlib.errors import CheckpointError, UserError
+from asrlib.errors import CheckpointError
 from asrlib.features.fbank import FbankConfig
 from asrlib.speakers.model import SpeakerModel, SpeakerModelConfig
 
@@ -49,21 +49,13 @@ def load_speaker_model(path: Path) -> LoadedSpeakerModel:
     path = Path(path)
     path = path / "final.pt" if path.is_dir() else path
     content = load(path, KIND)
-    try:
+    with building(path):
         payload = content["payload"]
         config = from_dict(SpeakerModelConfig, payload["config"], str(path))
         fbank = from_dict(FbankConfig, payload["fbank"], str(path))
         model = SpeakerModel(config, payload["num_bins"], payload["num_classes"])
         model.load_state_dict(content["model"])
         return LoadedSpeakerModel(model.eval(), fbank, content["facts"])
-    except (UserError, KeyError, TypeError, RuntimeError) as e:
-        reason = e.what if isinstance(e, UserError) else " ".join(str(e).split())
-        if isinstance(e, KeyError):
-            reason = f"the file holds no {reason}"
-        raise CheckpointError(
-            f"{path}: this version cannot build the model: {reason}",
-            "use the version that trained the model, or train it again",
-        ) from e
 
 
 def load_start(model: SpeakerModel, path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from asrlib.checkpoint_file import load
+from asrlib.checkpoint_file import building, load
 from asrlib.config import from_dict, to_dict
 from asrlib.encoders.base import CONDITION, TakesWeights
-from asrlib.errors import CheckpointError, UserError
+from asrlib.errors import CheckpointError
 from asrlib.features.fbank import FbankConfig
 from asrlib.layers.progress import completed
 from asrlib.text.tokenizer import Tokenizer
@@ -118,7 +118,7 @@ def load_transducer(path: Path) -> LoadedTransducer:
     """
     path = Path(path)
     content = load(path, KIND)
-    try:
+    with building(path):
         payload = content["payload"]
         config = from_dict(TransducerConfig, payload["config"], str(path))
         fbank = from_dict(FbankConfig, payload["fbank"], str(path))
@@ -127,11 +127,3 @@ def load_transducer(path: Path) -> LoadedTransducer:
         tokenizer = Tokenizer.from_bytes(payload["tokenizer"])
         _check_tokens(tokenizer, model)
         return LoadedTransducer(model.eval(), tokenizer, fbank, content["facts"])
-    except (UserError, KeyError, TypeError, RuntimeError) as e:
-        reason = e.what if isinstance(e, UserError) else " ".join(str(e).split())
-        if isinstance(e, KeyError):
-            reason = f"the file holds no {reason}"
-        raise CheckpointError(
-            f"{path}: this version cannot build the model: {reason}",
-            "use the version that trained the model, or train it again",
-        ) from e
