@@ -11,9 +11,9 @@ from statsmodels.stats.multitest import multipletests
 
 from asrlib.audit.record import GivenGroups
 from asrlib.cohorts.metadata import values_of
-from asrlib.cohorts.table import UNKNOWN, SpeakerTable
+from asrlib.cohorts.table import SpeakerTable
 from asrlib.scoring.gaps import Resampling
-from asrlib.scoring.groups import GroupTable, group_tables
+from asrlib.scoring.groups import UNKNOWN, GroupTable, group_tables
 from asrlib.scoring.wer import ErrorRate
 
 _RATES = 100  # speakers of a group whose rates are kept for drawing
