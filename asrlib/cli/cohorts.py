@@ -153,6 +153,7 @@ def assign(
 def explain(recipe: Recipe, method: str, name: str, test_set: str, split: str, search: str) -> None:
     """Say what the bottom cohort shares, and write exp/cohorts/METHOD/explanation.json."""
     from asrlib.cohorts.config import CohortsConfig
+    from asrlib.cohorts.definition import read_definition
     from asrlib.cohorts.explain import EXPLANATION_FILE, explain
     from asrlib.cohorts.table import read_table
     from asrlib.scoring.cohort_frame import read_cohort_map
@@ -169,9 +170,12 @@ def explain(recipe: Recipe, method: str, name: str, test_set: str, split: str, s
     table = read_table(recipe.data / "speakers.tsv", (test_set,))
     known = read_cohort_map(directory)
     cohorts = {s: cohort for s, cohort in known.cohorts.items() if known.splits[s] == split}
-    found = explain(
-        method, test_set, cohorts, table, aligned, score.groups, score.bands, config.covariates
+    # That a cohort has the values that define it explains nothing.
+    own = read_definition(directory).columns
+    columns, covariates = (
+        [c for c in x if c not in own] for x in (score.groups, config.covariates)
     )
+    found = explain(method, test_set, cohorts, table, aligned, columns, score.bands, covariates)
     found.to_file(directory / EXPLANATION_FILE)
     log.info("bottom: %s", found.bottom.line())
     log.info("others: %s", found.others.line())

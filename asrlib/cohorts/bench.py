@@ -102,4 +102,5 @@ def _bootstrap(speakers: int, replicates: int, seed: int) -> Cost:
         errors_S, words_S = _sums(speakers, rng)
         bottom = SpeakerSums(ids[:tenth], errors_S[:tenth], words_S[:tenth])
         systems.append((bottom, SpeakerSums(ids[tenth:], errors_S[tenth:], words_S[tenth:])))
-    return _cost(lambda: gap_change(*systems, Resampling(replicates=replicates, seed=seed)))
+    resampling = Resampling(replicates=replicates, seed=seed)
+    return _cost(lambda: gap_change(systems[0], systems[1], resampling))

@@ -57,6 +57,11 @@ class Definition(JsonRecord):
     evidence: Evidence
     rule: AnyRule
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of metadata that define the cohorts."""
+        return self.rule.columns if isinstance(self.rule, ColumnRule) else ()
+
     def assign(self, table: SpeakerTable) -> Assignment:
         """Assign each speaker of a table.
 

@@ -65,14 +65,20 @@ class GroupSums:
         )
 
 
-def sum_groups(group_S: np.ndarray, errors_S: np.ndarray, words_S: np.ndarray, K: int) -> GroupSums:
+def sum_groups(
+    group_S: np.ndarray,
+    errors_S: np.ndarray,
+    words_S: np.ndarray,
+    K: int,
+    least_tau: float = _LEAST_TAU,
+) -> GroupSums:
     """Add up each group; a negative group number means that a speaker is in none.
 
     A group of few words has a rate that owes much to chance, so that the worst of many groups would
     be a small one. Rates are therefore smoothed as in a model with a random effect of the group:
     r + tau^2 / (tau^2 + v) (r_k - r), where the variance v of r_k is the variance between the
     speakers of a group, pooled over groups, and tau^2 is the moment estimate of DerSimonian and
-    Laird (1986).
+    Laird (1986), at least (least_tau r)^2.
     """
     known_S = group_S >= 0
     group_S, errors_S, words_S = group_S[known_S], errors_S[known_S], words_S[known_S]
@@ -82,7 +88,10 @@ def sum_groups(group_S: np.ndarray, errors_S: np.ndarray, words_S: np.ndarray, K
         for sums_S in (errors_S, words_S)
     )
     return GroupSums(
-        speakers_K, errors_K, words_K, _smooth(group_S, errors_S, words_S, errors_K, words_K)
+        speakers_K,
+        errors_K,
+        words_K,
+        _smooth(group_S, errors_S, words_S, errors_K, words_K, least_tau),
     )
 
 
@@ -92,6 +101,7 @@ def _smooth(
     words_S: np.ndarray,
     errors_K: np.ndarray,
     words_K: np.ndarray,
+    least_tau: float,
 ) -> np.ndarray:
     filled_K = words_K > 0
     rate_K = np.divide(errors_K, words_K, out=np.zeros_like(words_K), where=filled_K)
@@ -105,7 +115,7 @@ def _smooth(
         return rate_K
     error_K = np.sqrt(variance / words_K[filled_K])
     between = group_variance(rate_K[filled_K], error_K)
-    tau2 = max((_LEAST_TAU * total) ** 2, between.tau2)
+    tau2 = max((least_tau * total) ** 2, between.tau2)
     smoothed_K = np.full_like(rate_K, total)
     smoothed_K[filled_K] = shrunken_rates(
         rate_K[filled_K], error_K, dataclasses.replace(between, tau2=tau2)
