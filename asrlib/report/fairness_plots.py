@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from asrlib.report.plots import COLOURS, STYLE, svg_text
+from asrlib.report.plots import STYLE, svg_text
+from asrlib.report.style import COLOURS, INK, SOFT
 
-_INK, _SOFT = "#1c2733", "#5b6b7b"
 _WORST = COLOURS[3]
 
 
@@ -56,14 +56,14 @@ def forest(rows: Sequence[ForestRow], overall: float, xlabel: str = "WER, %") ->
             if row.interval:
                 axes.plot(row.interval, [i, i], color=colour, lw=2.2, zorder=2)
             axes.plot([row.rate], [i], "o", color=colour, mec="white", ms=8, zorder=3)
-        axes.axvline(overall, color=_SOFT, ls="--", lw=1)
+        axes.axvline(overall, color=SOFT, ls="--", lw=1)
         axes.annotate(
             f"all {overall:.1f}",
             (overall, 1),
             xycoords=("data", "axes fraction"),
             xytext=(3, 3),
             textcoords="offset points",
-            color=_SOFT,
+            color=SOFT,
             fontsize=8,
         )
         _labels(axes, [row.label for row in rows])
@@ -122,12 +122,12 @@ def found_and_confirmed(rows: Sequence[GapRow]) -> str:
                 axes.plot(
                     [row.null, row.null],
                     [i - 0.3, i + 0.3],
-                    color=_SOFT,
+                    color=SOFT,
                     lw=1.4,
                     ls=":",
                     label="95 % of permutations lie below",
                 )
-        axes.axvline(0, color=_SOFT, lw=1)
+        axes.axvline(0, color=SOFT, lw=1)
         _labels(axes, [row.label for row in rows])
         axes.set_xlabel("gap between the bottom and the top cohort, % of the top cohort's WER")
         handles, names = axes.get_legend_handles_labels()
@@ -170,21 +170,21 @@ def before_after(
         canvas = Canvas(figsize=(8.4, 5.2), layout="constrained")
         axes = canvas.subplots()
         if curve:
-            axes.plot(*zip(*curve, strict=True), color=_SOFT, lw=1.2, ls="--", zorder=1)
+            axes.plot(*zip(*curve, strict=True), color=SOFT, lw=1.2, ls="--", zorder=1)
             axes.annotate(
                 "interpolation", curve[-1], xytext=(4, -10), textcoords="offset points", fontsize=8
             )
         for i, change in enumerate(changes):
-            colour = _SOFT if change.control else COLOURS[i % len(COLOURS)]
+            colour = SOFT if change.control else COLOURS[i % len(COLOURS)]
             end = (change.rest, change.bottom)
             axes.annotate(
                 "", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.6}
             )
             axes.plot(*end, "s" if change.control else "o", color=colour, ms=6)
             axes.annotate(
-                change.label, end, xytext=(6, 4), textcoords="offset points", fontsize=9, color=_INK
+                change.label, end, xytext=(6, 4), textcoords="offset points", fontsize=9, color=INK
             )
-        axes.plot(*start, "D", color=_INK, ms=7)
+        axes.plot(*start, "D", color=INK, ms=7)
         axes.annotate("start", start, xytext=(6, 4), textcoords="offset points", fontsize=9)
         axes.margins(0.15)
         axes.set_xlabel("WER of all other speakers, % (further left is better)")
@@ -193,6 +193,6 @@ def before_after(
 
 
 def _labels(axes: Axes, labels: Sequence[str]) -> None:
-    axes.set_yticks(range(len(labels)), labels, color=_INK)
+    axes.set_yticks(range(len(labels)), labels, color=INK)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")

@@ -14,22 +14,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from asrlib.experiments.training_log import Curve
+from asrlib.report.style import COLOURS, GRID, INK, SOFT
 from asrlib.scoring.latency import Histogram
 
-COLOURS = ("#1f6f8b", "#e08e45", "#6a994e", "#a23e48", "#7b6ba8", "#5b6b7b")
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
     "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#5b6b7b",
-    "axes.labelcolor": "#1c2733",
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#e4e9ee",
-    "xtick.color": "#5b6b7b",
-    "ytick.color": "#5b6b7b",
+    "grid.color": GRID,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
     "legend.frameon": False,
     "axes.prop_cycle": cycler(color=COLOURS),
 }
@@ -65,10 +67,8 @@ def error_bars(
                 high.append(max(0.0, ends[1] - value) if ends else 0.0)
             colour, alpha = COLOURS[i % len(COLOURS)], 0.6 ** (i // len(COLOURS))
             axes.barh(places, widths, thick * 0.86, label=name, color=colour, alpha=alpha)
-            axes.errorbar(
-                widths, places, xerr=[low, high], fmt="none", ecolor="#1c2733", elinewidth=1
-            )
-        axes.set_yticks(range(len(labels)), labels, color="#1c2733")
+            axes.errorbar(widths, places, xerr=[low, high], fmt="none", ecolor=INK, elinewidth=1)
+        axes.set_yticks(range(len(labels)), labels, color=INK)
         axes.invert_yaxis()
         known = [point[0] for values in series.values() for point in values if point is not None]
         # An interval of few speakers may reach far beyond every bar.
@@ -199,5 +199,7 @@ def svg_text(canvas: Canvas) -> str:
     canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Type": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = text.replace("<svg ", '<svg class="drawing" ', 1)  # drawn for white paper
+    text = text.replace("<svg ", '<svg class="drawing" ', 1)
+    used = set(re.findall(r"#([\w-]+)", text))  # other ids would stand twice on a page
+    text = re.sub(r' id="([\w-]+)"', lambda m: m[0] if m[1] in used else "", text)
     return "\n".join(line.rstrip() for line in text.strip().splitlines())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from asrlib.experiments.runs import Skipped
 from asrlib.report import plots
 from asrlib.report.document import Block, Figure, Section, Table, Text
 from asrlib.report.format import DASH, interval, number
+from asrlib.report.style import SOFT
 from asrlib.verification.records import Disparity, EqualErrorRate, Rate, Verification
 from asrlib.verification.score import VERIFICATION_FILE
 
@@ -134,21 +134,20 @@ def det_figure(
         "Misses against false alarms at every threshold (DET curves; lower is better). Equal "
         f"error rates, on the dashed line: {rates}."
     )
-    return Figure(det_plot(curves, caption), caption)
+    return Figure(det_plot(curves), caption, "DET curves")
 
 
-def det_plot(curves: Mapping[str, Sequence[tuple[float, float]]], alt: str) -> str:
+def det_plot(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """Draw DET curves on axes of normal deviates, as SVG text.
 
     Args:
         curves: by system: false alarm and miss rates in per cent.
-        alt: what is to be seen, for those who cannot see it.
     """
     low, high = (float(ndtri(p / 100)) for p in (_TICKS[0] / 2, 90))
     with matplotlib.rc_context({**plots.STYLE, "svg.hashsalt": f"det {list(curves)}"}):
         canvas = Canvas(figsize=(5.6, 4.9), layout="constrained")
         axes = canvas.subplots()
-        axes.plot([low, high], [low, high], color="#5b6b7b", lw=0.8, ls="--")
+        axes.plot([low, high], [low, high], color=SOFT, lw=0.8, ls="--")
         looks = plots.line_looks(curves)
         for name, points in curves.items():
             rates_K2 = np.clip(np.array(points) / 100, 1e-6, 1 - 1e-6)
@@ -163,5 +162,4 @@ def det_plot(curves: Mapping[str, Sequence[tuple[float, float]]], alt: str) -> s
         axes.set_xlabel("false alarms, %")
         axes.set_ylabel("misses, %")
         plots.legend_below(canvas)
-        svg = plots.svg_text(canvas)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
+        return plots.svg_text(canvas)
