@@ -158,16 +158,23 @@ def confirm(
     )
 
 
-def correct(confirmations: Sequence[Confirmation]) -> tuple[Confirmation, ...]:
+def correct(
+    confirmations: Sequence[Confirmation], tried: int | None = None
+) -> tuple[Confirmation, ...]:
     """Correct the p-values of all methods of a page together, by Holm's method.
 
-    Every method that was tried belongs here, whatever came out of it.
+    Args:
+        confirmations: those of the methods that found cohorts.
+        tried: number of methods that were tried, whatever came out of them; by default the number
+            of confirmations. A method that found no cohorts counts with p = 1.
     """
     from statsmodels.stats.multitest import multipletests  # which loads pandas: a second
 
     if not confirmations:
         return ()
-    corrected = multipletests([c.p_value for c in confirmations], method="holm")[1]
+    without = max(0, (tried or 0) - len(confirmations))
+    p_values = [c.p_value for c in confirmations] + [1.0] * without
+    corrected = multipletests(p_values, method="holm")[1][: len(confirmations)]
     return tuple(replace(c, p_holm=float(p)) for c, p in zip(confirmations, corrected, strict=True))
 
 
