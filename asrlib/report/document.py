@@ -22,10 +22,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """Lines shown as they are: commands, or people's notes on the page."""
+    """Lines shown as they are: commands, or people's notes on the page.
+
+    Attributes:
+        summary: what they are; then the page shows them when a reader asks for them.
+    """
 
     text: str
     language: str = ""
+    summary: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,8 @@ def _markdown(block: Block) -> str:
     if isinstance(block, Verbatim):
         return block.text.strip("\n")
     if isinstance(block, Code):
-        return f"```{block.language}\n{block.text}\n```"
+        head = f"{block.summary}:\n\n" if block.summary else ""
+        return f"{head}```{block.language}\n{block.text}\n```"
     assert isinstance(block, Table)
     rule = [":--" if i < block.text_columns else "--:" for i in range(len(block.header))]
     lines = [_row(block.header), "|" + "|".join(rule) + "|"]
@@ -171,7 +177,11 @@ def _html(block: Text | Code | Verbatim | Table) -> str:
     if isinstance(block, Text):
         return f"<p>{html.escape(block.text)}</p>"
     if isinstance(block, Code | Verbatim):
-        return f"<pre>{html.escape(block.text.strip())}</pre>"
+        text = f"<pre>{html.escape(block.text.strip())}</pre>"
+        if isinstance(block, Code) and block.summary:
+            summary = html.escape(block.summary)
+            text = f"<details><summary>{summary}</summary>{text}</details>"
+        return text
     head = _html_row(block.header, "th", block.text_columns)
     body = []
     for i, row in enumerate(block.rows):

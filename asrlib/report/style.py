@@ -9,7 +9,10 @@ INK, SOFT, GRID, PAPER = "#1c2733", "#5b6b7b", "#e4e9ee", "#ffffff"
 # A drawing's colour -> the style sheet's variable, which has another value on dark pages.
 VARIABLES = {
     **{colour: f"--c{i}" for i, colour in enumerate(COLOURS[:-1], 1)},
-    INK: "--ink", SOFT: "--soft", GRID: "--grid", PAPER: "--paper",
+    INK: "--ink",
+    SOFT: "--soft",
+    GRID: "--grid",
+    PAPER: "--paper",
 }
 
 CSS = """

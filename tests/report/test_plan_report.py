@@ -13,7 +13,7 @@ from scoring_fakes import plant_run, run_record
 from asrlib.experiments.benchmarks import streaming_file
 from asrlib.experiments.store import About, write_about
 from asrlib.report.document import to_html, to_markdown
-from asrlib.report.single_talker import build_document
+from asrlib.report.page import build_document
 from asrlib.scoring.score import ScoreConfig
 
 CONFIG = ScoreConfig(replicates=200, groups=(), bands={}, pairs=())

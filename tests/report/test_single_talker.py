@@ -7,7 +7,7 @@ import pytest
 from asrlib.errors import DataError
 from asrlib.experiments.runs import collect_runs, representatives, systems
 from asrlib.report.document import Document, Section, Table, Text, to_html, to_markdown
-from asrlib.report.single_talker import build_document
+from asrlib.report.page import build_document
 from asrlib.scoring.score import ScoreConfig
 
 CONFIG = ScoreConfig(replicates=200, groups=(), bands={}, pairs=(("lstm", "conv_rnnt"),))
