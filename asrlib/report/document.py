@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -175,7 +176,7 @@ def _figure(figure: Figure, name: str, section: str) -> str:
 
 def _html(block: Text | Code | Verbatim | Table) -> str:
     if isinstance(block, Text):
-        return f"<p>{html.escape(block.text)}</p>"
+        return _paragraphs(block.text)
     if isinstance(block, Code | Verbatim):
         text = f"<pre>{html.escape(block.text.strip())}</pre>"
         if isinstance(block, Code) and block.summary:
@@ -191,6 +192,18 @@ def _html(block: Text | Code | Verbatim | Table) -> str:
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def _paragraphs(text: str) -> str:
+    """Lines that start with a dash are the items of a list, as in Markdown."""
+    parts = []
+    for is_list, lines in itertools.groupby(text.split("\n"), lambda x: x.startswith("- ")):
+        if is_list:
+            items = (f"<li>{html.escape(line[2:])}</li>" for line in lines)
+            parts.append(f"<ul>{''.join(items)}</ul>")
+        else:
+            parts.append(f"<p>{html.escape(' '.join(lines))}</p>")
+    return "".join(parts)
 
 
 def _html_row(cells: Sequence[str], tag: str, text_columns: int) -> str:

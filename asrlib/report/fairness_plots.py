@@ -52,7 +52,7 @@ def forest(rows: Sequence[ForestRow], overall: float, xlabel: str = "WER, %") ->
             colour = _WORST if row.worst else COLOURS[0]
             rates = np.minimum(row.speakers, edge)
             places = i + spread.uniform(-0.22, 0.22, len(rates))
-            axes.plot(rates, places, ".", color=colour, alpha=0.25, ms=4, zorder=1)
+            axes.plot(rates, places, ".", color=colour, alpha=0.45, ms=5, zorder=1)
             if row.interval:
                 axes.plot(row.interval, [i, i], color=colour, lw=2.2, zorder=2)
             axes.plot([row.rate], [i], "o", color=colour, mec="white", ms=8, zorder=3)
@@ -67,7 +67,7 @@ def forest(rows: Sequence[ForestRow], overall: float, xlabel: str = "WER, %") ->
             fontsize=8,
         )
         _labels(axes, [row.label for row in rows])
-        axes.set_xlim(0, edge)
+        axes.set_xlim(-0.015 * edge, 1.015 * edge)  # so that no dot is cut
         axes.set_xlabel(xlabel)
         return svg_text(canvas)
 
@@ -172,7 +172,7 @@ def before_after(
         if curve:
             axes.plot(*zip(*curve, strict=True), color=SOFT, lw=1.2, ls="--", zorder=1)
             axes.annotate(
-                "interpolation", curve[-1], xytext=(4, -10), textcoords="offset points", fontsize=8
+                "interpolation", curve[-1], xytext=(7, -14), textcoords="offset points", fontsize=8
             )
         for i, change in enumerate(changes):
             colour = SOFT if change.control else COLOURS[i % len(COLOURS)]
@@ -181,11 +181,18 @@ def before_after(
                 "", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.6}
             )
             axes.plot(*end, "s" if change.control else "o", color=colour, ms=6)
+            left = end[0] < start[0]  # away from the arrow
             axes.annotate(
-                change.label, end, xytext=(6, 4), textcoords="offset points", fontsize=9, color=INK
+                change.label,
+                end,
+                xytext=(-7 if left else 7, -3),
+                textcoords="offset points",
+                ha="right" if left else "left",
+                fontsize=9,
+                color=INK,
             )
         axes.plot(*start, "D", color=INK, ms=7)
-        axes.annotate("start", start, xytext=(6, 4), textcoords="offset points", fontsize=9)
+        axes.annotate("start", start, xytext=(6, 8), textcoords="offset points", fontsize=9)
         axes.margins(0.15)
         axes.set_xlabel("WER of all other speakers, % (further left is better)")
         axes.set_ylabel("WER of the bottom cohort, % (lower is better)")

@@ -201,5 +201,5 @@ def svg_text(canvas: Canvas) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = text.replace("<svg ", '<svg class="drawing" ', 1)
     used = set(re.findall(r"#([\w-]+)", text))  # other ids would stand twice on a page
-    text = re.sub(r' id="([\w-]+)"', lambda m: m[0] if m[1] in used else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)
     return "\n".join(line.rstrip() for line in text.strip().splitlines())

@@ -31,7 +31,8 @@ header { border-bottom: 3px solid var(--accent); margin-bottom: 1.5rem; }
 h1 { font-size: 1.9rem; margin: 0 0 .6rem; }
 h2 { font-size: 1.3rem; margin: 2.6rem 0 .6rem; color: var(--accent); }
 h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
-p { max-width: 52rem; margin: .5rem 0; white-space: pre-line; }
+p { max-width: 52rem; margin: .5rem 0; }
+ul { margin: .4rem 0; padding-left: 1.3rem; max-width: 52rem; }
 p.lead { font-size: 1.25rem; line-height: 1.45; margin: .4rem 0 1.1rem; max-width: 60rem; }
 nav { background: var(--wash); border: 1px solid var(--line); border-radius: 6px;
   padding: .7rem 1rem; }
@@ -43,20 +44,21 @@ figure svg { max-width: 100%; height: auto; }
 figcaption, .caption { color: var(--soft); font-size: .9rem; max-width: 52rem; }
 .scroll { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right;
+th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
   vertical-align: top; white-space: nowrap; }
 th { border-bottom: 2px solid var(--ink); font-weight: 600; vertical-align: bottom; }
 th.text, td.text { text-align: left; }
 td.wide { white-space: normal; min-width: 24rem; }
 tbody tr:hover { background: var(--wash); }
 tr.strong td { font-weight: 650; background: var(--wash); }
+summary { cursor: pointer; margin: .5rem 0; color: var(--accent); }
 pre { background: var(--wash); border: 1px solid var(--line); border-radius: 6px;
   padding: .8rem 1rem; overflow-x: auto; font-size: .87rem; line-height: 1.5; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); color: var(--soft); }
 @media (max-width: 40rem) { body { padding: 1rem .8rem 3rem; } h1 { font-size: 1.5rem; }
   h1, h2, h3, p, li, figcaption { overflow-wrap: anywhere; }
   p.lead { font-size: 1.1rem; } td.wide { min-width: 14rem; }
-  .scroll > svg.drawing { max-width: none; width: 38rem; } }
+  .scroll > svg.drawing { max-width: 38rem; } }
 @media print { body { padding: 0; max-width: none; font-size: 10pt; } nav { display: none; }
   h2, h3 { break-after: avoid; } figure, tr { break-inside: avoid; }
   .scroll { overflow: visible; } table { font-size: 7.5pt; }

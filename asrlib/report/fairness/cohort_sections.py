@@ -95,8 +95,8 @@ def _forest_row(label: str, sums: SpeakerSums, confidence: float, worst: bool) -
 
 
 def _table(judged: Sequence[Method], public: bool) -> Table:
-    header = ("method", "bottom cohort", "speakers", "share %", "bottom WER %", "rest WER %")
-    header += ("p", "confirmed")
+    header = ("method", "bottom cohort", "confirmed", "p", "speakers", "share %")
+    header += ("bottom WER %", "rest WER %")
     rows = []
     strong = set()
     for method in sorted(judged, key=_order):
@@ -110,15 +110,15 @@ def _table(judged: Sequence[Method], public: bool) -> Table:
             (
                 method.name,
                 bottom_name(method),
+                "yes" if one.is_confirmed else "no",
+                number(one.p_holm, 4),
                 str(shown.speakers) if shown else DASH,
                 number(shown.share if shown else None, 1),
                 f"{shown.percent:.2f} {interval(shown.interval)}" if shown else DASH,
                 f"{one.rest.percent:.2f} {interval(one.rest.interval)}" if one.rest else DASH,
-                number(one.p_holm, 4),
-                "yes" if one.is_confirmed else "no",
             )
         )
-    return Table(header, tuple(rows), 2, frozenset(strong))
+    return Table(header, tuple(rows), 3, frozenset(strong))
 
 
 def _order(method: Method) -> tuple[float, str]:

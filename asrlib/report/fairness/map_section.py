@@ -65,7 +65,7 @@ def _figure(cells: list[MapCell]) -> Figure:
         shade = int(np.searchsorted(ends[1:-1], 100 * cell.shrunken))
         label = (
             f"{place(cell.latitude, cell.longitude)}: {100 * cell.shrunken:.1f} % shrunken, "
-            f"{100 * cell.errors / cell.words:.1f} % observed, {cell.speakers} speakers"
+            f"{100 * cell.errors / cell.words:.1f} % observed, {_people(cell)}"
         )
         radius = 3.0 + 2.2 * math.sqrt(cell.speakers)
         dots.append(Dot(cell.latitude, cell.longitude, radius, _SHADES[shade], label))
@@ -74,17 +74,23 @@ def _figure(cells: list[MapCell]) -> Figure:
     caption = (
         f"WER by place, shrunken; larger circles are more speakers. Highest: "
         f"{100 * worst.shrunken:.1f} % around {place(worst.latitude, worst.longitude)} "
-        f"({worst.speakers} speakers); lowest: {100 * best.shrunken:.1f} % around "
-        f"{place(best.latitude, best.longitude)} ({best.speakers}). Places outside the 50 states "
+        f"({_people(worst)}); lowest: {100 * best.shrunken:.1f} % around "
+        f"{place(best.latitude, best.longitude)} ({_people(best)}). Places outside the 50 states "
         "are not drawn."
     )
     return Figure(svg, caption, "Map of error rates")
+
+
+def _people(cell: MapCell) -> str:
+    return f"{cell.speakers} speaker{'s' * (cell.speakers != 1)}"
 
 
 def _legend(ends: np.ndarray) -> str:
     """Colours and their rates, at the lower right, where the map has sea."""
     parts = ['<g font-family="sans-serif" font-size="15" fill="var(--ink)">']
     top = HEIGHT - 22 * len(_SHADES) - 30
+    box = f'x="858" y="{top - 26}" width="115" height="{22 * len(_SHADES) + 32}" rx="6"'
+    parts.append(f'<rect {box} fill="var(--paper)" fill-opacity="0.85"/>')
     parts.append(f'<text x="868" y="{top - 6}">WER, %</text>')
     for i, shade in enumerate(_SHADES):
         y = top + 22 * i

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from asrlib.mitigation.table import Changes, MitigationRow, Mitigations
+from asrlib.mitigation.table import MitigationRow, Mitigations, Rates
 from asrlib.report import fairness_plots
 from asrlib.report.document import Block, Figure, Section, Table, Text
 from asrlib.report.fairness.collect import Fairness
@@ -12,7 +12,7 @@ from asrlib.report.fairness_plots import Change
 from asrlib.report.format import DASH, interval, number
 from asrlib.scoring.cohort_frame import Estimate
 from asrlib.scoring.confirmation import CohortRate
-from asrlib.scoring.gaps import Comparison
+from asrlib.scoring.gaps import Comparison, GapChange
 
 _STAGE = (
     "No mitigation was judged yet: stage 10 of run.sh trains them, stage 11 judges them on "
@@ -54,6 +54,7 @@ def _blocks(found: Mitigations) -> Iterator[Block]:
     if changed:
         yield _figure(found, changed)
     yield _table(found)
+    yield from _change_table(found)
     verdicts = [f"- {r.label}: {r.verdict.reason}" for r in found.rows if r.verdict is not None]
     if verdicts:
         yield Text(_verdict(found) + "\n" + "\n".join(verdicts))
@@ -94,46 +95,54 @@ def _figure(found: Mitigations, changed: Sequence[MitigationRow]) -> Figure:
 
 
 def _table(found: Mitigations) -> Table:
-    against = found.control or found.start
     header = ("row", "seeds", "updates", "bottom WER %", "rest WER %", "all WER %", "gap %")
-    header += (f"bottom against {against}", f"rest against {against}", "relative %", "success")
     rows, strong = [], set()
     for row in found.rows:
-        changes = row.against_control or row.against_start
-        rates, verdict = row.rates, row.verdict
+        verdict = row.verdict
         if verdict is not None and verdict.success:
             strong.add(len(rows))
-        gap = rates.gap.gap if rates.gap else None
-        rows.append(
-            (
-                row.label + (" (control)" if row.kind == "control" else ""),
-                str(len(row.seeds)),
-                f"{row.updates:,}",
-                *(_rate(r) for r in (rates.bottom, rates.rest, rates.overall)),
-                number(gap, 0),
-                *_changes(changes),
-                DASH if verdict is None else ("yes" if verdict.success else "no"),
-            )
-        )
+        label = row.label + (" (control)" if row.kind == "control" else "")
+        word = DASH if verdict is None else ("yes" if verdict.success else "no")
+        rows.append((label, str(len(row.seeds)), f"{row.updates:,}", *_rates(row.rates), word))
     for point in sorted(found.curve, key=lambda p: p.share):
-        rates = point.rates
-        gap = rates.gap.gap if rates.gap else None
-        cells = (_rate(r) for r in (rates.bottom, rates.rest, rates.overall))
         label = f"interpolation, {100 * point.share:g} % of the way"
-        blank = (DASH,) * 4
-        rows.append((label, str(len(point.seeds)), DASH, *cells, number(gap, 0), *blank))
-    return Table(header, tuple(rows), 1, frozenset(strong))
+        rows.append((label, str(len(point.seeds)), DASH, *_rates(point.rates), DASH))
+    return Table((*header, "success"), tuple(rows), 1, frozenset(strong))
+
+
+def _rates(rates: Rates) -> tuple[str, ...]:
+    gap = rates.gap.gap if rates.gap else None
+    return (*(_rate(r) for r in (rates.bottom, rates.rest, rates.overall)), number(gap, 0))
+
+
+def _change_table(found: Mitigations) -> list[Block]:
+    """Paired changes against the control of each row that has one."""
+    rows = [(row, row.against_control or row.against_start) for row in found.rows]
+    header = ("row", "against", "bottom, points", "rest, points", "rest, relative %")
+    header += ("all, points", "gap, points of %")
+    cells = tuple(
+        (
+            row.label,
+            changes.against,
+            _change(changes.bottom),
+            _change(changes.rest),
+            interval(changes.rest_relative, 1, "+"),
+            _change(changes.overall),
+            DASH if changes.gap is None else _gap_change(changes.gap),
+        )
+        for row, changes in rows
+        if changes is not None
+    )
+    text = "Paired changes, speaker by speaker; below zero is better."
+    return [Text(text), Table(header, cells, 2)] if cells else []
+
+
+def _gap_change(found: GapChange) -> str:
+    return f"{number(found.change, 0)} {interval(found.interval, 0, '+')}"
 
 
 def _rate(rate: CohortRate) -> str:
     return f"{rate.percent:.2f} {interval(rate.interval)}"
-
-
-def _changes(changes: Changes | None) -> tuple[str, str, str]:
-    if changes is None:
-        return DASH, DASH, DASH
-    relative = interval(changes.rest_relative, 1, "+")
-    return _change(changes.bottom), _change(changes.rest), relative
 
 
 def _change(found: Comparison) -> str:
