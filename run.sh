@@ -14,6 +14,12 @@
 #    6  score      WER with intervals, alignments, latency, cost
 #    7  talkers    mixtures of two talkers; train, decode, score the models of --talker-models; runs
 #                  only when asked for, by --stage 7 or --talker-models
+#    8  speakers   train the speaker models of --speaker-models; embed dev, test and the sets of stage
+#                  9; verification errors by group
+#    9  cohorts    decode discovery and confirmation; find cohorts on the first, judge them on the
+#                  second
+#   10  mitigate   the rows of --mitigations, from one trained model for the same updates; decode them
+#   11  fairness   error rates, delays and verification by cohort; mitigations before and after
 #   13  report     RESULTS.md and one self-contained page, exp/report.html
 #
 # A stage is skipped if it is complete and its inputs are unchanged. A killed stage continues where
@@ -28,6 +34,14 @@
 #                       rows of the paper's table (default, with --stage 7: "sts")
 #   --speaker-models "A B"  models of stage 8 (default: those of the recipe's conf/run.conf; with
 #                       --stage 8: "speaker/ecapa speaker/ecapa/pairwise")
+#   --cohort-methods "A B"  methods of stage 9: tree, scan, geodemographic, automatic,
+#                       automatic_measured, metadata; or all of conf/cohorts.yaml (default: those of
+#                       the recipe's conf/run.conf; with --stage 9, 10 or 11: all). Cohorts are found
+#                       by the errors of the first of --models
+#   --mitigations "A B" rows of conf/plans/mitigation.yaml, or all (default: those of conf/run.conf;
+#                       with --stage 10: all)
+#   --mitigate-for "A B"  the first of these methods that found cohorts says for whom stage 10 is
+#                       (default: "automatic scan tree metadata")
 #   --seeds "1 2 3"     train each model once per seed, as MODEL_seedN (default: the seed of
 #                       conf/train.yaml, as MODEL)
 #   --tag TAG           name the models MODEL_TAG, for example to compare a value of --set with the
@@ -56,6 +70,9 @@ stop_stage=13
 models="lstm conv_rnnt"
 talker_models=""
 speaker_models=""
+cohort_methods=""
+mitigations=""
+mitigate_for="automatic scan tree metadata"
 seeds=""
 tag=""
 init=""
@@ -72,7 +89,7 @@ dry_run=false
 # The path is relative to the caller's directory, not to that of this script.
 [[ -z $corpus_dir ]] || corpus_dir=$(cd "$called_from" && realpath -m "$corpus_dir")
 
-stages="0 1 2 3 4 5 6 7 8 13"
+stages="0 1 2 3 4 5 6 7 8 9 10 11 13"
 for number in "$stage" "$stop_stage"; do
   [[ $number =~ ^[0-9]+$ && " $stages " == *" $number "* ]] ||
     die "no stage '$number'" "choose among $stages; ./run.sh --help explains them"
@@ -92,6 +109,8 @@ done
 # shellcheck disable=SC1091
 if [[ -f $recipe_dir/conf/run.conf ]]; then . "$recipe_dir/conf/run.conf"; fi
 if ((stage == 8)); then speaker_models=${speaker_models:-speaker/ecapa speaker/ecapa/pairwise}; fi
+if ((9 <= stage && stage <= 11)); then cohort_methods=${cohort_methods:-all}; fi
+if ((stage == 10)); then mitigations=${mitigations:-all}; fi
 if ((stage == 7)); then talker_models=${talker_models:-sts}; fi
 if [[ -n $talker_models && " $searches " == *" fast_beam "* ]]; then
   die "--searches fast_beam: does not support the turns of stage 7" "remove it, or skip stage 7"
@@ -237,7 +256,7 @@ if [[ -n $speaker_models ]] && begin 8 speakers; then
   done 3< <(names "$speaker_models")
   drain
   while read -r _ name _ <&3; do
-    for set in dev $(sets) $(judged_sets); do
+    for set in dev $(sets) $(judged_sets) ${cohort_methods:+train}; do
       queue "$name $set" steps/embed.sh --name "$name" --set-name "$set" "${common[@]}"
     done
     drain
@@ -245,6 +264,63 @@ if [[ -n $speaker_models ]] && begin 8 speakers; then
       run steps/score_verification.sh --name "$name" --test-set "$set" "${common[@]}"
     done
   done 3< <(names "$speaker_models")
+fi
+
+# halves: print the set whose speakers cohorts are found on, and that of their confirmation. If they
+# are the same, each gets half of the speakers.
+halves() {
+  local found
+  found=$(judged_sets | xargs)
+  [[ $found == "discovery confirmation" ]] || found="$(sets | awk '{ print $1, $1; exit }')"
+  echo "$found"
+}
+
+# The model whose errors show the cohorts, and which stage 10 changes; one model says who speaks.
+read -r _ judged _ < <(names "${models%% *}")
+speaker_names=()
+if [[ -n $speaker_models ]]; then
+  read -ra speaker_names < <(names "$speaker_models" | awk '{ print $2 }' | xargs)
+fi
+speaker_model=${speaker_names[0]:-}
+read -r found_on confirmed_on < <(halves)
+
+if [[ -n $cohort_methods ]] && begin 9 cohorts; then
+  while read -r _ name _ <&3; do
+    for set in $(printf '%s\n' "$found_on" "$confirmed_on" | uniq); do
+      queue "$name $set" \
+        steps/decode.sh --name "$name" --test-set "$set" --search greedy "${common[@]}"
+    done
+  done 3< <(names)
+  drain
+  while read -r _ name _ <&3; do
+    for set in $(printf '%s\n' "$found_on" "$confirmed_on" | uniq); do
+      run steps/score.sh --name "$name" --test-set "$set" --search greedy "${common[@]}"
+    done
+  done 3< <(names)
+  options=(--name "$judged" --set-name "$found_on" --confirm "$confirmed_on" "${common[@]}")
+  run steps/find_cohorts.sh --methods "$cohort_methods" --speaker-model "$speaker_model" \
+    "${options[@]}"
+  run steps/confirm_cohorts.sh "${options[@]}"
+  run steps/explain_cohorts.sh --name "$judged" --test-set "$confirmed_on" "${common[@]}"
+fi
+
+# What stage 10 is given, and what stage 11 has to know of it.
+fair_options=(--name "$judged" --cohorts "$mitigate_for" --rows "$mitigations" --seeds "$seeds"
+  --found-on "$found_on" --test-set "$confirmed_on" "${common[@]}")
+
+if [[ -n $mitigations ]] && begin 10 mitigate; then
+  run steps/mitigate.sh --nj "$nj" "${fair_options[@]}"
+fi
+
+if [[ -n $cohort_methods ]] && begin 11 fairness; then
+  while read -r _ name _ <&3; do
+    queue "$name" steps/score_cohorts.sh --name "$name" --test-set "$confirmed_on" "${common[@]}"
+  done 3< <(names)
+  drain
+  for name in "${speaker_names[@]}"; do
+    run steps/verify_cohorts.sh --name "$name" --test-set "$confirmed_on" "${common[@]}"
+  done
+  [[ -z $mitigations ]] || run steps/judge_mitigations.sh "${fair_options[@]}"
 fi
 
 if begin 13 report; then

@@ -42,6 +42,7 @@ COMMANDS = (
     "compare-verification",
     "cohorts",
     "plan",
+    "judge-mitigations",
     "publish",
     "results",
     "embed",

@@ -58,6 +58,24 @@ STAGES = (
         "verification errors by group",
         ("embed", "score-verification"),
     ),
+    Stage(
+        9,
+        "cohorts",
+        "decode discovery and confirmation; find cohorts on the first, judge them on the second",
+        ("cohorts",),
+    ),
+    Stage(
+        10,
+        "mitigate",
+        "the rows of --mitigations, from one trained model for the same updates; decode them",
+        ("plan",),
+    ),
+    Stage(
+        11,
+        "fairness",
+        "error rates, delays and verification by cohort; mitigations before and after",
+        ("judge-mitigations",),
+    ),
     Stage(13, "report", "RESULTS.md and one self-contained page, exp/report.html", ("results",)),
 )
 

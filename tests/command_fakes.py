@@ -7,7 +7,7 @@ import gzip
 import io
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,16 +117,22 @@ def in_process(function, shards, **_):
     return [function(shard) for shard in shards]  # jobs take seconds to start
 
 
-def write_recipe(directory: Path) -> None:
-    """What a recipe's local step leaves, and configuration for a tiny model."""
+def write_recipe(
+    directory: Path, sets: Mapping[str, int] = SETS, own_speakers: bool = False
+) -> None:
+    """What a recipe's local step leaves, and configuration for a tiny model.
+
+    Each set has one speaker, SET-s, or with `own_speakers` one for each utterance, SET-sN.
+    """
     (directory / "wav").mkdir()
     rows = {}
-    for name, count in SETS.items():
+    for name, count in sets.items():
         rows[name] = []
         for number in range(count):
-            id_, text = f"{name}-{number}", TEXTS[number]
+            id_, text = f"{name}-{number}", TEXTS[number % len(TEXTS)]
+            speaker = f"{name}-s{number}" if own_speakers else f"{name}-s"
             soundfile.write(directory / "wav" / f"{id_}.wav", sound(1.0, 16000, number), 16000)
-            row = RawUtterance(id=id_, audio=f"wav/{id_}.wav", text=text, speaker=f"{name}-s")
+            row = RawUtterance(id=id_, audio=f"wav/{id_}.wav", text=text, speaker=speaker)
             rows[name].append(row)
     write_raw(directory / "data" / "raw", rows)
     model = TransducerConfig(

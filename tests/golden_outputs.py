@@ -212,7 +212,7 @@ def decoded(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def scored(folder: Path) -> Iterator[tuple[str, Any]]:
-    from asrlib.scoring.cohort_frame import COHORT_SCORES_FILE, COHORTS_FILE
+    from asrlib.scoring.cohort_frame import COHORTS_FILE, cohort_scores_file
     from asrlib.scoring.score import OUTPUTS
 
     planted_recipe(folder)
@@ -226,7 +226,10 @@ def scored(folder: Path) -> Iterator[tuple[str, Any]]:
     (cohorts / COHORTS_FILE).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     run("score", "--name", "lstm", "--cohorts", cohorts, *options)
     out = folder / "exp" / "lstm" / "decode_test_greedy"
-    yield "score", [file_content(out / name, folder) for name in (*OUTPUTS, COHORT_SCORES_FILE)]
+    yield (
+        "score",
+        [file_content(out / name, folder) for name in (*OUTPUTS, cohort_scores_file(cohorts.name))],
+    )
 
 
 def meetings(folder: Path) -> Iterator[tuple[str, Any]]:

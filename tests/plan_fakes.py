@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import yaml
-from command_fakes import call, in_process, invoke, write_recipe
+from command_fakes import SETS, call, in_process, invoke, write_recipe
 
 from asrlib.errors import UserError
 from asrlib.experiments.plan_job import Job
@@ -16,10 +16,10 @@ from asrlib.experiments.plan_job import Job
 TWO = {"title": "Two models", "models": ["tiny", "twin"], "factors": {"train.seed": [1]}}
 
 
-def prepare(recipe: Path) -> Path:
+def prepare(recipe: Path, sets: Mapping[str, int] = SETS, own_speakers: bool = False) -> Path:
     """A recipe whose stages 0 to 3 are complete, with the models `tiny` and `twin`."""
     recipe.mkdir(parents=True)
-    write_recipe(recipe)
+    write_recipe(recipe, sets, own_speakers)
     tiny = (recipe / "conf/model/tiny.yaml").read_text()
     (recipe / "conf/model/twin.yaml").write_text(tiny)
     (recipe / "conf/score.yaml").write_text("replicates: 100\n")

@@ -1,4 +1,4 @@
-"""`python -m asrlib cohorts`: stage 9, find cohorts of speakers, and assign speakers to them."""
+"""`python -m asrlib cohorts`: stage 9, find cohorts of speakers, judge them, assign speakers."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ def command() -> None:
 )
 @search_option(about="with which the set was decoded", default=SEARCHES[0])
 @click.option("--method", "methods", multiple=True, help="Instead of cohorts.methods; repeatable.")
+@click.option(
+    "--assign",
+    "assigned",
+    multiple=True,
+    help="A further set, such as train, whose speakers get cohorts from the definition. May be"
+    " repeated.",
+)
 @_EMBEDDINGS
 @recipe_options
 def find(
@@ -52,6 +59,7 @@ def find(
     confirm: str,
     search: str,
     methods: tuple[str, ...],
+    assigned: tuple[str, ...],
     embeddings: tuple[Path, ...],
 ) -> None:
     """Find cohorts on the speakers of one set and write exp/cohorts/METHOD/ for each method."""
@@ -84,7 +92,7 @@ def find(
     stamp = Stamp(
         path=out / ".find.stamp",
         inputs=inputs,
-        config={"settings": settings, "sets": [set_name, confirm]},
+        config={"settings": settings, "sets": [set_name, confirm, *assigned]},
         outputs=[out / FOUND_FILE],
         version=COHORTS_VERSION,
     )
@@ -99,11 +107,42 @@ def find(
         discovery, confirmation = divide(discovery, score.bands)
     else:
         confirmation = read_table(speakers, (confirm,))
+    others = [read_table(speakers, (name,)) for name in assigned]
     if embeddings:
         tables = [EmbeddingTable.read(path) for path in embeddings]
         discovery, confirmation = (t.with_embeddings(tables) for t in (discovery, confirmation))
-    find_all(discovery, confirmation, errors, settings, out)
+        others = [table.with_embeddings(tables) for table in others]
+    find_all(discovery, confirmation, errors, settings, out, others)
     stamp.write()
+
+
+@command.command()
+@click.option("--name", required=True, help="The model: a directory under exp/.")
+@click.option("--set-name", default="discovery", show_default=True, help="As for find.")
+@click.option(
+    "--confirm", "judged_set", default="confirmation", show_default=True, help="As for find."
+)
+@search_option(about="with which the sets were decoded", default=SEARCHES[0])
+@recipe_options
+def confirm(recipe: Recipe, name: str, set_name: str, judged_set: str, search: str) -> None:
+    """Judge the cohorts of all methods on confirmation speakers.
+
+    It writes exp/cohorts/METHOD/confirmation.json.
+    """
+    from asrlib.cohorts.confirm import confirm_all, read_decoded, sentence
+    from asrlib.cohorts.find import FOUND_FILE
+    from asrlib.scoring.score import ScoreConfig
+
+    out = recipe.exp / "cohorts"
+    log_to(out / "log" / "confirm.log")
+    discovery, confirmation = (
+        read_decoded(recipe.exp / name / f"decode_{which}_{search}")
+        for which in (set_name, judged_set)
+    )
+    resampling = recipe.config(ScoreConfig, "score").resampling
+    judged = confirm_all(out, out / FOUND_FILE, discovery, confirmation, resampling)
+    for method, one in judged.items():
+        log.info("%s: %s", method, sentence(one.judged))
 
 
 @command.command()

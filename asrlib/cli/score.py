@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 @click.option(
     "--cohorts",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A directory with cohorts.jsonl; the scores by cohort go to cohort_scores.json.",
+    multiple=True,
+    help="A directory with cohorts.jsonl, named after their method; the scores by cohort go to"
+    " cohort_scores_METHOD.json. May be repeated.",
 )
 @recipe_options
 def command(
@@ -37,7 +39,7 @@ def command(
     test_set: str,
     search: str,
     membership: str | None,
-    cohorts: Path | None,
+    cohorts: tuple[Path, ...],
 ) -> None:
     """Score exp/NAME/decode_SET_SEARCH: WER with intervals, alignments, groups, latency, cost."""
     from asrlib.scoring.records import decode_dir_name
@@ -65,22 +67,23 @@ def command(
         stamp.write()
         first = (decode_dir / "wer.txt").read_text().split("\n")[0]
         log.info("%s %s: %s", name, decode_dir.name, first)
-    if cohorts is not None:
-        _score_cohorts(recipe, decode_dir, cohorts, config)
+    for directory in cohorts:
+        _score_cohorts(recipe, decode_dir, directory, config)
 
 
 def _score_cohorts(recipe: Recipe, decode_dir: Path, cohorts: Path, config: ScoreConfig) -> None:
-    """Write cohort_scores.json, unless it is up to date."""
-    from asrlib.scoring.cohort_frame import COHORT_SCORES_FILE, COHORTS_FILE, score_cohorts
+    """Write cohort_scores_METHOD.json, unless it is up to date."""
+    from asrlib.scoring.cohort_frame import COHORTS_FILE, cohort_scores_file, score_cohorts
     from asrlib.scoring.groups import gap_text
     from asrlib.scoring.score import SCORE_VERSION
     from asrlib.scoring.utt_counts import COUNTS_FILE
 
+    method = cohorts.resolve().name
     stamp = Stamp(
-        path=decode_dir / ".score_cohorts.stamp",
+        path=decode_dir / f".score_cohorts_{method}.stamp",
         inputs=[decode_dir / COUNTS_FILE, cohorts / COHORTS_FILE],
         config=config,
-        outputs=[decode_dir / COHORT_SCORES_FILE],
+        outputs=[decode_dir / cohort_scores_file(method)],
         version=SCORE_VERSION,
     )
     if not recipe.force and stamp.is_current():

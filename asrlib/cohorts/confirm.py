@@ -9,6 +9,7 @@ from pathlib import Path
 
 from asrlib import __version__
 from asrlib.cohorts.definition import read_definition
+from asrlib.cohorts.find import read_tried
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.cohort_frame import read_cohort_map
@@ -16,6 +17,7 @@ from asrlib.scoring.confirmation import Confirmation, confirm, correct
 from asrlib.scoring.gaps import Resampling
 from asrlib.scoring.records import DecodeMeta
 from asrlib.scoring.speaker_sums import SpeakerSums
+from asrlib.scoring.utt_counts import COUNTS_FILE, read_counts, sum_counts
 from asrlib.scoring.wer import ErrorRate
 
 log = logging.getLogger(__name__)
@@ -55,9 +57,19 @@ class Decoded:
     errors: Mapping[str, ErrorRate]
 
 
+def read_decoded(decode_dir: Path) -> Decoded:
+    """Read a decoded and scored set.
+
+    Raises:
+        DataError: it was not decoded or not scored.
+    """
+    meta = DecodeMeta.from_file(decode_dir / "meta.json", "decode the set first")
+    return Decoded(meta, sum_counts(read_counts(decode_dir / COUNTS_FILE)))
+
+
 def confirm_all(
     out: Path,
-    tried: Mapping[str, str],
+    found_file: Path,
     discovery: Decoded,
     confirmation: Decoded,
     resampling: Resampling,
@@ -66,7 +78,7 @@ def confirm_all(
 
     Args:
         out: exp/cohorts, with a directory for each method that found cohorts.
-        tried: all methods that were tried (the keys of found.json), also those without cohorts.
+        found_file: found.json, which names all methods that were tried.
 
     Returns:
         The judged methods.
@@ -76,7 +88,7 @@ def confirm_all(
     """
     judged: dict[str, Confirmation | None] = {}
     corpora: dict[str, str] = {}
-    for method in tried:
+    for method in read_tried(found_file):
         if not (out / method).is_dir():
             judged[method] = None
             continue

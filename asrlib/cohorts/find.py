@@ -162,11 +162,15 @@ def find_all(
     errors: Mapping[str, ErrorRate],
     settings: Settings,
     out: Path,
+    others: Sequence[SpeakerTable] = (),
 ) -> dict[str, str]:
     """Find cohorts by every method and write a directory for each below `out`.
 
     The definition is made from discovery speakers alone; then speakers of both halves get their
     cohorts from it.
+
+    Speakers of the tables `others` get cohorts as well, without a half; those that are in one
+    already are ignored.
 
     A method that finds nothing leaves no directory, and removes an older one. found.json has a
     sentence for each method.
@@ -184,6 +188,7 @@ def find_all(
             shutil.rmtree(out / method, ignore_errors=True)
         else:
             lines = assign_halves(definition, discovery, confirmation)
+            lines += _assign_others(definition, others, {line["speaker"] for line in lines})
             write_cohorts(out / method, definition, lines)
             sentences[method] = sentence(definition)
         log.info("%s: %s", method, sentences[method])
@@ -209,6 +214,34 @@ def assign_halves(
             )
         lines += cohort_lines(definition, table.speakers, assignment, split)
     return lines
+
+
+def _assign_others(
+    definition: Definition, tables: Sequence[SpeakerTable], known: set[str]
+) -> list[dict[str, Any]]:
+    """Return the lines of speakers who are in no half."""
+    lines = []
+    for table in tables:
+        new = table.select(np.array([s not in known for s in table.speakers], dtype=bool))
+        if not len(new):
+            continue
+        known |= set(new.speakers)
+        lines += cohort_lines(definition, new.speakers, definition.assign(new), None)
+    return lines
+
+
+def read_tried(path: Path) -> tuple[str, ...]:
+    """Read from found.json which methods were tried, whatever came out of them.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    try:
+        return tuple(json.loads(path.read_bytes())["methods"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DataError(
+            f"{path}: missing or broken", "run python -m asrlib cohorts find first"
+        ) from None
 
 
 def sentence(definition: Definition) -> str:

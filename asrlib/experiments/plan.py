@@ -6,27 +6,24 @@ chosen on dev, and what is decoded. Two of its runs may differ in what it declar
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from asrlib.config import configclass, load_named, split_override
-from asrlib.errors import ConfigError
-from asrlib.recipe import PROJECT_DIR, Recipe
-from asrlib.searches import SEARCHES, TURN_SEARCHES
+from asrlib.config import configclass
 from asrlib.training.config import MACHINE_KEYS
 
 SECTION = "plans"  # of conf/
 # Sections that a run's identity does not hold: they decide how it is decoded, scored, published.
 _LATER_SECTIONS = frozenset({"decode", "score", "publish", SECTION})
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+# Keys that name the directory of cohorts.
+COHORT_KEYS = ("mitigation.cohorts.directory", "membership.cohorts")
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 Settings = dict[str, Any]  # values by key, as of --set
 
@@ -39,11 +36,18 @@ class Variant:
         name: of the row, and part of its runs' names.
         model: of `conf/model/<model>.yaml`.
         set: values by key; they count as declared factors.
+        kind: what the row is in a table of mitigations; None elsewhere.
+        true_cohorts: whether its models are decoded with the true cohorts of the speakers, too.
+        shares: shares of the way from the start to its models, at which models between them are
+            decoded, too.
     """
 
     name: str
     model: str
     set: Settings = Field(default_factory=dict)
+    kind: Literal["control", "adapt", "train"] | None = None
+    true_cohorts: bool = False
+    shares: tuple[float, ...] = ()
 
 
 @configclass
@@ -87,6 +91,7 @@ class PlanConfig:
         finding: what came out, in at most four sentences; people write it.
         models: rows without settings of their own, by the names of their models.
         variants: further rows.
+        only: names of the rows that are run; none: all.
         equal_size: models whose numbers of parameters may differ by 5 % at most.
         set: settings of every run.
         factors: values by key; every row is trained with each combination of them.
@@ -102,6 +107,7 @@ class PlanConfig:
     finding: str = ""
     models: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
+    only: tuple[str, ...] = ()
     equal_size: tuple[str, ...] = ()
     set: Settings = Field(default_factory=dict)
     factors: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
@@ -115,7 +121,16 @@ class PlanConfig:
 
     def rows(self) -> tuple[Variant, ...]:
         """The rows of the plan's table, in order."""
+        return tuple(row for row in self.all_rows() if not self.only or row.name in self.only)
+
+    def all_rows(self) -> tuple[Variant, ...]:
+        """The rows, also those that `only` leaves out."""
         return tuple(Variant(name=model, model=model) for model in self.models) + self.variants
+
+    @property
+    def mitigates(self) -> bool:
+        """Whether its rows change a trained model for a cohort of speakers."""
+        return any(row.kind is not None for row in self.rows())
 
 
 @dataclass(frozen=True)
@@ -129,6 +144,7 @@ class PlannedRun:
         overrides: `section.key=value` strings that make the run what it is, those of the command
             line included.
         start: the run that it starts from.
+        given: whether it is a finished model of exp/ that was named, whatever made it.
     """
 
     name: str
@@ -137,6 +153,7 @@ class PlannedRun:
     factors: Settings
     overrides: tuple[str, ...]
     start: PlannedRun | None = None
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,12 +166,23 @@ class Plan:
         config: what the file says.
         given: overrides of the command line for every run.
         published: whether the runs are those of the file, which the store of results is for.
+        start: a finished model that takes the place of the file's start; None: the file's.
     """
 
     name: str
     config: PlanConfig
     given: tuple[str, ...] = ()
     published: bool = True
+    start: PlannedRun | None = None
+
+    def row(self, name: str) -> Variant:
+        """Return a row by its name."""
+        return next(row for row in self.config.rows() if row.name == name)
+
+    def between(self, run: PlannedRun) -> dict[str, float]:
+        """Models between the start and a run: by directory under exp/, the share of the way."""
+        shares = self.row(run.row).shares
+        return {f"{run.name}-share{share:g}": share for share in shares}
 
     def trials(self) -> dict[str, dict[str, PlannedRun]]:
         """Short trainings that choose a value: by row or model tried, by value as JSON."""
@@ -165,7 +193,7 @@ class Plan:
             tried.name: {
                 json.dumps(value): self._run(
                     tried,
-                    "tune-" + _slug(tried.name) + _part(tune.key, value),
+                    "tune-" + slug(tried.name) + part_of_name(tune.key, value),
                     {**tune.set, tune.key: value},
                 )
                 for value in tune.values
@@ -195,7 +223,7 @@ class Plan:
             tuned = {tune.key: chosen[row.name]} if tune and row.name in chosen else {}
             for values in itertools.product(*self.config.factors.values()):
                 varied = dict(zip(keys, values, strict=True))
-                name = _slug(row.name) + "".join(_part(k, v) for k, v in varied.items())
+                name = slug(row.name) + "".join(part_of_name(k, v) for k, v in varied.items())
                 factors = {**row.set, **tuned, **varied}
                 runs.append(self._run(row, name, factors, self.starting_run()))
         return runs
@@ -214,12 +242,14 @@ class Plan:
 
     def starting_run(self) -> PlannedRun | None:
         """The run that all others start from."""
+        if self.start is not None:
+            return self.start
 
         def of(start: Start | None) -> PlannedRun | None:
             if start is None:
                 return None
-            name = f"{self.name}-start-{_slug(start.model)}"
-            machine = tuple(o for o in self.given if not _decides(o))
+            name = f"{self.name}-start-{slug(start.model)}"
+            machine = tuple(o for o in self.given if not decides(o))
             overrides = (*as_overrides(start.set), *machine)
             return PlannedRun(name, start.model, start.model, {}, overrides, of(start.start))
 
@@ -233,44 +263,12 @@ class Plan:
             start = start.start
         for trials in self.trials().values():
             yield from (run.name for run in trials.values())
-        yield from (run.name for run in self.runs({}))
+        for run in self.runs({}):
+            yield run.name
+            yield from self.between(run)
 
 
-def load_plan(recipe: Recipe, name: str) -> Plan:
-    """Read and check a plan.
-
-    Args:
-        recipe: its overrides are of every run; those of the section `plans` change the plan itself,
-            such as `plans.searches=[greedy,modified_beam]`.
-
-    Raises:
-        ConfigError: a key, factor, model, search or set is unknown, a factor has no values, or
-            another plan has a run of the same name.
-    """
-    config = _read(recipe, name, recipe.overrides)
-    given = tuple(o for o in recipe.overrides if not o.startswith(f"{SECTION}."))
-    changes = [split_override(override) for override in given if _decides(override)]
-    plan = Plan(name + "".join(_part(k, v) for k, v in changes), config, given, not changes)
-    where = _file(recipe, name)
-    _check_rows(config, where, recipe)
-    _check_keys(config, where, recipe, given)
-    _check_decoding(config, where, recipe)
-    _check_names(plan, where, recipe, name)
-    return plan
-
-
-def _read(recipe: Recipe, name: str, overrides: Collection[str]) -> PlanConfig:
-    folders = [PROJECT_DIR / "conf", recipe.dir / "conf"]
-    return load_named(PlanConfig, SECTION, name, folders, tuple(overrides))
-
-
-def _file(recipe: Recipe, name: str) -> Path:
-    """The file that an error names: the recipe's where there is one."""
-    own = recipe.dir / "conf" / SECTION / f"{name}.yaml"
-    return own if own.exists() else PROJECT_DIR / "conf" / SECTION / f"{name}.yaml"
-
-
-def _decides(override: str) -> bool:
+def decides(override: str) -> bool:
     """Whether an override makes another run of a run."""
     section, _, key = override.partition("=")[0].partition(".")
     return section not in _LATER_SECTIONS and not (section == "train" and key in MACHINE_KEYS)
@@ -281,116 +279,11 @@ def as_overrides(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"{key}={json.dumps(value)}" for key, value in settings.items())
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "_", text).strip("_")
 
 
-def _part(key: str, value: Any) -> str:
+def part_of_name(key: str, value: Any) -> str:
     """What a value adds to a run's name: `-seed2` for train.seed: 2."""
     text = value if isinstance(value, str) else json.dumps(value)
-    return f"-{_slug(key.rpartition('.')[2] + text)}"
-
-
-def _check_rows(config: PlanConfig, where: Path, recipe: Recipe) -> None:
-    rows = config.rows()
-    if not rows:
-        raise ConfigError(f"{where}: no models and no variants", "name one model or more")
-    names = [row.name for row in rows]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{where}: two rows {name}", "give each a name of its own")
-    models = {row.model for row in rows} | set(config.equal_size)
-    start = config.start
-    while start is not None:
-        models.add(start.model)
-        start = start.start
-    judges = config.tune.judged_by if config.tune else {}
-    for row in judges:
-        if row not in names:
-            raise ConfigError(f"{where}: tune.judged_by: no row {row}", _nearest(row, names))
-    folders = [f / "conf" / "model" for f in (PROJECT_DIR, recipe.dir)]
-    known = {
-        p.relative_to(f).with_suffix("").as_posix() for f in folders for p in f.rglob("*.yaml")
-    }
-    for model in sorted(models | (set(judges.values()) - set(names))):
-        if model not in known:
-            raise ConfigError(f"{where}: no model {model}", _nearest(model, sorted(known)))
-    if config.reference and config.reference not in names:
-        raise ConfigError(
-            f"{where}: reference: no row {config.reference}", _nearest(config.reference, names)
-        )
-
-
-def _check_keys(config: PlanConfig, where: Path, recipe: Recipe, given: Collection[str]) -> None:
-    declared = [*config.factors, *([config.tune.key] if config.tune else [])]
-    fixed = [*config.set, *(key for row in config.rows() for key in row.set)]
-    if config.tune:
-        fixed += config.tune.set
-    start = config.start
-    while start is not None:
-        fixed += start.set
-        start = start.start
-    sections = sorted(recipe.sections() - {SECTION})
-    for key in (*declared, *fixed):
-        section, dot, tail = key.partition(".")
-        if not (dot and tail):
-            raise ConfigError(
-                f"{where}: {key}: no key of a section", "write section.key, such as train.seed"
-            )
-        if section not in sections:
-            raise ConfigError(f"{where}: {key}: no section {section}", _nearest(section, sections))
-    for key, values in config.factors.items():
-        if not values:
-            raise ConfigError(f"{where}: factor {key}: no values", "give one or more")
-    if config.tune and not config.tune.values:
-        raise ConfigError(f"{where}: tune: no values", "give one or more")
-    varied = [*declared, *(key for row in config.rows() for key in row.set)]
-    for override in given:
-        key = override.partition("=")[0]
-        if key in varied:
-            raise ConfigError(
-                f"--set {override}: the plan varies {key}", f"change its values in {where}"
-            )
-
-
-def _check_decoding(config: PlanConfig, where: Path, recipe: Recipe) -> None:
-    searches = SEARCHES if config.stages == "one_talker" else TURN_SEARCHES
-    if not config.searches:
-        raise ConfigError(f"{where}: no searches", f"choose among {', '.join(searches)}")
-    for search in config.searches:
-        if search not in searches:
-            raise ConfigError(f"{where}: no search {search}", f"choose {', '.join(searches)}")
-    known = sorted(path.parent.name for path in recipe.data.glob("*/cuts.jsonl.gz"))
-    for name in config.test_sets:
-        if known and name not in known:
-            fix = "run stage 7" if name.startswith("mix_") else _nearest(name, known)
-            raise ConfigError(f"{where}: no set {name} in {recipe.data}", fix)
-
-
-def _check_names(plan: Plan, where: Path, recipe: Recipe, file: str) -> None:
-    """See that no two runs have one name, nor one of them that of another plan's run."""
-    seen: set[str] = set()
-    for name in plan.names():
-        if not _NAME.fullmatch(name) or name in seen:
-            raise ConfigError(
-                f"{where}: two runs called {name}", "name variants so that they differ"
-            )
-        seen.add(name)
-    folders = [f / "conf" / SECTION for f in (PROJECT_DIR, recipe.dir)]
-    others = {
-        p.relative_to(f).with_suffix("").as_posix() for f in folders for p in f.rglob("*.y*ml")
-    }
-    for other in sorted(others - {file}):
-        try:
-            theirs = Plan(other, _read(recipe, other, ()))
-        except ConfigError:
-            continue  # it is told of when it is run
-        if both := seen.intersection(theirs.names()):
-            raise ConfigError(
-                f"{where}: plan {other} has a run {min(both)} too", "rename one of the plans"
-            )
-
-
-def _nearest(word: str, valid: Collection[str]) -> str:
-    near = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(valid)}"
+    return f"-{slug(key.rpartition('.')[2] + text)}"

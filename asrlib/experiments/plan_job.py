@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
 
@@ -19,6 +20,32 @@ class Job:
 
     name: str
     commands: tuple[tuple[str, ...], ...]
+
+
+def decoding(
+    name: str,
+    sets: Sequence[str],
+    searches: Sequence[str],
+    common: Sequence[str],
+    score: str = "score",
+    cohorts: str | None = None,
+) -> list[tuple[str, ...]]:
+    """Return the commands that decode and score a model of exp/.
+
+    Args:
+        name: the model's directory.
+        common: options of every command.
+        score: the command that scores.
+        cohorts: directory of the true cohorts that the model is told; None: it is told nothing.
+    """
+    told = () if cohorts is None else ("--membership", "true")
+    known = () if cohorts is None else ("--cohorts", cohorts)
+    commands = []
+    for test_set in sets:
+        for search in searches:
+            where = ("--name", name, "--test-set", test_set, "--search", search, *told)
+            commands += [("decode", *where, *known, *common), (score, *where, *common)]
+    return commands
 
 
 def run_job(job: Job) -> None:

@@ -11,10 +11,18 @@ from typing import Any
 from asrlib.errors import ConfigError, DataError
 from asrlib.experiments.plan import Plan, PlannedRun
 from asrlib.experiments.publish import collect_run
-from asrlib.experiments.run_record import data_name, hash_data, identity_in, identity_of
+from asrlib.experiments.run_record import (
+    data_name,
+    hash_data,
+    identity_in,
+    identity_of,
+    start_of,
+)
 from asrlib.experiments.store import PublishedRun, Trials, Tuning, read_plan
 from asrlib.experiments.training_log import read_curves
 from asrlib.recipe import Recipe
+from asrlib.scoring.records import decode_dir_name
+from asrlib.scoring.score import SCORES_FILE
 from asrlib.training.build import Configs, load_configs
 
 
@@ -66,6 +74,8 @@ class PlanState:
         Raises:
             DataError: data that it reads are missing or broken.
         """
+        if run.given:
+            return start_of(self.recipe.exp / run.name / "final.pt") or ""
         configs = self.configs(run)
         files = configs.input_files(self.recipe.data)
         if files not in self._hashes:
@@ -102,18 +112,53 @@ class PlanState:
             return ("mix_test",)
         return tuple(sorted(p.parent.name for p in self.recipe.data.glob("test*/cuts.jsonl.gz")))
 
-    def _complete(self, held: PublishedRun) -> bool:
-        """Whether all is scored that the plan wants decoded."""
+    def told_cohorts(self, run: PlannedRun) -> str:
+        """The directory of cohorts that a run's models are told, relative to the recipe.
+
+        Raises:
+            ConfigError: the model takes none.
+        """
+        directory = self.configs(run).sections().get("membership", {}).get("cohorts")
+        if directory is None:
+            raise ConfigError(
+                f"run {run.name}: true_cohorts, but the model takes no memberships",
+                "set model.encoder.condition=2 in the row, or remove true_cohorts",
+            )
+        return str(directory)
+
+    def start_name(self, run: PlannedRun) -> str:
+        """The directory under exp/ of the model that a run starts from."""
+        if run.start is None:
+            raise ConfigError(
+                f"run {run.name}: shares, but it starts from no model", "name a start in the plan"
+            )
+        directory = self.trained(run.start)
+        return run.start.name if directory is None else directory.name
+
+    def _between(self, run: PlannedRun) -> bool:
+        """Whether the models between the start and a run are scored."""
+        folders = [
+            self.recipe.exp / name / decode_dir_name(test_set, search)
+            for name in self.plan.between(run)
+            for test_set in self.test_sets()
+            for search in self.plan.config.searches
+        ]
+        return all((folder / SCORES_FILE).exists() for folder in folders)
+
+    def _complete(self, held: PublishedRun, run: PlannedRun) -> bool:
+        """Whether all is scored that the plan wants decoded of a run."""
         mixtures = self.plan.config.stages == "mixtures"
         scored = {(s.meta.set, s.meta.way) for s in (held.mixtures if mixtures else held.sets)}
         searches = self.plan.config.searches
         sets = self.test_sets() or {name for name, _ in scored}
-        return bool(scored) and scored >= {(name, search) for name in sets for search in searches}
+        told = ("", ", true cohorts") if self.plan.row(run.row).true_cohorts else ("",)
+        wanted = {(name, search + way) for name in sets for search in searches for way in told}
+        return bool(scored) and scored >= wanted
 
     def published(self, run: PlannedRun) -> PublishedRun | None:
         """What the store holds of a run, with all its scores."""
         held = read_plan(self.recipe.dir, self.plan.name).runs
-        return next((h for h in held if self._complete(h) and self._matches(run, h)), None)
+        return next((h for h in held if self._complete(h, run) and self._matches(run, h)), None)
 
     def scored(self, run: PlannedRun) -> bool:
         """Whether exp/ holds the run with all its scores."""
@@ -121,11 +166,13 @@ class PlanState:
             held, _ = collect_run(self.recipe, run.name)
         except DataError:
             return False
-        return self._complete(held) and self._matches(run, held)
+        return self._complete(held, run) and self._matches(run, held) and self._between(run)
 
     def trained(self, run: PlannedRun) -> Path | None:
         """The directory under exp/ that holds the finished training, under whatever name."""
         own = self.recipe.exp / run.name
+        if run.given:
+            return own
         others = (path.parent for path in sorted(self.recipe.exp.glob("*/final.pt")))
         wanted = self.identity(run)
         return next((d for d in (own, *others) if _is_finished(d, wanted)), None)

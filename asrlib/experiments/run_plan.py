@@ -17,7 +17,7 @@ from typing import Any
 
 from asrlib.errors import DataError, UserError
 from asrlib.experiments.plan import Plan, PlannedRun, as_overrides
-from asrlib.experiments.plan_job import Job, run_job
+from asrlib.experiments.plan_job import Job, decoding, run_job
 from asrlib.experiments.plan_state import PlanState
 from asrlib.experiments.publish import publish
 from asrlib.experiments.store import About, plan_dir, read_plan, write_about
@@ -92,7 +92,7 @@ class PlanRunner:
     def missing_starts(self) -> list[PlannedRun]:
         """Runs that others start from, the first one first."""
         found, run = [], self.plan.starting_run()
-        while run is not None:
+        while run is not None and not run.given:
             if not self._trained(run):
                 found.insert(0, run)
             run = run.start
@@ -190,6 +190,8 @@ class PlanRunner:
             if start is not None and start.name in self.failed:
                 self.failed |= {run.name: f"{start.name} failed" for run in due}
                 due = []
+            elif start is not None and self.plan.config.mitigates:
+                self._do([self._start_job(start)], "start")
         for run in ready:
             self._publish(run)
         by_name = {run.name: run for run in due}
@@ -280,17 +282,32 @@ class PlanRunner:
         return Job(run.name, ((*words, *self._common(run.overrides)),))
 
     def _job(self, run: PlannedRun) -> Job:
-        """Train, decode and score."""
+        """Train, decode and score; the same with true cohorts, and with models on the way."""
+        commands = list(self._training(run, self.plan.name).commands)
+        commands += self._decoding(run.name, run.overrides)
+        if self.plan.row(run.row).true_cohorts:
+            directory = self.recipe.dir / self.state.told_cohorts(run)
+            commands += self._decoding(run.name, run.overrides, str(directory))
+        for name, share in self.plan.between(run).items():
+            ends = ("--start", self.state.start_name(run), "--end", run.name)
+            own = ("--share", str(share), "--name", name)
+            commands.append(("interpolate", *ends, *own, *self._common(run.overrides)))
+            commands += self._decoding(name, run.overrides)
+        return Job(run.name, tuple(commands))
+
+    def _start_job(self, start: PlannedRun) -> Job:
+        """Decode and score the start, with which every mitigation is compared."""
+        directory = self.state.trained(start)
+        name = start.name if directory is None else directory.name
+        return Job(f"{self.plan.name}-start", tuple(self._decoding(name, self.plan.given)))
+
+    def _decoding(
+        self, name: str, overrides: Sequence[str], cohorts: str | None = None
+    ) -> list[tuple[str, ...]]:
         config = self.plan.config
         score = "score" if config.stages == "one_talker" else "score-meetings"
-        commands = list(self._training(run, self.plan.name).commands)
-        for test_set in self.state.test_sets():
-            for search in config.searches:
-                where = ("--name", run.name, "--test-set", test_set, "--search", search)
-                commands += [
-                    (step, *where, *self._common(run.overrides)) for step in ("decode", score)
-                ]
-        return Job(run.name, tuple(commands))
+        common = self._common(overrides)
+        return decoding(name, self.state.test_sets(), config.searches, common, score, cohorts)
 
     def _first_runs(self) -> list[PlannedRun]:
         """One run of each row, the first of its factors."""

@@ -24,14 +24,13 @@ from asrlib.scoring.records import DecodeMeta
 from asrlib.scoring.speaker_sums import Interval, SpeakerSums
 from asrlib.scoring.utt_counts import COUNTS_FILE, UtteranceCounts, read_counts
 
-COHORT_SCORES_FILE = "cohort_scores.json"
 COHORTS_FILE, DEFINITION_FILE = "cohorts.jsonl", "definition.json"
 Split = Literal["discovery", "confirmation", "other"]
 _FIND = "find the cohorts of this corpus again: python -m asrlib cohorts find"
 
 
 @dataclass(frozen=True)
-class _Measure:
+class Measure:
     """A ratio of sums.
 
     Attributes:
@@ -47,15 +46,15 @@ def _mean(value: float | None, weight: float) -> tuple[float, float] | None:
     return None if value is None else (value * weight, weight)
 
 
-MEASURES: dict[str, _Measure] = {
-    "wer": _Measure(lambda u: (u.substitutions + u.insertions + u.deletions, u.words), True),
-    "cer": _Measure(lambda u: (u.character_errors, u.characters), True),
-    "deletions": _Measure(lambda u: (u.deletions, u.words), True),
-    "insertions": _Measure(lambda u: (u.insertions, u.words), True),
-    "substitutions": _Measure(lambda u: (u.substitutions, u.words), True),
-    "symbol_delay_ms": _Measure(lambda u: (u.symbol_delay_ms_sum, u.symbol_delays), False),
-    "finalisation_ms": _Measure(lambda u: _mean(u.finalisation_ms, 1), False),
-    "encoder_work": _Measure(lambda u: _mean(u.encoder_work, u.seconds), False),
+MEASURES: dict[str, Measure] = {
+    "wer": Measure(lambda u: (u.substitutions + u.insertions + u.deletions, u.words), True),
+    "cer": Measure(lambda u: (u.character_errors, u.characters), True),
+    "deletions": Measure(lambda u: (u.deletions, u.words), True),
+    "insertions": Measure(lambda u: (u.insertions, u.words), True),
+    "substitutions": Measure(lambda u: (u.substitutions, u.words), True),
+    "symbol_delay_ms": Measure(lambda u: (u.symbol_delay_ms_sum, u.symbol_delays), False),
+    "finalisation_ms": Measure(lambda u: _mean(u.finalisation_ms, 1), False),
+    "encoder_work": Measure(lambda u: _mean(u.encoder_work, u.seconds), False),
 }
 
 
@@ -136,7 +135,7 @@ class CohortFrame(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class CohortScores(JsonRecord):
-    """cohort_scores.json: the scores of a decoded set by cohort.
+    """cohort_scores_METHOD.json: the scores of a decoded set by cohort.
 
     Attributes:
         version: version of the program that computed the scores.
@@ -191,15 +190,16 @@ def cohort_frame(
     compared = [name for name, size in sizes.items() if size.large_enough]
     measures = {}
     for name, measure in MEASURES.items():
-        whole = _sums(rows, measure)
+        whole = sums_of(rows, measure)
         if whole.words > 0:
-            parts = {cohort: _sums(own, measure) for cohort, own in members.items()}
+            parts = {cohort: sums_of(own, measure) for cohort, own in members.items()}
             measures[name] = _measured(whole, parts, compared, measure.errors, resampling, strata)
     shared = sum(1 for number in places.values() if number > 1)
     return CohortFrame(len(places), shared, sizes, measures)
 
 
-def _sums(rows: Sequence[UtteranceCounts], measure: _Measure) -> SpeakerSums:
+def sums_of(rows: Sequence[UtteranceCounts], measure: Measure) -> SpeakerSums:
+    """Add up a measure over the utterances of each speaker, where it was measured."""
     known = [(u.speaker, found) for u in rows if (found := measure.over(u)) is not None]
     speakers, totals = [s for s, _ in known], [t for _, t in known]
     return SpeakerSums.arrays(speakers, [e for e, _ in totals], [n for _, n in totals])
@@ -213,7 +213,7 @@ def _measured(
     resampling: Resampling,
     strata: Mapping[str, str] | None,
 ) -> Measured:
-    estimates = {name: _estimate(sums, errors, resampling) for name, sums in parts.items()}
+    estimates = {name: estimate(sums, errors, resampling) for name, sums in parts.items()}
     groups = {name: parts[name] for name in compared if parts[name].words > 0}
     gap = gap_between(groups, resampling, strata, errors)
     ratio = ratio_interval = None
@@ -221,11 +221,12 @@ def _measured(
         ratio = 1 + gap.gap / 100
         ends = gap.gap_interval
         ratio_interval = ends and Interval(1 + ends.low / 100, 1 + ends.high / 100)
-    overall = _estimate(whole, errors, resampling)
+    overall = estimate(whole, errors, resampling)
     return Measured(overall, estimates, gap, ratio, ratio_interval)
 
 
-def _estimate(sums: SpeakerSums, errors: bool, resampling: Resampling) -> Estimate:
+def estimate(sums: SpeakerSums, errors: bool, resampling: Resampling) -> Estimate:
+    """Estimate the ratio of two sums; `errors` says whether it is a rate of errors."""
     if sums.words == 0:
         return Estimate(sums.errors, sums.words, None, None)
     if errors:
@@ -274,6 +275,11 @@ def _share_interval(share: SpeakerSums, confidence: float) -> Interval | None:
 
 
 # ---- files
+
+
+def cohort_scores_file(method: str) -> str:
+    """Return the name of the file with the scores by the cohorts of a method's directory."""
+    return f"cohort_scores_{method}.json"
 
 
 @dataclass(frozen=True)
@@ -328,7 +334,7 @@ def score_cohorts(
     min_speakers: int = 1,
     min_words: int = 1,
 ) -> CohortScores:
-    """Score a decode by cohort and write cohort_scores.json beside scores.json.
+    """Score a decode by cohort and write cohort_scores_METHOD.json beside scores.json.
 
     Speakers of the two halves of the corpus are scored apart. Speakers without a line in
     cohorts.jsonl form the cohort `unknown`.
@@ -361,5 +367,5 @@ def score_cohorts(
         frames=frames,
         resampling=resampling,
     )
-    scores.to_file(decode_dir / COHORT_SCORES_FILE)
+    scores.to_file(decode_dir / cohort_scores_file(cohorts_dir.resolve().name))
     return scores

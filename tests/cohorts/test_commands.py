@@ -10,6 +10,7 @@ from cohort_fakes import people
 from scoring_fakes import WORDS, entry, write_decode
 
 from asrlib.cli.cohorts import command
+from asrlib.cohorts.confirm import ConfirmedMethod
 from asrlib.embedding_table import EmbeddingTable
 from asrlib.errors import ConfigError, DataError
 from asrlib.scoring.records import read_utterances
@@ -114,3 +115,66 @@ def test_one_set_is_divided_in_halves(recipe):
     _run("explain", *words)
     told = json.loads((cohorts.parent / "explanation.json").read_text())
     assert told["bottom_speakers"] + told["other_speakers"] == 75
+
+
+def _confirmed(recipe, method):
+    path = recipe / "exp" / "cohorts" / method / "confirmation.json"
+    return ConfirmedMethod.from_file(path, "")
+
+
+def test_cohorts_are_judged_once_on_other_speakers(recipe):
+    _find(recipe, "--embeddings", recipe / "voices.npz")
+    words = ("confirm", "--recipe-dir", recipe, "--name", "m", "--set", "score.permutations=199")
+    _run(*words)
+    scan = _confirmed(recipe, "scan")
+    tried = json.loads((recipe / "exp" / "cohorts" / "found.json").read_text())["methods"]
+    assert set(scan.methods) == set(tried)
+    assert (scan.discovery.set, scan.confirmation.set) == ("discovery", "confirmation")
+    assert scan.judged.confirmation_speakers == 150
+    assert scan.judged.is_confirmed  # the errors near one place are five times as many
+    found = [m for m in tried if (recipe / "exp" / "cohorts" / m / "definition.json").exists()]
+    judged = [_confirmed(recipe, method).judged for method in found]
+    assert len(found) < len(tried)  # the table of shares and others are missing
+    # Holm's smallest p-value is multiplied by the number of all methods that were tried.
+    least = min(judged, key=lambda one: one.p_value)
+    assert least.p_holm == pytest.approx(min(1, least.p_value * len(tried)))
+
+
+def test_cohorts_of_another_corpus_are_not_judged(recipe):
+    _find(recipe, "--method", "scan")
+    path = recipe / "exp" / "cohorts" / "scan" / "cohorts.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    strange = [{**line, "speaker": "x" + line["speaker"]} for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in strange))
+    with pytest.raises(DataError, match="cohorts are of another corpus"):
+        _run("confirm", "--recipe-dir", recipe, "--name", "m")
+
+
+def test_nothing_is_judged_before_cohorts_are_sought(recipe):
+    with pytest.raises(DataError, match=r"found\.json: missing"):
+        _run("confirm", "--recipe-dir", recipe, "--name", "m")
+
+
+def test_one_decode_serves_both_halves_of_a_test_set(recipe):
+    same = ("--set-name", "discovery", "--confirm", "discovery")
+    _find(recipe, *same, "--method", "scan")
+    _run("confirm", "--recipe-dir", recipe, "--name", "m", *same)
+    judged = _confirmed(recipe, "scan").judged
+    assert judged.discovery_speakers + judged.confirmation_speakers == 150
+
+
+def test_further_speakers_get_cohorts_from_the_definition_alone(recipe):
+    _find(recipe, "--method", "scan")
+    path = recipe / "exp" / "cohorts" / "scan" / "cohorts.jsonl"
+    before = [json.loads(line) for line in path.read_text().splitlines()]
+    table = recipe / "data" / "speakers.tsv"
+    header, *rows = table.read_text().splitlines()
+    others = [row.replace("\tdiscovery\t", "\ttrain\t").replace("d", "t", 1) for row in rows[:150]]
+    table.write_text("\n".join([header, *rows, *others]) + "\n")
+    _find(recipe, "--method", "scan", "--assign", "train")
+    after = [json.loads(line) for line in path.read_text().splitlines()]
+    assert after[:300] == before
+    assert len(after) == 450
+    for twin, line in zip(before, after[300:], strict=False):
+        assert "split" not in line
+        assert (line["speaker"][1:], line["cohort"]) == (twin["speaker"][1:], twin["cohort"])

@@ -10,7 +10,8 @@ from command_fakes import call, explained
 from plan_fakes import write_plan
 
 from asrlib.errors import ConfigError
-from asrlib.experiments.plan import Plan, load_plan
+from asrlib.experiments.plan import Plan
+from asrlib.experiments.plan_file import load_plan
 from asrlib.recipe import PROJECT_DIR, Recipe
 
 GOOD = {

@@ -9,7 +9,7 @@ from command_fakes import call
 from plan_fakes import here, prepare, write_plan
 
 from asrlib.experiments.declared import undeclared
-from asrlib.experiments.plan import load_plan
+from asrlib.experiments.plan_file import load_plan
 from asrlib.experiments.plan_state import PlanState
 from asrlib.experiments.run_record import read_record
 from asrlib.recipe import Recipe

@@ -179,7 +179,7 @@ def test_command_writes_cohort_scores_beside_the_scores(recipe, cli):
     first = cli(*args, "--cohorts", recipe / "cohorts")
     assert first.exit_code == 0
     assert "cohorts by tree, discovery speakers: rare against common" in first.output
-    path = recipe / "exp" / "m" / "decode_test_greedy" / "cohort_scores.json"
+    path = recipe / "exp" / "m" / "decode_test_greedy" / "cohort_scores_cohorts.json"
     scores = CohortScores.from_file(path, "")
     assert (scores.method, set(scores.frames)) == ("tree", {"discovery", "confirmation"})
     assert all(f.speakers == 6 for f in scores.frames.values())

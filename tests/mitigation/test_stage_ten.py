@@ -1,0 +1,143 @@
+"""Stages 10 and 11: a plan from a finished model, for the cohorts of one method, and its table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from command_fakes import call, explained
+from plan_fakes import here, prepare, write_plan
+
+from asrlib.mitigation.table import Mitigations
+
+ADAPT = "mitigation.adaptation"
+TUNE = {f"{ADAPT}.method": "finetune"}
+PLAN = {
+    "title": "Mitigations",
+    "set": {"mitigation.cohorts.sets": ["discovery"], "mitigation.cohorts.choose": 0.0},
+    "variants": [
+        {
+            "name": "general",
+            "model": "lstm",
+            "kind": "control",
+            "set": {**TUNE, f"{ADAPT}.speech": "general"},
+        },
+        {"name": "finetune", "model": "lstm", "kind": "adapt", "set": TUNE, "shares": [0.5]},
+        {
+            "name": "membership",
+            "model": "lstm",
+            "kind": "train",
+            "set": {**TUNE, f"{ADAPT}.speech": "oversampled", "model.encoder.condition": 2},
+            "true_cohorts": True,
+        },
+    ],
+    "factors": {"train.seed": [1]},
+    "start": {"model": "lstm"},
+    "test_sets": ["confirmation"],
+}
+PEOPLE = {"train": 4, "dev": 1, "discovery": 4, "confirmation": 6}
+GIVEN = ("--start", "tiny", "--cohorts", "scan")
+
+
+def write_cohorts(recipe: Path, prefix: str = "") -> None:
+    """Every other speaker is at the bottom, the others at the top; of train without a half."""
+    path = recipe / "exp" / "cohorts" / "scan" / "cohorts.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {"speaker": f"{prefix}{name}-s{i}", "cohort": ("bottom", "top")[i % 2], "method": "scan"}
+        | ({"split": name} if name != "train" else {})
+        for name, count in PEOPLE.items()
+        if name != "dev"
+        for i in range(count)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory) -> Path:
+    """A recipe with a trained model and cohorts."""
+    recipe = prepare(tmp_path_factory.mktemp("egs") / "small", PEOPLE, own_speakers=True)
+    assert call("train", "--model", "tiny", "--recipe-dir", recipe).code == 0
+    write_cohorts(recipe)
+    write_plan(recipe, "fair", PLAN)
+    return recipe
+
+
+@pytest.fixture
+def recipe(started, tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr("asrlib.experiments.run_plan.run_each", here)
+    return Path(shutil.copytree(started, tmp_path / "egs" / "small"))
+
+
+def run(recipe: Path, *words: str):
+    return call("plan", "fair", "--recipe-dir", recipe, *GIVEN, *words)
+
+
+def judge(recipe: Path, *words: object):
+    return call("judge-mitigations", "--plan", "fair", "--recipe-dir", recipe, *GIVEN, *words)
+
+
+def test_rows_continue_from_the_model_and_their_table_reproduces_from_files(recipe):
+    done = run(recipe)
+    assert done.code == 0, done
+    assert not (recipe / "results").exists()
+    assert "nothing to do" in run(recipe, "--dry-run").out
+    assert judge(recipe).code == 0
+    path = recipe / "exp" / "fairness" / "mitigations.json"
+    found = Mitigations.from_file(path, "")
+    labels = ["start", "general", "finetune", "membership", "membership, true cohorts"]
+    assert [row.label for row in found.rows] == labels
+    assert [row.seeds[0].run for row in found.rows[:3]] == [
+        "tiny",
+        "tiny-scan-general-seed1",
+        "tiny-scan-finetune-seed1",
+    ]
+    assert {row.rates.overall.speakers for row in found.rows} == {6}
+    assert (found.start, found.control, found.method) == ("start", "general", "scan")
+    assert [point.share for point in found.curve] == [0.0, 0.5, 1.0]
+    assert found.curve[0].rates == found.rows[0].rates
+    assert found.rows[4].membership == "true"
+    assert found.rows[2].settings == TUNE
+    # Only counts are read: the table is the same without any model.
+    first = path.read_bytes()
+    path.unlink()
+    shutil.rmtree(recipe / "exp" / "tiny-scan-finetune-seed1" / "checkpoints")
+    assert judge(recipe).code == 0
+    assert path.read_bytes() == first
+
+
+def test_a_row_that_was_not_run_becomes_a_note(recipe):
+    assert run(recipe, "--set", "plans.only=[general]").code == 0
+    assert judge(recipe, "--out", recipe / "table.json").code == 0
+    found = Mitigations.from_file(recipe / "table.json", "")
+    assert [row.label for row in found.rows] == ["start", "general"]
+    assert any(note.startswith("finetune: not judged") for note in found.notes)
+
+
+def test_what_does_not_exist_is_named(recipe):
+    assert explained(run(recipe, "--set", "plans.only=[finetun]"), "no row finetun", "finetune")
+    none = ("--recipe-dir", recipe, "--start", "nobody", "--cohorts", "scan")
+    assert explained(call("plan", "fair", *none), "nobody/final.pt: missing")
+    none = ("--recipe-dir", recipe, "--start", "tiny", "--cohorts", "nowhere")
+    assert explained(call("plan", "fair", *none), "nowhere/cohorts.jsonl: missing")
+    assert explained(
+        call("plan", "fair", "--recipe-dir", recipe, "--start", "tiny"), "--cohorts is missing"
+    )
+
+
+def test_cohorts_of_another_corpus_are_refused(recipe):
+    write_cohorts(recipe, prefix="other-")
+    assert explained(run(recipe), "cohorts of another corpus")
+    assert explained(judge(recipe), "cohorts of another corpus")
+
+
+def test_a_bottom_cohort_without_speech_is_told_by_each_row_that_needs_it(recipe):
+    done = run(
+        recipe, "--set", "mitigation.cohorts.cohort=middle", "--set", "plans.only=[finetune]"
+    )
+    assert done.code == 1
+    log = recipe / "exp" / "plans" / "tiny-scan" / "log" / "tiny-scan-finetune-seed1.log"
+    assert "has no speaker" in log.read_text()
+    assert "choose another cohort" in log.read_text()
