@@ -9,9 +9,9 @@ from cohort_fakes import people
 from scoring_fakes import QUICK, plant_run, planted_entries, run_record, write_decode
 
 from asrlib.cohorts.config import CohortsConfig
-from asrlib.cohorts.confirm import Decoded, confirm_all
+from asrlib.cohorts.confirm import confirm_all, read_decoded
 from asrlib.cohorts.explain import EXPLANATION_FILE, explain
-from asrlib.cohorts.find import Settings, find_all
+from asrlib.cohorts.find import FOUND_FILE, Settings, find_all
 from asrlib.cohorts.table import SpeakerTable
 from asrlib.mitigation.table import (
     ByCohort,
@@ -27,7 +27,7 @@ from asrlib.mitigation.table import (
 from asrlib.scoring.cohort_frame import Estimate, read_cohort_map, score_cohorts
 from asrlib.scoring.confirmation import CohortRate
 from asrlib.scoring.gaps import Resampling, compare_speakers, contrast, gap_change
-from asrlib.scoring.records import DecodeMeta, read_utterances
+from asrlib.scoring.records import read_utterances
 from asrlib.scoring.score import score_decode
 from asrlib.scoring.speaker_sums import SpeakerSums
 from asrlib.scoring.utt_counts import COUNTS_FILE, read_counts, sum_counts
@@ -71,18 +71,14 @@ def fair_recipe(recipe: Path, speakers: int = 150, times: float = 6.0, public: b
         recipe.name,
         recipe,
     )
-    tried = find_all(tables[HALVES[0]], tables[HALVES[1]], errors[HALVES[0]], settings, out)
-    decoded = [Decoded(_meta(recipe, half), errors[half]) for half in HALVES]
-    confirm_all(out, tried, decoded[0], decoded[1], FEW)
+    find_all(tables[HALVES[0]], tables[HALVES[1]], errors[HALVES[0]], settings, out)
+    decoded = [read_decoded(recipe / f"exp/lstm/decode_{half}_greedy") for half in HALVES]
+    confirm_all(out, out / FOUND_FILE, decoded[0], decoded[1], FEW)
     _explain(recipe, tables["confirmation"])
     if (out / "scan").is_dir():
         score_cohorts(recipe / "exp/lstm/decode_confirmation_greedy", out / "scan", FEW)
         write_mitigations(recipe, errors["confirmation"])
     return recipe
-
-
-def _meta(recipe: Path, half: str) -> DecodeMeta:
-    return DecodeMeta.from_file(recipe / f"exp/lstm/decode_{half}_greedy/meta.json", "")
 
 
 def _add_speakers(path: Path, tables: dict[str, SpeakerTable]) -> None:

@@ -60,10 +60,10 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
     exp, name = recipe.exp, f"egs/{recipe_dir.resolve().name}"
     runs, skipped = collect_runs(exp)
     meetings, broken = collect_meetings(exp)
-    verified, unreadable = collect_verification(exp)
+    fairness = collect_fairness(recipe)
+    verified, unreadable = collect_verification(exp, fairness.public)
     if not (runs or meetings or verified or skipped or broken or unreadable):
         raise DataError(f"{exp}: holds no scores.json", "run the score stage (6) first")
-    fairness = collect_fairness(recipe)
     everything = (*runs, *meetings)
     curves = {n: read_curves(exp / n) for n in sorted({r.name for r in everything})}
     main = [r for r in runs if plan_of(r) == MAIN_PLAN]

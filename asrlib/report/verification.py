@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -10,28 +11,60 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from scipy.special import ndtri
 
+from asrlib.cohorts.places import hidden
 from asrlib.errors import DataError
 from asrlib.experiments.runs import Skipped
 from asrlib.report import plots
 from asrlib.report.document import Block, Figure, Section, Table, Text
 from asrlib.report.format import DASH, interval, number
 from asrlib.report.style import SOFT
-from asrlib.verification.records import Disparity, EqualErrorRate, Rate, Verification
+from asrlib.verification.groups import COHORT
+from asrlib.verification.records import Disparity, EqualErrorRate, GroupTable, Rate, Verification
 from asrlib.verification.score import VERIFICATION_FILE
 
 _TICKS = (0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # per cent
 _METRICS = {"misses": "misses", "false_alarms": "false alarms", "eer": "EER"}
 
 
-def collect_verification(exp: Path) -> tuple[list[Verification], list[Skipped]]:
-    """Read all verification results of a recipe, and say which of them cannot be read."""
-    found, skipped = [], []
+def collect_verification(
+    exp: Path, public: bool = False
+) -> tuple[list[Verification], list[Skipped]]:
+    """Read all verification results of a recipe, and say which of them cannot be read.
+
+    Results by the cohorts of a method, in verify_SET_METHOD/, become a column of those of the set.
+
+    Args:
+        public: whether cohorts of few speakers may be shown.
+    """
+    found: dict[tuple[str, str], Verification] = {}
+    skipped = []
     for path in sorted(exp.glob(f"*/*/{VERIFICATION_FILE}")):
         try:
-            found.append(Verification.from_file(path, "score verification again"))
+            one = Verification.from_file(path, "score verification again")
         except DataError as e:
             skipped.append(Skipped(path.parent.relative_to(exp.parent).as_posix(), e.what))
-    return found, skipped
+            continue
+        prefix = f"verify_{one.set}_"
+        if path.parent.name.startswith(prefix):
+            one = _named(one, path.parent.name.removeprefix(prefix), public)
+        key = path.parent.parent.name, one.set
+        known = found.get(key, one)
+        found[key] = replace(known, groups={**known.groups, **one.groups})
+    return list(found.values()), skipped
+
+
+def _named(one: Verification, method: str, public: bool) -> Verification:
+    """Call the column of cohorts after their method, and hide those of few speakers."""
+    groups = {}
+    for column, table in one.groups.items():
+        if column == COHORT:
+            hide = {g.value for g in table.groups if hidden(g.speakers, public)}
+            left = {m: d for m, d in table.disparities.items() if not {d.worst, d.best} & hide}
+            kept = tuple(g for g in table.groups if g.value not in hide)
+            groups[f"cohort by {method}"] = GroupTable(kept, left)
+        else:
+            groups[column] = table
+    return replace(one, groups=groups)
 
 
 def verification_sections(found: Sequence[Verification]) -> list[Section]:

@@ -28,6 +28,7 @@ from asrlib.scoring.groups import UNKNOWN, band, band_names
 log = logging.getLogger(__name__)
 
 ALL = "all"
+COHORT = "cohort"  # name of the column of `cohort_column`
 
 Impostors = Literal["same_group", "enrolled"]
 
@@ -104,11 +105,11 @@ def cohort_column(speakers: Sequence[str], directory: Path) -> Column:
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             cohorts[row["speaker"]] = str(row["cohort"])
-            if row["split"] == "discovery":
+            if row.get("split") == "discovery":
                 discovery.add(row["speaker"])
     except OSError as e:
         raise DataError(f"{path}: is not readable: {e}", fix) from e
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise DataError(f"{path}: is no file of cohorts: {e!r}", fix) from e
     judged = [s for s in speakers if s in cohorts and s not in discovery]
     left_out = sum(1 for s in speakers if s in discovery)
@@ -121,7 +122,7 @@ def cohort_column(speakers: Sequence[str], directory: Path) -> Column:
     known = {s: cohorts[s] for s in judged}
     order = [v for v in ("bottom", "middle", "top") if v in known.values()]
     order += sorted(set(known.values()) - set(order))
-    return _column("cohort", [known.get(s, "") for s in speakers], order)
+    return _column(COHORT, [known.get(s, "") for s in speakers], order)
 
 
 def _column(name: str, values: Sequence[str], order: Sequence[str]) -> Column:

@@ -60,7 +60,7 @@ def test_the_reference_is_the_plans(recipe):
 
 def test_error_is_drawn_against_compute(recipe):
     page = to_html(build_document(recipe, CONFIG))
-    assert page.count("Error against compute and CPU time.") == 1
+    assert page.count("<figcaption>Error against compute and CPU time.") == 1
 
 
 def test_a_run_that_cannot_be_used_is_a_line_not_an_error(recipe):

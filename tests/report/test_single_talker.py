@@ -56,7 +56,8 @@ class Tags(HTMLParser):
         self.open, self.fetched = [], []
 
     def handle_starttag(self, tag, attrs):
-        self.fetched += [v for k, v in attrs if k in ("src", "href") or tag == "link"]
+        asked = [v for k, v in attrs if k in ("src", "href") or tag == "link"]
+        self.fetched += [v for v in asked if not v.startswith("#")]  # a place on the page
         if tag not in ("meta", "br"):
             self.open.append(tag)
 

@@ -24,11 +24,11 @@ from asrlib.experiments.store import Skipped
 from asrlib.mitigation.table import FAIRNESS_DIR, MITIGATIONS_FILE, Mitigations
 from asrlib.recipe import Recipe
 from asrlib.scoring.cohort_frame import (
-    COHORT_SCORES_FILE,
     DEFINITION_FILE,
     CohortMap,
     CohortScores,
     Split,
+    cohort_scores_file,
     read_cohort_map,
 )
 from asrlib.scoring.confirmation import Confirmation
@@ -95,7 +95,7 @@ class Fairness:
         tried: by method that was tried, what it found, in a sentence.
         methods: those that found cohorts.
         mitigations: before and after, for each set of cohorts.
-        scores: decoded sets, scored by cohort, by directory below exp/.
+        scores: by directory below exp/ of a decoded set, its scores by the cohorts of each method.
         skipped: files that cannot be used.
     """
 
@@ -104,7 +104,7 @@ class Fairness:
     tried: dict[str, str]
     methods: tuple[Method, ...]
     mitigations: tuple[Mitigations, ...]
-    scores: dict[str, CohortScores]
+    scores: dict[str, list[CohortScores]]
     skipped: tuple[Skipped, ...]
 
     @property
@@ -148,11 +148,11 @@ def collect_fairness(recipe: Recipe) -> Fairness:
             mitigations.append(Mitigations.from_file(path, "run stage 11 again"))
         except DataError as e:
             skipped.append(Skipped(path.relative_to(recipe.dir).as_posix(), e.what))
-    scores: dict[str, CohortScores] = {}
-    for path in sorted(exp.glob(f"*/decode_*/{COHORT_SCORES_FILE}")):
+    scores: dict[str, list[CohortScores]] = {}
+    for path in sorted(exp.glob(f"*/decode_*/{cohort_scores_file('*')}")):
         try:
             found = CohortScores.from_file(path, "run stage 11 again")
-            scores[path.parent.relative_to(exp).as_posix()] = found
+            scores.setdefault(path.parent.relative_to(exp).as_posix(), []).append(found)
         except DataError as e:
             skipped.append(Skipped(path.relative_to(recipe.dir).as_posix(), e.what))
     return Fairness(

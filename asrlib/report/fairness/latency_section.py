@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from asrlib.cohorts.ranking import BOTTOM, MIDDLE, TOP
 from asrlib.report.document import Block, Section, Table, Text
 from asrlib.report.fairness.collect import Fairness
 from asrlib.report.format import DASH, interval, number
 from asrlib.scoring.cohort_frame import MEASURES, CohortFrame, CohortScores, Estimate, Split
-from asrlib.scoring.groups import UNKNOWN
 
 _TITLES = {
     "wer": "WER %",
@@ -20,10 +20,21 @@ _TITLES = {
     "finalisation_ms": "finalisation ms",
     "encoder_work": "encoder work",
 }
+_COMPARED = ("wer", "deletions", "symbol_delay_ms", "finalisation_ms", "encoder_work")
 _SPLITS: dict[Split, str] = {
     "confirmation": "confirmation speakers",
     "other": "speakers of neither half",
 }
+_TEXT = (
+    "Errors, delays and the encoder's work of the bottom and the top cohort of each method, with "
+    "intervals over speakers. Of all cohorts of a method, the worst is compared with the best; "
+    "chance: 95 % of permutations lie below it; detectable: what would show with a probability of "
+    "80 %."
+)
+_STAGE = (
+    "Not scored by cohort yet: stage 11 of run.sh does it, or `python -m asrlib score --cohorts "
+    "DIR` for any decode."
+)
 
 
 def latency_sections(fairness: Fairness) -> list[Section]:
@@ -31,70 +42,67 @@ def latency_sections(fairness: Fairness) -> list[Section]:
     sections = []
     for where, scores in fairness.scores.items():
         for split, people in _SPLITS.items():
-            frame = scores.frames.get(split)
-            if frame is not None and len(_shown(fairness, scores, frame)) > 1:
-                title = f"By cohort of {scores.method}: {where}"
-                blocks = tuple(_blocks(fairness, scores, frame, people))
-                sections.append(Section(title, blocks, 3))
+            frames = [(s, s.frames[split]) for s in scores if split in s.frames]
+            if frames and any({BOTTOM, TOP} <= set(frame.sizes) for _, frame in frames):
+                blocks = tuple(_blocks(fairness, frames, people))
+                sections.append(Section(f"By cohort: {where}, {people}", blocks, 3))
     if sections:
-        text = "Errors, delays and the encoder's work by cohort, with intervals over speakers."
-        return [Section("Delay and compute by cohort", (Text(text),)), *sections]
+        return [Section("Delay and compute by cohort", (Text(_TEXT),)), *sections]
     if fairness.judged:
-        text = (
-            "Not scored by cohort yet: stage 11 of run.sh does it, or `steps/score.sh --cohorts "
-            "DIR` for any decode."
-        )
-        return [Section("Delay and compute by cohort", (Text(text),))]
+        return [Section("Delay and compute by cohort", (Text(_STAGE),))]
     return []
 
 
-def _shown(fairness: Fairness, scores: CohortScores, frame: CohortFrame) -> list[str]:
-    """The cohorts that have enough speakers to be shown."""
-    own = [m for m in fairness.methods if m.name == scores.method]
-    public = fairness.public
-    return [
-        name
-        for name, size in frame.sizes.items()
-        if not any(m.hides(size.speakers, public) for m in own)
-    ]
-
-
 def _blocks(
-    fairness: Fairness, scores: CohortScores, frame: CohortFrame, people: str
+    fairness: Fairness, frames: Sequence[tuple[CohortScores, CohortFrame]], people: str
 ) -> Iterator[Block]:
-    shown = _shown(fairness, scores, frame)
-    yield Text(f"{frame.speakers:,} {people} of set {scores.meta.set}, model {scores.meta.model}.")
+    first, frame = frames[0]
+    yield Text(f"{frame.speakers:,} {people} of set {first.meta.set}, model {first.meta.model}.")
     names = [name for name in MEASURES if name in frame.measures]
-    header = ("cohort", "speakers", "% of audio", *(_TITLES[name] for name in names))
-    rows = []
-    for cohort in shown:
-        size = frame.sizes[cohort]
-        cells = (_cell(frame.measures[n].cohorts.get(cohort), n) for n in names)
-        mark = "" if size.large_enough or cohort == UNKNOWN else " *"
-        rows.append((cohort + mark, str(size.speakers), number(size.audio_share, 1), *cells))
+    header = ("method: cohort", "speakers", "% of audio", *(_TITLES[name] for name in names))
+    rows, compared = [], []
+    for scores, own in frames:
+        hidden = _hidden(fairness, scores, own)
+        for cohort in (BOTTOM, MIDDLE, TOP):
+            if cohort in own.sizes and cohort not in hidden:
+                size = own.sizes[cohort]
+                cells = (_cell(own.measures[n].cohorts.get(cohort), n) for n in names)
+                label = f"{scores.method}: {cohort}"
+                rows.append((label, str(size.speakers), number(size.audio_share, 1), *cells))
+        compared += _gaps(scores.method, own, hidden)
     cells = (_cell(frame.measures[n].overall, n) for n in names)
     rows.append(("all", str(frame.speakers), "100.0", *cells))
     yield Table(header, tuple(rows), 1, frozenset({len(rows) - 1}))
-    gaps = [(n, frame.measures[n].gap) for n in names]
-    header = ("measure", "worst - best", "difference", "interval", "chance", "p", "detectable")
-    found = tuple(
-        (
-            _TITLES[name],
-            f"{gap.worst} - {gap.best}",
-            number(gap.difference, _digits(name)),
-            interval(gap.difference_interval, _digits(name), "+"),
-            number(gap.null_difference, _digits(name)),
-            f"{gap.p_value:.4f}",
-            DASH if gap.detectable is None else _detectable(gap.detectable, name),
-        )
-        for name, gap in gaps
-        if gap is not None and {gap.worst, gap.best} <= set(shown)
-    )
-    if found:
-        yield Table(header, found, 2)
-    if len(shown) < len(frame.sizes):
-        hidden = len(frame.sizes) - len(shown)
-        yield Text(f"{hidden} cohorts with fewer than 11 speakers are not shown.")
+    header = ("method", "measure", "worst - best", "difference", "interval", "chance", "p")
+    if compared:
+        yield Table((*header, "detectable"), tuple(compared), 3)
+
+
+def _hidden(fairness: Fairness, scores: CohortScores, frame: CohortFrame) -> set[str]:
+    """The cohorts that have too few speakers to be shown."""
+    own = [m for m in fairness.methods if m.name == scores.method]
+    return {
+        name
+        for name, size in frame.sizes.items()
+        if any(m.hides(size.speakers, fairness.public) for m in own)
+    }
+
+
+def _gaps(method: str, frame: CohortFrame, hidden: set[str]) -> Iterator[tuple[str, ...]]:
+    for name in _COMPARED:
+        gap = frame.measures[name].gap if name in frame.measures else None
+        if gap is not None and not {gap.worst, gap.best} & hidden:
+            digits = _digits(name)
+            yield (
+                method,
+                _TITLES[name],
+                f"{gap.worst} - {gap.best}",
+                number(gap.difference, digits),
+                interval(gap.difference_interval, digits, "+"),
+                number(gap.null_difference, digits),
+                f"{gap.p_value:.4f}",
+                DASH if gap.detectable is None else _detectable(gap.detectable, name),
+            )
 
 
 def _digits(measure: str) -> int:

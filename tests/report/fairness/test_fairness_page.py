@@ -108,12 +108,12 @@ def test_before_and_after_is_that_of_the_record(recipe, text):
 
 
 def test_delay_by_cohort_is_that_of_the_scores(recipe, text):
-    path = recipe / "exp/lstm/decode_confirmation_greedy/cohort_scores.json"
+    path = recipe / "exp/lstm/decode_confirmation_greedy/cohort_scores_scan.json"
     frame = CohortScores.from_file(path, "").frames["confirmation"]
-    rows = table_rows(text, ("cohort", "speakers", "% of audio"))
+    rows = table_rows(text, ("method: cohort", "speakers", "% of audio"))
     delay = frame.measures["symbol_delay_ms"]
     for cohort in ("bottom", "top"):
-        assert rows[cohort][-2].startswith(f"{delay.cohorts[cohort].value:.0f} [")
+        assert rows[f"scan: {cohort}"][-2].startswith(f"{delay.cohorts[cohort].value:.0f} [")
     assert rows["all"][-2].startswith(f"{delay.overall.value:.0f} [")
 
 
@@ -202,7 +202,7 @@ def test_missing_and_broken_records_are_said(recipe, tmp_path):
     shutil.copytree(recipe, copy)
     shutil.rmtree(copy / "exp/fairness")
     (copy / "exp/cohorts/tree/confirmation.json").write_text("{")
-    (copy / "exp/lstm/decode_confirmation_greedy/cohort_scores.json").unlink()
+    (copy / "exp/lstm/decode_confirmation_greedy/cohort_scores_scan.json").unlink()
     text = to_markdown(build_document(copy, CONFIG))
     assert "stage 10 of run.sh trains them" in text
     assert "stage 11 of run.sh does it" in text
