@@ -187,6 +187,22 @@ def test_the_page_in_a_browser_without_a_network(document, tmp_path, width, dark
     assert seen.values[3] is True
 
 
+def test_publishing_puts_a_short_table_into_results(recipe, document, tmp_path, cli):
+    copy = tmp_path / "demo"
+    shutil.copytree(recipe, copy)
+    assert cli("publish", "--recipe-dir", copy).exit_code == 0
+    text = (copy / "RESULTS.md").read_text()
+    assert document.lead in text
+    cohorts = table_rows(text, ("method", "bottom cohort", "bottom WER %"))
+    for name, record in records(recipe).items():
+        assert cohorts[name][2].startswith(f"{record.judged.bottom.percent:.2f} [")
+    assert table_rows(text, ("row", "seeds", "bottom WER %"))["EWC"][-1] == "yes"
+    assert text.count("\n") < 150
+    (copy / "results" / "fairness.json").write_text("{")
+    assert cli("results", "--recipe-dir", copy).exit_code == 0
+    assert "fairness.json: not readable" in (copy / "RESULTS.md").read_text()
+
+
 # ---- what is missing or broken
 
 
