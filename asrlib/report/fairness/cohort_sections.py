@@ -11,7 +11,7 @@ from asrlib.cohorts.ranking import BOTTOM, TOP
 from asrlib.report import fairness_plots
 from asrlib.report.document import Block, Figure, Section, Table, Text
 from asrlib.report.fairness.collect import Fairness, Method
-from asrlib.report.fairness.words import bottom_name, power_sentence
+from asrlib.report.fairness.words import bottom_name, detectable_words, power_sentence
 from asrlib.report.fairness_plots import ForestRow, GapRow
 from asrlib.report.format import DASH, interval, number
 from asrlib.scoring.speaker_sums import SpeakerSums
@@ -29,9 +29,11 @@ def cohort_sections(fairness: Fairness) -> list[Section]:
     sections = [Section("Whom does it fail?", tuple(_overview(fairness)))]
     gaps = _gaps(fairness.judged)
     sections.append(Section("Found against confirmed gaps", tuple(gaps), 3))
-    for method in fairness.methods:
+    for method in sorted(fairness.methods, key=_order):
         if method.explanation is not None:
-            title = f"What the bottom cohort of {method.name} is"
+            confirmed = method.judged is not None and method.judged.is_confirmed
+            note = "" if confirmed else " (not confirmed)"
+            title = f"What the bottom cohort of {method.name} is{note}"
             blocks = tuple(_explained(method, method.explanation, fairness.public))
             sections.append(Section(title, blocks, 3))
     return sections
@@ -144,7 +146,7 @@ def _gaps(judged: Sequence[Method]) -> list[Block]:
                 number(confirmed, 0),
                 interval(ends, 0, "+"),
                 "any" if one.null_gap is None else number(one.null_gap, 0),
-                "none" if one.detectable_gap is None else number(one.detectable_gap, 0),
+                detectable_words(one.detectable_gap),
             )
         )
     header = ("method", "found %", "chance in the search %", "confirmed %", "interval")
@@ -231,7 +233,7 @@ def _remains(told: Explanation) -> str:
         f"[{held.low:.2f}, {held.high:.2f}] times ({found.model} regression, {found.speakers} "
         "speakers)."
     )
-    if found.remaining is not None:
+    if found.remaining is not None and raw.low > 1:  # else there is no difference to explain
         text += f" {100 * found.remaining:.0f} % of the difference remain (of its logarithm)."
     if found.left_out:
         left = "; ".join(f"{name}: {why}" for name, why in sorted(found.left_out.items()))

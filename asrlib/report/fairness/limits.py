@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from asrlib.report.document import Block, Code, Section, Table, Text
 from asrlib.report.fairness.collect import COHORTS_DIR, Fairness
-from asrlib.report.fairness.words import power_sentence
-from asrlib.report.format import number
+from asrlib.report.fairness.words import detectable_words, power_sentence
 
 _LIMITS = (
     "Intervals are over speakers: they say how figures would move with other speakers of the same "
@@ -36,7 +35,7 @@ def limits_section(fairness: Fairness) -> list[Section]:
                 method.name,
                 "fewer than 11" if hide else str(size),
                 f"{one.confirmation_speakers:,}",
-                "none" if one.detectable_gap is None else number(one.detectable_gap, 0),
+                detectable_words(one.detectable_gap),
             )
         )
     text = f"Power, with a probability of 80 %: {power_sentence(judged)}."

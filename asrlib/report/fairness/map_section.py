@@ -54,7 +54,19 @@ def map_section(fairness: Fairness) -> list[Section]:
         text += f" {found.unplaced_speakers} speakers have no known place."
     if not cells:
         return [Section("Where", (Text(text),))]
+    if _is_flat(cells):
+        text += f" The cells differ no more than by chance: all become {_percent(cells[0])}."
+        return [Section("Where", (Text(text), _figure(cells)))]
     return [Section("Where", (Text(text), _figure(cells), _worst(cells)))]
+
+
+def _is_flat(cells: list[MapCell]) -> bool:
+    """Whether all shrunken rates are the same as they are shown; the cells come sorted by them."""
+    return _percent(cells[0]) == _percent(cells[-1])
+
+
+def _percent(cell: MapCell) -> str:
+    return f"{100 * cell.shrunken:.1f} %"
 
 
 def _figure(cells: list[MapCell]) -> Figure:
@@ -62,22 +74,26 @@ def _figure(cells: list[MapCell]) -> Figure:
     ends = np.linspace(100 * lowest, 100 * highest, len(_SHADES) + 1)
     dots = []
     for cell in sorted(cells, key=lambda c: -c.speakers):
-        shade = int(np.searchsorted(ends[1:-1], 100 * cell.shrunken))
+        shade = 0 if _is_flat(cells) else int(np.searchsorted(ends[1:-1], 100 * cell.shrunken))
         label = (
-            f"{place(cell.latitude, cell.longitude)}: {100 * cell.shrunken:.1f} % shrunken, "
+            f"{place(cell.latitude, cell.longitude)}: {_percent(cell)} shrunken, "
             f"{100 * cell.errors / cell.words:.1f} % observed, {_people(cell)}"
         )
         radius = 3.0 + 2.2 * math.sqrt(cell.speakers)
         dots.append(Dot(cell.latitude, cell.longitude, radius, _SHADES[shade], label))
-    svg = us_map(dots, "map").removesuffix("</svg>") + _legend(ends) + "</svg>"
+    legend = "" if _is_flat(cells) else _legend(ends)
+    svg = us_map(dots, "map").removesuffix("</svg>") + legend + "</svg>"
     worst, best = cells[0], cells[-1]
-    caption = (
-        f"WER by place, shrunken; larger circles are more speakers. Highest: "
-        f"{100 * worst.shrunken:.1f} % around {place(worst.latitude, worst.longitude)} "
-        f"({_people(worst)}); lowest: {100 * best.shrunken:.1f} % around "
-        f"{place(best.latitude, best.longitude)} ({_people(best)}). Places outside the 50 states "
-        "are not drawn."
-    )
+    caption = "WER by place, shrunken; larger circles are more speakers. "
+    if _is_flat(cells):
+        caption += f"All {len(cells)} cells have {_percent(worst)}."
+    else:
+        caption += (
+            f"Highest: {_percent(worst)} around {place(worst.latitude, worst.longitude)} "
+            f"({_people(worst)}); lowest: {_percent(best)} around "
+            f"{place(best.latitude, best.longitude)} ({_people(best)})."
+        )
+    caption += " Places outside the 50 states are not drawn."
     return Figure(svg, caption, "Map of error rates")
 
 

@@ -11,7 +11,7 @@ from asrlib.cohorts.ranking import BOTTOM
 from asrlib.cohorts.scan import CircleRule
 from asrlib.cohorts.tree import AXES, TreeRule
 from asrlib.report.fairness.collect import Fairness, Method
-from asrlib.report.format import interval
+from asrlib.report.format import OPEN, interval
 from asrlib.scoring.confirmation import CohortRate
 
 _REGION = {("latitude", 0): "south of", ("latitude", 1): "north of"}
@@ -113,12 +113,18 @@ def _confirmed_sentence(method: Method) -> str:
 
 def power_sentence(judged: Sequence[Method]) -> str:
     """How large a gap the confirmation speakers would show, by the methods' own cohorts."""
-    gaps = sorted(
-        m.judged.detectable_gap
-        for m in judged
-        if m.judged is not None and m.judged.detectable_gap is not None
-    )
+    found = [(m.judged.detectable_gap, m.name) for m in judged if m.judged is not None]
+    gaps = sorted((gap, name) for gap, name in found if gap is not None and gap < OPEN)
     if not gaps:
         return "this set would show no gap of any size: its cohorts have too few speakers"
-    ends = f"{gaps[0]:,.0f} %" + (f" to {gaps[-1]:,.0f} %" if gaps[-1] - gaps[0] >= 1 else "")
-    return f"this set would show gaps above {ends}"
+    (low, first), (high, last) = gaps[0], gaps[-1]
+    if f"{low:,.0f}" == f"{high:,.0f}":
+        return f"this set would show gaps above {low:,.0f} %"
+    return f"this set would show gaps above {low:,.0f} % ({first}) to {high:,.0f} % ({last})"
+
+
+def detectable_words(gap: float | None) -> str:
+    """The smallest gap that would show, for a table."""
+    if gap is None:
+        return "none"
+    return f"{gap:,.0f}" if gap < OPEN else f"> {OPEN}"

@@ -12,6 +12,7 @@ from fairness_fakes import fair_recipe
 from asrlib.cohorts.confirm import ConfirmedMethod
 from asrlib.mitigation.table import Mitigations
 from asrlib.report.document import Figure, to_html, to_markdown
+from asrlib.report.fairness.words import detectable_words
 from asrlib.report.page import build_document
 from asrlib.scoring.cohort_frame import CohortScores
 from asrlib.scoring.score import ScoreConfig
@@ -85,7 +86,7 @@ def test_cohorts_and_gaps_are_those_of_the_records(recipe, text):
         assert cohorts[name][7].startswith(f"{one.rest.percent:.2f} [")
         assert gaps[name][1] == f"{one.found.gap:,.0f}"
         assert gaps[name][3] == f"{one.confirmed.gap:,.0f}"
-        assert gaps[name][6] == f"{one.detectable_gap:,.0f}"
+        assert gaps[name][6] == detectable_words(one.detectable_gap)
 
 
 def test_before_and_after_is_that_of_the_record(recipe, text):
