@@ -36,6 +36,7 @@ STYLE = {
     "axes.prop_cycle": cycler(color=COLOURS),
 }
 _DASHES = ("-", "--", ":", "-.")
+_LONG = 24  # letters of a name beside a point
 _FILLED = 3  # histograms: more areas over each other would hide one another
 
 
@@ -90,7 +91,9 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], xlabel: str) -> 
         ):
             for name, lines in named.items():
                 for points in lines:
-                    axes.plot(*zip(*points, strict=True), label=name, lw=1.6, **looks[name])
+                    dot = "o" if len(points) == 1 else ""
+                    shape = {"label": name, "lw": 1.6, "marker": dot, **looks[name]}
+                    axes.plot(*zip(*points, strict=True), **shape)
             axes.set_title(title, loc="left", fontsize=10.5)
             axes.set_xlabel(xlabel)
             _fit(axes, [y for lines in named.values() for points in lines for _, y in points])
@@ -101,17 +104,28 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], xlabel: str) -> 
 def scatter(
     panels: Mapping[str, Mapping[str, tuple[float, float, Sequence[float] | None]]], ylabel: str
 ) -> str:
-    """Points with vertical intervals, side by side: x title -> name -> (x, y, [low, high])."""
+    """Points with vertical intervals, side by side: x title -> name -> (x, y, [low, high]).
+
+    Where a name is long, the points have numbers, and a legend below names them.
+    """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"scatter {list(panels)}"}):
         canvas = Canvas(figsize=(5.2 * len(panels), 3.8), layout="constrained")
+        numbers = {
+            n: i for i, n in enumerate(dict.fromkeys(n for p in panels.values() for n in p), 1)
+        }
+        brief = max(map(len, numbers), default=0) <= _LONG
         for axes, (title, points) in zip(
             canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
-            for i, (name, (x, y, ends)) in enumerate(points.items()):
+            for name, (x, y, ends) in points.items():
                 error = [[max(0.0, y - ends[0])], [max(0.0, ends[1] - y)]] if ends else None
-                colour = COLOURS[i % len(COLOURS)]
-                axes.errorbar([x], [y], yerr=error, fmt="o", color=colour, elinewidth=1)
-                axes.annotate(name, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8)
+                colour = COLOURS[(numbers[name] - 1) % len(COLOURS)]
+                label = f"{numbers[name]}  {name}"
+                axes.errorbar(
+                    [x], [y], yerr=error, fmt="o", color=colour, elinewidth=1, label=label
+                )
+                shown = name if brief else str(numbers[name])
+                axes.annotate(shown, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8)
             places = [x for x, _, _ in points.values()]
             axes.margins(x=0.2)  # for the names
             if min(places) >= 0:
@@ -121,6 +135,8 @@ def scatter(
             )
             axes.set_xlabel(title)
             axes.set_ylabel(ylabel)
+        if not brief:
+            legend_below(canvas)
         return svg_text(canvas)
 
 

@@ -48,7 +48,7 @@ th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align
   vertical-align: top; white-space: nowrap; }
 th { border-bottom: 2px solid var(--ink); font-weight: 600; vertical-align: bottom; }
 th.text, td.text { text-align: left; }
-td.wide { white-space: normal; min-width: 24rem; }
+td.wide { white-space: normal; min-width: 17rem; }
 tbody tr:hover { background: var(--wash); }
 tr.strong td { font-weight: 650; background: var(--wash); }
 summary { cursor: pointer; margin: .5rem 0; color: var(--accent); }

@@ -55,8 +55,9 @@ def _overview(fairness: Fairness) -> Iterator[Block]:
     if rows:
         caption = (
             f"WER of the bottom and the top cohort of each method on confirmation speakers. Dots "
-            f"are speakers, lines {100 * first.confidence:g} % intervals, in red the cohorts that "
-            f"were confirmed; the dashed line is all speakers, {100 * everybody.rate:.1f} %. "
+            f"are speakers, lines {100 * first.confidence:g} % intervals (an arrow: it goes on), "
+            "in red the cohorts that were confirmed; the dashed line is all speakers, "
+            f"{100 * everybody.rate:.1f} %. "
             f"Worst: {rows[0].label}, {rows[0].rate:.1f} %."
         )
         svg = fairness_plots.forest(rows, 100 * everybody.rate)
