@@ -21,16 +21,20 @@ def command(recipe: Recipe, runs: tuple[str, ...], plan: str | None) -> None:
     """Copy scores of RUNS (directories under exp/; default: all) to results/; renew RESULTS.md.
 
     What is published stays: another run of the same name gets a file of its own. Ids of speakers
-    become numbers unless conf/publish.yaml of the recipe says `public: true`.
+    become numbers unless conf/publish.yaml of the recipe says `public: true`. What is known about
+    cohorts of speakers goes to results/fairness.json.
     """
     from asrlib.experiments.publish import publish
+    from asrlib.report.fairness.collect import collect_fairness
+    from asrlib.report.fairness.published import publish_fairness
     from asrlib.report.results_page import write_pages
 
     log_to(recipe.exp / "log" / "publish.log")
     done = publish(recipe, runs, plan)
     for skipped in done.skipped:
         log.warning("%s: skipped: %s", skipped.path, skipped.reason)
-    pages = write_pages(recipe.dir)
+    about = publish_fairness(collect_fairness(recipe))
+    pages = ([] if about is None else [about]) + write_pages(recipe.dir)
     log.info("published: %s", ", ".join(str(p) for p in (*done.files, *pages)) or "nothing")
     if not done.files:
         raise DataError(

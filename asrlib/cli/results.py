@@ -22,8 +22,8 @@ def command(recipe: Recipe) -> None:
     `python -m asrlib publish` copies what was scored in exp/ to results/.
     """
     from asrlib.report.document import to_html
+    from asrlib.report.page import build_document
     from asrlib.report.results_page import write_pages
-    from asrlib.report.single_talker import build_document
     from asrlib.scoring.score import ScoreConfig
 
     log_to(recipe.exp / "log" / "results.log")

@@ -117,7 +117,9 @@ def collect_run(recipe: Recipe, name: str) -> tuple[PublishedRun, list[Skipped]]
     voices: list[Verification] = []
     for path in sorted(directory.glob(f"verify_*/{VERIFICATION_FILE}")):
         try:
-            voices.append(_voices(path, record))
+            found = _voices(path, record)
+            if path.parent.name == f"verify_{found.set}":  # not those by cohort
+                voices.append(found)
         except DataError as e:
             skipped.append(Skipped(f"exp/{name}/{path.parent.name}", e.what))
     run = PublishedRun(

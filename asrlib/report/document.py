@@ -3,44 +3,15 @@
 from __future__ import annotations
 
 import html
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-CSS = """
-:root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6b7b; --line: #dde3e9;
-  --accent: #1f6f8b; --wash: #f5f8fa; --paper: #fff; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --soft: #a3b1be; --line: #37434f;
-  --accent: #6db9d3; --wash: #202a33; --paper: #161d24; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 2.5rem 1.5rem 4rem; color: var(--ink);
-  background: var(--paper);
-  font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-header { border-bottom: 3px solid var(--accent); margin-bottom: 1.5rem; }
-h1 { font-size: 1.9rem; margin: 0 0 .6rem; }
-h2 { font-size: 1.3rem; margin: 2.6rem 0 .6rem; color: var(--accent); }
-h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
-p { max-width: 52rem; margin: .5rem 0; }
-figure { margin: 1.2rem 0; }
-figure svg { max-width: 100%; height: auto; }
-figure svg.drawing { background: #fff; border-radius: 6px; }
-figcaption, .caption { color: var(--soft); font-size: .9rem; max-width: 52rem; }
-.scroll { overflow-x: auto; margin: .6rem 0; }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right;
-  vertical-align: top; white-space: nowrap; }
-th { border-bottom: 2px solid var(--ink); font-weight: 600; vertical-align: bottom; }
-th.text, td.text { text-align: left; }
-td.wide { white-space: normal; min-width: 24rem; }
-tbody tr:hover { background: var(--wash); }
-tr.strong td { font-weight: 650; background: var(--wash); }
-pre { background: var(--wash); border: 1px solid var(--line); border-radius: 6px;
-  padding: .8rem 1rem; overflow-x: auto; font-size: .87rem; line-height: 1.5; }
-footer { margin-top: 3rem; border-top: 1px solid var(--line); color: var(--soft); }
-@media (max-width: 40rem) { body { padding: 1rem .8rem 3rem; } h1 { font-size: 1.5rem; }
-  p, pre, figcaption { overflow-wrap: anywhere; } td.wide { min-width: 14rem; } }
-@media print { :root { --ink: #000; --paper: #fff; --wash: #f5f8fa; --line: #ccc; }
-  body { padding: 0; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
-"""
+from asrlib.report.style import CSS, VARIABLES
+
+_CONTENTS = 4  # main sections from which on a page has a table of contents
+_COLOUR = re.compile("|".join(VARIABLES))
 
 
 @dataclass(frozen=True)
@@ -52,10 +23,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """Lines shown as they are: commands, or people's notes on the page."""
+    """Lines shown as they are: commands, or people's notes on the page.
+
+    Attributes:
+        summary: what they are; then the page shows them when a reader asks for them.
+    """
 
     text: str
     language: str = ""
+    summary: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,10 +48,12 @@ class Figure:
     Attributes:
         svg: an <svg> element.
         caption: what is to be seen; says it to those who cannot see it, too.
+        title: what it is, in a few words; empty: the title of its section.
     """
 
     svg: str
     caption: str
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,16 +87,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A title, sections, and a last line that says where it all comes from."""
+    """A title, sections, and a last line that says where it all comes from.
+
+    Attributes:
+        lead: the one sentence for readers of one sentence; empty if there is none.
+    """
 
     title: str
     sections: tuple[Section, ...]
     footer: str
+    lead: str = ""
 
 
 def to_markdown(document: Document) -> str:
     """Markdown without the figures."""
-    parts = [f"# {document.title}", document.footer]
+    parts = [f"# {document.title}", document.lead, document.footer]
+    parts = [part for part in parts if part]
     for section in document.sections:
         blocks = [_markdown(b) for b in section.blocks if not isinstance(b, Figure)]
         if blocks:
@@ -132,7 +116,8 @@ def _markdown(block: Block) -> str:
     if isinstance(block, Verbatim):
         return block.text.strip("\n")
     if isinstance(block, Code):
-        return f"```{block.language}\n{block.text}\n```"
+        head = f"{block.summary}:\n\n" if block.summary else ""
+        return f"{head}```{block.language}\n{block.text}\n```"
     assert isinstance(block, Table)
     rule = [":--" if i < block.text_columns else "--:" for i in range(len(block.header))]
     lines = [_row(block.header), "|" + "|".join(rule) + "|"]
@@ -148,27 +133,56 @@ def _row(cells: Sequence[str]) -> str:
 def to_html(document: Document) -> str:
     """One HTML file that needs no other."""
     title = html.escape(document.title)
+    lead = f'<p class="lead">{html.escape(document.lead)}</p>' if document.lead else ""
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{title}</title><style>{CSS}</style></head><body>",
-        f"<header><h1>{title}</h1></header><main>",
+        f"<header><h1>{title}</h1>{lead}</header>{_contents(document)}<main>",
     ]
-    for section in document.sections:
-        parts.append(f"<h{section.level}>{html.escape(section.title)}</h{section.level}>")
-        parts.extend(_html(block) for block in section.blocks)
+    for number, section in enumerate(document.sections, 1):
+        level = section.level
+        parts.append(f'<h{level} id="s{number}">{html.escape(section.title)}</h{level}>')
+        for place, block in enumerate(section.blocks, 1):
+            if isinstance(block, Figure):
+                parts.append(_figure(block, f"s{number}f{place}", section.title))
+            else:
+                parts.append(_html(block))
     parts.append(f"</main><footer><p>{html.escape(document.footer)}</p></footer></body></html>")
     return "\n".join(parts) + "\n"
 
 
-def _html(block: Block) -> str:
+def _contents(document: Document) -> str:
+    """Links to the main sections; nothing on a short page."""
+    main = [(n, s.title) for n, s in enumerate(document.sections, 1) if s.level == 2]
+    if len(main) < _CONTENTS:
+        return ""
+    items = (f'<li><a href="#s{n}">{html.escape(title)}</a></li>' for n, title in main)
+    return f'<nav aria-label="Contents"><ol>{"".join(items)}</ol></nav>'
+
+
+def _figure(figure: Figure, name: str, section: str) -> str:
+    """A drawing that says what it is to those who cannot see it, in the page's colours."""
+    root, inside = re.fullmatch(r"\s*<svg\b([^>]*)>(.*)", figure.svg, re.DOTALL).groups()  # pyrefly: ignore
+    root = re.sub(r' (role|aria-label|aria-labelledby)="[^"]*"', "", root)
+    inside = re.sub(r"^\s*<title>.*?</title>", "", inside, flags=re.DOTALL)
+    title, caption = html.escape(figure.title or section), html.escape(figure.caption)
+    words = f'<title id="{name}t">{title}</title><desc id="{name}d">{caption}</desc>'
+    svg = f'<svg role="img" aria-labelledby="{name}t {name}d"{root}>{words}{inside}'
+    svg = _COLOUR.sub(lambda found: f"var({VARIABLES[found[0]]})", svg)
+    return f'<figure><div class="scroll">{svg}</div><figcaption>{caption}</figcaption></figure>'
+
+
+def _html(block: Text | Code | Verbatim | Table) -> str:
     if isinstance(block, Text):
-        return f"<p>{html.escape(block.text)}</p>"
+        return _paragraphs(block.text)
     if isinstance(block, Code | Verbatim):
-        return f"<pre>{html.escape(block.text.strip())}</pre>"
-    if isinstance(block, Figure):
-        return f"<figure>{block.svg}<figcaption>{html.escape(block.caption)}</figcaption></figure>"
+        text = f"<pre>{html.escape(block.text.strip())}</pre>"
+        if isinstance(block, Code) and block.summary:
+            summary = html.escape(block.summary)
+            text = f"<details><summary>{summary}</summary>{text}</details>"
+        return text
     head = _html_row(block.header, "th", block.text_columns)
     body = []
     for i, row in enumerate(block.rows):
@@ -178,6 +192,18 @@ def _html(block: Block) -> str:
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def _paragraphs(text: str) -> str:
+    """Lines that start with a dash are the items of a list, as in Markdown."""
+    parts = []
+    for is_list, lines in itertools.groupby(text.split("\n"), lambda x: x.startswith("- ")):
+        if is_list:
+            items = (f"<li>{html.escape(line[2:])}</li>" for line in lines)
+            parts.append(f"<ul>{''.join(items)}</ul>")
+        else:
+            parts.append(f"<p>{html.escape(' '.join(lines))}</p>")
+    return "".join(parts)
 
 
 def _html_row(cells: Sequence[str], tag: str, text_columns: int) -> str:

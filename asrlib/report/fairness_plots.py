@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from asrlib.report.plots import COLOURS, STYLE, svg_text
+from asrlib.report.plots import STYLE, svg_text
+from asrlib.report.style import COLOURS, INK, SOFT
 
-_INK, _SOFT = "#1c2733", "#5b6b7b"
 _WORST = COLOURS[3]
 
 
@@ -39,35 +39,37 @@ def forest(rows: Sequence[ForestRow], overall: float, xlabel: str = "WER, %") ->
     """Draw groups with intervals, a dot for each speaker, and a line at the overall rate.
 
     The axis ends at the highest interval or at the 98th percentile of the speakers, whichever is
-    higher; speakers beyond it are drawn at the edge.
+    higher, but not beyond twice the highest rate or percentile. Speakers beyond it are drawn at the
+    edge; an interval that goes on beyond it, such as one of two speakers, ends in an arrow.
     """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"forest {[r.label for r in rows]}"}):
         canvas = Canvas(figsize=(8.4, 0.9 + 0.38 * len(rows)), layout="constrained")
         axes = canvas.subplots()
         everyone = [rate for row in rows for rate in row.speakers] or [overall]
         ends = [row.interval[1] for row in rows if row.interval] or [overall]
-        edge = 1.05 * max(float(np.quantile(everyone, 0.98)), *ends, 1e-3)
+        seen = max(float(np.quantile(everyone, 0.98)), *(row.rate for row in rows), 1e-3)
+        edge = 1.05 * min(max(seen, *ends), 2 * seen)
         spread = np.random.default_rng(0)
         for i, row in enumerate(rows):
             colour = _WORST if row.worst else COLOURS[0]
             rates = np.minimum(row.speakers, edge)
             places = i + spread.uniform(-0.22, 0.22, len(rates))
-            axes.plot(rates, places, ".", color=colour, alpha=0.25, ms=4, zorder=1)
+            axes.plot(rates, places, ".", color=colour, alpha=0.45, ms=5, zorder=1)
             if row.interval:
-                axes.plot(row.interval, [i, i], color=colour, lw=2.2, zorder=2)
+                _interval(axes, row.interval, i, colour, edge)
             axes.plot([row.rate], [i], "o", color=colour, mec="white", ms=8, zorder=3)
-        axes.axvline(overall, color=_SOFT, ls="--", lw=1)
+        axes.axvline(overall, color=SOFT, ls="--", lw=1)
         axes.annotate(
             f"all {overall:.1f}",
             (overall, 1),
             xycoords=("data", "axes fraction"),
             xytext=(3, 3),
             textcoords="offset points",
-            color=_SOFT,
+            color=SOFT,
             fontsize=8,
         )
         _labels(axes, [row.label for row in rows])
-        axes.set_xlim(0, edge)
+        axes.set_xlim(-0.015 * edge, 1.015 * edge)  # so that no dot is cut
         axes.set_xlabel(xlabel)
         return svg_text(canvas)
 
@@ -92,10 +94,16 @@ class GapRow:
 
 
 def found_and_confirmed(rows: Sequence[GapRow]) -> str:
-    """Draw each method's gap on discovery speakers, on others, and what chance alone would give."""
+    """Draw each method's gap on discovery speakers, on others, and what chance alone would give.
+
+    The axis ends at twice the largest gap at the latest; an interval beyond it ends in an arrow.
+    """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"gaps {[r.label for r in rows]}"}):
         canvas = Canvas(figsize=(8.4, 1.3 + 0.5 * len(rows)), layout="constrained")
         axes = canvas.subplots()
+        points = [x for r in rows for x in (r.found, r.confirmed, r.null) if x is not None]
+        ends = [r.interval[1] for r in rows if r.interval]
+        edge = 1.08 * min(max(1.0, *points, *ends), 2 * max(1.0, *points))
         for i, row in enumerate(rows):
             axes.plot(
                 [row.found],
@@ -108,7 +116,7 @@ def found_and_confirmed(rows: Sequence[GapRow]) -> str:
                 label="found (discovery speakers)",
             )
             if row.interval:
-                axes.plot(row.interval, [i, i], color=COLOURS[0], lw=2.2)
+                _interval(axes, row.interval, i, COLOURS[0], edge)
             if row.confirmed is not None:
                 axes.plot(
                     [row.confirmed],
@@ -122,12 +130,13 @@ def found_and_confirmed(rows: Sequence[GapRow]) -> str:
                 axes.plot(
                     [row.null, row.null],
                     [i - 0.3, i + 0.3],
-                    color=_SOFT,
+                    color=SOFT,
                     lw=1.4,
                     ls=":",
                     label="95 % of permutations lie below",
                 )
-        axes.axvline(0, color=_SOFT, lw=1)
+        axes.axvline(0, color=SOFT, lw=1)
+        axes.set_xlim(right=1.01 * edge)
         _labels(axes, [row.label for row in rows])
         axes.set_xlabel("gap between the bottom and the top cohort, % of the top cohort's WER")
         handles, names = axes.get_legend_handles_labels()
@@ -170,29 +179,43 @@ def before_after(
         canvas = Canvas(figsize=(8.4, 5.2), layout="constrained")
         axes = canvas.subplots()
         if curve:
-            axes.plot(*zip(*curve, strict=True), color=_SOFT, lw=1.2, ls="--", zorder=1)
+            axes.plot(*zip(*curve, strict=True), color=SOFT, lw=1.2, ls="--", zorder=1)
             axes.annotate(
-                "interpolation", curve[-1], xytext=(4, -10), textcoords="offset points", fontsize=8
+                "interpolation", curve[-1], xytext=(7, -14), textcoords="offset points", fontsize=8
             )
         for i, change in enumerate(changes):
-            colour = _SOFT if change.control else COLOURS[i % len(COLOURS)]
+            colour = SOFT if change.control else COLOURS[i % len(COLOURS)]
             end = (change.rest, change.bottom)
             axes.annotate(
                 "", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.6}
             )
             axes.plot(*end, "s" if change.control else "o", color=colour, ms=6)
+            left = end[0] < start[0]  # away from the arrow
             axes.annotate(
-                change.label, end, xytext=(6, 4), textcoords="offset points", fontsize=9, color=_INK
+                change.label,
+                end,
+                xytext=(-7 if left else 7, -3),
+                textcoords="offset points",
+                ha="right" if left else "left",
+                fontsize=9,
+                color=INK,
             )
-        axes.plot(*start, "D", color=_INK, ms=7)
-        axes.annotate("start", start, xytext=(6, 4), textcoords="offset points", fontsize=9)
+        axes.plot(*start, "D", color=INK, ms=7)
+        axes.annotate("start", start, xytext=(6, 8), textcoords="offset points", fontsize=9)
         axes.margins(0.15)
         axes.set_xlabel("WER of all other speakers, % (further left is better)")
         axes.set_ylabel("WER of the bottom cohort, % (lower is better)")
         return svg_text(canvas)
 
 
+def _interval(axes: Axes, ends: Sequence[float], at: int, colour: str, edge: float) -> None:
+    """A line, with an arrow where it goes on beyond the edge."""
+    axes.plot([ends[0], min(ends[1], edge)], [at, at], color=colour, lw=2.2, zorder=2)
+    if ends[1] > edge:
+        axes.plot([edge], [at], ">", color=colour, ms=7, zorder=2)
+
+
 def _labels(axes: Axes, labels: Sequence[str]) -> None:
-    axes.set_yticks(range(len(labels)), labels, color=_INK)
+    axes.set_yticks(range(len(labels)), labels, color=INK)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")

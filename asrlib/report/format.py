@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from asrlib.experiments.runs import Run  # of which the audit knows nothing
 
 DASH = "–"
-_OPEN = 9999  # per cent, points or ms: a higher end says no more than that there is none
+OPEN = 9999  # per cent, points or ms: a higher end says no more than that there is none
 
 
 def number(value: float | None, digits: int, scale: float = 1) -> str:
@@ -26,7 +26,7 @@ def interval(ends: Sequence[float] | None, digits: int = 2, sign: str = "") -> s
     if not ends:
         return DASH
     low, high = (f"{end:{sign}.{digits}f}" for end in ends)
-    return f"[{low}, {high if ends[1] < _OPEN else f'> {_OPEN}'}]"
+    return f"[{low}, {high if ends[1] < OPEN else f'> {OPEN}'}]"
 
 
 def quantiles(summary: LatencySummary | None, sign: str = "") -> str:

@@ -14,26 +14,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from asrlib.experiments.training_log import Curve
+from asrlib.report.style import COLOURS, GRID, INK, SOFT
 from asrlib.scoring.latency import Histogram
 
-COLOURS = ("#1f6f8b", "#e08e45", "#6a994e", "#a23e48", "#7b6ba8", "#5b6b7b")
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
     "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#5b6b7b",
-    "axes.labelcolor": "#1c2733",
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#e4e9ee",
-    "xtick.color": "#5b6b7b",
-    "ytick.color": "#5b6b7b",
+    "grid.color": GRID,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
     "legend.frameon": False,
     "axes.prop_cycle": cycler(color=COLOURS),
 }
 _DASHES = ("-", "--", ":", "-.")
+_LONG = 24  # letters of a name beside a point
 _FILLED = 3  # histograms: more areas over each other would hide one another
 
 
@@ -65,10 +68,8 @@ def error_bars(
                 high.append(max(0.0, ends[1] - value) if ends else 0.0)
             colour, alpha = COLOURS[i % len(COLOURS)], 0.6 ** (i // len(COLOURS))
             axes.barh(places, widths, thick * 0.86, label=name, color=colour, alpha=alpha)
-            axes.errorbar(
-                widths, places, xerr=[low, high], fmt="none", ecolor="#1c2733", elinewidth=1
-            )
-        axes.set_yticks(range(len(labels)), labels, color="#1c2733")
+            axes.errorbar(widths, places, xerr=[low, high], fmt="none", ecolor=INK, elinewidth=1)
+        axes.set_yticks(range(len(labels)), labels, color=INK)
         axes.invert_yaxis()
         known = [point[0] for values in series.values() for point in values if point is not None]
         # An interval of few speakers may reach far beyond every bar.
@@ -90,7 +91,9 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], xlabel: str) -> 
         ):
             for name, lines in named.items():
                 for points in lines:
-                    axes.plot(*zip(*points, strict=True), label=name, lw=1.6, **looks[name])
+                    dot = "o" if len(points) == 1 else ""
+                    shape = {"label": name, "lw": 1.6, "marker": dot, **looks[name]}
+                    axes.plot(*zip(*points, strict=True), **shape)
             axes.set_title(title, loc="left", fontsize=10.5)
             axes.set_xlabel(xlabel)
             _fit(axes, [y for lines in named.values() for points in lines for _, y in points])
@@ -101,17 +104,28 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], xlabel: str) -> 
 def scatter(
     panels: Mapping[str, Mapping[str, tuple[float, float, Sequence[float] | None]]], ylabel: str
 ) -> str:
-    """Points with vertical intervals, side by side: x title -> name -> (x, y, [low, high])."""
+    """Points with vertical intervals, side by side: x title -> name -> (x, y, [low, high]).
+
+    Where a name is long, the points have numbers, and a legend below names them.
+    """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"scatter {list(panels)}"}):
         canvas = Canvas(figsize=(5.2 * len(panels), 3.8), layout="constrained")
+        numbers = {
+            n: i for i, n in enumerate(dict.fromkeys(n for p in panels.values() for n in p), 1)
+        }
+        brief = max(map(len, numbers), default=0) <= _LONG
         for axes, (title, points) in zip(
             canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
-            for i, (name, (x, y, ends)) in enumerate(points.items()):
+            for name, (x, y, ends) in points.items():
                 error = [[max(0.0, y - ends[0])], [max(0.0, ends[1] - y)]] if ends else None
-                colour = COLOURS[i % len(COLOURS)]
-                axes.errorbar([x], [y], yerr=error, fmt="o", color=colour, elinewidth=1)
-                axes.annotate(name, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8)
+                colour = COLOURS[(numbers[name] - 1) % len(COLOURS)]
+                label = f"{numbers[name]}  {name}"
+                axes.errorbar(
+                    [x], [y], yerr=error, fmt="o", color=colour, elinewidth=1, label=label
+                )
+                shown = name if brief else str(numbers[name])
+                axes.annotate(shown, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8)
             places = [x for x, _, _ in points.values()]
             axes.margins(x=0.2)  # for the names
             if min(places) >= 0:
@@ -121,6 +135,8 @@ def scatter(
             )
             axes.set_xlabel(title)
             axes.set_ylabel(ylabel)
+        if not brief:
+            legend_below(canvas)
         return svg_text(canvas)
 
 
@@ -199,5 +215,7 @@ def svg_text(canvas: Canvas) -> str:
     canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Type": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = text.replace("<svg ", '<svg class="drawing" ', 1)  # drawn for white paper
+    text = text.replace("<svg ", '<svg class="drawing" ', 1)
+    used = set(re.findall(r"#([\w-]+)", text))  # other ids would stand twice on a page
+    text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)
     return "\n".join(line.rstrip() for line in text.strip().splitlines())

@@ -23,6 +23,7 @@ from asrlib.experiments.store import (
 )
 from asrlib.files import atomic_write
 from asrlib.report.document import Block, Document, Section, Table, Text, to_markdown
+from asrlib.report.fairness.published import fairness_section
 from asrlib.report.format import DASH, interval, number
 from asrlib.report.plan_page import about_of, imported_rate, plan_document, skipped_sections
 from asrlib.report.published import System, systems_of
@@ -58,21 +59,29 @@ def _pages(recipe_dir: Path) -> Iterator[tuple[Path, str]]:
     for plan in plans:
         path = recipe_dir / RESULTS / plan.name / "README.md"
         yield path, to_markdown(plan_document(recipe, plan))
-    yield recipe_dir / "RESULTS.md", results_text(recipe, plans)
+    yield recipe_dir / "RESULTS.md", results_text(recipe, plans, fairness_section(recipe_dir))
 
 
-def results_text(recipe: str, plans: Sequence[PlanResults]) -> str:
-    """RESULTS.md; where plans are too many for its length, the last have one line each."""
+def results_text(
+    recipe: str, plans: Sequence[PlanResults], fairness: Sequence[Section] = ()
+) -> str:
+    """RESULTS.md; where plans are too many for its length, the last have one line each.
+
+    Args:
+        fairness: what is said about cohorts.
+    """
     full = len(plans)
     while True:
-        text = to_markdown(_document(recipe, plans, full))
+        text = to_markdown(_document(recipe, plans, full, fairness))
         if text.count("\n") <= MAX_LINES or full == 0:
             return text
         full -= 1
 
 
-def _document(recipe: str, plans: Sequence[PlanResults], full: int) -> Document:
-    sections = [Section("Systems", _headline(plans))]
+def _document(
+    recipe: str, plans: Sequence[PlanResults], full: int, fairness: Sequence[Section]
+) -> Document:
+    sections = [Section("Systems", _headline(plans)), *fairness]
     sections += [_plan_section(recipe, plan) for plan in plans[:full]]
     if plans[full:]:
         lines = [f"- [{about_of(recipe, p).title}]({_page(p)})" for p in plans[full:]]

@@ -1,34 +1,15 @@
-"""The results of a recipe, from what lies in exp/, as one document.
-
-Deterministic: the same exp/ gives the same bytes. No date, no path and no figure of the machine
-that writes: only of the one that decoded, as scores.json tells it.
-"""
+"""Tables and figures of test sets of one talker: errors, comparisons, groups, latency, compute."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
-from pathlib import Path
 from statistics import mean, stdev
 
-from asrlib import __version__
-from asrlib.errors import DataError
-from asrlib.experiments.benchmarks import read_benchmark
 from asrlib.experiments.declared import SEED, why_not
-from asrlib.experiments.runs import (
-    Run,
-    collect_runs,
-    curve_labels,
-    of_set,
-    plan_of,
-    representatives,
-    systems,
-    training_commands,
-)
-from asrlib.experiments.store import MAIN_PLAN
-from asrlib.experiments.training_log import Curve, read_curves, run_facts
+from asrlib.experiments.runs import Run, representatives, systems
 from asrlib.report import plots
-from asrlib.report.document import Block, Code, Document, Figure, Section, Table, Text, Verbatim
+from asrlib.report.document import Block, Figure, Section, Table, Text
 from asrlib.report.error_kinds import error_kinds
 from asrlib.report.format import (
     COMPARISON,
@@ -43,68 +24,15 @@ from asrlib.report.format import (
     quantiles,
     symbol_delay,
 )
-from asrlib.report.glossary import MEANINGS
-from asrlib.report.meetings import collect_meetings, talkers_sections
-from asrlib.report.plan_page import skipped_sections
-from asrlib.report.plan_report import plan_report
-from asrlib.report.verification import collect_verification, verification_sections
 from asrlib.scoring.compare import compare_systems
 from asrlib.scoring.groups import Group
 from asrlib.scoring.latency import Histogram
-from asrlib.scoring.records import row_commands
 from asrlib.scoring.score import ScoreConfig
 from asrlib.scoring.wer import ErrorRate
 
 
-def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
-    """Collect tables and figures of a recipe.
-
-    Args:
-        recipe_dir: holds exp/, and NOTES.md where people wrote some.
-
-    Raises:
-        DataError: nothing was scored yet.
-    """
-    exp, name = recipe_dir / "exp", f"egs/{recipe_dir.resolve().name}"
-    runs, skipped = collect_runs(exp)
-    meetings, broken = collect_meetings(exp)
-    verified, unreadable = collect_verification(exp)
-    if not (runs or meetings or verified or skipped or broken or unreadable):
-        raise DataError(f"{exp}: holds no scores.json", "run the score stage (6) first")
-    everything = (*runs, *meetings)
-    names = sorted({r.name for r in everything})
-    curves = {n: read_curves(exp / n) for n in names}
-    main = [r for r in runs if plan_of(r) == MAIN_PLAN]
-    sections: list[Section] = []
-    for test_set in sorted({r.test_set for r in main}):
-        sections.extend(_set_sections(of_set(main, test_set), test_set, config))
-    for plan in sorted({plan_of(r) for r in everything} - {MAIN_PLAN}):
-        of_plan = sorted({r.name for r in everything if plan_of(r) == plan})
-        own = [r for r in runs if plan_of(r) == plan]
-        sections.extend(plan_report(recipe_dir, plan, of_plan, own))
-    sections.extend(talkers_sections(meetings, recipe_dir, config))
-    sections.extend(verification_sections(verified))
-    sections.extend(_training(curves, curve_labels(everything)))
-    sections.extend(_speed(exp / "bench"))
-    if runs:
-        sections.append(_made_on(runs))
-    sections.append(_commands(name, runs))
-    if runs:
-        sections.append(
-            Section("How to read the columns", (Table(("column", "meaning"), MEANINGS, 2),))
-        )
-    sections.extend(skipped_sections([*skipped, *broken, *unreadable]))
-    notes = recipe_dir / "NOTES.md"
-    if notes.exists():
-        sections.append(Section("Notes", (Verbatim(notes.read_text(encoding="utf-8")),)))
-    footer = (
-        f"Written by `python -m asrlib results --recipe-dir {name}` from what lies in exp/ "
-        f"(version {__version__})."
-    )
-    return Document(f"Results of {name}", tuple(sections), footer)
-
-
-def _set_sections(runs: Sequence[Run], test_set: str, config: ScoreConfig) -> Iterator[Section]:
+def error_sections(runs: Sequence[Run], test_set: str, config: ScoreConfig) -> Iterator[Section]:
+    """The table of error rates of a test set, and paired comparisons."""
     scores = runs[0].scores
     size = (
         f"{scores.utterances:,} utterances, {scores.wer.words:,} words, "
@@ -118,13 +46,35 @@ def _set_sections(runs: Sequence[Run], test_set: str, config: ScoreConfig) -> It
     comparisons = _comparisons(runs, config)
     if comparisons:
         yield Section(f"Paired comparisons on {test_set}", comparisons, 3)
+
+
+def group_sections(runs: Sequence[Run], test_set: str, config: ScoreConfig) -> Iterator[Section]:
+    """Error rates of groups that were given beforehand."""
     groups = _groups(runs, config.groups)
     if groups:
-        yield Section(f"By group on {test_set}", tuple(groups), 3)
+        yield Section(f"By group on {test_set}", tuple(groups))
     yield Section(f"Kinds of errors on {test_set}", error_kinds(runs), 3)
+
+
+def compute_sections(runs: Sequence[Run], test_set: str) -> Iterator[Section]:
+    """Errors against what decoding spent, for systems that spend differently."""
+    points = {}
+    for name, run in representatives(runs).items():
+        spent, rate = run.scores.meta.flops_per_second, run.scores.wer.percent
+        if spent is not None and rate is not None:
+            points[name] = (spent / 1e9, rate, run.scores.interval)
+    if len(points) > 1:
+        said = "; ".join(f"{n} {y:.2f} % at {x:.2f}" for n, (x, y, _) in points.items())
+        caption = f"WER against GFLOP a second of audio, with intervals over speakers: {said}."
+        svg = plots.scatter({"GFLOP a second of audio": points}, "WER, %")
+        yield Section(f"WER against compute on {test_set}", (Figure(svg, caption),))
+
+
+def latency_sections(runs: Sequence[Run], test_set: str) -> Iterator[Section]:
+    """How late words come out."""
     latency = _latency_figure(runs)
     if latency:
-        yield Section(f"Latency on {test_set}", (latency,), 3)
+        yield Section(f"Latency on {test_set}", (latency,))
 
 
 def _main_table(runs: Sequence[Run]) -> Table:
@@ -253,113 +203,3 @@ def _latency_figure(runs: Sequence[Run]) -> Figure | None:
     if not panels:
         return None
     return Figure(plots.histograms(panels), "Latencies in stream time, bins of 40 ms.")
-
-
-def _training(
-    curves: Mapping[str, Mapping[str, Curve]], labels: Mapping[str, str]
-) -> list[Section]:
-    rows = []
-    for name, tags in curves.items():
-        facts = run_facts(tags)
-        if facts.steps is None:
-            continue
-        rows.append(
-            (
-                name,
-                number(facts.steps, 0),
-                number(facts.dev_loss, 4),
-                number(facts.dev_delay, 0, 1000),
-                number(facts.throughput, 0),
-                number(facts.data_wait, 1, 100),
-                number(facts.loss_share, 1, 100),
-            )
-        )
-    if not rows:
-        return []
-    header = (
-        *("model", "steps", "best dev loss", "dev delay ms", "audio s / s"),
-        *("data wait %", "loss share %"),
-    )
-    blocks: list[Block] = [Table(header, tuple(rows))]
-    wanted = {"train/loss": "Training loss", "dev/loss": "Dev loss", "dev/wer": "Dev WER"}
-    panels: dict[str, dict[str, list[Curve]]] = {}
-    for tag, title in wanted.items():
-        for name, tags in curves.items():
-            if tags.get(tag):
-                seeds = panels.setdefault(title, {}).setdefault(labels[name], [])
-                seeds.append(tags[tag])
-    if panels:
-        caption = "Learning curves; those of seeds have one colour."
-        blocks.append(Figure(plots.curves(panels, "step"), caption))
-    return [Section("Training", tuple(blocks))]
-
-
-_SPEEDS = {
-    "bare": "bare kaldifeat, one core, audio s / s",
-    "stage": "fbank stage, reading and storing included, one core, audio s / s",
-    "ratio": "fbank stage / bare kaldifeat",
-    "throughput": "training, audio s / s",
-    "data_wait": "training, share of the time spent waiting for data",
-    "loss_share": "training, share of the time spent in the loss",
-    "real_time_factor_1": "streaming real-time factor, one core, 1 stream",
-    "real_time_factor_32": "streaming real-time factor, one core, 32 streams",
-    "cpu_seconds_1": "CPU seconds a second of audio, 1 stream",
-    "encoder_cpu_ms": "encoder alone, random weights, 1 stream, CPU ms / s of audio",
-    "encoder_work_percent": "its work done, %",
-    "hotwords": "hotwords, the words of the set that training has least often",
-    "hotwords_said": "how often they are said in the set",
-    "hotword_recall_without": "recall of them without hotwords, %",
-    "hotword_recall": "recall of them with hotwords, %",
-    "hotword_alarms_without": "false alarms of them without hotwords",
-    "hotword_alarms": "false alarms of them with hotwords",
-    "wer_without": "WER without hotwords, %",
-    "wer": "WER with hotwords, %",
-    "real_time_ratio": "real-time factor with language model and hotwords / without both",
-    "meeting_minutes": "a meeting in one stream, one core, minutes of audio",
-    "meeting_turns": "turns recognised in it",
-    "meeting_real_time_factor": "its real-time factor",
-    "meeting_early_memory_mb": "largest resident memory in its first tenth, MiB",
-    "meeting_memory_mb": "largest resident memory in the rest of it, MiB",
-}
-
-
-def _speed(bench: Path) -> list[Section]:
-    """What `python -m asrlib bench` left."""
-    rows: list[tuple[str, ...]] = []
-    commands: dict[str, None] = {}  # once each: one may have measured several models
-    for path in sorted(bench.glob("*.json")):
-        measured = read_benchmark(path)
-        if measured.command is not None:
-            commands[measured.command] = None
-        labels = (measured.model, measured.set, measured.search, measured.piece)
-        model = ", ".join(label for label in labels if label is not None)
-        figures = ((text, getattr(measured, name)) for name, text in _SPEEDS.items())
-        rows += [(text, model, f"{value:.4g}") for text, value in figures if value is not None]
-    table = Table(("what", "model", "measured"), tuple(rows), 2)
-    return [Section("Speed", (table, Code("\n".join(commands), "sh")))] if rows else []
-
-
-def _made_on(runs: Sequence[Run]) -> Section:
-    metas = [r.scores.meta for r in runs]
-    machines = sorted({(m.machine.cpu, m.machine.cores) for m in metas if m.machine})
-    lines = [f"{cpu}, {cores} cores" for cpu, cores in machines] or [DASH]
-    settings = sorted({(meta.threads, meta.streams) for meta in metas}, key=str)
-    used = "; ".join(f"{t or DASH} threads, {s or DASH} streams" for t, s in settings)
-    seeds = sorted({r.record.seed for r in runs if r.record is not None})
-    text = f"Decoded on: {'; '.join(lines)}. Decoding with: {used}."
-    if seeds:
-        text += f" Training seeds: {', '.join(map(str, seeds))}."
-    versions = sorted({r.scores.version for r in runs})
-    return Section("Made on", (Text(f"{text} Scored by version {', '.join(versions)}."),))
-
-
-def _commands(recipe: str, runs: Sequence[Run]) -> Section:
-    trained = training_commands(runs)
-    lines = ["# trainings", *trained, ""] if trained else []
-    if runs:
-        lines += ["# one row of a table: decode, then score"]
-    for run in representatives(runs).values():
-        lines += row_commands(recipe, run.name, run.scores.meta, "score")
-    lines += [""] if runs else []
-    lines += ["# this page", f"python -m asrlib results --recipe-dir {recipe}"]
-    return Section("Commands", (Code("\n".join(lines), "sh"),))

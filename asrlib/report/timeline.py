@@ -12,7 +12,8 @@ from matplotlib.figure import Figure as Canvas
 
 from asrlib.files import atomic_dir
 from asrlib.meetings.metrics import Session
-from asrlib.report.plots import COLOURS, STYLE, svg_text
+from asrlib.report.plots import STYLE, svg_text
+from asrlib.report.style import COLOURS, INK, SOFT
 from asrlib.text.turns import Turn
 
 _LETTER = 0.085  # inches a letter takes, about
@@ -43,8 +44,8 @@ def timeline(session: Session, duration: float) -> str:
                 axes.plot(turn.sot_time, row, marker=">", color=colour)
             if turn.eot_time is not None:
                 axes.plot(turn.eot_time, row, marker="|", color=colour, ms=16, mew=2.5)
-        axes.set_yticks(range(len(rows)), rows, color="#1c2733")
-        axes.axhline(len(speakers) - 0.5, color="#5b6b7b", lw=0.8)
+        axes.set_yticks(range(len(rows)), rows, color=INK)
+        axes.axhline(len(speakers) - 0.5, color=SOFT, lw=0.8)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         last = max((t.end for t in session.recognised), default=0.0)
         axes.set_xlim(0, 1.01 * max(duration, last))

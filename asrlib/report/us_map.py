@@ -160,8 +160,8 @@ def us_map(dots: Iterable[Dot], title: str) -> str:
             f'fill="{html.escape(dot.colour)}"><title>{html.escape(dot.label)}</title></circle>'
         )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" class="drawing" '
         f'width="{WIDTH}" height="{HEIGHT}"><title>{html.escape(title)}</title>'
-        f'<g fill="var(--wash)" stroke="var(--line)">{states}</g>'
+        f'<g fill="var(--land)" stroke="var(--paper)">{states}</g>'
         f'<g fill-opacity="0.85">{"".join(circles)}</g></svg>'
     )

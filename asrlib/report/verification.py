@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -11,27 +11,60 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from scipy.special import ndtri
 
+from asrlib.cohorts.places import hidden
 from asrlib.errors import DataError
 from asrlib.experiments.runs import Skipped
 from asrlib.report import plots
 from asrlib.report.document import Block, Figure, Section, Table, Text
 from asrlib.report.format import DASH, interval, number
-from asrlib.verification.records import Disparity, EqualErrorRate, Rate, Verification
+from asrlib.report.style import SOFT
+from asrlib.verification.groups import COHORT
+from asrlib.verification.records import Disparity, EqualErrorRate, GroupTable, Rate, Verification
 from asrlib.verification.score import VERIFICATION_FILE
 
 _TICKS = (0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # per cent
 _METRICS = {"misses": "misses", "false_alarms": "false alarms", "eer": "EER"}
 
 
-def collect_verification(exp: Path) -> tuple[list[Verification], list[Skipped]]:
-    """Read all verification results of a recipe, and say which of them cannot be read."""
-    found, skipped = [], []
+def collect_verification(
+    exp: Path, public: bool = False
+) -> tuple[list[Verification], list[Skipped]]:
+    """Read all verification results of a recipe, and say which of them cannot be read.
+
+    Results by the cohorts of a method, in verify_SET_METHOD/, become a column of those of the set.
+
+    Args:
+        public: whether cohorts of few speakers may be shown.
+    """
+    found: dict[tuple[str, str], Verification] = {}
+    skipped = []
     for path in sorted(exp.glob(f"*/*/{VERIFICATION_FILE}")):
         try:
-            found.append(Verification.from_file(path, "score verification again"))
+            one = Verification.from_file(path, "score verification again")
         except DataError as e:
             skipped.append(Skipped(path.parent.relative_to(exp.parent).as_posix(), e.what))
-    return found, skipped
+            continue
+        prefix = f"verify_{one.set}_"
+        if path.parent.name.startswith(prefix):
+            one = _named(one, path.parent.name.removeprefix(prefix), public)
+        key = path.parent.parent.name, one.set
+        known = found.get(key, one)
+        found[key] = replace(known, groups={**known.groups, **one.groups})
+    return list(found.values()), skipped
+
+
+def _named(one: Verification, method: str, public: bool) -> Verification:
+    """Call the column of cohorts after their method, and hide those of few speakers."""
+    groups = {}
+    for column, table in one.groups.items():
+        if column == COHORT:
+            hide = {g.value for g in table.groups if hidden(g.speakers, public)}
+            left = {m: d for m, d in table.disparities.items() if not {d.worst, d.best} & hide}
+            kept = tuple(g for g in table.groups if g.value not in hide)
+            groups[f"cohort by {method}"] = GroupTable(kept, left)
+        else:
+            groups[column] = table
+    return replace(one, groups=groups)
 
 
 def verification_sections(found: Sequence[Verification]) -> list[Section]:
@@ -134,21 +167,20 @@ def det_figure(
         "Misses against false alarms at every threshold (DET curves; lower is better). Equal "
         f"error rates, on the dashed line: {rates}."
     )
-    return Figure(det_plot(curves, caption), caption)
+    return Figure(det_plot(curves), caption, "DET curves")
 
 
-def det_plot(curves: Mapping[str, Sequence[tuple[float, float]]], alt: str) -> str:
+def det_plot(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """Draw DET curves on axes of normal deviates, as SVG text.
 
     Args:
         curves: by system: false alarm and miss rates in per cent.
-        alt: what is to be seen, for those who cannot see it.
     """
     low, high = (float(ndtri(p / 100)) for p in (_TICKS[0] / 2, 90))
     with matplotlib.rc_context({**plots.STYLE, "svg.hashsalt": f"det {list(curves)}"}):
         canvas = Canvas(figsize=(5.6, 4.9), layout="constrained")
         axes = canvas.subplots()
-        axes.plot([low, high], [low, high], color="#5b6b7b", lw=0.8, ls="--")
+        axes.plot([low, high], [low, high], color=SOFT, lw=0.8, ls="--")
         looks = plots.line_looks(curves)
         for name, points in curves.items():
             rates_K2 = np.clip(np.array(points) / 100, 1e-6, 1 - 1e-6)
@@ -163,5 +195,4 @@ def det_plot(curves: Mapping[str, Sequence[tuple[float, float]]], alt: str) -> s
         axes.set_xlabel("false alarms, %")
         axes.set_ylabel("misses, %")
         plots.legend_below(canvas)
-        svg = plots.svg_text(canvas)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
+        return plots.svg_text(canvas)

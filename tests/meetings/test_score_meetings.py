@@ -16,7 +16,7 @@ from asrlib.data.reference_turns import reference_turns_of, write_reference_turn
 from asrlib.errors import DataError
 from asrlib.experiments.store import About, read_plan, write_about
 from asrlib.report.document import to_html, to_markdown
-from asrlib.report.single_talker import build_document
+from asrlib.report.page import build_document
 from asrlib.scoring.score import ScoreConfig
 from asrlib.text.turns import write_turns
 

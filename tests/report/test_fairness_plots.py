@@ -46,3 +46,13 @@ def test_the_same_data_give_the_same_bytes():
 
 def test_one_group_without_speakers_or_errors_is_drawn():
     assert "nobody" in texts(forest([ForestRow("nobody", 0.0, None, [])], 0.0))
+
+
+def test_an_interval_far_beyond_all_rates_does_not_flatten_the_rest():
+    def ticks(svg: str) -> float:
+        return max(float(t) for t in texts(svg) if t.replace(".", "").isdigit())
+
+    wide = ForestRow("two people (2)", 10.0, (0.1, 18_000.0), [5.0, 15.0])
+    assert ticks(forest([*GROUPS, wide], 6.0)) <= 31
+    gap = GapRow("voices", 150.0, 98.0, (-99.0, 330_000.0), 600.0)
+    assert ticks(found_and_confirmed([gap])) <= 1300

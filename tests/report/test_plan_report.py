@@ -13,7 +13,7 @@ from scoring_fakes import plant_run, run_record
 from asrlib.experiments.benchmarks import streaming_file
 from asrlib.experiments.store import About, write_about
 from asrlib.report.document import to_html, to_markdown
-from asrlib.report.single_talker import build_document
+from asrlib.report.page import build_document
 from asrlib.scoring.score import ScoreConfig
 
 CONFIG = ScoreConfig(replicates=200, groups=(), bands={}, pairs=())
@@ -60,7 +60,7 @@ def test_the_reference_is_the_plans(recipe):
 
 def test_error_is_drawn_against_compute(recipe):
     page = to_html(build_document(recipe, CONFIG))
-    assert page.count("Error against compute and CPU time.") == 1
+    assert page.count("<figcaption>Error against compute and CPU time.") == 1
 
 
 def test_a_run_that_cannot_be_used_is_a_line_not_an_error(recipe):

@@ -7,7 +7,7 @@ import pytest
 from asrlib.errors import DataError
 from asrlib.experiments.runs import collect_runs, representatives, systems
 from asrlib.report.document import Document, Section, Table, Text, to_html, to_markdown
-from asrlib.report.single_talker import build_document
+from asrlib.report.page import build_document
 from asrlib.scoring.score import ScoreConfig
 
 CONFIG = ScoreConfig(replicates=200, groups=(), bands={}, pairs=(("lstm", "conv_rnnt"),))
@@ -56,7 +56,8 @@ class Tags(HTMLParser):
         self.open, self.fetched = [], []
 
     def handle_starttag(self, tag, attrs):
-        self.fetched += [v for k, v in attrs if k in ("src", "href") or tag == "link"]
+        asked = [v for k, v in attrs if k in ("src", "href") or tag == "link"]
+        self.fetched += [v for v in asked if not v.startswith("#")]  # a place on the page
         if tag not in ("meta", "br"):
             self.open.append(tag)
 

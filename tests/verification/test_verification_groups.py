@@ -53,6 +53,11 @@ def test_cohorts_are_judged_on_speakers_on_whom_they_were_not_found(tmp_path, ca
     assert "1 speakers are in no group" in caplog.text
 
 
+def test_speakers_of_neither_half_are_judged(tmp_path):
+    (tmp_path / "cohorts.jsonl").write_text('{"speaker": "a", "cohort": "top"}\n')
+    assert names(cohort_column("ab", tmp_path)) == ["top", None]
+
+
 @pytest.mark.parametrize("content", [None, "{", '{"speaker": "a"}\n', "[1]\n", ""])
 def test_unusable_cohorts_are_an_error(tmp_path, content):
     if content is not None:

@@ -1,0 +1,185 @@
+"""results/fairness.json: what RESULTS.md says about cohorts. It holds sums over cohorts, no ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from asrlib.errors import DataError
+from asrlib.experiments.store import RESULTS
+from asrlib.json_record import JsonRecord
+from asrlib.report.document import Block, Section, Table, Text
+from asrlib.report.fairness.collect import Fairness
+from asrlib.report.fairness.words import bottom_name, lead_sentence
+from asrlib.report.format import DASH, interval, number
+from asrlib.scoring.confirmation import CohortRate
+from asrlib.scoring.gaps import Comparison
+
+FAIRNESS_FILE = "fairness.json"
+_ROWS = 10  # of each table
+_AGAIN = "publish again: python -m asrlib publish"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedCohort(JsonRecord):
+    """The bottom cohort of a method, on confirmation speakers.
+
+    Attributes:
+        method: how it was found.
+        name: who is in it.
+        bottom, rest: rates; None without speakers, or if a cohort of places has too few of them.
+        gap: bottom against top, in per cent; `null` is the 95th percentile by permutation.
+        p: corrected for the methods that were tried.
+        detectable: smallest gap that would show, in per cent.
+    """
+
+    method: str
+    name: str
+    bottom: CohortRate | None
+    rest: CohortRate | None
+    gap: float | None
+    null: float | None
+    p: float | None
+    detectable: float | None
+    confirmed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedRow(JsonRecord):
+    """A mitigation, with its change of the bottom cohort against general data."""
+
+    label: str
+    seeds: int
+    bottom: CohortRate
+    rest: CohortRate
+    change: Comparison | None
+    success: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFairness(JsonRecord):
+    """fairness.json.
+
+    Attributes:
+        lead: the one sentence.
+        cohorts: by method, the worst first.
+        mitigations: rows by title of the table.
+    """
+
+    lead: str
+    cohorts: tuple[PublishedCohort, ...]
+    mitigations: dict[str, tuple[PublishedRow, ...]]
+
+
+def publish_fairness(fairness: Fairness) -> Path | None:
+    """Write results/fairness.json; nothing without judged cohorts."""
+    if not fairness.judged:
+        return None
+    cohorts = []
+    for method in fairness.judged:
+        one = method.judged
+        assert one is not None
+        hide = one.bottom is not None and method.hides(one.bottom.speakers, fairness.public)
+        cohorts.append(
+            PublishedCohort(
+                method=method.name,
+                name=bottom_name(method),
+                bottom=None if hide else one.bottom,
+                rest=None if hide else one.rest,
+                gap=one.confirmed.gap if one.confirmed and not hide else None,
+                null=one.null_gap,
+                p=one.p_holm,
+                detectable=one.detectable_gap,
+                confirmed=one.is_confirmed,
+            )
+        )
+    worst_first = sorted(cohorts, key=lambda c: (-(c.bottom.percent if c.bottom else 0), c.method))
+    rows = {
+        found.title or found.plan: tuple(
+            PublishedRow(
+                label=row.label,
+                seeds=len(row.seeds),
+                bottom=row.rates.bottom,
+                rest=row.rates.rest,
+                change=row.against_control.bottom if row.against_control else None,
+                success=None if row.verdict is None else row.verdict.success,
+            )
+            for row in found.rows
+        )
+        for found in fairness.mitigations
+    }
+    record = PublishedFairness(
+        lead=lead_sentence(fairness), cohorts=tuple(worst_first), mitigations=rows
+    )
+    path = fairness.recipe.dir / RESULTS / FAIRNESS_FILE
+    path.parent.mkdir(exist_ok=True)
+    record.to_file(path)
+    return path
+
+
+def fairness_section(recipe_dir: Path) -> list[Section]:
+    """Of RESULTS.md; nothing where nothing is published."""
+    path = recipe_dir / RESULTS / FAIRNESS_FILE
+    if not path.exists():
+        return []
+    try:
+        found = PublishedFairness.from_file(path, _AGAIN)
+    except DataError as e:
+        reason = e.what.removeprefix(f"{path}: ")
+        return [Section("Whom does it fail?", (Text(f"{FAIRNESS_FILE}: {reason}."),))]
+    blocks: list[Block] = [Text(found.lead), _cohorts(found)]
+    for title, rows in found.mitigations.items():
+        blocks += [Text(f"{title}, before and after:"), _rows(rows)]
+    return [Section("Whom does it fail?", tuple(blocks))]
+
+
+def _cohorts(found: PublishedFairness) -> Table:
+    header = ("method", "bottom cohort", "bottom WER %", "rest WER %", "gap %", "chance %", "p")
+    header += ("confirmed",)
+    rows = tuple(
+        (
+            c.method,
+            c.name,
+            _rate(c.bottom),
+            _rate(c.rest),
+            number(c.gap, 0),
+            "any" if c.null is None else number(c.null, 0),
+            number(c.p, 4),
+            "yes" if c.confirmed else "no",
+        )
+        for c in found.cohorts[:_ROWS]
+    )
+    return Table(header, rows, 2)
+
+
+def _rows(rows: tuple[PublishedRow, ...]) -> Table:
+    header = (
+        "row",
+        "seeds",
+        "bottom WER %",
+        "rest WER %",
+        "bottom against general data",
+        "success",
+    )
+    cells = tuple(
+        (
+            r.label,
+            str(r.seeds),
+            _rate(r.bottom),
+            _rate(r.rest),
+            _change(r.change),
+            DASH if r.success is None else ("yes" if r.success else "no"),
+        )
+        for r in rows[:_ROWS]
+    )
+    return Table(header, cells)
+
+
+def _change(found: Comparison | None) -> str:
+    if found is None:
+        return DASH
+    return f"{found.difference:+.2f} {interval(found.interval, sign='+')}"
+
+
+def _rate(rate: CohortRate | None) -> str:
+    return DASH if rate is None else f"{rate.percent:.2f} {interval(rate.interval)}"
