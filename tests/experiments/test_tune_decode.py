@@ -11,7 +11,7 @@ from command_fakes import call
 from plan_fakes import here, prepare, write_plan
 
 from asrlib.errors import ConfigError
-from asrlib.experiments.plan import load_plan
+from asrlib.experiments.plan_file import load_plan
 from asrlib.experiments.store import read_plan
 from asrlib.experiments.tune_decode import read_tuned, tune
 from asrlib.recipe import Recipe

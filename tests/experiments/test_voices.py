@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 from scoring_fakes import run_record
-from verification_fakes import system
+from verification_records import system
 
-from asrlib.experiments.plan import load_plan
+from asrlib.experiments.plan_file import load_plan
 from asrlib.experiments.publish import collect_run, publish, scored_names
 from asrlib.experiments.run_plan import PlanRunner
 from asrlib.experiments.store import read_plan

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lm_fakes import tokenizer  # noqa: F401, a fixture
 
 from asrlib.errors import DataError
 from asrlib.lm.hotwords import HotwordScorer, read_hotwords, read_phrases

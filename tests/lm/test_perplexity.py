@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from lm_fakes import tokenizer  # noqa: F401, a fixture
 
 from asrlib.lm.kneser_ney import NgramTable, train_ngrams
 from asrlib.lm.perplexity import perplexity

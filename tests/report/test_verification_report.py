@@ -1,6 +1,6 @@
 import re
 
-from verification_fakes import DET, system
+from verification_records import DET, system
 
 from asrlib.report.document import Document, to_html, to_markdown
 from asrlib.report.verification import collect_verification, det_plot, verification_sections
