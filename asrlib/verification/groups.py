@@ -104,7 +104,7 @@ def cohort_column(speakers: Sequence[str], directory: Path) -> Column:
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             cohorts[row["speaker"]] = str(row["cohort"])
-            if row["split"] == "discovery":
+            if row.get("split") == "discovery":  # speakers assigned later have no split
                 discovery.add(row["speaker"])
     except OSError as e:
         raise DataError(f"{path}: is not readable: {e}", fix) from e

@@ -37,7 +37,9 @@ def test_columns_are_values_or_bands_and_the_unknown_comes_last(caplog):
 
 def write_cohorts(directory, rows):
     lines = [
-        json.dumps({"speaker": s, "cohort": c, "method": "tree", "split": split})
+        json.dumps(
+            {"speaker": s, "cohort": c, "method": "tree"} | ({"split": split} if split else {})
+        )
         for s, c, split in rows
     ]
     (directory / "cohorts.jsonl").write_text("".join(f"{line}\n" for line in lines))
@@ -51,6 +53,11 @@ def test_cohorts_are_judged_on_speakers_on_whom_they_were_not_found(tmp_path, ca
     assert column.values == ("bottom", "top")
     assert names(column) == ["top", "bottom", None, None]
     assert "1 speakers are in no group" in caplog.text
+
+
+def test_speakers_who_were_assigned_later_are_judged(tmp_path):
+    write_cohorts(tmp_path, [("a", "top", "confirmation"), ("b", "bottom", None)])
+    assert names(cohort_column("ab", tmp_path)) == ["top", "bottom"]
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"speaker": "a"}\n', "[1]\n", ""])
