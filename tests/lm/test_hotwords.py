@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lm_fakes import tokenizer  # noqa: F401, a fixture
+from lm_fakes import small_tokenizer
 
 from asrlib.errors import DataError
 from asrlib.lm.hotwords import HotwordScorer, read_hotwords, read_phrases
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return small_tokenizer(tmp_path_factory.mktemp("tokens"))
+
 
 VOCAB = 6  # blank and five tokens
 TOKENS = st.integers(1, VOCAB - 1)

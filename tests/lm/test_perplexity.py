@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 
 import pytest
-from lm_fakes import tokenizer  # noqa: F401, a fixture
+from lm_fakes import small_tokenizer
 
 from asrlib.lm.kneser_ney import NgramTable, train_ngrams
 from asrlib.lm.perplexity import perplexity
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return small_tokenizer(tmp_path_factory.mktemp("tokens"))
 
 
 def pieces_of(tokenizer, text: str) -> list[str]:
