@@ -14,11 +14,15 @@ import pytest
 import torch
 from click.testing import Result
 from command_fakes import invoke
+from hypothesis import settings
 from scoring_fakes import planted_recipe
 
 REPO = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)
+# A law does not depend on how busy the machine is.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

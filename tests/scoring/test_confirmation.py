@@ -45,7 +45,7 @@ def test_a_true_gap_is_confirmed():
 def test_without_an_effect_few_gaps_are_confirmed():
     """The bottom of the search is the worst of six sixths: it looks bad on discovery speakers."""
     confirmed, found_gaps, confirmed_gaps = 0, [], []
-    for seed in range(60):
+    for seed in range(30):
         rng = np.random.default_rng([3, seed])
         discovery, others = gamma_speakers(rng, 120, 0.1), gamma_speakers(rng, 120, 0.1, name="c")
         sixths = [discovery.speakers[i : i + 20] for i in range(0, 120, 20)]
@@ -60,7 +60,7 @@ def test_without_an_effect_few_gaps_are_confirmed():
         confirmed += one.is_confirmed
         found_gaps.append(one.found.gap)
         confirmed_gaps.append(one.confirmed.gap)
-    assert confirmed <= 8
+    assert confirmed <= 5  # with a rate of 5 %, more have a chance of 0.3 %
     assert np.median(found_gaps) > 40
     assert abs(np.median(confirmed_gaps)) < 15
 
