@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
 
+from asrlib.config import as_override
 from asrlib.errors import UserError
+from asrlib.experiments.tune_decode import Decoding
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,46 @@ def decoding(
         for search in searches:
             where = ("--name", name, "--test-set", test_set, "--search", search, *told)
             commands += [("decode", *where, *known, *common), (score, *where, *common)]
+    return commands
+
+
+def verifying(name: str, sets: Sequence[str], common: Sequence[str]) -> list[tuple[str, ...]]:
+    """Commands that embed dev and the test sets with a speaker model, and score verification.
+
+    Args:
+        name: the directory of the model under exp/.
+        sets: the test sets.
+        common: options of every command.
+    """
+    named = ("--name", name)
+    embedded = [("embed", *named, "--set-name", one, *common) for one in ("dev", *sets)]
+    return embedded + [("score-verification", *named, "--test-set", one, *common) for one in sets]
+
+
+def tuned_decoding(
+    name: str, sets: Sequence[str], tuned: Decoding, common: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Commands that choose settings of decoding on dev, then decode and score each test set once.
+
+    Args:
+        name: the directory of the model under exp/.
+        sets: the test sets.
+        tuned: what is tuned, and on which set.
+        common: options of every command.
+    """
+    what = ("--name", name, "--search", tuned.search, "--tag", tuned.tag)
+    tried = [
+        word
+        for key, values in tuned.tune.items()
+        for word in ("--try", as_override(key, list(values)))
+    ]
+    commands: list[tuple[str, ...]] = []
+    if tried:
+        commands.append(("tune-decode", *what, "--on", tuned.on, *tried, *common))
+    used = ("--tuned",) if tried else ()
+    for one in sets:
+        where = (*what, "--test-set", one)
+        commands += [("decode", *where, *used, *common), ("score", *where, *common)]
     return commands
 
 

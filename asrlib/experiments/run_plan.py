@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asrlib.config import as_override
 from asrlib.errors import DataError, UserError
-from asrlib.experiments.plan import Decoding, Plan, PlannedRun, as_overrides
-from asrlib.experiments.plan_job import Job, decoding, run_job
+from asrlib.experiments.plan import Plan, PlannedRun, as_overrides
+from asrlib.experiments.plan_job import Job, decoding, run_job, tuned_decoding, verifying
 from asrlib.experiments.plan_state import PlanState
 from asrlib.experiments.publish import publish
 from asrlib.experiments.store import About, plan_dir, read_plan, write_about
@@ -291,9 +290,10 @@ class PlanRunner:
 
         A speaker model is trained, embeds and is scored on verification.
         """
-        if self.plan.config.stages == "voices":
-            return self._voices(run)
         commands = list(self._training(run, self.plan.name).commands)
+        sets, common = self.state.test_sets(), self._common(run.overrides)
+        if self.plan.config.stages == "voices":
+            return Job(run.name, (*commands, *verifying(run.name, sets, common)))
         commands += self._decoding(run.name, run.overrides)
         if self.plan.row(run.row).true_cohorts:
             directory = self.recipe.dir / self.state.told_cohorts(run)
@@ -301,10 +301,12 @@ class PlanRunner:
         for name, share in self.plan.between(run).items():
             ends = ("--start", self.state.start_name(run), "--end", run.name)
             own = ("--share", str(share), "--name", name)
-            commands.append(("interpolate", *ends, *own, *self._common(run.overrides)))
+            commands.append(("interpolate", *ends, *own, *common))
             commands += self._decoding(name, run.overrides)
-        if self.plan.config.decoding is not None:
-            commands += self._tuned(run, self.plan.config.decoding)
+        tuned = self.plan.config.decoding
+        if tuned is not None:
+            given = self._common((*run.overrides, *as_overrides(tuned.set)))
+            commands += tuned_decoding(run.name, sets, tuned, given)
         return Job(run.name, tuple(commands))
 
     def _start_job(self, start: PlannedRun) -> Job:
@@ -320,33 +322,6 @@ class PlanRunner:
         score = "score" if config.stages == "one_talker" else "score-meetings"
         common = self._common(overrides)
         return decoding(name, self.state.test_sets(), config.searches, common, score, cohorts)
-
-    def _voices(self, run: PlannedRun) -> Job:
-        commands = list(self._training(run, self.plan.name).commands)
-        named, common = ("--name", run.name), self._common(run.overrides)
-        for name in ("dev", *self.state.test_sets()):
-            commands.append(("embed", *named, "--set-name", name, *common))
-        for name in self.state.test_sets():
-            commands.append(("score-verification", *named, "--test-set", name, *common))
-        return Job(run.name, tuple(commands))
-
-    def _tuned(self, run: PlannedRun, decoding: Decoding) -> list[tuple[str, ...]]:
-        """Choose settings of decoding on dev, then decode and score each test set once."""
-        common = self._common((*run.overrides, *as_overrides(decoding.set)))
-        what = ("--name", run.name, "--search", decoding.search, "--tag", decoding.tag)
-        tried = [
-            word
-            for key, values in decoding.tune.items()
-            for word in ("--try", as_override(key, list(values)))
-        ]
-        commands: list[tuple[str, ...]] = []
-        if tried:
-            commands.append(("tune-decode", *what, "--on", decoding.on, *tried, *common))
-        used = ("--tuned",) if tried else ()
-        for test_set in self.state.test_sets():
-            where = (*what, "--test-set", test_set)
-            commands += [("decode", *where, *used, *common), ("score", *where, *common)]
-        return commands
 
     def _first_runs(self) -> list[PlannedRun]:
         """One run of each row, the first of its factors."""
