@@ -30,7 +30,8 @@ def test_every_stage_with_a_stamp_is_watched():
     tests/speakers watches that they are those of the model's own forward pass.
     """
     commands = {command for stage in STAGES for command in stage.commands}
-    assert set(VERSIONS) == commands - {"results", "train", "embed"}
+    unwatched = {"cohorts", "plan", "judge-mitigations"}  # they join outputs of other stages
+    assert set(VERSIONS) == commands - unwatched - {"results", "train", "embed"}
     assert set(read_golden()) == set(VERSIONS)
 
 

@@ -125,6 +125,8 @@ class Tokenizer:
         Returns:
             Words with the times of their first and last tokens, seconds.
         """
+        if len(ids) != len(times):
+            raise ValueError(f"{len(ids)} ids, but {len(times)} times")
         return [
             TimedWord(self.decode([ids[i] for i in span]).strip(), times[span[0]], times[span[-1]])
             for span in self.word_spans(ids)

@@ -30,7 +30,7 @@ class Rate(JsonRecord):
     @computed_field
     @property
     def percent(self) -> float:
-        return 100 * self.errors / self.trials
+        return 100 * self.errors / max(self.trials, 1)
 
 
 @dataclass(frozen=True)

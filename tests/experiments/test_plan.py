@@ -148,7 +148,7 @@ def test_a_faulty_plan_is_refused_by_name(recipe, change, told):
 
 def test_an_unknown_plan_names_those_there_are(recipe):
     done = call("plan", "encoder", "--recipe-dir", recipe, "--dry-run")
-    assert explained(done, "encoder.yaml", "compute, encoders, eot, lm, main")
+    assert explained(done, "encoder.yaml", "compute, encoders, eot", "main")
 
 
 def test_two_plans_with_a_run_of_one_name_are_refused(recipe):

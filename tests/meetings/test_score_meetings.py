@@ -240,7 +240,7 @@ def test_systems_of_a_plan_are_compared_with_its_reference(cli, tmp_path):
     assert "| perfect against sts | greedy | -14.29 | [" in page_of(recipe)
     config = ScoreConfig(replicates=200, groups=(), bands={}, pairs=(), timelines=1)
     page = to_html(build_document(recipe, config))
-    assert page.count("Errors against when turns end.") == 1
+    assert page.count("<figcaption>Errors against when turns end.") == 1
 
 
 def test_other_sessions_are_not_compared(cli, tmp_path):

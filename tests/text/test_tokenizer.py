@@ -82,7 +82,7 @@ def test_words_join_to_the_text(tokenizer, data):
 
 
 def test_words_wants_a_time_for_each_id(tokenizer):
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="2 ids, but 1 times"):
         tokenizer.words([5, 6], [0.0])
 
 
