@@ -59,8 +59,12 @@ def verifying(name: str, sets: Sequence[str], common: Sequence[str]) -> list[tup
         common: options of every command.
     """
     named = ("--name", name)
-    embedded = [("embed", *named, "--set-name", one, *common) for one in ("dev", *sets)]
-    return embedded + [("score-verification", *named, "--test-set", one, *common) for one in sets]
+    commands: list[tuple[str, ...]] = []
+    for one in ("dev", *sets):
+        commands.append(("embed", *named, "--set-name", one, *common))
+    for one in sets:
+        commands.append(("score-verification", *named, "--test-set", one, *common))
+    return commands
 
 
 def tuned_decoding(
