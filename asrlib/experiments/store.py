@@ -393,8 +393,7 @@ def _merge(old: PublishedRun, new: PublishedRun) -> PublishedRun:
 
 def _to_text(run: PublishedRun) -> str:
     values = run.to_json()
-    content = {"format": FORMAT, "checksum": _checksum(values), "run": values}
-    return compact_text(content)
+    return compact_text({"format": FORMAT, "checksum": _checksum(values), "run": values})
 
 
 def _checksum(values: Any) -> str:
