@@ -20,6 +20,7 @@ from asrlib.config import split_override
 from asrlib.errors import ConfigError, UserError
 from asrlib.experiments.run_record import RUN_FILE, hash_data, make_record, start_of
 from asrlib.experiments.runs import run_name
+from asrlib.experiments.same_training import copy_training, same_training
 from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
@@ -64,7 +65,8 @@ def command(
     A model of several talkers (sts, mt_rnnt) is trained on mixtures of data/train, which are made
     on the fly with the settings of conf/mixtures.yaml, and validated on data/mix_dev.
 
-    exp/NAME/run.json describes the run: configuration, hashes of the data, code, machine.
+    exp/NAME/run.json describes the run: configuration, hashes of the data, code, machine. With
+    --plan, a finished run of exp/ that has the same configuration and data is copied.
 
     On SIGTERM or Ctrl-C the command saves a checkpoint and exits with status 143 or 130. Run the
     same command again to resume.
@@ -99,6 +101,12 @@ def command(
             data=hash_data(recipe.data, configs.input_files(recipe.data)),
             start=start_of(init),
         )
+        known = same_training(recipe.exp, record) if plan and not recipe.force else None
+        if known is not None:
+            logger.info("%s is the same training: it is copied, not repeated", known)
+            copy_training(known, directory, record)
+            stamp.write()
+            return
         if recipe.force:  # after building, so that an earlier run survives if building fails
             _clear(directory)
         trainer.resume()
