@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
 from typing import Any, NamedTuple
 
@@ -147,13 +148,14 @@ def test_the_finding_of_an_audit_stands_in_its_file(repo, text, recipe):
         assert f"{found[side]['percent']:.1f}" in content
 
 
-def test_the_picture_shows_figures_of_the_table(repo):
+def test_the_picture_is_drawn_from_the_table(repo):
+    pictures = runpy.run_path(str(repo / "tools" / "readme_pictures.py"))
     readme = (repo / "README.md").read_text()
-    rows = result_rows(readme)
-    picture = re.search(r"!\[([^\]]*)\]\((\S+\.svg)\)", readme)
-    assert picture
-    drawn = re.findall(r">([\w-]+) (\d+\.\d\d)</text>", (repo / picture[2]).read_text())
-    assert drawn
-    for model, figure in drawn:
-        assert any(r.model == MODELS[model] and r.figures[0] == figure for r in rows), figure
-        assert figure in picture[1]  # the text for those who do not see it
+    rows = [row for row in pictures["table_rows"](readme) if row.search == "greedy"]
+    greedy = [row for row in result_rows(readme) if row.search == "greedy"]
+    assert [row.wer for row in rows] == [row.figures[0] for row in greedy]
+    assert (repo / pictures["PICTURE"]).read_text() == pictures["draw"](rows), (
+        "run tools/readme_pictures.py"
+    )
+    # The text for those who do not see it.
+    assert f"![{pictures['described'](rows)}]({pictures['PICTURE']})" in readme
