@@ -188,7 +188,7 @@ if begin 0 corpus; then
 fi
 
 if begin 1 manifests; then
-  run steps/make_manifests.sh "${shared[@]}"
+  job manifests steps/make_manifests.sh --nj "$nj" "${common[@]}"
 fi
 
 if begin 2 fbank; then

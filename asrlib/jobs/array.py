@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Generic
 
 import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
 from tqdm import tqdm
 
 from asrlib.errors import ConfigError, UserError
@@ -216,16 +217,24 @@ class _Array(Generic[Shard, Result]):
         if self.engine == "slurm":
             indices, self.waiting = self.waiting, []
             if indices:
-                with _undisturbed():  # jobs that nobody knows of would run on
-                    jobs = self.executor.submit_array([self.works[i] for i in indices])
-                    self.running |= dict(zip(indices, jobs, strict=True))
-                self._watch(jobs)
+                self._submit_array(indices)
             return
         while self.waiting and len(self.running) < self.nj:
             index = self.waiting.pop(0)
             # submitit's own process prints a traceback when its job is cancelled
             with _stderr_to(self.works[index].log), _deaf_to_keys(self.grace_s > 0):
                 self.running[index] = self.executor.submit(self.works[index])
+
+    def _submit_array(self, indices: Sequence[int]) -> None:
+        try:
+            with _undisturbed():  # jobs that nobody knows of would run on
+                jobs = self.executor.submit_array([self.works[i] for i in indices])
+                self.running |= dict(zip(indices, jobs, strict=True))
+        except (FailedJobError, FailedSubmissionError) as e:
+            raise ConfigError(
+                f"engine slurm: {self.name}: {e}", "check the options for this stage in cmd.sh"
+            ) from e
+        self._watch(jobs)
 
     def _watch(self, jobs: Sequence[submitit.Job]) -> None:
         for job in jobs:

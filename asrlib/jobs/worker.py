@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -63,6 +64,7 @@ class Work(Generic[Shard, Result]):
             os.environ.pop(GPUS, None)
             if self.gpus is not None:
                 os.environ[GPUS] = self.gpus
+        logging.getLogger("submitit").setLevel(logging.WARNING)
         with open(self.log, "a") as f:
             sys.stdout.flush()
             sys.stderr.flush()

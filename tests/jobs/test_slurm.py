@@ -17,7 +17,7 @@ from speech_fakes import make_cuts
 from test_array import die, double, fail, fail_once
 
 import asrlib.jobs.array
-from asrlib.errors import UserError
+from asrlib.errors import ConfigError, UserError
 from asrlib.jobs import run_array
 from asrlib.jobs.slurm import QueueWatcher
 
@@ -151,6 +151,13 @@ def test_what_was_submitted_is_cancelled_with_the_caller_and_after_its_death(on_
     assert "cancelled jobs of an earlier run" in told
     assert "a: there\n" in told
     assert not queue("RUNNING", "PENDING")
+
+
+@pytest.mark.slow
+def test_a_partition_that_does_not_exist_is_named(on_cluster, tmp_path):
+    options = {"nj": 2, "engine": "slurm", "log_dir": tmp_path, "name": "work"}
+    with pytest.raises(ConfigError, match=r"work: .*partition"):
+        run_array(double, [1, 2], **options, options={"slurm_partition": "nowhere"})
 
 
 SAVING = """

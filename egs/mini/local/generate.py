@@ -32,7 +32,7 @@ from sentences import Grammar, Sentence
 
 from asrlib.cli.job_options import job_options, parse_options
 from asrlib.config import load_config
-from asrlib.errors import DataError
+from asrlib.errors import ConfigError, DataError
 from asrlib.files import atomic_dir, atomic_write
 from asrlib.jobs import run_jobs
 from asrlib.seeds import named_generator
@@ -261,12 +261,6 @@ def _write(temp: Path, utterance: Utterance, place: Path) -> dict[str, Any]:
     }
 
 
-def missing(config: CorpusConfig, corpus: Path, force: bool) -> list[Speaker]:
-    """Return the speakers that are not complete or, with `force`, all."""
-    speakers = cast(config)
-    return [s for s in speakers if force or not is_complete(corpus, s, speaker_key(config, s))]
-
-
 def generate(config: CorpusConfig, corpus: Path, speakers: Sequence[Speaker]) -> None:
     """Generate speakers, and say now and then how many are done.
 
@@ -279,13 +273,14 @@ def generate(config: CorpusConfig, corpus: Path, speakers: Sequence[Speaker]) ->
             logging.info("%d of %d speakers", number, len(speakers))
 
 
-def _parts(ids: Sequence[str], nj: int, given: Sequence[str]) -> dict[str, list[str]]:
-    """Return the command of each job, which generates its part of the speakers."""
-    command = [sys.executable, str(HERE / "generate.py"), *given]
-    return {
-        f"corpus {i + 1}": [*command, *(f"--speaker={one}" for one in ids[i::nj])]
-        for i in range(min(nj, len(ids)))
-    }
+def _part(context: click.Context, option: click.Parameter, text: str | None) -> slice | None:
+    """Read I/N: every N-th speaker, from the I-th."""
+    if text is None:
+        return None
+    first, _, step = text.partition("/")
+    if not (first.isdigit() and step.isdigit() and 1 <= int(first) <= int(step)):
+        raise ConfigError(f"--part {text}: not a part", "write --part 1/4 for the first of four")
+    return slice(int(first) - 1, None, int(step))
 
 
 @recipe_command("corpus", __doc__)
@@ -294,14 +289,14 @@ def _parts(ids: Sequence[str], nj: int, given: Sequence[str]) -> dict[str, list[
 )
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE")
 @click.option("--force", is_flag=True, help="Generate all speakers again.")
-@click.option("--speaker", "only", multiple=True, help="Generate only this one. May be repeated.")
+@click.option("--part", callback=_part, help="I/N: generate the I-th of N parts, and end.")
 @job_options
 def command(
     recipe_dir: Path,
     corpus_dir: str,
     overrides: tuple[str, ...],
     force: bool,
-    only: tuple[str, ...],
+    part: slice | None,
     nj: int,
     engine: str,
     options: tuple[str, ...],
@@ -310,17 +305,19 @@ def command(
     config = load_config(CorpusConfig, "corpus", files, overrides)
     corpus = (Path(corpus_dir) if corpus_dir else recipe_dir / "corpus").resolve()
     speakers = cast(config)
-    if only:
-        generate(config, corpus, [speaker for speaker in speakers if speaker.id in only])
+    todo = [s for s in speakers if force or not is_complete(corpus, s, speaker_key(config, s))]
+    if part is not None:
+        wanted = {speaker.id for speaker in speakers[part]}
+        generate(config, corpus, [speaker for speaker in todo if speaker.id in wanted])
         return
-    todo = missing(config, corpus, force)
     if nj == 1 and engine == "local":
         generate(config, corpus, todo)
-    else:
-        given = ["--recipe-dir", str(recipe_dir), "--corpus-dir", str(corpus)]
-        given += [f"--set={override}" for override in overrides]
+    elif todo:
+        command = [sys.executable, str(HERE / "generate.py"), "--recipe-dir", str(recipe_dir)]
+        command += ["--corpus-dir", str(corpus), *(f"--set={override}" for override in overrides)]
+        command += ["--force"] if force else []
         run_jobs(
-            _parts([speaker.id for speaker in todo], nj, given),
+            {f"corpus {i}": [*command, f"--part={i}/{nj}"] for i in range(1, nj + 1)},
             nj=nj,
             engine=engine,
             log_dir=recipe_dir / "data" / "log",
