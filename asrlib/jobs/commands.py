@@ -3,8 +3,8 @@
 Three rules make the same command safe here and on Slurm. A local job that is told to stop hands
 SIGTERM on. Slurm tells either all processes of a job or the first one only, so a job on Slurm hands
 SIGTERM on as SIGINT: a training takes both for the same wish, but ends at once at a second SIGTERM.
-SIGUSR1 is Slurm's warning before the time limit; a command gets SIGTERM for it, and if it saved,
-the job goes back into the queue.
+SIGUSR2, for which submitit asks, is Slurm's warning before the time limit, and SIGUSR1 on some
+clusters; a command gets SIGTERM for it, and if it saved, the job goes back into the queue.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from asrlib.jobs.slurm import requeue
 from asrlib.jobs.worker import CommandFailed
 
 GRACE_SECONDS = 120.0  # for trainings to save in, when jobs are stopped
+_WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # before the time limit
 _SAVED = (128 + signal.SIGTERM, 128 + signal.SIGINT)  # exit codes of a training that saved
 
 
@@ -110,11 +111,11 @@ def run_commands(commands: Sequence[Sequence[str]]) -> None:
             again = on_slurm and number == signal.SIGTERM
             child.send_signal(signal.SIGINT if again else signal.SIGTERM)
 
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGUSR1)}
+    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, *_WARNINGS)}
     try:
         for command in commands:
             print("$", _shown(command), flush=True)
-            child = subprocess.Popen(command, preexec_fn=_ignore_warning)
+            child = subprocess.Popen(command, preexec_fn=_ignore_warnings)
             status = child.wait()
             child = None
             if told is not None and on_slurm:
@@ -127,14 +128,15 @@ def run_commands(commands: Sequence[Sequence[str]]) -> None:
             signal.signal(number, handler)
 
 
-def _ignore_warning() -> None:
-    """Make the command ignore SIGUSR1, which would end most programs."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+def _ignore_warnings() -> None:
+    """Make the command ignore the warnings, which would end most programs."""
+    for number in _WARNINGS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _leave(told: signal.Signals, status: int, command: Sequence[str]) -> None:
     """End a job that Slurm told to stop, without a result, so that the caller asks Slurm for it."""
-    if told == signal.SIGUSR1 and status not in _SAVED:
+    if told in _WARNINGS and status not in _SAVED:
         raise UserError(
             f"{_title(command)} ran into the time limit of its job",
             "raise timeout_min for this stage in cmd.sh, then run again",

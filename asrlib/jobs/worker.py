@@ -64,7 +64,7 @@ class Work(Generic[Shard, Result]):
             os.environ.pop(GPUS, None)
             if self.gpus is not None:
                 os.environ[GPUS] = self.gpus
-        logging.getLogger("submitit").setLevel(logging.WARNING)
+        logging.getLogger("submitit").setLevel(logging.ERROR)
         with open(self.log, "a") as f:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -73,12 +73,19 @@ class Work(Generic[Shard, Result]):
             try:
                 return Done(self.function(self.shard))
             except Exception as e:
-                if not isinstance(e, CommandFailed):
-                    traceback.print_exc()
+                _tell(e)
                 return _failed(e)
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
+
+
+def _tell(error: Exception) -> None:
+    """Write an error to the log."""
+    if not isinstance(error, UserError):
+        traceback.print_exception(type(error), error, error.__traceback__)
+    elif not isinstance(error, CommandFailed):
+        print(f"error: {error}", file=sys.stderr)
 
 
 def _failed(error: Exception) -> Failed:

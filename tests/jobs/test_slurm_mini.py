@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -126,10 +125,6 @@ def test_slurm_leaves_the_numbers_that_this_machine_leaves(slurm_conf, repo, tmp
         told = run(house(repo, tmp_path / engine), engine)
         assert "== stage 13" in told
         found[engine] = results(tmp_path / engine)
-        shutil.copytree(
-            tmp_path / engine / "egs/mini/exp",
-            Path(os.environ.get("KEEP", tmp_path)) / f"{engine}-exp",
-        )
     counts = [name for name in found["local"] if name.endswith("utt_counts.jsonl")]
     assert len(counts) >= 5
     assert found["slurm"] == found["local"]
