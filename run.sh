@@ -58,6 +58,10 @@
 #   --nj N              number of parallel jobs (default: the number of cores). A job processes a
 #                       part of a stage's data, or is a training or a decoding, which uses
 #                       train.num_threads or decode.num_threads threads
+#   --engine NAME       where jobs run: local, as processes here, or slurm (default: as cmd.sh says,
+#                       which also sets the resources of each stage; see docs/cluster.md)
+#   --retries N         run a job that failed again, alone, up to N times (default: as cmd.sh says for
+#                       Slurm, else 0)
 #   --set S.KEY=VALUE   override a configuration value, e.g. train.epochs=2; can be repeated
 #   --force             run stages again even if they are complete and unchanged
 #   --dry-run           print the commands of each stage, but do not run them
@@ -83,6 +87,8 @@ test_sets=""
 decode_tag=""
 corpus_dir=""
 nj=$(nproc)
+engine=""
+retries=""
 force=false
 dry_run=false
 . steps/parse_options.sh
@@ -130,11 +136,25 @@ fi
 
 common=(--recipe-dir "$recipe_dir" "${overrides[@]}")
 [[ $force == true ]] && common+=(--force)
+# What the scripts need that themselves hand their work out to jobs.
+shared=(--nj "$nj" --engine "$engine" ${retries:+--retries "$retries"} "${common[@]}")
 
 # begin N TITLE: succeed if stage N shall run, and print its title.
 begin() {
   ((stage <= $1 && $1 <= stop_stage)) || return 1
+  at=$1 title=$2
   echo "== stage $1: $2 ($recipe_dir)"
+}
+
+# finish: run what was queued as jobs of the stage.
+finish() {
+  drain "$at" "$title"
+}
+
+# job LABEL COMMAND...: run one command as a job of the stage.
+job() {
+  queue "$@"
+  finish
 }
 
 # names [MODELS]: print one line "MODEL NAME SEED" per requested training.
@@ -164,33 +184,28 @@ sets() {
 
 if begin 0 corpus; then
   run python -m asrlib doctor
-  run "$recipe_dir/local/corpus.sh" --nj "$nj" ${corpus_dir:+--corpus-dir "$corpus_dir"} \
-    "${common[@]}"
+  run "$recipe_dir/local/corpus.sh" ${corpus_dir:+--corpus-dir "$corpus_dir"} "${shared[@]}"
 fi
 
 if begin 1 manifests; then
-  run steps/make_manifests.sh --nj "$nj" "${common[@]}"
+  job manifests steps/make_manifests.sh --nj "$nj" "${common[@]}"
 fi
 
 if begin 2 fbank; then
-  run steps/make_fbank.sh --nj "$nj" "${common[@]}"
+  run steps/make_fbank.sh "${shared[@]}"
 fi
 
 if begin 3 tokens; then
-  run steps/train_tokens.sh "${common[@]}"
+  job tokens steps/train_tokens.sh "${common[@]}"
 fi
 
 if begin 4 train; then
   while read -r model name seed <&3; do
     options=(--model "$model" --name "$name" ${init:+--init "$init"} "${common[@]}")
     [[ $seed == - ]] || options+=(--set "train.seed=$seed")
-    if (($(names | wc -l) == 1)); then
-      run steps/train.sh "${options[@]}" # a single training shows its progress bar
-    else
-      queue "$name" steps/train.sh "${options[@]}"
-    fi
+    queue "$name" steps/train.sh "${options[@]}"
   done 3< <(names)
-  drain
+  finish
 fi
 
 if begin 5 decode; then
@@ -203,45 +218,49 @@ if begin 5 decode; then
       done
     done
   done 3< <(names)
-  drain
+  finish
 fi
 
 if begin 6 score; then
   while read -r _ name _ <&3; do
     for set in $(sets); do
       for search in $searches; do
-        run steps/score.sh --name "$name" --test-set "$set" --search "$search" \
+        queue "$name $set $search" \
+          steps/score.sh --name "$name" --test-set "$set" --search "$search" \
           ${decode_tag:+--tag "$decode_tag"} "${common[@]}"
       done
     done
   done 3< <(names)
+  finish
 fi
 
 if [[ -n $talker_models ]] && begin 7 talkers; then
-  run steps/make_mixtures.sh "${common[@]}"
+  job mixtures steps/make_mixtures.sh "${common[@]}"
   read -ra talking <<<"$talker_models"
   run python -m asrlib sizes --recipe-dir "$recipe_dir" "${overrides[@]}" --talkers 2 "${talking[@]}"
   # All multi-talker models start from one model that is trained on single talkers.
   read -r model single seed < <(names sts/single)
   options=(--model "$model" --name "$single" "${common[@]}")
   [[ $seed == - ]] || options+=(--set "train.seed=$seed")
-  run steps/train.sh "${options[@]}"
+  job "$single" steps/train.sh "${options[@]}"
   while read -r model name seed <&3; do
     options=(--model "$model" --name "$name" --init "$single" "${common[@]}")
     [[ $seed == - ]] || options+=(--set "train.seed=$seed")
     queue "$name" steps/train.sh "${options[@]}"
   done 3< <(names "$talker_models")
-  drain
+  finish
   # The single-talker model is scored as a baseline: it has neither a second channel nor turns.
-  while read -r _ name _ <&3; do
-    for set in ${mix_sets:-mix_test}; do
-      for search in $searches; do
-        options=(--name "$name" --test-set "$set" --search "$search" "${common[@]}")
-        run steps/decode.sh "${options[@]}"
-        run steps/score_meetings.sh "${options[@]}"
+  for script in decode score_meetings; do
+    while read -r _ name _ <&3; do
+      for set in ${mix_sets:-mix_test}; do
+        for search in $searches; do
+          queue "$script $name $set $search" "steps/$script.sh" --name "$name" --test-set "$set" \
+            --search "$search" "${common[@]}"
+        done
       done
-    done
-  done 3< <(echo "- $single -" && names "$talker_models")
+    done 3< <(echo "- $single -" && names "$talker_models")
+    finish
+  done
   ((stop_stage == 13)) || run steps/report.sh "${common[@]}"
 fi
 
@@ -267,19 +286,21 @@ if [[ -n $speaker_models ]] && begin 8 speakers; then
     [[ $seed == - ]] || options+=(--set "train.seed=$seed")
     queue "$name" steps/train.sh "${options[@]}"
   done 3< <(names "$speaker_models")
-  drain
+  finish
   while read -r _ name _ <&3; do
     more=$(judged_sets)
     # Cohorts are found and assigned by the embeddings of the first model alone.
     [[ $name != "$speaker_model" ]] || more+=" ${cohort_methods:+train}"
     [[ $name == "$speaker_model" ]] || more=${more/discovery/}
     for set in dev $(sets) $more; do
-      queue "$name $set" steps/embed.sh --name "$name" --set-name "$set" "${common[@]}"
+      queue "embed $name $set" steps/embed.sh --name "$name" --set-name "$set" "${common[@]}"
     done
-    drain
+    finish
     for set in $(sets); do
-      run steps/score_verification.sh --name "$name" --test-set "$set" "${common[@]}"
+      queue "score $name $set" \
+        steps/score_verification.sh --name "$name" --test-set "$set" "${common[@]}"
     done
+    finish
   done 3< <(names "$speaker_models")
 fi
 
@@ -295,40 +316,43 @@ found_on=${halves[0]} confirmed_on=${halves[-1]}
 if [[ -n $cohort_methods ]] && begin 9 cohorts; then
   while read -r _ name _ <&3; do
     for set in "${halves[@]}"; do
-      queue "$name $set" \
+      queue "decode $name $set" \
         steps/decode.sh --name "$name" --test-set "$set" --search greedy "${common[@]}"
     done
   done 3< <(names)
-  drain
+  finish
   while read -r _ name _ <&3; do
     for set in "${halves[@]}"; do
-      run steps/score.sh --name "$name" --test-set "$set" --search greedy "${common[@]}"
+      queue "score $name $set" \
+        steps/score.sh --name "$name" --test-set "$set" --search greedy "${common[@]}"
     done
   done 3< <(names)
+  finish
   options=(--name "$judged" --set-name "$found_on" --confirm "$confirmed_on" "${common[@]}")
-  run steps/find_cohorts.sh --methods "$cohort_methods" --speaker-model "$speaker_model" \
+  job find steps/find_cohorts.sh --methods "$cohort_methods" --speaker-model "$speaker_model" \
     "${options[@]}"
-  run steps/confirm_cohorts.sh "${options[@]}"
-  run steps/explain_cohorts.sh --name "$judged" --test-set "$confirmed_on" "${common[@]}"
+  job confirm steps/confirm_cohorts.sh "${options[@]}"
+  job explain steps/explain_cohorts.sh --name "$judged" --test-set "$confirmed_on" "${common[@]}"
 fi
 
 # What stage 10 is given, and what stage 11 has to know of it.
 fair_options=(--name "$judged" --cohorts "$mitigate_for" --rows "$mitigations" --seeds "$seeds"
-  --found-on "$found_on" --test-set "$confirmed_on" "${common[@]}")
+  --found-on "$found_on" --test-set "$confirmed_on")
 
 if [[ -n $mitigations ]] && begin 10 mitigate; then
-  run steps/mitigate.sh --nj "$nj" "${fair_options[@]}"
+  run steps/mitigate.sh "${fair_options[@]}" "${shared[@]}"
 fi
 
 if [[ -n $cohort_methods ]] && begin 11 fairness; then
   while read -r _ name _ <&3; do
-    queue "$name" steps/score_cohorts.sh --name "$name" --test-set "$confirmed_on" "${common[@]}"
+    queue "score $name" steps/score_cohorts.sh --name "$name" --test-set "$confirmed_on" "${common[@]}"
   done 3< <(names)
-  drain
   for name in "${speaker_names[@]}"; do
-    run steps/verify_cohorts.sh --name "$name" --test-set "$confirmed_on" "${common[@]}"
+    queue "verify $name" \
+      steps/verify_cohorts.sh --name "$name" --test-set "$confirmed_on" "${common[@]}"
   done
-  [[ -z $mitigations ]] || run steps/judge_mitigations.sh "${fair_options[@]}"
+  finish
+  [[ -z $mitigations ]] || job judge steps/judge_mitigations.sh "${fair_options[@]}" "${common[@]}"
 fi
 
 if begin 13 report; then

@@ -48,6 +48,7 @@ COMMANDS = (
     "compare-verification",
     "cohorts",
     "plan",
+    "jobs",
     "judge-mitigations",
     "publish",
     "results",

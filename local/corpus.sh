@@ -2,10 +2,10 @@
 # Beginning of a recipe's local/corpus.sh: source it after setting the defaults of its own options.
 #
 # This sets `here` to the recipe that the script belongs to, which is the default of --recipe-dir.
-# It adds --corpus-dir, --nj and all that steps/stage.sh adds.
+# It adds --corpus-dir, --nj, --engine, --retries and all that steps/stage.sh adds.
 
 here=$(cd "$(dirname "${BASH_SOURCE[1]}")/.." && pwd)
-: "${recipe_dir=$here}" "${corpus_dir=}" "${nj=2}"
+: "${recipe_dir=$here}" "${corpus_dir=}" "${nj=2}" "${engine=}" "${retries=}"
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../steps/stage.sh"
 

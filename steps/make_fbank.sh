@@ -3,10 +3,12 @@
 set -euo pipefail
 
 nj=2
+engine=""
+retries=""
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
-# shellcheck source=cmd.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../cmd.sh"
+# shellcheck source=steps/engine.sh
+. "$(dirname "${BASH_SOURCE[0]}")/engine.sh"
 
-exec python -m asrlib fbank --nj "$nj" --engine "$engine" \
-  "${engine_options[@]/#/--engine-option=}" "${stage_options[@]}"
+job_options 2
+exec python -m asrlib fbank "${job_options[@]}" "${stage_options[@]}"

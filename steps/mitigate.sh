@@ -14,11 +14,13 @@
 set -euo pipefail
 
 nj=$(nproc)
+engine=""
+retries=""
 # shellcheck source=steps/mitigation_plan.sh
 . "$(dirname "${BASH_SOURCE[0]}")/mitigation_plan.sh"
-# shellcheck source=cmd.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../cmd.sh"
-# shellcheck disable=SC2154 # cmd.sh sets them
-plan_options+=(--nj "$nj" --engine "$engine" "${engine_options[@]/#/--engine-option=}")
+# shellcheck source=steps/engine.sh
+. "$(dirname "${BASH_SOURCE[0]}")/engine.sh"
+
+job_options 10
 echo "for the bottom cohort by the method $chosen"
-exec python -m asrlib plan "$plan" "${plan_options[@]}"
+exec python -m asrlib plan "$plan" "${plan_options[@]}" "${job_options[@]}"

@@ -14,6 +14,9 @@ declare -A common_options=(
   [corpus_dir]="--corpus-dir DIR    an existing copy of the corpus (default: the one of an earlier run;
                       if there is none, it is downloaded into the recipe's corpus/)"
   [nj]="--nj N              number of parallel jobs, if the work can be divided"
+  [engine]="--engine NAME       local or slurm (default: as cmd.sh says)"
+  [retries]="--retries N         run a job that failed again, alone, up to N times (default: as cmd.sh says
+                      for Slurm, else 0)"
   [overrides]="--set S.KEY=VALUE   override a configuration value; can be repeated"
   [force]="--force             run again even if complete and unchanged"
 )
@@ -31,7 +34,7 @@ print_help() {
   [[ $header == *Options:* || ! -v recipe_dir ]] || header+=$'\n\nOptions:'
   printf '%s\n' "$header"
   [[ -v recipe_dir ]] || return 0
-  for name in recipe_dir corpus_dir nj overrides force; do
+  for name in recipe_dir corpus_dir nj engine retries overrides force; do
     text=${common_options[$name]}
     [[ $name == overrides || -v $name ]] || continue
     [[ $header != *"${text%% *} "* ]] || continue

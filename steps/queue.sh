@@ -1,11 +1,12 @@
 # shellcheck shell=bash
-# Runs commands in parallel: source it after steps/parse_options.sh, which sets nj and dry_run.
+# Runs commands as jobs: source it after steps/parse_options.sh, with what steps/engine.sh needs.
 #
 # The commands stop when the script is stopped. Trainings save a checkpoint on SIGTERM, so the same
 # command continues them later.
 
-: "${nj=1}" "${dry_run=false}"
-[[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj '$nj' is not a number of jobs" "give 1 or more"
+: "${dry_run=false}" "${recipe_dir=}"
+# shellcheck source=steps/engine.sh
+. "$(dirname "${BASH_SOURCE[0]}")/engine.sh"
 
 # stoppable COMMAND...: run a command in the background and wait for it, so that this script can
 # handle a signal before the command ends.
@@ -19,7 +20,7 @@ stoppable() {
   return "$status"
 }
 
-# run COMMAND...: run a command, or print it with --dry-run.
+# run COMMAND...: run a command here, or print it with --dry-run.
 run() {
   if [[ $dry_run == true ]]; then
     printf '%q ' "$@" && echo
@@ -28,27 +29,36 @@ run() {
   fi
 }
 
-# queue LABEL COMMAND...: run a command in parallel with others, at most nj at the same time. Its
-# output lines start with the label.
+# queue LABEL COMMAND...: note a command, which `drain` will run as a job. The label is what its
+# output lines start with, and the name of its log.
 queued=()
 queue() {
   local label=$1
   shift
-  if [[ $dry_run == true ]] || ((nj == 1)); then
+  if [[ $dry_run == true ]]; then
     run "$@"
-    return
+  else
+    queued+=("$label" "${*@Q}")
   fi
-  while (($(jobs -rp | wc -l) >= nj)); do wait -n || true; done
-  "$@" > >(sed -u "s|^|$label: |") 2>&1 &
-  queued+=($!)
 }
 
-# drain: wait for all queued commands. If one fails, the others still finish, then the script fails.
+# drain STAGE NAME: run the commands that were queued as jobs of the stage, at most nj at the same
+# time. If one fails, the others still finish, then the script fails. Here, a command that has
+# nothing beside it shows its own progress. Logs are in exp/log/NAME of the recipe.
 drain() {
-  local pid failed=0
-  for pid in "${queued[@]}"; do wait "$pid" || failed=$?; done
+  local jobs=() i
+  if [[ $engine == local ]] && ((nj == 1 || ${#queued[@]} <= 2)); then
+    for ((i = 0; i < ${#queued[@]}; i += 2)); do eval "stoppable ${queued[i + 1]}"; done
+  else
+    for ((i = 0; i < ${#queued[@]}; i += 2)); do
+      jobs+=(--job "${queued[i]}" "${queued[i + 1]}")
+    done
+    job_options "$1"
+    ((${#jobs[@]} == 0)) ||
+      stoppable python -m asrlib jobs "$2" --log-dir "$recipe_dir/exp/log/$2" "${jobs[@]}" \
+        "${job_options[@]}"
+  fi
   queued=()
-  ((failed == 0)) || exit "$failed"
 }
 
-trap 'kill "${queued[@]}" $running 2>/dev/null || true; wait; exit 143' TERM INT
+trap 'kill $running 2>/dev/null || true; wait; exit 143' TERM INT

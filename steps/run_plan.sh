@@ -5,15 +5,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 recipe=mini
 nj=$(nproc)
 engine=""
+retries=""
 dry_run=false
 . steps/parse_options.sh
 [[ -d egs/$recipe ]] || die "no recipe '$recipe'" "choose among $(cd egs && echo *)"
 
-asked=$engine
-. ./cmd.sh
+. steps/engine.sh
 [[ $dry_run == true ]] || tools/install.sh
 . ./path.sh
-options=(--nj "$nj" --engine "${asked:-$engine}" "${engine_options[@]/#/--engine-option=}")
+job_options 4
+options=("${job_options[@]}")
 if [[ $dry_run == true ]]; then options+=(--dry-run); fi
 if [[ $force == true ]]; then options+=(--force); fi
 # shellcheck disable=SC2154 # the script that sources this one sets it

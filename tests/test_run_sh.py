@@ -23,6 +23,8 @@ def call(repo: Path, *args: str) -> subprocess.CompletedProcess[str]:
         (["--stage", "two"], "no stage 'two'"),
         (["--stage", "0 1"], "no stage '0 1'"),
         (["--nj", "many"], "--nj 'many' is not a number of jobs"),
+        (["--engine", "cloud"], "--engine 'cloud': there is no such engine"),
+        (["--retries", "often"], "--retries 'often' is not a number"),
         (["--stage", "6", "--stop-stage", "2"], "--stage 6 comes after --stop-stage 2"),
         (["--recipe", "nowhere"], "no recipe 'nowhere'"),
         (["--models", "lstm transformr"], "no model 'transformr'"),
@@ -54,13 +56,20 @@ def test_experiments_refuse_before_they_train(repo: Path, script: str, args: lis
     assert "conf/plans/" in call(repo, f"steps/{script}.sh", "--help").stdout
 
 
-@pytest.mark.parametrize("kind", ["run", "queue"])
+@pytest.mark.parametrize("kind", ["run", "queue", "jobs"])
 def test_what_runs_is_stopped_with_the_script(repo: Path, tmp_path: Path, kind: str):
     script = tmp_path / "long.sh"
+    sleeper = (
+        f"bash -c 'echo $$ >{tmp_path}/part; mv {tmp_path}/part {tmp_path}/pid; exec sleep 300'"
+    )
+    lines = {
+        "run": f"run {sleeper}",
+        "queue": f"queue a {sleeper}\ndrain 4 train",
+        "jobs": f"queue a {sleeper}\nqueue b true\ndrain 4 train",
+    }
     script.write_text(
-        f"#!/usr/bin/env bash\nset -euo pipefail\ncd {repo}\n. steps/parse_options.sh\nnj=2\n"
-        f". steps/queue.sh\n{kind}{' x' * (kind == 'queue')} bash -c 'echo $$ >{tmp_path}/part; "
-        f"mv {tmp_path}/part {tmp_path}/pid; exec sleep 300'\ndrain\n"
+        f"#!/usr/bin/env bash\nset -euo pipefail\ncd {repo}\n. ./path.sh\n"
+        f". steps/parse_options.sh\nnj=2 recipe_dir={tmp_path}\n. steps/queue.sh\n{lines[kind]}\n"
     )
     process = subprocess.Popen(["bash", script], stdout=subprocess.PIPE)
     while not (tmp_path / "pid").exists():
@@ -106,7 +115,8 @@ def test_mini_finds_cohorts_by_default_and_other_recipes_on_request(repo: Path):
     assert "--name lstm_seed1 --set-name discovery --confirm confirmation" in found
     (mitigated,) = lines_of(done, "mitigate")
     (judged,) = lines_of(done, "judge_mitigations")
-    assert mitigated.partition("--name")[2] == judged.partition("--name")[2]
+    asked = mitigated.partition("--name")[2].partition(" --nj")[0]
+    assert asked == judged.partition("--name")[2].partition(" --recipe-dir")[0]
     assert "membership" in mitigated
     assert "--seeds 1\\ 2" in mitigated
     assert "11" not in announced(call(repo, "./run.sh", "--dry-run", "--recipe", "an4").stdout)

@@ -44,7 +44,8 @@ SlurmctldPort=$port
 SlurmUser=$user
 SlurmdUser=$user
 AuthType=auth/munge
-AuthInfo=socket=$dir/munge.socket
+# A job that was put back into the queue waits as long as a credential lives, by default 120 s.
+AuthInfo=socket=$dir/munge.socket,cred_expire=15
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/%n
 SlurmctldPidFile=$dir/slurmctld.pid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,8 +20,8 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "options",
             multiple=True,
             metavar="KEY=VALUE",
-            help="For Slurm, as submitit names it: slurm_partition=..., mem_gb=4; may be given"
-            " again.",
+            help="For Slurm, as submitit names it: slurm_partition=..., mem_gb=4. retries=N runs a"
+            " job that failed again, alone, up to N times. May be repeated.",
         ),
         click.option(
             "--engine",
@@ -48,5 +49,12 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
         key, sep, value = option.partition("=")
         if not sep:
             raise ConfigError(f"--engine-option {option}: not KEY=VALUE", "write mem_gb=4")
-        parsed[key] = int(value) if value.isdigit() else value
+        parsed[key] = _number(value)
     return parsed
+
+
+def _number(value: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(value)
+    return value

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import FrameType
 
 from asrlib.config import as_override
-from asrlib.errors import UserError
 from asrlib.experiments.tune_decode import Decoding
+from asrlib.jobs import python_command, run_commands
 
 
 @dataclass(frozen=True)
@@ -95,30 +90,10 @@ def tuned_decoding(
 
 
 def run_job(job: Job) -> None:
-    """Run a job's commands; SIGTERM goes on to the one that runs, which may save.
+    """Run a job's commands; of a job with several tasks, all train and the first does the rest.
 
     Raises:
         UserError: a command failed or was stopped.
     """
-    child: subprocess.Popen[bytes] | None = None
-    stopped = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
-        # Slurm tells all processes of a job itself, and a second signal would end a save.
-        if child is not None and "SLURM_JOB_ID" not in os.environ:
-            child.send_signal(signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        for words in job.commands:
-            command = [sys.executable, "-m", "asrlib", *words]
-            print("$", shlex.join(["python", *command[1:]]), flush=True)
-            child = subprocess.Popen(command)
-            status = child.wait()
-            if stopped or status:
-                how = "was stopped" if stopped else f"ended with exit code {status}"
-                raise UserError(f"asrlib {words[0]} {how}", "see the log, then run the plan again")
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    first = os.environ.get("SLURM_PROCID", "0") == "0"
+    run_commands([python_command(*words) for words in job.commands if first or words[0] == "train"])

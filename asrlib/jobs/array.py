@@ -3,47 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
 import sys
+import threading
 import time
-import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from types import FrameType
+from typing import Any, Generic
 
 import submitit
-from submitit.core.utils import UncompletedJobError
+from submitit.core.utils import FailedJobError, FailedSubmissionError
 from tqdm import tqdm
 
 from asrlib.errors import ConfigError, UserError
-from asrlib.files import no_room
-from asrlib.jobs.slurm import QueueWatcher
+from asrlib.jobs.follow import LogFollower
+from asrlib.jobs.slurm import QueueWatcher, cancel, cancel_leftovers
+from asrlib.jobs.worker import GPUS, Result, Shard, Work, collect
 
-Shard = TypeVar("Shard")
-Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
 
 ENGINES = ("local", "slurm")
-_POLL_SECONDS = {"local": 0.1, "slurm": 2.0}  # between two checks for results
+RETRIES = "retries"  # the option that is ours, not submitit's
+_POLL_SECONDS = {"local": 0.1, "slurm": 0.2}  # least interval between two looks for results
+_LONGEST_POLL_SECONDS = 2.0
 _WATCH_SECONDS = 30  # largest interval between two queries of Slurm's queue
 _NO_TIME_LIMIT = 60 * 24 * 30  # minutes; submitit requires a limit for local jobs
-
-
-@dataclass(frozen=True)
-class _Done(Generic[Result]):
-    """The result of a job."""
-
-    value: Result
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """The failure of a job, as text, since some exceptions cannot be pickled."""
-
-    what: str
-    fix: str
+# Since 22.05 srun does not take over what sbatch was told.
+_SETUP = ['[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK']
+_SLURM_GRACE_SECONDS = 60.0  # Slurm kills a cancelled job after KillWait, by default 30 s
 
 
 def run_array(
@@ -65,24 +57,33 @@ def run_array(
         shards: one job each.
         nj: jobs at a time.
         engine: `local` or `slurm`.
-        options: submitit's parameters for Slurm, such as `slurm_partition` or `mem_gb`.
+        options: submitit's parameters for Slurm, such as `slurm_partition` or `mem_gb`; `retries`
+            says how often a job that failed is run again.
 
     Returns:
         The results, in the order of the shards.
 
     Raises:
         ConfigError: no such engine, or it refuses the options.
-        UserError: a job failed; names its log. The other jobs are cancelled.
+        UserError: jobs failed; names them and the log of the first. The others were run.
     """
     logs = [log_dir / f"{name}.{i}.log" for i in range(1, len(shards) + 1)]
-    calls = _Calls(function, shards, logs, name)
-    results: dict[int, Result] = {}
-    with contextlib.closing(_run(calls, engine, nj, options or {}, 0.0)) as outcomes:
-        for index, outcome in outcomes:
-            if isinstance(outcome, UserError):
-                raise outcome
-            results[index] = outcome
-    return [results[index] for index in range(len(shards))]
+    work = run_each(function, shards, nj=nj, engine=engine, logs=logs, name=name, options=options)
+    with contextlib.closing(work):
+        outcomes = dict(work)
+    results: list[Result] = []
+    failed: dict[int, UserError] = {}
+    for index in range(len(shards)):
+        outcome = outcomes[index]
+        if isinstance(outcome, UserError):
+            failed[index + 1] = outcome
+        else:
+            results.append(outcome)
+    if failed:
+        first = next(iter(failed.values()))
+        others = f"\n  failed: {', '.join(f'{name}.{number}' for number in failed)}"
+        raise UserError(first.what + (others if len(failed) > 1 else ""), first.fix)
+    return results
 
 
 def run_each(
@@ -95,16 +96,18 @@ def run_each(
     name: str,
     options: Mapping[str, Any] | None = None,
     grace_s: float = 0.0,
+    followed: Sequence[str] = (),
 ) -> Generator[tuple[int, Result | UserError], None, None]:
-    """As `run_array`, but one job's failure leaves the others alone; outcomes as they come.
+    """As `run_array`, but outcomes and errors come one by one.
 
-    A caller that stops early closes the iterator, which cancels the jobs.
+    A caller that stops early closes the iterator, which cancels the jobs; so do Ctrl-C and SIGTERM.
 
     Args:
         logs: one for each shard, all in one directory.
-        name: of this set of jobs, in the progress bar.
-        grace_s: how long cancelled jobs are waited for, in seconds, after SIGTERM; 0: they are
-            ended at once.
+        name: of this set of jobs, in the progress bar and in Slurm's queue.
+        grace_s: how long cancelled local jobs are waited for, in seconds, after SIGTERM; 0: they
+            are ended at once.
+        followed: names of the jobs, if the lines of their logs are to be shown as they come.
 
     Yields:
         The index of a shard that is done, with its result or error.
@@ -112,20 +115,33 @@ def run_each(
     Raises:
         ConfigError: no such engine, or it refuses the options.
     """
-    yield from _run(_Calls(function, shards, logs, name), engine, nj, options or {}, grace_s)
-
-
-@dataclass(frozen=True)
-class _Calls(Generic[Shard, Result]):
-    """One call for each shard."""
-
-    function: Callable[[Shard], Result]
-    shards: Sequence[Shard]
-    logs: Sequence[Path]
-    name: str
-
-    def arguments(self, index: int) -> tuple[Callable[[Shard], Result], Shard, Path]:
-        return self.function, self.shards[index], self.logs[index]
+    if not shards:
+        return
+    works = [
+        Work(function, shard, log, os.environ.get(GPUS))
+        for shard, log in zip(shards, logs, strict=True)
+    ]
+    log_dir = logs[0].parent
+    log_dir.mkdir(parents=True, exist_ok=True)
+    workplace = log_dir / f".{name}.jobs"
+    if engine == "slurm":
+        left = cancel_leftovers(workplace, name, _SLURM_GRACE_SECONDS)
+        if left:
+            logger.warning("%s: cancelled jobs of an earlier run: %s", name, ", ".join(left))
+    for log in logs:
+        log.unlink(missing_ok=True)
+    options = dict(options or {})
+    retries = options.pop(RETRIES, 0)
+    executor = _executor(engine, workplace, name, nj, options)
+    array = _Array(works, executor, engine, nj, name, retries, grace_s)
+    if followed:
+        array.followers = [LogFollower(*pair) for pair in zip(followed, logs, strict=True)]
+    with _ended_by_sigterm():
+        try:
+            yield from array.outcomes()
+        finally:
+            array.cancel()
+    shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _executor(
@@ -137,7 +153,8 @@ def _executor(
     try:
         executor = submitit.AutoExecutor(folder=workplace, cluster=engine)
         parameters: dict[str, Any] = {"timeout_min": _NO_TIME_LIMIT, "name": name, **options}
-        executor.update_parameters(**{"slurm_array_parallelism": nj, **parameters})
+        parameters = {"slurm_array_parallelism": nj, "slurm_setup": _SETUP, **parameters}
+        executor.update_parameters(**parameters)
     except (RuntimeError, NameError, AssertionError, ValueError) as e:
         raise ConfigError(
             f"engine {engine}: {e}", "check that it is installed, and the options given for it"
@@ -145,62 +162,141 @@ def _executor(
     return executor
 
 
-def _run(
-    calls: _Calls[Shard, Result],
-    engine: str,
-    nj: int,
-    options: Mapping[str, Any],
-    grace_s: float,
-) -> Generator[tuple[int, Result | UserError], None, None]:
-    if not calls.shards:
-        return
-    log_dir = calls.logs[0].parent
-    log_dir.mkdir(parents=True, exist_ok=True)
-    for log in calls.logs:
-        log.unlink(missing_ok=True)
-    workplace = log_dir / f".{calls.name}.jobs"
-    executor = _executor(engine, workplace, calls.name, nj, options)
-    running: dict[int, submitit.Job] = {}
-    # Slurm holds the array back itself; locally submitit would start everything at once.
-    waiting = list(range(len(calls.shards)))
-    try:
-        if engine == "slurm":
-            arguments = zip(*map(calls.arguments, waiting), strict=True)
-            running = dict(enumerate(executor.map_array(_logged, *arguments)))
-            waiting = []
-            watcher = QueueWatcher(delay_s=_WATCH_SECONDS)
-            for job in running.values():
-                job.watcher = watcher
-        with tqdm(total=len(calls.shards), desc=calls.name, unit="job", disable=None) as progress:
-            while running or waiting:
-                while waiting and len(running) < nj:
-                    index = waiting.pop(0)
-                    # submitit's own process prints a traceback when its job is cancelled
-                    with _stderr_to(calls.logs[index]), _deaf_to_keys(grace_s > 0):
-                        running[index] = executor.submit(_logged, *calls.arguments(index))
-                done = [i for i, job in running.items() if job.done()]
+@dataclass
+class _Array(Generic[Shard, Result]):
+    """Jobs that wait, run, and are run again if they fail.
+
+    Attributes:
+        running, waiting: jobs by the index of their work, and indices.
+    """
+
+    works: Sequence[Work[Shard, Result]]
+    executor: submitit.AutoExecutor
+    engine: str
+    nj: int
+    name: str
+    retries: int
+    grace_s: float
+    followers: Sequence[LogFollower] = ()
+    running: dict[int, submitit.Job] = field(default_factory=dict)
+    waiting: list[int] = field(default_factory=list)
+    watcher: QueueWatcher = field(default_factory=lambda: QueueWatcher(delay_s=_WATCH_SECONDS))
+
+    def outcomes(self) -> Iterator[tuple[int, Result | UserError]]:
+        """Run all jobs; yield the last outcome of each."""
+        tries = dict.fromkeys(range(len(self.works)), 0)
+        self.waiting = list(tries)
+        pause = _POLL_SECONDS[self.engine]
+        with tqdm(total=len(tries), desc=self.name, unit="job", disable=None) as progress:
+            while self.running or self.waiting:
+                self._submit()
+                done = [i for i, job in self.running.items() if job.done()]
+                self._show(done, progress)
                 for index in done:
-                    outcome = _collect(running.pop(index), calls.logs[index], calls.name)
+                    outcome = collect(self.running.pop(index), self.works[index].log, self.name)
+                    if isinstance(outcome, UserError) and tries[index] < self.retries:
+                        tries[index] += 1
+                        self.waiting.append(index)
+                        self._tell_of_retry(index, tries[index], outcome)
+                        continue
                     progress.update()
                     yield index, outcome
-                if not done:
-                    time.sleep(_POLL_SECONDS[engine])
+                if done:
+                    pause = _POLL_SECONDS[self.engine]
+                else:
+                    time.sleep(pause)
+                    pause = min(1.1 * pause, max(_LONGEST_POLL_SECONDS, pause))
+
+    def _tell_of_retry(self, index: int, number: int, outcome: UserError) -> None:
+        reason = outcome.what.splitlines()[0]
+        log = self.works[index].log
+        logger.warning("%s; retry %d of %d of %s", reason, number, self.retries, log.stem)
+
+    def _submit(self) -> None:
+        """Submit what waits: to Slurm, which holds it back itself, all; locally, up to `nj`."""
+        if self.engine == "slurm":
+            indices, self.waiting = self.waiting, []
+            if indices:
+                self._submit_array(indices)
+            return
+        while self.waiting and len(self.running) < self.nj:
+            index = self.waiting.pop(0)
+            # submitit's own process prints a traceback when its job is cancelled
+            with _stderr_to(self.works[index].log), _deaf_to_keys(self.grace_s > 0):
+                self.running[index] = self.executor.submit(self.works[index])
+
+    def _submit_array(self, indices: Sequence[int]) -> None:
+        try:
+            with _undisturbed():  # jobs that nobody knows of would run on
+                jobs = self.executor.submit_array([self.works[i] for i in indices])
+                self.running |= dict(zip(indices, jobs, strict=True))
+        except (FailedJobError, FailedSubmissionError) as e:
+            raise ConfigError(
+                f"engine slurm: {self.name}: {e}", "check the options for this stage in cmd.sh"
+            ) from e
+        self._watch(jobs)
+
+    def _watch(self, jobs: Sequence[submitit.Job]) -> None:
+        for job in jobs:
+            for part in (job, *job._sub_jobs):
+                part.watcher = self.watcher
+            self.watcher.register_job(job.job_id)
+        ids = f"{jobs[0].job_id} to {jobs[-1].job_id}" if len(jobs) > 1 else jobs[0].job_id
+        log_dir = self.works[0].log.parent
+        logger.info("%s: %d Slurm jobs, %s; logs in %s", self.name, len(jobs), ids, log_dir)
+
+    def _show(self, done: Sequence[int], progress: tqdm) -> None:
+        if self.engine == "slurm":
+            progress.set_postfix(running=self.watcher.count("RUNNING"), refresh=False)
+        for index in self.running if self.followers else ():
+            self.followers[index].show(ended=index in done)
+
+    def cancel(self) -> None:
+        """End the jobs that run, or ask them to and wait."""
+        if not self.running:
+            return
+        if self.engine == "slurm":
+            logger.warning("%s: cancelling %d Slurm jobs", self.name, len(self.running))
+            grace_s = max(self.grace_s, _SLURM_GRACE_SECONDS)
+            cancel([job.job_id for job in self.running.values()], grace_s)
+            return
+        for job in self.running.values():
+            if self.grace_s > 0:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(job.job_id), signal.SIGTERM)
+            else:
+                job.cancel(check=False)
+        until = time.monotonic() + self.grace_s
+        while time.monotonic() < until and not all(job.done() for job in self.running.values()):
+            time.sleep(_POLL_SECONDS["local"])
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Make SIGTERM end the process as `sys.exit` does, so that jobs are cancelled."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
     finally:
-        _cancel(list(running.values()), engine, grace_s)
-    shutil.rmtree(workplace, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
 
 
-def _cancel(jobs: Sequence[submitit.Job], engine: str, grace_s: float) -> None:
-    """End jobs, or ask them to and wait."""
-    for job in jobs:
-        if engine == "local" and grace_s > 0:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(job.job_id), signal.SIGTERM)
-        else:
-            job.cancel(check=False)
-    until = time.monotonic() + grace_s
-    while time.monotonic() < until and not all(job.done() for job in jobs):
-        time.sleep(_POLL_SECONDS[engine])
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold signals back that would end the process."""
+    numbers = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -227,51 +323,3 @@ def _stderr_to(log: Path) -> Iterator[None]:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
-
-
-def _collect(
-    job: submitit.Job[_Done[Result] | _Failed], log: Path, name: str
-) -> Result | UserError:
-    try:
-        outcome = job.result()
-    except UncompletedJobError:
-        with open(log, "a") as f:
-            f.write(job.stderr() or "")  # its output before `_logged` redirected it
-        return UserError(
-            f"{name}: a job died without a result (killed, or out of memory); log: {log}",
-            "see the log; give the job more memory or use fewer jobs, then run again",
-        )
-    if isinstance(outcome, _Failed):
-        return UserError(f"{name}: {outcome.what}\n  log: {log}", outcome.fix)
-    return outcome.value
-
-
-def _logged(
-    function: Callable[[Shard], Result], shard: Shard, log: Path
-) -> _Done[Result] | _Failed:
-    """Run `function` inside the job; all output, also of libraries, goes to `log`."""
-    with open(log, "a") as f:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(f.fileno(), 1)
-        os.dup2(f.fileno(), 2)
-        try:
-            return _Done(function(shard))
-        except UserError as e:
-            traceback.print_exc()
-            return _Failed(e.what, e.fix)
-        except OSError as e:
-            traceback.print_exc()
-            fix = (
-                "free some space there, then run again"
-                if no_room(e)
-                else "see the log, then run again"
-            )
-            return _Failed(f"{e.filename or 'a job'}: {e.strerror or e}", fix)
-        except Exception as e:
-            traceback.print_exc()
-            reason = f"{type(e).__name__}: {e}".splitlines()[0]
-            return _Failed(f"a job failed with {reason}", "see the log, then run again")
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()

@@ -139,8 +139,8 @@ def test_failing_speaker_leaves_nothing_and_says_what_to_mend(tmp_path):
     assert isinstance(error, DataError)
     assert "nobody" in error.what
     assert error.fix
-    left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
-    assert left == ["corpus.log"]
+    assert not [path for path in (tmp_path / "corpus").rglob("*") if path.is_file()]
+    assert not (tmp_path / "data" / "corpus.json").exists()
 
 
 def test_engine_that_does_not_start_is_explained(tmp_path, monkeypatch):

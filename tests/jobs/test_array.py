@@ -36,6 +36,15 @@ def fill_the_disk(shard):
     raise OSError(errno.ENOSPC, "No space left on device", f"file {shard}")
 
 
+def fail_once(shard):
+    folder, number = shard
+    tries = folder / f"{number}.tries"
+    tries.write_text((tries.read_text() if tries.exists() else "") + "x")
+    if number == 1 and tries.read_text() == "x":
+        raise ValueError(f"no shard {number}")
+    return number
+
+
 def die(shard):
     os._exit(9)
 
@@ -88,6 +97,25 @@ def test_a_job_that_cannot_start_says_why(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"died.*work\.1\.log"):
         run(double, [0], tmp_path)
     assert "No module named 'test_array'" in (tmp_path / "work.1.log").read_text()
+
+
+def test_a_failed_shard_alone_is_tried_again(tmp_path, caplog):
+    shards = [(tmp_path, number) for number in (1, 2)]
+    assert run(fail_once, shards, tmp_path / "log", options={"retries": 1}) == [1, 2]
+    assert [(tmp_path / f"{number}.tries").read_text() for number in (1, 2)] == ["xx", "x"]
+    assert "no shard 1; retry 1 of 1 of work.1" in caplog.text
+    assert "no shard 1" in (tmp_path / "log" / "work.1.log").read_text()
+
+
+def test_all_failed_shards_are_named_and_the_others_run(tmp_path):
+    with pytest.raises(UserError, match=r"no shard 1\n.*\n  failed: work\.1, work\.3"):
+        run(fail, [1, 0, 1], tmp_path)
+    assert (tmp_path / "work.2.log").exists()
+
+
+def test_a_local_job_sees_the_gpus_that_its_caller_sees(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert run(os.environ.get, ["CUDA_VISIBLE_DEVICES"], tmp_path) == ["3"]
 
 
 def test_unknown_engine(tmp_path):

@@ -6,16 +6,18 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command_fakes import call
 from speech_fakes import make_cuts
-from test_array import die, double, fail
+from test_array import die, double, fail, fail_once
 
 import asrlib.jobs.array
-from asrlib.errors import UserError
+from asrlib.errors import ConfigError, UserError
 from asrlib.jobs import run_array
 from asrlib.jobs.slurm import QueueWatcher
 
@@ -101,6 +103,98 @@ def test_stage_2_leaves_what_it_leaves_locally(on_cluster, tmp_path):
     for name in names:
         (local,), (remote,) = (list((tmp_path / e / "data").glob(name)) for e in ("local", "slurm"))
         assert local.read_bytes() == remote.read_bytes()
+
+
+def jobs(folder, commands, *options):
+    """`python -m asrlib jobs` on the cluster, started."""
+    words = [part for job in commands.items() for part in ("--job", *job)]
+    command = [sys.executable, "-m", "asrlib", "jobs", "work", "--engine", "slurm", *options]
+    command += ["--log-dir", str(folder), *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def queue(*states):
+    """Ids of jobs in the queue."""
+    command = ["squeue", "--noheader", "--array", "--format=%i", f"--states={','.join(states)}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def until(condition, seconds=250):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_a_failed_shard_alone_is_tried_again(on_cluster, tmp_path):
+    shards = [(tmp_path, number) for number in (1, 2)]
+    options = {"nj": 2, "engine": "slurm", "log_dir": tmp_path, "name": "work"}
+    assert run_array(fail_once, shards, **options, options={"retries": 1}) == [1, 2]
+    assert [(tmp_path / f"{number}.tries").read_text() for number in (1, 2)] == ["xx", "x"]
+
+
+@pytest.mark.slow
+def test_what_was_submitted_is_cancelled_with_the_caller_and_after_its_death(on_cluster, tmp_path):
+    sleepers = {"a": "sh -c 'echo here; exec sleep 500'", "b": "sleep 500"}
+    stopped = jobs(tmp_path, sleepers)
+    until(lambda: len(queue("RUNNING")) == 2)
+    stopped.terminate()
+    assert stopped.wait(200) == 143
+    assert not queue("RUNNING", "PENDING")
+    killed = jobs(tmp_path, sleepers)
+    until(lambda: len(queue("RUNNING")) == 2)
+    killed.kill()
+    again = jobs(tmp_path, {"a": "echo there"})
+    told, _ = again.communicate(timeout=280)
+    assert again.returncode == 0
+    assert "cancelled jobs of an earlier run" in told
+    assert "a: there\n" in told
+    assert not queue("RUNNING", "PENDING")
+
+
+@pytest.mark.slow
+def test_a_partition_that_does_not_exist_is_named(on_cluster, tmp_path):
+    options = {"nj": 2, "engine": "slurm", "log_dir": tmp_path, "name": "work"}
+    with pytest.raises(ConfigError, match=r"work: .*partition"):
+        run_array(double, [1, 2], **options, options={"slurm_partition": "nowhere"})
+
+
+SAVING = """
+trap 'echo saved >{state}; exit 143' TERM INT
+if [ -f {state} ]; then echo resumed; exit 0; fi
+echo started
+while :; do sleep 0.1; done
+"""
+
+
+@pytest.mark.slow
+def test_a_preempted_job_saves_and_goes_on_from_the_queue(on_cluster, tmp_path):
+    """SIGTERM is what preemption sends, SIGUSR1 what comes before the time limit."""
+    for name in ("TERM", "USR1"):
+        (tmp_path / f"{name}.sh").write_text(SAVING.format(state=tmp_path / f"{name}.state"))
+    work = jobs(tmp_path / "log", {name: f"sh {tmp_path}/{name}.sh" for name in ("TERM", "USR1")})
+    logs = {name: tmp_path / "log" / f"{name}.log" for name in ("TERM", "USR1")}
+    until(lambda: all(p.exists() and "started" in p.read_text() for p in logs.values()))
+    for job, name in zip(sorted(queue("RUNNING")), logs, strict=True):
+        subprocess.run(["scancel", f"--signal={name}", job], check=True)
+    told, _ = work.communicate(timeout=280)
+    assert work.returncode == 0, told
+    for name, log in logs.items():
+        assert (tmp_path / f"{name}.state").read_text() == "saved\n"
+        assert log.read_text().count("started") == log.read_text().count("resumed") == 1
+
+
+@pytest.mark.slow
+def test_a_job_with_several_tasks_runs_its_command_in_each(on_cluster, tmp_path):
+    say = {"a": "sh -c 'echo task $SLURM_PROCID of $SLURM_NTASKS'"}
+    work = jobs(tmp_path, say, "--engine-option", "tasks_per_node=1", "--engine-option", "nodes=2")
+    told, _ = work.communicate(timeout=280)
+    assert work.returncode == 0, told
+    assert sorted(line for line in told.splitlines() if line.startswith("a: task")) == [
+        "a: task 0 of 2",
+        "a: task 1 of 2",
+    ]
 
 
 def test_the_queue_tells_who_is_done():

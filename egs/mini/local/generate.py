@@ -17,8 +17,7 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,11 +29,12 @@ import numpy as np
 import soundfile
 from people import CorpusConfig, Speaker, cast
 from sentences import Grammar, Sentence
-from tqdm import tqdm
 
+from asrlib.cli.job_options import job_options, parse_options
 from asrlib.config import load_config
-from asrlib.errors import DataError, UserError
+from asrlib.errors import ConfigError, DataError
 from asrlib.files import atomic_dir, atomic_write
+from asrlib.jobs import run_jobs
 from asrlib.seeds import named_generator
 from local.script import recipe_command, run
 
@@ -44,6 +44,7 @@ LEAD_IN_S = (0.10, 0.30)  # silence before the first word
 TAIL_S = (0.25, 0.50)  # silence after the last word
 BABBLE_VOICES = 6
 _ENGINE_RATE = 22050
+_TOLD_EVERY = 20  # speakers
 
 
 class Synthesiser:
@@ -260,61 +261,74 @@ def _write(temp: Path, utterance: Utterance, place: Path) -> dict[str, Any]:
     }
 
 
-def _job(config: CorpusConfig, speaker: Speaker, corpus: Path) -> tuple[str, str] | None:
-    """Generate a speaker in a worker process; return the text and fix of an error, or None."""
-    try:
-        generate_speaker(config, speaker, corpus)
-    except UserError as e:
-        return e.what, e.fix
-    return None
-
-
-def generate(config: CorpusConfig, corpus: Path, nj: int, force: bool) -> int:
-    """Generate the missing speakers and return their number.
+def generate(config: CorpusConfig, corpus: Path, speakers: Sequence[Speaker]) -> None:
+    """Generate speakers, and say now and then how many are done.
 
     Raises:
         DataError: `generate_speaker` fails for a speaker.
     """
-    speakers = cast(config)
-    todo = [s for s in speakers if force or not is_complete(corpus, s, speaker_key(config, s))]
-    with (
-        ProcessPoolExecutor(nj) as pool,
-        tqdm(
-            total=len(speakers),
-            initial=len(speakers) - len(todo),
-            unit="speaker",
-            desc="corpus",
-            disable=None,
-        ) as bar,
-    ):
-        jobs = [pool.submit(_job, config, speaker, corpus) for speaker in todo]
-        for job in as_completed(jobs):
-            if error := job.result():
-                pool.shutdown(cancel_futures=True)
-                raise DataError(*error)
-            bar.update()
-    with atomic_write(corpus / "speakers.json") as f:
-        json.dump([dataclasses.asdict(s) for s in speakers], f, indent=1)
-    return len(todo)
+    for number, speaker in enumerate(speakers, 1):
+        generate_speaker(config, speaker, corpus)
+        if number % _TOLD_EVERY == 0 or number == len(speakers):
+            logging.info("%d of %d speakers", number, len(speakers))
+
+
+def _part(context: click.Context, option: click.Parameter, text: str | None) -> slice | None:
+    """Read I/N: every N-th speaker, from the I-th."""
+    if text is None:
+        return None
+    first, _, step = text.partition("/")
+    if not (first.isdigit() and step.isdigit() and 1 <= int(first) <= int(step)):
+        raise ConfigError(f"--part {text}: not a part", "write --part 1/4 for the first of four")
+    return slice(int(first) - 1, None, int(step))
 
 
 @recipe_command("corpus", __doc__)
 @click.option(
     "--corpus-dir", default="", help="Directory for the corpus; default: corpus/ in the recipe."
 )
-@click.option("--nj", default=2, show_default=True, help="Number of processes.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE")
 @click.option("--force", is_flag=True, help="Generate all speakers again.")
+@click.option("--part", callback=_part, help="I/N: generate the I-th of N parts, and end.")
+@job_options
 def command(
-    recipe_dir: Path, corpus_dir: str, nj: int, overrides: tuple[str, ...], force: bool
+    recipe_dir: Path,
+    corpus_dir: str,
+    overrides: tuple[str, ...],
+    force: bool,
+    part: slice | None,
+    nj: int,
+    engine: str,
+    options: tuple[str, ...],
 ) -> None:
     files = [CONF / "corpus.yaml", recipe_dir / "conf" / "corpus.yaml"]
     config = load_config(CorpusConfig, "corpus", files, overrides)
     corpus = (Path(corpus_dir) if corpus_dir else recipe_dir / "corpus").resolve()
-    made = generate(config, corpus, nj, force)
+    speakers = cast(config)
+    todo = [s for s in speakers if force or not is_complete(corpus, s, speaker_key(config, s))]
+    if part is not None:
+        wanted = {speaker.id for speaker in speakers[part]}
+        generate(config, corpus, [speaker for speaker in todo if speaker.id in wanted])
+        return
+    if nj == 1 and engine == "local":
+        generate(config, corpus, todo)
+    elif todo:
+        command = [sys.executable, str(HERE / "generate.py"), "--recipe-dir", str(recipe_dir)]
+        command += ["--corpus-dir", str(corpus), *(f"--set={override}" for override in overrides)]
+        command += ["--force"] if force else []
+        run_jobs(
+            {f"corpus {i}": [*command, f"--part={i}/{nj}"] for i in range(1, nj + 1)},
+            nj=nj,
+            engine=engine,
+            log_dir=recipe_dir / "data" / "log",
+            name="corpus",
+            options=parse_options(options),
+        )
+    with atomic_write(corpus / "speakers.json") as f:
+        json.dump([dataclasses.asdict(s) for s in speakers], f, indent=1)
     with atomic_write(recipe_dir / "data" / "corpus.json") as f:
         json.dump({"title": "egs/mini, synthetic", "corpus_dir": str(corpus)}, f, indent=1)
-    logging.info("egs/mini, synthetic: %s%s", corpus, "" if made else ": up to date")
+    logging.info("egs/mini, synthetic: %s%s", corpus, "" if todo else ": up to date")
 
 
 if __name__ == "__main__":
