@@ -18,7 +18,7 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(digest[:4], "little")
 
 
-def step_seed(seed: int, step: int, part: int) -> int:
+def step_seed(seed: int, step: int, part: int, rank: int = 0) -> int:
     """Derive a 64-bit seed for dropout in a training step.
 
     Args:
@@ -26,8 +26,12 @@ def step_seed(seed: int, step: int, part: int) -> int:
         step: number of the training step, from 0.
         part: number of the part, from 0, if the batch does not fit into memory and is processed
             in parts. Part 0 has the same seed as an undivided batch.
+        rank: number of the process, from 0, if several train together. Rank 0 has the same seed as
+            a process that trains alone.
     """
-    key = (seed, step, part) if part else (seed, step)
+    key: tuple[int, ...] = (seed, step, part) if part else (seed, step)
+    if rank:
+        key = (seed, step, part, rank)
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
 

@@ -135,14 +135,20 @@ class _LogFile(logging.FileHandler):
         print(f"warning: {self.baseFilename}: {error.strerror}", file=sys.stderr)
 
 
-def log_to(path: Path | None) -> None:
-    """Log to stderr and, if `path` is given, append to that file."""
+def log_to(path: Path | None, quiet: bool = False) -> None:
+    """Log to stderr and, if `path` is given, append to that file.
+
+    Args:
+        path: the file.
+        quiet: whether only errors are logged, and to stderr alone, because another process of the
+            same command logs all else.
+    """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    if path is not None:
+    if path is not None and not quiet:
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(_LogFile(path))
     logging.basicConfig(
-        level=logging.INFO,
+        level=logging.ERROR if quiet else logging.INFO,
         handlers=handlers,
         force=True,
         format="%(asctime)s %(levelname)s %(message)s",

@@ -8,7 +8,8 @@ import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,24 @@ import click
 import yaml
 
 from asrlib.cli.common import command_line, log_to, recipe_options
+from asrlib.cli.rank_options import meeting, own_place, rank_options, start
 from asrlib.config import split_override
 from asrlib.errors import ConfigError, UserError
-from asrlib.experiments.run_record import RUN_FILE, hash_data, make_record, start_of
+from asrlib.experiments.run_record import (
+    RUN_FILE,
+    RunRecord,
+    hash_data,
+    make_record,
+    start_of,
+)
 from asrlib.experiments.runs import run_name
 from asrlib.experiments.same_training import copy_training, same_training
 from asrlib.files import atomic_write
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 from asrlib.training.build import Configs, build_trainer, load_configs
-from asrlib.training.trainer import TRAIN_VERSION
+from asrlib.training.ranks import Ranks
+from asrlib.training.trainer import TRAIN_VERSION, Outcome
 
 _OWN = ("model", "name", "init", "plan", "factors")  # options that the record's argv repeats
 
@@ -34,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 @click.command("train")
 @recipe_options
+@rank_options
 @click.option("--model", required=True, help="conf/model/MODEL.yaml, for example conv_rnnt.")
 @click.option("--name", help="Directory under exp/; by default the model's name, with _ for /.")
 @click.option(
@@ -59,6 +69,8 @@ def command(
     init: Path | None,
     plan: str | None,
     factors: tuple[str, ...],
+    ranks: int,
+    rank_timeout: float,
 ) -> None:
     """Train a model in exp/NAME, or resume an earlier run there.
 
@@ -69,54 +81,96 @@ def command(
     --plan, a finished run of exp/ that has the same configuration and data is copied.
 
     On SIGTERM or Ctrl-C the command saves a checkpoint and exits with status 143 or 130. Run the
-    same command again to resume.
+    same command again to resume, with any number of ranks.
     """
     directory = recipe.exp / (name or run_name(model))
-    log_to(directory / "log" / "train.log")
+    place = own_place(ranks)
+    log_to(directory / "log" / "train.log", quiet=place is not None and place.rank > 0)
     configs = load_configs(recipe, model)
-    final = directory / "final.pt"
     init = init / "final.pt" if init is not None and init.is_dir() else init
-    files = (*configs.input_files(recipe.data), *((init,) if init else ()))
-    stamp = Stamp(
-        directory / ".train.stamp",
-        files,
-        configs.of_a_result(),
-        [final],
-        version=TRAIN_VERSION,
-        lasting=True,
-    )
-    if not recipe.force and stamp.is_current():
-        logger.info("%s: up to date", final)
-        return
-    varied = _factors(factors, configs)
-    with _alone(directory):
-        trainer = build_trainer(configs, directory, recipe.data, init)
-        record = make_record(
-            name=directory.name,
-            model=model,
-            plan=plan,
-            factors=varied,
-            argv=shlex.split(command_line(recipe, *_OWN)),
-            config=configs.sections(),
-            data=hash_data(recipe.data, configs.input_files(recipe.data)),
-            start=start_of(init),
-        )
-        known = same_training(recipe.exp, record) if plan and not recipe.force else None
-        if known is not None:
-            logger.info("%s is the same training: it is copied, not repeated", known)
-            copy_training(known, directory, record)
-            stamp.write()
-            return
-        if recipe.force:  # after building, so that an earlier run survives if building fails
-            _clear(directory)
-        trainer.resume()
-        with atomic_write(directory / "config.yaml") as f:
-            yaml.safe_dump(configs.sections(), f, sort_keys=False)
-        record.to_file(directory / RUN_FILE)
-        outcome = trainer.run()
-    if outcome.signal is not None:
+    run = _Run(recipe, model, directory, configs, init, plan, _factors(factors, configs))
+    if place is None and ranks > 1:
+        sys.exit(start(ranks))
+    with meeting(place, configs.train.device, rank_timeout) as met:
+        outcome = run.train(met)
+    if outcome is not None and outcome.signal is not None:
         sys.exit(128 + outcome.signal)
-    stamp.write()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A training with the files that describe it, which rank 0 writes."""
+
+    recipe: Recipe
+    model: str
+    directory: Path
+    configs: Configs
+    init: Path | None
+    plan: str | None
+    factors: Mapping[str, Any]
+
+    def train(self, ranks: Ranks) -> Outcome | None:
+        """Train, unless the model is up to date."""
+        stamp = self._stamp()
+        done = ranks.is_first and not self.recipe.force and stamp.is_current()
+        if ranks.from_first(done):
+            logger.info("%s: up to date", self.directory / "final.pt")
+            return None
+        with _alone(self.directory) if ranks.is_first else contextlib.nullcontext():
+            trainer = build_trainer(
+                self.configs, self.directory, self.recipe.data, self.init, ranks
+            )
+            record = self._record()
+            if ranks.from_first(ranks.is_first and self._is_copied(record, stamp)):
+                return None
+            if ranks.is_first and self.recipe.force:
+                _clear(self.directory)  # after building: an earlier run survives its failure
+            trainer.resume()
+            if ranks.is_first:
+                with atomic_write(self.directory / "config.yaml") as f:
+                    yaml.safe_dump(self.configs.sections(), f, sort_keys=False)
+                record.to_file(self.directory / RUN_FILE)
+            outcome = trainer.run()
+        if ranks.is_first and outcome.signal is None:
+            stamp.write()
+        return outcome
+
+    def _is_copied(self, record: RunRecord, stamp: Stamp) -> bool:
+        """Copy the same training of a plan from another name, if there is one."""
+        if self.plan is None or self.recipe.force:
+            return False
+        known = same_training(self.recipe.exp, record)
+        if known is None:
+            return False
+        logger.info("%s is the same training: it is copied, not repeated", known)
+        copy_training(known, self.directory, record)
+        stamp.write()
+        return True
+
+    def _files(self) -> tuple[Path, ...]:
+        return self.configs.input_files(self.recipe.data)
+
+    def _stamp(self) -> Stamp:
+        return Stamp(
+            self.directory / ".train.stamp",
+            (*self._files(), *((self.init,) if self.init else ())),
+            self.configs.of_a_result(),
+            [self.directory / "final.pt"],
+            version=TRAIN_VERSION,
+            lasting=True,
+        )
+
+    def _record(self) -> RunRecord:
+        return make_record(
+            name=self.directory.name,
+            model=self.model,
+            plan=self.plan,
+            factors=self.factors,
+            argv=shlex.split(command_line(self.recipe, *_OWN)),
+            config=self.configs.sections(),
+            data=hash_data(self.recipe.data, self._files()),
+            start=start_of(self.init),
+        )
 
 
 def _factors(factors: Sequence[str], configs: Configs) -> dict[str, Any]:

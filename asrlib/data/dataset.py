@@ -33,6 +33,7 @@ from asrlib.data.augment import (
 )
 from asrlib.data.membership import Membership, memberships
 from asrlib.data.sampler import DataConfig, sample_batches
+from asrlib.data.share import WHOLE, RankShare
 from asrlib.errors import ConfigError, DataError
 from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
 from asrlib.features.fbank import FbankConfig
@@ -78,6 +79,7 @@ def train_batches(
     noise: CutSet | None = None,
     num_workers: int = 0,
     membership: Membership | None = None,
+    share: RankShare = WHOLE,
 ) -> Iterator[Batch]:
     """Yield an epoch's batches, shuffled and augmented, from number `start_batch` on.
 
@@ -90,6 +92,7 @@ def train_batches(
         num_workers: number of processes that load batches ahead; 0 loads in this process. The
             batches are the same.
         membership: the cohorts of the speakers; None if they are not known.
+        share: the share of each batch that is read; a rank augments with seeds of its own.
 
     Raises:
         ConfigError: `augment` requires noise and there is none.
@@ -103,8 +106,8 @@ def train_batches(
     batches = sample_batches(cuts, tokens, data, derive_seed(seed, epoch))
     if epoch < data.sorted_epochs:
         batches = sorted(batches, key=lambda batch: max(map(_num_frames, batch)))
-    numbered = ((index, batch) for index, batch in enumerate(batches))
-    dataset = _TrainingSet(tokenizer, augment, fbank, noise, seed, epoch, membership)
+    numbered = ((index, _shared(batch, share)) for index, batch in enumerate(batches))
+    dataset = _TrainingSet(tokenizer, augment, fbank, noise, seed, epoch, membership, share)
     loader = DataLoader(
         dataset,
         batch_size=None,
@@ -178,6 +181,7 @@ class _TrainingSet(Dataset):
         seed: int,
         epoch: int,
         membership: Membership | None,
+        share: RankShare,
     ) -> None:
         self._tokenizer = tokenizer
         self._augment = augment
@@ -190,10 +194,11 @@ class _TrainingSet(Dataset):
         self._seed = seed
         self._epoch = epoch
         self._membership = membership
+        self._share = share
 
     def __getitem__(self, index: tuple[int, CutSet]) -> Batch:
         number, cuts = index
-        seed = derive_seed(self._seed, self._epoch, number)
+        seed = self._share.seed(derive_seed(self._seed, self._epoch, number))
         drawn_BC = None
         if self._membership is not None:
             drawn_BC = self._membership.drawn(cuts, self._seed, self._epoch)
@@ -245,6 +250,12 @@ def collate(
         word_ends=[_word_ends(cut, lead) for cut, lead in zip(cuts, leads, strict=True)],
         membership_BC=membership_BC,
     )
+
+
+def _shared(batch: CutSet, share: RankShare) -> CutSet:
+    if share.size == 1:
+        return batch
+    return CutSet.from_cuts(share.of(list(batch), length=_num_frames))
 
 
 def _features(cut: Cut) -> Tensor:

@@ -27,6 +27,7 @@ from asrlib.data.augment import SILENCE, AugmentConfig, SpecMasks, seeded
 from asrlib.data.mixing import Mixer
 from asrlib.data.mixtures import NUM_CHANNELS, Mixture, MixtureConfig, MixturePlanner
 from asrlib.data.sampler import DataConfig
+from asrlib.data.share import WHOLE, RankShare
 from asrlib.errors import DataError
 from asrlib.features.extract import audio_reader, load_cut_audio
 from asrlib.features.fbank import FbankConfig, FbankExtractor
@@ -129,22 +130,29 @@ class MixtureTrainingSet:
         return config.num_frames(round(plan.duration * config.sample_rate)), max(labels)
 
     def batches(
-        self, seed: int, epoch: int, start_batch: int = 0, num_workers: int = 0
+        self,
+        seed: int,
+        epoch: int,
+        start_batch: int = 0,
+        num_workers: int = 0,
+        share: RankShare = WHOLE,
     ) -> Iterator[MixtureBatch]:
         """Yield an epoch's batches from number `start_batch` on; skipped batches are not mixed.
 
         Args:
             num_workers: number of processes that mix ahead; 0 mixes in this process. The batches
                 are the same.
+            share: the share of each batch that is mixed; a rank draws masks of its own.
 
         Raises:
             DataError: an utterance's file cannot be read.
         """
-        numbered = enumerate(self.plan_epoch(seed, epoch))
+        plans = self.plan_epoch(seed, epoch)
+        shared = (share.of(batch, length=lambda plan: plan.duration) for batch in plans)
         loader = DataLoader(
-            _TrainingMixtures(self, seed, epoch),
+            _TrainingMixtures(self, seed, epoch, share),
             batch_size=None,
-            sampler=islice(numbered, start_batch, None),
+            sampler=islice(enumerate(shared), start_batch, None),
             num_workers=num_workers,
             # The loader draws its workers' seed from this generator, not from torch's global one.
             generator=torch.Generator().manual_seed(0),
@@ -205,8 +213,8 @@ def bounded_batches(sizes: Mapping[int, tuple[int, int]], data: DataConfig) -> l
 class _TrainingMixtures(Dataset):
     """Dataset that mixes, extracts and augments one numbered batch of plans per item."""
 
-    def __init__(self, source: MixtureTrainingSet, seed: int, epoch: int) -> None:
-        self._source, self._seed, self._epoch = source, seed, epoch
+    def __init__(self, source: MixtureTrainingSet, seed: int, epoch: int, share: RankShare) -> None:
+        self._source, self._seed, self._epoch, self._share = source, seed, epoch, share
         masked = source.config.masks and epoch >= source.augment.spec_start_epoch
         self._masks = SpecMasks(source.augment) if masked else None
 
@@ -215,7 +223,7 @@ class _TrainingMixtures(Dataset):
         source = self._source
         extractor = FbankExtractor(source.format.fbank)
         examples = []
-        with seeded(derive_seed(self._seed, self._epoch, number)):
+        with seeded(self._share.seed(derive_seed(self._seed, self._epoch, number))):
             for plan in plans:
                 cut, samples_N = source.mixer.render(plan)
                 x_TF = extractor(torch.from_numpy(samples_N))

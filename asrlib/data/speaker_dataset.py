@@ -26,9 +26,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from asrlib.config import configclass
 from asrlib.data.augment import AugmentConfig, Equaliser, SpecMasks, add_noise, seeded
+from asrlib.data.share import WHOLE, RankShare
 from asrlib.errors import ConfigError, DataError
 from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
-from asrlib.numbers import Count, Positive, PositiveFloat, Share
+from asrlib.numbers import Count, Positive, PositiveFloat
 from asrlib.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Thinning:
     value: str = ""
     low: float = -math.inf
     high: float = math.inf
-    share: Share = 1.0
+    share: RankShare = 1.0
     seed: int = 1
 
     def holds(self, facts: Mapping[str, str]) -> bool:
@@ -254,6 +255,8 @@ class SpeakerCrops(Dataset):
         epoch: number of the epoch.
         augment: augmentation of the crops; None for none.
         noise: noise to add; None if there is none.
+        share: the share of each batch that is read. The crops do not depend on it, but a rank
+            augments with seeds of its own.
     """
 
     def __init__(
@@ -266,10 +269,11 @@ class SpeakerCrops(Dataset):
         epoch: int,
         augment: AugmentConfig | None = None,
         noise: CutSet | None = None,
+        share: RankShare = WHOLE,
     ) -> None:
         self._source, self._config, self._noise = source, config, noise
         self._frames = max(1, round(config.crop_seconds / frame_shift))
-        self._seed, self._epoch, self._augment = seed, epoch, augment
+        self._seed, self._epoch, self._augment, self._share = seed, epoch, augment, share
         self._masks = self._equaliser = None
         if augment is not None:
             self._equaliser = Equaliser(augment.gain, augment.equaliser)
@@ -292,22 +296,35 @@ class SpeakerCrops(Dataset):
 
     def __getitem__(self, index: int) -> SpeakerBatch:
         seed = derive_seed(self._seed, self._epoch, index)
-        config, source = self._config, self._source
         with seeded(seed):
-            classes, places = self._classes(index), []
-            pieces: list[Cut] = []
-            for cuts in (source.cuts[i] for i in classes):
-                lengths = [cut.num_frames or 0 for cut in cuts]
-                rng = random.Random(random.getrandbits(32))
-                for chosen, start in plan_crops(lengths, self._frames, config.crops, rng):
-                    pieces += [cuts[i] for i in chosen]
-                    places.append((len(chosen), start))
-            read = iter(self._noisy(pieces, seed))
-            crops = [self._crop(list(islice(read, count)), start) for count, start in places]
+            drawn = [(number, random.getrandbits(32)) for number in self._classes(index)]
+            own = self._share.of(drawn)
+            if not self._share.rank:
+                return self._batch(own, seed)
+        with seeded(self._share.seed(seed)):
+            return self._batch(own, self._share.seed(seed))
+
+    def _batch(self, drawn: Sequence[tuple[int, int]], seed: int) -> SpeakerBatch:
+        """Read the crops of speakers.
+
+        Args:
+            drawn: number of each speaker, and the seed that chooses the speaker's crops.
+            seed: seed of the noise.
+        """
+        config, source, places = self._config, self._source, []
+        pieces: list[Cut] = []
+        for number, crops_seed in drawn:
+            cuts, rng = source.cuts[number], random.Random(crops_seed)
+            lengths = [cut.num_frames or 0 for cut in cuts]
+            for chosen, start in plan_crops(lengths, self._frames, config.crops, rng):
+                pieces += [cuts[i] for i in chosen]
+                places.append((len(chosen), start))
+        read = iter(self._noisy(pieces, seed))
+        crops = [self._crop(list(islice(read, count)), start) for count, start in places]
         return SpeakerBatch(
-            torch.stack(crops).unflatten(0, (len(classes), config.crops)),
-            torch.tensor(classes),
-            [source.names[i] for i in classes],
+            torch.stack(crops).unflatten(0, (len(drawn), config.crops)),
+            torch.tensor([number for number, _ in drawn]),
+            [source.names[number] for number, _ in drawn],
         )
 
     def _classes(self, number: int) -> list[int]:
@@ -346,6 +363,7 @@ def speaker_batches(
     start_batch: int = 0,
     noise: CutSet | None = None,
     num_workers: int = 0,
+    share: RankShare = WHOLE,
 ) -> Iterator[SpeakerBatch]:
     """Yield an epoch's augmented batches, from number `start_batch` on.
 
@@ -360,7 +378,14 @@ def speaker_batches(
             "run stage 2 with this value, which makes noise, or set it to 0",
         )
     crops = SpeakerCrops(
-        source, config, frame_shift, seed=seed, epoch=epoch, augment=augment, noise=noise
+        source,
+        config,
+        frame_shift,
+        seed=seed,
+        epoch=epoch,
+        augment=augment,
+        noise=noise,
+        share=share,
     )
     yield from DataLoader(
         crops,

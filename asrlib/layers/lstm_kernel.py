@@ -42,8 +42,18 @@ class FastLstm(nn.LSTM):
         self, x_SBD: Tensor, states_1BH: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return outputs (S, B, H), and hidden and cell state (1, B, H) after the last frame."""
-        if not compiled(x_SBD):
+        if x_SBD.device.type != "cpu":
             return super().forward(x_SBD, states_1BH)
+        # On a CPU, torch's autocast does not know LSTMs.
+        with torch.autocast("cpu", enabled=False):
+            x_SBD = x_SBD.to(self.weight_ih_l0.dtype)
+            if not compiled(x_SBD):
+                return super().forward(x_SBD, states_1BH)
+            return self._compiled(x_SBD, states_1BH)
+
+    def _compiled(
+        self, x_SBD: Tensor, states_1BH: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         gates_SBG = F.linear(x_SBD, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
         before_BH = (state_1BH.squeeze(0) for state_1BH in states_1BH)
         y_SBH, *last_BH = _Recurrence.apply(gates_SBG, self.weight_hh_l0, *before_BH)

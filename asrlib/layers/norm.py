@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from asrlib.errors import DataError
+from asrlib.layers.over_ranks import pooled
 from asrlib.layers.schedule import HasSchedule
 
 _MIN_STD = 1e-3
@@ -143,8 +144,9 @@ class MaskedBatchNorm(nn.Module, HasSchedule):
     """Batch renormalisation (arXiv 1702.03275) with statistics of valid frames only.
 
     In training, the statistics are those of the frames under the mask, so padding has no effect.
-    In evaluation, the running statistics are used, so frames are independent of each other. As in
-    torch, the running variance is the unbiased one.
+    They are those of all ranks, and float32 even under autocast. In evaluation, the running
+    statistics are used, so frames are independent of each other. As in torch, the running variance
+    is the unbiased one.
 
     Why not plain batch normalisation (arXiv 1502.03167), as in the papers: a batch holds
     utterances of similar length, and its statistics reveal this length and the share of silence.
@@ -188,7 +190,10 @@ class MaskedBatchNorm(nn.Module, HasSchedule):
         if not self.training:
             scale_D = self.weight * torch.rsqrt(self.running_var_D + self.eps)
             return x_BSD * scale_D + (self.bias - self.running_mean_D * scale_D)
-        mean_D, var_D, count = self._batch_stats(x_BSD, mask_BS)
+        with torch.autocast(x_BSD.device.type, enabled=False):
+            at_least_f32 = torch.promote_types(x_BSD.dtype, torch.float32)
+            stats = self._batch_stats(x_BSD.to(at_least_f32), mask_BS)
+            mean_D, var_D, count = pooled(*stats)
         stretch_D, shift_D = self._correction(mean_D, var_D)
         self._track(mean_D, var_D * count / (count - 1.0).clamp(min=1.0))
         scale_D = self.weight * torch.rsqrt(var_D + self.eps) * stretch_D

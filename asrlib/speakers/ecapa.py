@@ -12,6 +12,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from asrlib.config import configclass
+from asrlib.layers.over_ranks import BatchNorm1d
 from asrlib.numbers import Positive
 from asrlib.speakers.base import SpeakerExtractor, SqueezeExcite
 from asrlib.speakers.pooling import AttentiveStatsPooling, masked, masked_mean
@@ -58,7 +59,7 @@ class _ConvUnit(nn.Module):
         super().__init__()
         padding = dilation * (kernel // 2)
         self.conv = nn.Conv1d(in_dim, out_dim, kernel, padding=padding, dilation=dilation)
-        self.norm = nn.BatchNorm1d(out_dim)
+        self.norm = BatchNorm1d(out_dim)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         return self.norm(self.conv(x_BCT).relu())
@@ -114,9 +115,9 @@ class Ecapa(SpeakerExtractor):
         self.blocks = nn.ModuleList(_Block(config, dilation) for dilation in (2, 3, 4))
         self.aggregate = nn.Conv1d(3 * config.channels, config.aggregate_dim, kernel_size=1)
         self.pooling = AttentiveStatsPooling(config.aggregate_dim, config.attention_dim, True)
-        self.pooled_norm = nn.BatchNorm1d(2 * config.aggregate_dim)
+        self.pooled_norm = BatchNorm1d(2 * config.aggregate_dim)
         self.output = nn.Linear(2 * config.aggregate_dim, config.embedding_dim)
-        self.output_norm = nn.BatchNorm1d(config.embedding_dim)
+        self.output_norm = BatchNorm1d(config.embedding_dim)
 
     def embed(self, x_BFT: Tensor, mask_B1T: Tensor | None) -> Tensor:
         """See `SpeakerExtractor.embed`."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from asrlib.layers.over_ranks import BatchNorm1d
+
 # Smallest variance, so that the gradient of the root stays finite.
 _MIN_VARIANCE = 1e-5
 
@@ -42,7 +44,7 @@ class AttentiveStatsPooling(nn.Module):
         super().__init__()
         self.frames = nn.Conv1d(dim, attention_dim, kernel_size=1)
         self.context = nn.Linear(2 * dim, attention_dim, bias=False) if context else None
-        self.norm = nn.BatchNorm1d(attention_dim)
+        self.norm = BatchNorm1d(attention_dim)
         self.scores = nn.Conv1d(attention_dim, dim, kernel_size=1)
 
     def forward(self, x_BDT: Tensor, mask_B1T: Tensor | None = None) -> Tensor:

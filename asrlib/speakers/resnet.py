@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from asrlib.config import configclass
+from asrlib.layers.over_ranks import BatchNorm2d
 from asrlib.numbers import Positive
 from asrlib.speakers.base import SpeakerExtractor, SqueezeExcite
 from asrlib.speakers.pooling import AttentiveStatsPooling, masked, masked_mean
@@ -48,14 +49,14 @@ class _Block(nn.Module):
         super().__init__()
         self.stride = stride
         self.conv1 = nn.Conv2d(in_dim, dim, 3, stride=stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(dim)
+        self.norm1 = BatchNorm2d(dim)
         self.conv2 = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(dim)
+        self.norm2 = BatchNorm2d(dim)
         self.gate = SqueezeExcite(dim, max(1, dim // reduction))
         self.shortcut = nn.Sequential()
         if stride > 1 or in_dim != dim:
             conv = nn.Conv2d(in_dim, dim, 1, stride=stride, bias=False)
-            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(dim))
+            self.shortcut = nn.Sequential(conv, BatchNorm2d(dim))
 
     def forward(self, x_BCFT: Tensor, mask_B1T: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the block's output, 0 at padding, and the mask of its frames."""
@@ -75,7 +76,7 @@ class ResNet(SpeakerExtractor):
         super().__init__(num_bins, config.embedding_dim)
         dim = config.channels
         self.conv = nn.Conv2d(1, dim, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(dim)
+        self.norm = BatchNorm2d(dim)
         blocks, bins, width = [], num_bins, dim
         for stage, count in enumerate(_BLOCKS):
             for index in range(count):

@@ -26,6 +26,7 @@ from asrlib.errors import ConfigError
 from asrlib.recipe import Recipe
 from asrlib.stamps import hash_file
 from asrlib.training.config import FINISHED_KEYS, HARMLESS_KEYS, TrainConfig, without
+from asrlib.training.ranks import ALONE, Ranks
 from asrlib.training.task import Task
 from asrlib.training.trainer import Trainer
 from asrlib.training.training_inputs import input_names
@@ -189,7 +190,11 @@ def with_values(
 
 
 def build_trainer(
-    configs: Configs, directory: Path, data: Path, init: Path | None = None
+    configs: Configs,
+    directory: Path,
+    data: Path,
+    init: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trainer[Any]:
     """Build the trainer of a new model, whose weights are drawn from the configured seed.
 
@@ -198,6 +203,7 @@ def build_trainer(
         directory: directory for the outputs of the training.
         data: the recipe's data directory.
         init: a finished model to start from.
+        ranks: this process as one of several that train together.
 
     Raises:
         UserError: the task cannot be built, see `Configs.build_task`, or there is no start of
@@ -211,4 +217,4 @@ def build_trainer(
     torch.manual_seed(configs.train.seed)
     task = configs.build_task(data, init)
     identity = configs.identity(data, init)
-    return Trainer(task, configs.train, directory, identity, configs.upgrade)
+    return Trainer(task, configs.train, directory, identity, configs.upgrade, ranks)

@@ -48,6 +48,8 @@ class TrainConfig:
         seed: seed of the weights, the data order and dropout.
         epochs, max_steps: the run ends when either number is reached; `max_steps` 0 means no limit.
         device: device of the model.
+        precision: precision of the network in training steps, by autocast. Weights, gradients,
+            losses and dev metrics are float32; float16 needs a GPU, and scales the losses.
         num_threads: number of torch threads. Sums depend on it, so a resumed run must keep it.
         num_workers: number of processes that load batches; 0 loads them in the training process.
         peak_lr, warmup_steps, schedule, final_lr_ratio: see `asrlib.training.optim.lr_at`.
@@ -78,6 +80,7 @@ class TrainConfig:
     epochs: Positive = 30
     max_steps: Count = 0
     device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     num_threads: Positive = 1
     num_workers: Count = 1
     peak_lr: PositiveFloat = 4e-3
@@ -101,6 +104,12 @@ class TrainConfig:
     dev_wer_utts: Count = 0
     log_interval: Positive = 50
     bad_batch_budget: Count = 100
+
+    @model_validator(mode="after")
+    def _precision_fits(self) -> TrainConfig:
+        if self.precision == "float16" and self.device != "cuda":
+            raise ValueError("precision float16 needs device cuda: choose bfloat16 or float32")
+        return self
 
     @model_validator(mode="after")
     def _averages_fit(self) -> TrainConfig:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from asrlib.config import configclass
+from asrlib.data.share import WHOLE, RankShare
 from asrlib.errors import DataError
 from asrlib.numbers import NonNegative, PositiveFloat
 from asrlib.seeds import named_generator
@@ -253,8 +254,10 @@ class Weighted(Generic[BatchT]):
     def begin(self, total_steps: int) -> None:
         self.task.begin(total_steps)
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterable[BatchT]:
-        return self.task.train_batches(epoch, start_batch)
+    def train_batches(
+        self, epoch: int, start_batch: int, share: RankShare = WHOLE
+    ) -> Iterable[BatchT]:
+        return self.task.train_batches(epoch, start_batch, share)
 
     def loss(self, batch: BatchT, step: int) -> LossSums:
         sums = self.task.loss(batch, step)

@@ -97,12 +97,17 @@ def line(figures: dict[str, float]) -> str:
 
 
 class Board:
-    """TensorBoard scalars of a run; scalars that a killed run wrote past `from_step` are hidden."""
+    """TensorBoard scalars of a run; scalars that a killed run wrote past `from_step` are hidden.
 
-    def __init__(self, path: Path, from_step: int) -> None:
-        self._writer = SummaryWriter(str(path), purge_step=from_step + 1)
+    Nothing is written if the path is None.
+    """
+
+    def __init__(self, path: Path | None, from_step: int) -> None:
+        self._writer = path and SummaryWriter(str(path), purge_step=from_step + 1)
 
     def write(self, group: str, figures: dict[str, float], step: int) -> None:
+        if self._writer is None:
+            return
         try:
             for name, value in figures.items():
                 self._writer.add_scalar(f"{group}/{name}", value, step)
@@ -111,4 +116,5 @@ class Board:
             raise
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()

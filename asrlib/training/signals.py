@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 
 class StopFlag:
-    """A context in which SIGTERM and SIGINT only set a flag; a second signal acts as usual.
+    """A context in which SIGTERM and SIGINT only set a flag; a later one acts as usual.
+
+    A scheduler, or a process that started this one, may pass on a signal that this process has had
+    already. So further signals within `TOGETHER_S` count as the same.
 
     Attributes:
         signal: the signal that was received; None if there was none.
@@ -16,8 +20,11 @@ class StopFlag:
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+    TOGETHER_S = 2.0
+
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._since = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopFlag:
@@ -35,8 +42,11 @@ class StopFlag:
             signal.signal(number, handler)
 
     def _raise_flag(self, number: int, frame: FrameType | None) -> None:
-        self.signal = signal.Signals(number)
-        signal.signal(number, self._previous[number])
+        if self.signal is None:
+            self.signal, self._since = signal.Signals(number), time.monotonic()
+        elif time.monotonic() > self._since + self.TOGETHER_S:
+            signal.signal(number, self._previous[number])
+            signal.raise_signal(number)
 
     def guard_children(self) -> None:
         """Prevent loader workers that die of the same signal from interrupting the current step.

@@ -15,6 +15,7 @@ from lhotse import CutSet
 from torch import Tensor
 
 from asrlib.data.augment import AugmentConfig
+from asrlib.data.share import WHOLE, RankShare
 from asrlib.data.speaker_dataset import (
     SpeakerBatch,
     SpeakerCrops,
@@ -23,6 +24,7 @@ from asrlib.data.speaker_dataset import (
     speaker_batches,
 )
 from asrlib.features.fbank import FbankConfig
+from asrlib.layers.over_ranks import gathered
 from asrlib.speakers.embed import embed_features
 from asrlib.speakers.model import SpeakerModel
 from asrlib.speakers.model_io import speaker_payload
@@ -97,7 +99,9 @@ class SpeakerTask:
         source = self.source
         return SpeakerCrops(speakers, source.data, source.fbank.frame_shift, seed=0, epoch=0)
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterable[SpeakerBatch]:
+    def train_batches(
+        self, epoch: int, start_batch: int, share: RankShare = WHOLE
+    ) -> Iterable[SpeakerBatch]:
         if self.weights is not None and start_batch == 0:
             self._find_regions(self.weights)
         source = self.source
@@ -111,30 +115,34 @@ class SpeakerTask:
             start_batch=start_batch,
             noise=source.noise,
             num_workers=self.config.num_workers,
+            share=share,
         )
 
     def loss(self, batch: SpeakerBatch, step: int) -> LossSums:
         """Compute the loss of each speaker; `LossSums.weight` is the number of speakers.
 
-        A speaker's impostors are the others in the batch. So a part of a batch that does not fit
-        into memory as a whole has fewer of them.
+        A speaker's impostors are the others in the batch, those of all ranks. So a part of a batch
+        that does not fit into memory as a whole has fewer of them.
         """
-        embeddings_SUD = self.model.embed(batch.x_SUTF.to(self.device))
-        parts = self.model.loss(embeddings_SUD, batch.classes_S.to(self.device))
-        count = float(len(batch.ids))
-        stats = {k: (float(v.detach().sum()), count) for k, v in parts.items() if k != "total"}
-        right_S = self._nearest(embeddings_SUD)
+        every = gathered(self.model.embed(batch.x_SUTF.to(self.device)).float())
+        classes_S = gathered(batch.classes_S.to(self.device)).items
+        with torch.autocast(self.device.type, enabled=False):
+            parts = self.model.loss(every.items, classes_S)
+            right_S = self._nearest(every.items)
+        own = {name: part_S[every.own] for name, part_S in parts.items()}
+        count = float(len(own["total"]))
+        stats = {k: (float(v.detach().sum()), count) for k, v in own.items() if k != "total"}
         frames = batch.x_SUTF.shape[1] * batch.x_SUTF.shape[2]
         sums = LossSums(
-            per_item_B=parts["total"],
-            ids=batch.ids,
+            per_item_B=own["total"],
+            ids=batch.ids if count else [],
             weight=count,
-            stats=stats | {"accuracy": (float(right_S.sum()), count)},
+            stats=stats | {"accuracy": (float(right_S[every.own].sum()), count)},
             seconds=count * frames * self.source.fbank.frame_shift,
         )
         if self.weights is None:
             return sums
-        return self.weights.weighted(sums, embeddings_SUD, parts, step)
+        return self.weights.weighted(sums, every, parts, step)
 
     def after_update(self, step: int, lr: float, sums: LossSums) -> None:
         """Let the adversary make its step; see `Task.after_update`."""

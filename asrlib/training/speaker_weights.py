@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from asrlib.errors import ConfigError
+from asrlib.layers.over_ranks import Gathered
 from asrlib.seeds import derive_seed, named_generator
 from asrlib.speakers.adversary import (
     Opponent,
@@ -169,19 +170,19 @@ class SampleWeights:
             self.player.regions_found(counts_K)
 
     def weighted(
-        self, sums: LossSums, embeddings_SUD: Tensor, parts: Mapping[str, Tensor], step: int
+        self, sums: LossSums, every: Gathered, parts: Mapping[str, Tensor], step: int
     ) -> LossSums:
         """Return the losses of a training step with weights.
 
         Args:
-            sums: the losses without weights; their items are the speakers.
-            embeddings_SUD: embeddings of the batch.
+            sums: the losses without weights; their items are the speakers of this rank.
+            every: embeddings of the batch, of all ranks.
             parts: what the loss returned for them without weights.
             step: the training step, counted from 0.
         """
         if step < self.config.warmup_steps:
             return sums
-        detached_SUD = embeddings_SUD.detach()
+        detached_SUD = every.items.detach()
         regions_SU = self.regions.assign(detached_SUD)
         with torch.no_grad():
             weights_SU = self.player.weights(detached_SUD, regions_SU)
@@ -191,9 +192,10 @@ class SampleWeights:
         memory: Memory = detached_SUD, {name: part_S.detach() for name, part_S in parts.items()}
         sums = replace(sums, kept=(memory,), stats={**sums.stats, **_figures(weights_SU)})
         if not self.player.pairs:
-            return replace(sums, weights_B=speaker_weights(weights_SU))
-        loss = weighted_loss(self.loss, embeddings_SUD, parts, weights_SU, pairs=True)
-        return replace(sums, objective=loss)
+            return replace(sums, weights_B=speaker_weights(weights_SU)[every.own])
+        loss = weighted_loss(self.loss, every.items, parts, weights_SU, pairs=True)
+        # Each rank computes the loss of all of them.
+        return replace(sums, objective=loss if every.ranks == 1 else loss / every.ranks)
 
     def after_update(self, sums: LossSums) -> None:
         """Let the player make its step after an update of the learner."""

@@ -15,6 +15,7 @@ import torch
 from lhotse import CutSet
 
 from asrlib.data.mixture_dataset import MixtureBatch, MixtureTrainingSet, mixture_eval_batches
+from asrlib.data.share import WHOLE, RankShare
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.text.tokenizer import Tokenizer
@@ -37,10 +38,13 @@ class MixtureSource(Protocol):
         """Return the approximate number of batches in an epoch."""
         ...
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterable[MixtureBatch]:
+    def train_batches(
+        self, epoch: int, start_batch: int, share: RankShare = WHOLE
+    ) -> Iterable[MixtureBatch]:
         """Return the batches of an epoch, beginning with number `start_batch`.
 
-        Epochs and batches are counted from 0. Every call gives the same batches.
+        Epochs and batches are counted from 0. Every call gives the same batches. Of each of them
+        only the items of `share` are read.
         """
         ...
 
@@ -78,8 +82,10 @@ class RecipeMixtures:
     def batches_per_epoch(self) -> int:
         return len(self.train.plan_epoch(self.seed, 0))
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterable[MixtureBatch]:
-        return self.train.batches(self.seed, epoch, start_batch, self.num_workers)
+    def train_batches(
+        self, epoch: int, start_batch: int, share: RankShare = WHOLE
+    ) -> Iterable[MixtureBatch]:
+        return self.train.batches(self.seed, epoch, start_batch, self.num_workers, share)
 
     def dev_batches(self) -> Iterable[MixtureBatch]:
         return mixture_eval_batches(self.dev, self.train.format, self.max_frames)
@@ -112,8 +118,10 @@ class TalkerTask(TransducerTaskBase[MixtureBatch]):
     def batches_per_epoch(self) -> int:
         return self.source.batches_per_epoch()
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterable[MixtureBatch]:
-        return self.source.train_batches(epoch, start_batch)
+    def train_batches(
+        self, epoch: int, start_batch: int, share: RankShare = WHOLE
+    ) -> Iterable[MixtureBatch]:
+        return self.source.train_batches(epoch, start_batch, share)
 
     def dev_batches(self) -> Iterable[MixtureBatch]:
         return self.source.dev_batches()

@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from asrlib.data.share import WHOLE, RankShare
+
 
 @dataclass(frozen=True)
 class LossSums:
@@ -32,7 +34,7 @@ class LossSums:
             all items have the same size.
         kept: what the task needs again in `after_update`, without a graph. Only what belongs to
             the losses that made the update comes back: not that of items that were dropped, nor
-            that of an attempt that ran out of memory.
+            that of an attempt that ran out of memory, nor that of other ranks.
         seconds: seconds of signal in the batch, for the throughput.
         loss_seconds: function that returns the seconds spent in the loss alone, forward and
             backward. Call it after the backward pass.
@@ -66,6 +68,17 @@ class LossSums:
         """
         mean = 1.0 if self.weights_B is None else float(self.weights_B.mean())
         return max(self.weight, 1.0) * mean
+
+    def portable(self) -> LossSums:
+        """Return a copy of detached losses for other ranks: on the CPU, no `kept` and no clock."""
+        return replace(
+            self,
+            per_item_B=self.per_item_B.cpu(),
+            weights_B=None if self.weights_B is None else self.weights_B.cpu(),
+            sizes_B=None if self.sizes_B is None else self.sizes_B.cpu(),
+            kept=(),
+            loss_seconds=None,
+        )
 
     def detached(self) -> LossSums:
         """Return a copy for use after the backward pass, without the graph and its memory."""
@@ -132,10 +145,13 @@ class Task(Protocol[BatchT]):
         """Tell scheduled modules the total number of training steps; called before the first."""
         ...
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterable[BatchT]:
+    def train_batches(
+        self, epoch: int, start_batch: int, share: RankShare = WHOLE
+    ) -> Iterable[BatchT]:
         """Return the batches of an epoch, beginning with number `start_batch`.
 
-        Epochs and batches are counted from 0. Every call gives the same batches.
+        Epochs and batches are counted from 0. Every call gives the same batches. Of each of them
+        only the items of `share` are read.
         """
         ...
 

@@ -22,10 +22,11 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from asrlib.checkpoint_file import save
-from asrlib.errors import CheckpointError, DataError, UserError
+from asrlib.errors import CheckpointError, ConfigError, DataError, UserError
 from asrlib.training.checkpoint import CheckpointStore, average
 from asrlib.training.config import TrainConfig
 from asrlib.training.meter import Board, Meter, line
+from asrlib.training.ranks import ALONE, Ranks
 from asrlib.training.signals import StopFlag
 from asrlib.training.stepper import Stepper
 from asrlib.training.task import BatchT, Task
@@ -79,6 +80,8 @@ class Trainer(Generic[BatchT]):
             data). Checkpoints with another identity are not resumed.
         upgrade: function that converts the identity of a checkpoint of an older version to that
             of the present version.
+        ranks: this process as one of several that train together. Each has a trainer, rank 0 writes
+            all files, and its state is that of the others at the start.
 
     Raises:
         CheckpointError: raised by `resume` if the checkpoints in the directory have another
@@ -94,20 +97,23 @@ class Trainer(Generic[BatchT]):
         directory: Path,
         identity: Mapping[str, Any],
         upgrade: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.task, self.config, self.dir = task, config, directory
+        self.task, self.config, self.dir, self.ranks = task, config, directory, ranks
         self.identity, self.upgrade = dict(identity), upgrade
         self.payload = task.payload()
         self.store = CheckpointStore(directory / "checkpoints", self.payload["kind"])
-        self.stepper = Stepper(task, config)
+        self.stepper = Stepper(task, config, ranks)
         self.at = Position()
+        self.stopped: signal.Signals | None = None  # by what, as all ranks agree
 
     def run(self) -> Outcome:
         """Train to the end. After SIGTERM or SIGINT, finish the step, save and return."""
         self.meter = Meter()
         self.total_steps = self._count_steps()
         self.task.begin(self.total_steps)
-        self.board = Board(self.dir / "tensorboard", self.at.step)
+        first = self.ranks.is_first
+        self.board = Board(self.dir / "tensorboard" if first else None, self.at.step)
         with (
             torch_settings(self.config),
             StopFlag() as self.stop,
@@ -115,14 +121,19 @@ class Trainer(Generic[BatchT]):
             logging_redirect_tqdm(),
         ):
             with tqdm(
-                total=self.total_steps, initial=self.at.step, unit="step", disable=None
+                total=self.total_steps,
+                initial=self.at.step,
+                unit="step",
+                disable=None if first else True,
             ) as self.bar:
-                while not self._is_done() and self.stop.signal is None:
+                while not self._is_done() and self.stopped is None:
                     self._run_epoch()
-            if self.stop.signal is not None:
+            if self.stopped is None:
+                self._agree(None)
+            if self.stopped is not None:
                 self._save()
-                logger.info("stopped by %s; run the same command to go on", self.stop.signal.name)
-                return Outcome(self.at.step, None, self.stop.signal)
+                logger.info("stopped by %s; run the same command to go on", self.stopped.name)
+                return Outcome(self.at.step, None, self.stopped)
             if not self.at.history or self.at.history[-1][0] != self.at.step:
                 self._validate()
             return Outcome(self.at.step, self._finish(), None)
@@ -139,13 +150,13 @@ class Trainer(Generic[BatchT]):
 
     def _run_epoch(self) -> None:
         self.task.model.train()
-        for batch in self._batches():
-            self._step(batch)
+        for batch, idle in self._batches():
+            self._step(batch, idle)
             if self.config.valid_interval and self.at.step % self.config.valid_interval == 0:
                 self._validate()
-            if self._is_done() or self.stop.signal is not None:
+            if self._is_done():
                 return
-        if self.stop.signal is not None:
+        if self.stopped is not None:
             return
         if self.at.batch == 0:
             raise DataError(
@@ -157,27 +168,59 @@ class Trainer(Generic[BatchT]):
         if not self.config.valid_interval:
             self._validate()
 
-    def _batches(self) -> Iterator[Any]:
-        """Yield the remaining batches of the epoch.
+    def _batches(self) -> Iterator[tuple[Any, bool]]:
+        """Yield this rank's shares of the remaining batches of the epoch, until a signal stops it.
 
-        The iterator ends early if the signal that stops the run has ended the loader workers.
+        With each comes whether it is another rank's, because the batch has too few items.
         """
-        try:
+        batches = self._loaded()
+        while True:
             with self.meter.waiting():
-                batches = iter(self.task.train_batches(self.at.epoch, self.at.batch))
-            while True:
-                with self.meter.waiting():
-                    batch = next(batches, None)
+                batch = next(batches, None)
+            idle = self._agree(batch)
+            if batch is None or self.stopped is not None:
+                return
+            yield batch, idle
+
+    def _loaded(self) -> Iterator[Any]:
+        """Yield batches; end early if the signal that stops the run has ended loader workers."""
+        try:
+            share = self.ranks.share
+            for batch in self.task.train_batches(self.at.epoch, self.at.batch, share):
                 self.stop.guard_children()
-                if batch is None:
-                    return
                 yield batch
         except RuntimeError:
             if self.stop.signal is None:
                 raise
 
-    def _step(self, batch: Any) -> None:
-        report = self.stepper.step(batch, self.at.step, self.total_steps)
+    def _agree(self, batch: Any) -> bool:
+        """Agree with the other ranks on the next step; set `stopped` if one has had a signal.
+
+        Args:
+            batch: this rank's share of the next batch; None if there is none.
+
+        Returns:
+            Whether the items are those of another rank, because there are fewer items than ranks.
+
+        Raises:
+            DataError: there is a next batch for some ranks only.
+        """
+        number, ids = self.stop.signal, None if batch is None else list(batch.ids)
+        plans = self.ranks.gather((number and int(number), ids))
+        signals = [number for number, _ in plans if number]
+        if signals:
+            self.stopped = signal.Signals(max(signals))
+            return False
+        if len({ids is None for _, ids in plans}) > 1:
+            raise DataError(
+                f"step {self.at.step}: the ranks have different numbers of batches",
+                "give all ranks the same data, configuration and version",
+            )
+        before = {item for _, ids in plans[: self.ranks.rank] for item in ids or ()}
+        return batch is not None and not before.isdisjoint(batch.ids)
+
+    def _step(self, batch: Any, idle: bool) -> None:
+        report = self.stepper.step(batch, self.at.step, self.total_steps, idle)
         if report.sums is not None:
             self.meter.add(report.loss, report.sums, report.norm)
         bad = self.at.bad_steps + bool(report.bad_ids)
@@ -216,12 +259,13 @@ class Trainer(Generic[BatchT]):
                     )
                 metric = figures[self.config.best_by]
                 self.at = replace(self.at, history=[*self.at.history, (self.at.step, metric)])
-                if self.at.step in self._best_steps():
+                if self.ranks.is_first and self.at.step in self._best_steps():
                     content = {"model": self.task.model.state_dict(), **self._facts()}
                     self.store.save_best(self.at.step, content)
             self._save()
-            last = [step for step, _ in self.at.history[-self.config.keep_last :]]
-            self.store.prune({*last, self.at.step}, self._best_steps())
+            if self.ranks.is_first:
+                last = [step for step, _ in self.at.history[-self.config.keep_last :]]
+                self.store.prune({*last, self.at.step}, self._best_steps())
             self.task.model.train()
 
     def _best_steps(self) -> list[int]:
@@ -234,12 +278,42 @@ class Trainer(Generic[BatchT]):
         return {"payload": self.payload, "facts": {**facts, "identity": self.identity}}
 
     def _save(self) -> None:
+        if not self.ranks.is_first:
+            return
         content = {**self.stepper.state(), "position": asdict(self.at), **self._facts()}
         path = self.store.save_step(self.at.step, content)
         logger.info("saved %s", path)
 
     def resume(self) -> None:
-        """Resume from the newest intact checkpoint in the directory, if there is one."""
+        """Resume from the newest intact checkpoint in the directory, if there is one.
+
+        Rank 0 reads it; all other ranks take the state of rank 0, whether it resumes or not.
+        """
+        if self.ranks.is_first:
+            self._load_latest()
+        if self.ranks.size > 1:
+            self._follow_first()
+
+    def _follow_first(self) -> None:
+        """Take the state of rank 0, with which all ranks begin.
+
+        Raises:
+            ConfigError: this rank has other settings or data than rank 0.
+        """
+        mine = (self.identity, asdict(self.at), self.stepper.state())
+        identity, position, state = self.ranks.from_first(mine)
+        different = differences(identity, self.identity)
+        if different:
+            raise ConfigError(
+                f"rank {self.ranks.rank} has other settings or data than rank 0:"
+                f" {'; '.join(different)}",
+                "start all ranks with the same command, version and recipe directory",
+            )
+        if not self.ranks.is_first:
+            self.stepper.load_state(state)
+            self.at = Position(**position)
+
+    def _load_latest(self) -> None:
         found = self.store.latest()
         if found is None:
             return
@@ -264,6 +338,9 @@ class Trainer(Generic[BatchT]):
 
     def _finish(self) -> Path:
         """Write the mean of the chosen weights as final.pt, and log its dev metrics."""
+        final = self.dir / "final.pt"
+        if not self.ranks.is_first:
+            return final
         window = self.stepper.window
         if window is not None and window.updates:
             mean, steps = window.state, [self.at.step]
@@ -280,7 +357,6 @@ class Trainer(Generic[BatchT]):
         logger.info("mean of steps %s: dev: %s", " ".join(map(str, steps)), line(figures))
         facts = self._facts()
         facts["facts"] |= {"averaged": steps, "dev": figures}
-        final = self.dir / "final.pt"
         save(final, self.store.kind, {"model": self.task.model.state_dict(), **facts})
         logger.info("wrote %s", final)
         return final

@@ -16,6 +16,7 @@ from asrlib.data.augment import AugmentConfig
 from asrlib.data.dataset import Batch, eval_batches, filter_trainable, train_batches
 from asrlib.data.membership import Membership
 from asrlib.data.sampler import DataConfig, sample_batches
+from asrlib.data.share import WHOLE, RankShare
 from asrlib.features.fbank import FbankConfig
 from asrlib.text.tokenizer import WORD_MARK, Tokenizer
 from asrlib.training.config import TrainConfig
@@ -99,7 +100,9 @@ class TransducerTask(TransducerTaskBase[Batch]):
             source.dev, self.tokenizer, source.data.max_frames, membership=source.membership
         )
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterable[Batch]:
+    def train_batches(
+        self, epoch: int, start_batch: int, share: RankShare = WHOLE
+    ) -> Iterable[Batch]:
         source = self.source
         return train_batches(
             self.epoch_cuts(epoch),
@@ -113,6 +116,7 @@ class TransducerTask(TransducerTaskBase[Batch]):
             noise=source.noise,
             num_workers=self.config.num_workers,
             membership=source.membership,
+            share=share,
         )
 
     def _loss(self, batch: Batch, step: int) -> TransducerLoss:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from asrlib.data.share import WHOLE, RankShare
 from asrlib.features.fbank import FbankConfig
 from asrlib.layers.schedule import set_run_length
 from asrlib.text.tokenizer import Tokenizer
@@ -102,7 +103,9 @@ class TransducerTaskBase(WithoutState, ABC, Generic[BatchT]):
         """See `asrlib.training.task.Task`."""
 
     @abstractmethod
-    def train_batches(self, epoch: int, start_batch: int) -> Iterable[BatchT]:
+    def train_batches(
+        self, epoch: int, start_batch: int, share: RankShare = WHOLE
+    ) -> Iterable[BatchT]:
         """See `asrlib.training.task.Task`."""
 
     @abstractmethod

@@ -14,6 +14,8 @@ import torch
 from tiny_task import strike
 from torch import Tensor, nn
 
+from asrlib.data.share import WHOLE, RankShare
+from asrlib.layers.over_ranks import gathered
 from asrlib.speakers.adversary import ReweightingConfig
 from asrlib.speakers.losses import SpeakerLossConfig
 from asrlib.training.speaker_weights import SampleWeights
@@ -74,7 +76,9 @@ class PlantedTask:
         noise = torch.randn(SPEAKERS, count, DIM, generator=generator)
         return self.means_CD.unsqueeze(1) + 0.4 * noise
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterator[Crops]:
+    def train_batches(
+        self, epoch: int, start_batch: int, share: RankShare = WHOLE
+    ) -> Iterator[Crops]:
         if self.weights is not None and start_batch == 0:
             with torch.no_grad():
                 self.weights.refresh(self.model.linear(self.utterances(5, 3).flatten(0, 1)))
@@ -102,7 +106,7 @@ class PlantedTask:
         sums = LossSums(parts["total"], batch.ids, len(batch.ids), stats)
         if self.weights is None:
             return sums
-        return self.weights.weighted(sums, embeddings_SUD, parts, step)
+        return self.weights.weighted(sums, gathered(embeddings_SUD), parts, step)
 
     def after_update(self, step: int, lr: float, sums: LossSums) -> None:
         if self.weights is not None:

@@ -12,6 +12,7 @@ from small_transducer import CONFIG, FBANK, tokenizer, transducer
 from talker_fakes import MixtureBatch
 
 from asrlib.checkpoint_file import save
+from asrlib.data.share import WHOLE, RankShare
 from asrlib.encoders import LstmStackConfig, SeparatorConfig
 from asrlib.errors import CheckpointError, ConfigError
 from asrlib.text.turn_labels import EOT, channel_labels
@@ -46,7 +47,9 @@ class Mixtures:
     def batches_per_epoch(self) -> int:
         return 2
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterator[MixtureBatch]:
+    def train_batches(
+        self, epoch: int, start_batch: int, share: RankShare = WHOLE
+    ) -> Iterator[MixtureBatch]:
         return (self.batch(10 * epoch + i) for i in range(start_batch, 2))
 
     def dev_batches(self) -> Iterator[MixtureBatch]:

@@ -11,6 +11,7 @@ from tiny_task import BATCHES, TinyTask, train
 
 from asrlib.checkpoint_file import load
 from asrlib.config import to_dict
+from asrlib.data.share import WHOLE
 from asrlib.errors import CheckpointError, DataError, UserError
 from asrlib.training.checkpoint import CheckpointStore, average
 from asrlib.training.config import TrainConfig
@@ -104,8 +105,8 @@ def test_non_finite_item_is_dropped_as_if_it_were_not_there(tmp_path, caplog):
     """Poisoned input, and the same item absent: gradients and statistics must agree."""
 
     class Without(TinyTask):
-        def train_batches(self, epoch, start_batch):
-            for batch in super().train_batches(epoch, start_batch):
+        def train_batches(self, epoch, start_batch, share=WHOLE):
+            for batch in super().train_batches(epoch, start_batch, share):
                 yield self.drop(batch, ["0-3-2"])
 
     settings = config(epochs=1)
@@ -181,7 +182,7 @@ def test_a_finished_run_continued_changes_nothing(tmp_path):
 
 def test_no_batches_is_an_error(tmp_path):
     class Empty(TinyTask):
-        def train_batches(self, epoch, start_batch):
+        def train_batches(self, epoch, start_batch, share=WHOLE):
             return iter(())
 
     with pytest.raises(DataError, match="gives no batches"):

@@ -12,6 +12,7 @@ from small_transducer import CONFIG, FBANK, tokenizer, transducer, write_set
 
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.sampler import DataConfig
+from asrlib.data.share import WHOLE
 from asrlib.encoders import ConvRnntConfig
 from asrlib.encoders.lstm import LstmStackConfig
 from asrlib.training.config import TrainConfig
@@ -202,8 +203,8 @@ def test_workers_do_not_change_the_weights(source, tmp_path):
 
 def test_poisoned_utterance_is_named_and_the_rest_is_trained(source, tmp_path, caplog):
     class Poisoned(TransducerTask):
-        def train_batches(self, epoch, start_batch):
-            for batch in super().train_batches(epoch, start_batch):
+        def train_batches(self, epoch, start_batch, share=WHOLE):
+            for batch in super().train_batches(epoch, start_batch, share):
                 for i, name in enumerate(batch.ids):
                     if name == "s1-u5":
                         batch.x_BTF[i, 3] = math.nan

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from asrlib.config import load_config, to_dict
+from asrlib.data.share import WHOLE, RankShare
 from asrlib.errors import UserError
 from asrlib.training.config import TrainConfig
 from asrlib.training.task import LossSums
@@ -89,14 +90,20 @@ class TinyTask:
             x_BF[i] += self.poison.get(item, 0.0)
         return Points(x_BF, y_B, ids)
 
-    def train_batches(self, epoch: int, start_batch: int) -> Iterator[Points]:
+    def train_batches(
+        self, epoch: int, start_batch: int, share: RankShare = WHOLE
+    ) -> Iterator[Points]:
         numbers = [(epoch, batch) for batch in range(start_batch, BATCHES)]
         loader = DataLoader(
             numbers, batch_size=None, num_workers=self.workers, collate_fn=self._numbered
         )
         for number, batch in zip(numbers, loader, strict=True):
             self.seen.append(number)
-            yield batch
+            yield self._shared(batch, share)
+
+    def _shared(self, batch: Points, share: RankShare) -> Points:
+        rows = list(share.of(range(len(batch.ids))))
+        return Points(batch.x_BF[rows], batch.y_B[rows], [batch.ids[i] for i in rows])
 
     def _numbered(self, number: tuple[int, int]) -> Points:
         epoch, batch = number

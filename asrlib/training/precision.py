@@ -1,0 +1,30 @@
+"""Mixed precision: lower precision in the network, float32 in weights, gradients and losses."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from asrlib.training.config import TrainConfig
+
+_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def autocast(config: TrainConfig) -> AbstractContextManager[Any]:
+    """Return the context of a training step's forward pass; with float32 it changes nothing."""
+    if config.precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(config.device, dtype=_TYPES[config.precision])
+
+
+def gradient_scaler(config: TrainConfig) -> Any:
+    """Return torch's scaler of losses, which keeps gradients in the range of float16.
+
+    With another precision, it does nothing.
+    """
+    # torch 2.x has it in torch.amp, and warns of that in torch.cuda.amp.
+    kind = getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler
+    return kind(enabled=config.precision == "float16")
