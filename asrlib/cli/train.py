@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ import yaml
 
 from asrlib.cli.common import command_line, log_to, recipe_options
 from asrlib.config import split_override
-from asrlib.errors import ConfigError, UserError
+from asrlib.errors import ConfigError
 from asrlib.experiments.run_record import RUN_FILE, hash_data, make_record, start_of
 from asrlib.experiments.runs import run_name
-from asrlib.files import atomic_write
+from asrlib.files import alone, atomic_write
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 from asrlib.training.build import Configs, build_trainer, load_configs
@@ -131,22 +130,17 @@ def _factors(factors: Sequence[str], configs: Configs) -> dict[str, Any]:
     return values
 
 
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def _alone(directory: Path) -> AbstractContextManager[None]:
     """Lock the directory against other trainings; the lock ends with the process.
 
     Raises:
         UserError: another process trains in the directory.
     """
-    with open(directory / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{directory}: another training is at work there",
-                "wait until it ends, stop it, or give another --name",
-            ) from None
-        yield
+    return alone(
+        directory / ".lock",
+        f"{directory}: another training is at work there",
+        "wait until it ends, stop it, or give another --name",
+    )
 
 
 def _clear(directory: Path) -> None:

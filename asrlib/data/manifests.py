@@ -154,9 +154,12 @@ def _judge(
     normalise: Normalise,
     config: ValidationConfig,
 ) -> MonoCut | Reason:
-    start = round((utterance.start or 0.0) * audio.rate)
     whole = len(audio.samples_NC)
-    end = whole if utterance.end is None else round(utterance.end * audio.rate)
+    start, end = utterance.start or 0.0, utterance.end
+    if not all(0 <= time <= whole / audio.rate + 1 for time in (start, end or 0.0)):
+        return Reason("segment outside the file", f"{start:g} s, of {whole / audio.rate:g} s")
+    start = round(start * audio.rate)
+    end = whole if end is None else round(end * audio.rate)
     # Segment ends are often rounded to 0.01 s, so an end may lie up to 0.01 s beyond the file.
     if not 0 <= start < end <= whole + audio.rate // 100:
         last = whole / audio.rate
@@ -273,6 +276,6 @@ def audio_digest(sets: Mapping[str, Sequence[RawUtterance]], base: Path) -> str:
         try:
             stat = path.stat()
             digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-        except OSError:
+        except (OSError, ValueError):  # ValueError: the name has a NUL
             digest.update(f"{path} missing\n".encode())
     return digest.hexdigest()

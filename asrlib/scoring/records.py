@@ -223,6 +223,10 @@ def _timed_words(words: Any) -> tuple[TimedWord, ...]:
     return tuple(TimedWord(str(w), float(start), float(end)) for w, start, end in words)
 
 
+# What a line that is not as it should be raises; RecursionError: lists nested thousands deep.
+_BROKEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+
+
 def read_utterances(path: Path) -> list[Utterance]:
     """Read hyp.jsonl and sort the utterances by id.
 
@@ -239,7 +243,7 @@ def read_utterances(path: Path) -> list[Utterance]:
         for number, line in enumerate(f, 1):
             try:
                 utterance = parse_utterance(json.loads(line))
-            except (KeyError, TypeError, ValueError, AttributeError) as e:
+            except _BROKEN as e:
                 # The message does not quote the line, because its text may be private.
                 raise DataError(
                     f"{path}: line {number} is not a decoded utterance ({type(e).__name__})",
