@@ -27,6 +27,7 @@ _COLUMNS = ("kinds", "refused", "quarantined", "accepted", "crashes", "unnamed",
 def command(every: int, to_results: bool) -> None:
     """Feed damaged inputs, print a table."""
     torch.set_num_threads(1)
+    code = commit()
     with tempfile.TemporaryDirectory(prefix="damage-") as work:
         judge = Judge(Path(work))
         verdicts = []
@@ -36,7 +37,7 @@ def command(every: int, to_results: bool) -> None:
                 click.echo(f"{family.name}: {kind}: {verdicts[-1].outcome}: {verdicts[-1].told}")
     words = ["tests/damage.sh"] + ([f"--every {every}"] if every > 1 else [])
     families = tuple(figures(verdicts))
-    result = Damage(command=" ".join(words), commit=commit(), families=families)
+    result = Damage(command=" ".join(words), commit=code, families=families)
     click.echo(" ".join((f"{'':20}", *(f"{name:>11}" for name in _COLUMNS))))
     for family in families:
         cells = (f"{getattr(family, name):11}" for name in _COLUMNS)

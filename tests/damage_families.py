@@ -111,7 +111,7 @@ def _arpa(**entries: str) -> dict[str, str]:
 def families() -> list[Family]:
     """All files that are damaged."""
     scored = partial(Family, command=_SCORE, good=_TEST, outputs=_SCORES)
-    counted: Callable[[Path], set[str]] = lambda recipe: _ids(recipe / _SCORES[0])  # noqa: E731
+    counted: Callable[[Path], set[str]] = lambda r: _ids(r / _SCORES[0], "utterance")  # noqa: E731
     assigned: Callable[[Path], set[str]] = lambda r: _ids(r / "assigned.jsonl", "speaker")  # noqa: E731
     assign = ("cohorts", "assign", "{recipe}/exp/cohorts/tree", "--speakers", "{recipe}/people.tsv")
     assign += ("--out", "{recipe}/assigned.jsonl")

@@ -7,6 +7,8 @@ so that a kill falls into the stage's own work: loading takes seconds, the work 
 from __future__ import annotations
 
 import functools
+import importlib
+import pkgutil
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +24,8 @@ import yaml
 from command_fakes import Outcome, call, in_process
 from plan_fakes import here
 
+import asrlib
+
 REPO = Path(__file__).resolve().parents[1]
 MINI = REPO / "egs" / "mini"
 sys.path[:0] = [str(REPO), str(MINI / "local")]  # as path.sh and the interpreter set it
@@ -32,7 +36,6 @@ import raw  # noqa: E402
 _SETS = {"train": 4, "dev": 2, "test": 3, "discovery": 8, "confirmation": 8}  # speakers
 _MANY = 50  # what `corpus.scale` divides by
 _SMALL = {"lstm": {"layers": 1, "hidden_dim": 32}, "output_dim": 32, "input_dim": 32}
-_SEPARATOR = {"dim": 16, "local_channels": [4], "merge_dim": 16, "output_dim": 32}
 _JOINT = {"predictor": {"output_dim": 16}, "joiner_dim": 16}
 _ADAPT = "mitigation.adaptation"
 _CONF: dict[str, dict[str, Any]] = {
@@ -50,7 +53,7 @@ _CONF: dict[str, dict[str, Any]] = {
     "augment": {"speeds": [1.0, 1.1]},
     "score": {"replicates": 100, "permutations": 99, "min_speakers": 2, "min_words": 5},
     "cohorts": {"methods": ["tree", "scan", "metadata"], "min_speakers": 2, "permutations": 9},
-    "mixtures": {"train": {"warmup_steps": 2}},
+    "mixtures": {"per_condition": 2},
     "speaker": {"speakers": 4, "per_epoch": 4, "dev_utts": 4, "crop_seconds": 1.0},
     "publish": {"public": True},
     "model/lstm": {"encoder": _SMALL, **_JOINT},
@@ -207,7 +210,7 @@ def _one_process() -> Iterator[None]:
 
 @contextmanager
 def _fixed_clocks() -> Iterator[None]:
-    """Costs and dates, which results contain, are the same in every run."""
+    """Costs, dates and commits, which results contain, are the same in every run."""
 
     def clock() -> Callable[[], float]:
         ticks = iter(range(1_000_000))
@@ -220,18 +223,14 @@ def _fixed_clocks() -> Iterator[None]:
         patch(f"{batch}.time", SimpleNamespace(process_time=clock(), perf_counter=clock())),
         patch(f"{batch}.resource.getrusage", lambda _: usage),
         patch(f"{record}.datetime", SimpleNamespace(now=lambda _: now)),
+        patch(f"{record}.git_state", lambda _: None),
     ):
         yield
 
 
 @functools.cache
 def load_libraries() -> None:
-    """Import what the commands import, so that forked processes need not."""
-    from importlib import import_module
-
-    from asrlib.__main__ import COMMANDS
-
-    for name in COMMANDS:
-        import_module(f"asrlib.cli.{name.replace('-', '_')}")
-    import_module("asrlib.training.build")
-    import_module("asrlib.report.page")
+    """Import the whole package and what it imports, so that forked processes need not."""
+    for module in pkgutil.walk_packages(asrlib.__path__, "asrlib."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)

@@ -22,7 +22,7 @@ from fault_stages import STAGES, Stage, load_libraries, run_stage, write_small_r
 
 _MOST_KILLS_OF_A_RUN = 3
 _MISSES = 3  # kills that come too late, after each other, before a shorter time is drawn
-_PATIENCE = 900.0  # seconds that a stage may take to the end
+_PATIENCE = 3600.0  # seconds that a stage may take to the end
 
 
 def tree(recipe: Path) -> dict[str, str]:
@@ -31,7 +31,7 @@ def tree(recipe: Path) -> dict[str, str]:
     for path in sorted(recipe.rglob("*")):
         name = path.relative_to(recipe).as_posix()
         parts = set(name.split("/")[:-1])
-        if path.is_dir() or parts & {"log", "tensorboard"} or is_leftover(path):
+        if path.is_dir() or parts & {"log", "tensorboard"} or is_leftover(path.relative_to(recipe)):
             continue
         if path.name.endswith(".lock"):
             continue

@@ -30,6 +30,7 @@ _NAMES = [stage.name for stage in STAGES]
 def command(kills: int, seed: int, stages: tuple[str, ...], to_results: bool) -> None:
     """Kill stages, check other faults, print tables."""
     torch.set_num_threads(1)
+    code = commit()
     chosen = [stage for stage in STAGES if not stages or stage.name in stages]
     last = max((LAST, *(stage.name for stage in chosen)), key=_NAMES.index)
     with tempfile.TemporaryDirectory(prefix="faults-") as work:
@@ -49,7 +50,7 @@ def command(kills: int, seed: int, stages: tuple[str, ...], to_results: bool) ->
     words += [f'--stages "{" ".join(stages)}"'] if stages else []
     result = Faults(
         command=" ".join(words),
-        commit=commit(),
+        commit=code,
         seed=seed,
         stages=tuple(map(_figures, found)),
         checks=checked,

@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import logging
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -94,8 +95,9 @@ def build_manifests(
     for name, utterances in sets.items():
         for index, utterance in enumerate(utterances):
             path = audio_path(base, utterance)
-            if utterance.id in seen:
-                verdicts[name, index] = Quarantined(utterance.id, str(path), Reason("duplicate id"))
+            reason = Reason("duplicate id") if utterance.id in seen else _bad_name(utterance)
+            if reason is not None:
+                verdicts[name, index] = Quarantined(utterance.id, str(path), reason)
             else:
                 files.setdefault(path, []).append((name, index, utterance))
             seen.add(utterance.id)
@@ -105,6 +107,17 @@ def build_manifests(
         for found in tqdm(jobs, total=len(files), desc="decode", unit="file", disable=None):
             verdicts.update(found)
     return _collect(sets, verdicts)
+
+
+def _bad_name(utterance: RawUtterance) -> Reason | None:
+    """Return a reason if the id or the speaker would break a table with a name in each line."""
+    for field in ("id", "speaker"):
+        name = getattr(utterance, field)
+        if " ".join(name.split()) != name or not name:
+            return Reason("unusable name", f"the {field} is empty or has white space but spaces")
+        if any(unicodedata.category(c) == "Cc" for c in name):
+            return Reason("unusable name", f"the {field} has control characters")
+    return None
 
 
 def audio_path(base: Path, utterance: RawUtterance) -> Path:
