@@ -65,7 +65,8 @@ def read_cohort_map(directory: Path) -> CohortMap:
             method = str(entry.get("method", method))
             if not (isinstance(id, str) and isinstance(cohort, str)):
                 raise TypeError("speaker and cohort must be strings")
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            f"{id}{cohort}{method}".encode()  # no half of a surrogate pair
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise DataError(
                 f"{path}: line {number} does not name a speaker and a cohort ({type(e).__name__})",
                 _FIX,

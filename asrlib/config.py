@@ -241,7 +241,7 @@ def _parse_override(override: str) -> dict[str, Any]:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         return _plain(OmegaConf.load(path), str(path))
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as e:
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as e:
         raise ConfigError(f"{path}: not readable as YAML: {_one_line(e)}", "fix the syntax") from e
 
 

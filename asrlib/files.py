@@ -4,12 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import hashlib
+import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from asrlib.errors import UserError
+
+_LONGEST_NAME = 100  # characters of an id in a file name; file systems permit 255 bytes
+
+
+def file_name(id: str, suffix: str = "") -> str:
+    """Make a file name of an id, which may hold any characters: it stays in its directory.
+
+    An id of letters, digits and `. _ + = @ , -` stays as it is. Otherwise the name ends with a hash
+    of the id, so that different ids give different names.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._+=@,-]", "_", id)[:_LONGEST_NAME].lstrip(".-")
+    if plain != id or not id:
+        digest = hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()
+        plain = f"{plain}-{digest[:8]}"
+    return plain + suffix
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name is that of a file or directory in a directory: no path, nothing hidden."""
+    return bool(name) and not name.startswith(".") and not set(name) & set("/\0")
 
 
 def no_room(error: OSError) -> bool:
@@ -106,3 +132,21 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         if old.exists() and not path.exists():
             os.replace(old, path)
         shutil.rmtree(temp, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def alone(lock: Path, what: str, fix: str) -> Iterator[None]:
+    """Hold a lock on the file `lock`, which is made if need be; it ends with the process.
+
+    Raises:
+        UserError: another process holds it; the error says `what` and `fix`.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(what, fix) from None
+        except OSError as e:  # some network file systems have no locks
+            logging.warning("%s: cannot be locked against a second run: %s", lock, e.strerror)
+        yield

@@ -10,16 +10,17 @@ configuration; tests/test_golden.py fails if this was forgotten.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from asrlib.files import atomic_write
+from asrlib.files import alone, atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +98,32 @@ class Stamp:
             )
         return True
 
-    def write(self) -> None:
-        """Write the stamp file; call it after the stage has succeeded."""
+    @contextlib.contextmanager
+    def making(self) -> Iterator[None]:
+        """Make the outputs inside; the stamp is written if the body succeeds.
+
+        Nobody else makes them meanwhile. There is no stamp meanwhile either: outputs that a killed
+        run left, some old and some new, must not pass for complete with the old configuration. The
+        new stamp is of the inputs as they were at the start.
+
+        Raises:
+            UserError: another process makes the outputs.
+        """
+        lock = self.path.with_name(f".{self.path.name.removeprefix('.')}.lock")
+        told = f"{self.path.parent}: another run of the same stage is at work there"
+        with alone(lock, told, "wait until it ends, or stop it, then run again"):
+            self.path.unlink(missing_ok=True)
+            key = self.key()
+            yield
+            self.write(key)
+
+    def write(self, key: str | None = None) -> None:
+        """Write the stamp file; call it after the stage has succeeded.
+
+        Args:
+            key: of the inputs that were used; None: as they are now.
+        """
         outputs = [p.name for p in self.outputs]
+        content = {"key": key or self.key(), "version": self.version, "outputs": outputs}
         with atomic_write(self.path) as f:
-            json.dump({"key": self.key(), "version": self.version, "outputs": outputs}, f)
+            json.dump(content, f)

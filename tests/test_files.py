@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrlib.files import atomic_dir, atomic_path, atomic_write
+from asrlib.errors import UserError
+from asrlib.files import alone, atomic_dir, atomic_path, atomic_write
 
 
 def names(folder: Path) -> list[str]:
@@ -172,3 +173,34 @@ def test_a_reader_never_sees_a_half_written_file(tmp_path):
             seen += 1
     assert child.wait() == 0
     assert seen > 0
+
+
+def test_a_lock_is_held_by_one_and_ends_with_its_process(tmp_path):
+    lock = tmp_path / "deep" / ".lock"
+    script = """
+        import sys, time
+        from pathlib import Path
+        from asrlib.files import alone
+
+        with alone(Path(sys.argv[1]), "taken", "wait"):
+            print("held", flush=True); time.sleep(60)
+    """
+    child = start(script, lock, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match="taken\n  fix: wait"), alone(lock, "taken", "wait"):
+        pass
+    child.kill()
+    child.communicate()
+    with alone(lock, "taken", "wait"):
+        pass
+
+
+def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with alone(tmp_path / ".lock", "taken", "wait"):
+        pass
+    assert "No locks available" in caplog.text

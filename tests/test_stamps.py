@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from asrlib.config import configclass
+from asrlib.errors import UserError
 from asrlib.stamps import Stamp, hash_file
 
 
@@ -144,3 +145,40 @@ def test_a_dangling_link_in_a_directory_is_an_entry_like_others(tmp_path):
     before = hash_file(tmp_path)
     (tmp_path / "link").unlink()
     assert hash_file(tmp_path) != before
+
+
+def test_holds_once_the_outputs_are_made(stamp):
+    with stamp.making():
+        assert not stamp.is_current()
+    assert stamp.is_current()
+
+
+def test_outputs_half_made_with_another_configuration_do_not_pass_for_the_old_ones(stamp):
+    """A run with another configuration was killed when it had written one of the outputs."""
+    stamp.write()
+    other = dataclasses.replace(stamp, config={"config": Config(rate=2.0)})
+
+    def killed() -> None:
+        stamp.outputs[0].write_text("of the other")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), other.making():
+        killed()
+    assert not stamp.is_current()
+    assert not other.is_current()
+
+
+def test_an_input_that_changes_meanwhile_is_not_what_was_read(stamp):
+    with stamp.making():
+        stamp.inputs[0].write_text("CONTENT")
+    assert not stamp.is_current()
+
+
+def test_two_runs_do_not_make_the_same_outputs(stamp):
+    with stamp.making():
+        with pytest.raises(UserError, match="another run of the same stage is at work"):
+            dataclasses.replace(stamp).making().__enter__()
+        assert not stamp.is_current()
+    assert stamp.is_current()
+    with stamp.making():
+        pass

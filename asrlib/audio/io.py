@@ -19,6 +19,9 @@ from asrlib.errors import DataError
 # A WAV header states this length or more if its writer did not know the length beforehand.
 _UNKNOWN_WAV_LENGTH = 0x7FFF0000
 _LONGEST_OGG_PAGE = 65307  # bytes
+# FLAC has up to 65,535 samples of silence in 12 bytes or more. Without this bound, a damaged header
+# that announces 2^36 samples would take all memory.
+_MOST_SAMPLES_OF_A_BYTE = 6000
 
 
 class AudioError(DataError):
@@ -65,7 +68,12 @@ def read_audio(path: Path) -> Audio:
         AudioError: the file is missing, unreadable or has no samples.
     """
     path = Path(path)
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as e:  # a name that is too long, or has a NUL
+        reason = getattr(e, "strerror", None) or str(e)
+        raise AudioError(path, "unreadable", reason, "give the file another name") from e
+    if not exists:
         raise AudioError(path, "missing", "", "check the path, or fetch the corpus again")
     if not path.is_file():
         raise AudioError(path, "unreadable", "not a file", "give an audio file")
@@ -73,6 +81,8 @@ def read_audio(path: Path) -> Audio:
         raise AudioError(path, "zero-length", "0 bytes", "fetch or record the file again")
     try:
         with soundfile.SoundFile(path) as file:
+            if file.frames > _MOST_SAMPLES_OF_A_BYTE * path.stat().st_size:
+                raise OSError(f"announces {file.frames} samples, more than the file can hold")
             samples_NC = file.read(dtype="float32", always_2d=True)
             truncated = _truncated(path, file, len(samples_NC))
             rate = file.samplerate

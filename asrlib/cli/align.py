@@ -94,14 +94,14 @@ def _check_new(recipe: Recipe, as_set: str) -> None:
 
 
 def _write(out: Path, aligned: list[AlignedCut]) -> None:
-    from asrlib.files import atomic_write
+    from asrlib.files import atomic_write, file_name
     from asrlib.text.alignment_files import ctm_lines, textgrid
 
     with atomic_write(out / "words.ctm") as f:
         for one in sorted(aligned, key=lambda a: a.cut.id):
             f.writelines(line + "\n" for line in ctm_lines(one.cut.id, one.shown))
     for one in aligned:
-        with atomic_write(out / "textgrid" / f"{one.cut.id.replace('/', '_')}.TextGrid") as f:
+        with atomic_write(out / "textgrid" / file_name(one.cut.id, ".TextGrid")) as f:
             f.write(textgrid(one.shown, one.cut.duration))
 
 

@@ -112,8 +112,8 @@ def find(
         tables = [EmbeddingTable.read(path) for path in embeddings]
         discovery, confirmation = (t.with_embeddings(tables) for t in (discovery, confirmation))
         others = [table.with_embeddings(tables) for table in others]
-    find_all(discovery, confirmation, errors, settings, out, others)
-    stamp.write()
+    with stamp.making():
+        find_all(discovery, confirmation, errors, settings, out, others)
 
 
 @command.command()

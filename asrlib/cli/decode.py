@@ -109,10 +109,10 @@ def command(
     if not recipe.force and stamp.is_current():
         log.info("%s: up to date", title)
         return
-    cost = decode_set(
-        cuts_path, checkpoint, config, out, name, test_set, cohort_dir, tag, recipe.dir
-    )
-    stamp.write()
+    with stamp.making():
+        cost = decode_set(
+            cuts_path, checkpoint, config, out, name, test_set, cohort_dir, tag, recipe.dir
+        )
     log.info(
         "%s: %.0f s of audio, real-time factor %.4f", title, cost.audio_seconds, cost.real_time
     )

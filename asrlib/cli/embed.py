@@ -60,16 +60,16 @@ def command(
         log.info("embed %s %s: up to date", name, set_name)
         return
     begin = time.perf_counter()
-    cuts = list(iter_cuts(cuts_path, "run stage 1 again with --force"))
-    seconds = sum(cut.duration for cut in cuts)
-    try:
-        utterances = embedder.cuts(cuts)
-    except DataError as e:
-        raise DataError(f"{cuts_path}: {e.what}", e.fix) from e
-    speakers = speaker_table(utterances)
-    utterances.write(outputs[0])
-    speakers.write(outputs[1])
-    stamp.write()
+    with stamp.making():
+        cuts = list(iter_cuts(cuts_path, "run stage 1 again with --force"))
+        seconds = sum(cut.duration for cut in cuts)
+        try:
+            utterances = embedder.cuts(cuts)
+        except DataError as e:
+            raise DataError(f"{cuts_path}: {e.what}", e.fix) from e
+        speakers = speaker_table(utterances)
+        utterances.write(outputs[0])
+        speakers.write(outputs[1])
     log.info(
         "embed %s %s: %d of %d utterances, %d speakers, %.0f s of audio per s",
         name,

@@ -31,7 +31,7 @@ from asrlib.features.extract import (
     merge_shards,
 )
 from asrlib.features.fbank import FbankConfig
-from asrlib.files import atomic_path
+from asrlib.files import alone, atomic_path
 from asrlib.jobs import run_array
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
@@ -98,7 +98,9 @@ def command(
     if not due:
         logging.info("fbank: up to date")
         return
-    _extract(due, config, recipe.force, nj, engine, parse_options(options), recipe.data / "log")
+    told = f"{recipe.data / 'fbank'}: another run of the same stage is at work there"
+    with alone(recipe.data / "fbank" / ".lock", told, "wait until it ends, or stop it"):
+        _extract(due, config, recipe.force, nj, engine, parse_options(options), recipe.data / "log")
 
 
 def _manifests(recipe: Recipe) -> list[Path]:
@@ -145,7 +147,8 @@ def _extract(
     )
     by_task = dict(zip(tasks, moments, strict=True))
     for plan, share in zip(plans, shares, strict=True):
-        _finish(plan, share, [by_task[task] for task in share])
+        with plan.stamp.making():
+            _finish(plan, share, [by_task[task] for task in share])
     seconds = sum(m.frames for m in moments) * config.frame_shift
     speed = seconds / (time.monotonic() - begin)
     logging.info("fbank: %.0f s of features, %.0f s per second", seconds, speed)
@@ -177,7 +180,6 @@ def _finish(plan: SetPlan, tasks: Sequence[ShardTask], moments: Sequence[Moments
     if plan.cmvn:
         total.write_cmvn(plan.cmvn)
     merge_shards(tasks, plan.out)
-    plan.stamp.write()
     logging.info("%s: %d frames -> %s", plan.name, total.frames, plan.out)
 
 

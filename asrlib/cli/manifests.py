@@ -37,6 +37,6 @@ def command(recipe: Recipe, nj: int) -> None:
     if not recipe.force and stamp.is_current():
         logging.info("manifests: up to date")
         return
-    manifests = build_manifests(sets, base, normalise, config, nj)
-    write_manifests(manifests, recipe.data, config)
-    stamp.write()
+    with stamp.making():
+        manifests = build_manifests(sets, base, normalise, config, nj)
+        write_manifests(manifests, recipe.data, config)

@@ -45,9 +45,9 @@ def command(recipe: Recipe) -> None:
                 "run steps/make_mixtures.sh, which uses the recipe's own, or remove the directory",
             )
         cuts = read_cuts(source, "run stage 1 first, with --force if it was cut short")
-        plans = plan_sets(MixturePlanner(cuts, config, str(source)), name)
-        write_set(out, plans, Mixer(cuts, config))
-        stamp.write()
+        with stamp.making():
+            plans = plan_sets(MixturePlanner(cuts, config, str(source)), name)
+            write_set(out, plans, Mixer(cuts, config))
         logging.info(
             "mix_%s: %d mixtures, %.1f minutes, manifest %s",
             *(name, len(plans), sum(p.duration for p in plans) / 60, digest(plans)[:16]),

@@ -71,8 +71,8 @@ def command(
     if not recipe.force and stamp.is_current():
         log.info("score %s %s: up to date", name, decode_dir.name)
     else:
-        score_decode(decode_dir, speakers_tsv, config)
-        stamp.write()
+        with stamp.making():
+            score_decode(decode_dir, speakers_tsv, config)
         first = (decode_dir / "wer.txt").read_text().split("\n")[0]
         log.info("%s %s: %s", name, decode_dir.name, first)
     for directory in cohorts:
@@ -99,8 +99,8 @@ def _score_cohorts(recipe: Recipe, decode_dir: Path, cohorts: Path, config: Scor
         log.info("cohorts %s: up to date", cohorts)
         return
     limits = config.min_speakers, config.min_words
-    scores = score_cohorts(decode_dir, cohorts, config.resampling, *limits)
-    stamp.write()
+    with stamp.making():
+        scores = score_cohorts(decode_dir, cohorts, config.resampling, *limits)
     for split, frame in scores.frames.items():
         gap = frame.measures["wer"].gap if "wer" in frame.measures else None
         text = "no two cohorts are large enough" if gap is None else gap_text(gap)

@@ -58,9 +58,9 @@ def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
     cuts = read_cuts(set_dir / "cuts.jsonl.gz", "run `python -m asrlib mixtures` first")
     conditions = {cut.id: str((cut.custom or {}).get("condition", "")) for cut in cuts}
     sessions = read_sessions(decode_dir, set_dir, conditions)
-    score_meetings(decode_dir, sessions, list(dict.fromkeys(conditions.values())), config)
-    durations = {cut.id: cut.duration for cut in cuts}
-    write_timelines(decode_dir / "timelines", sessions, durations, config.timelines)
-    stamp.write()
+    with stamp.making():
+        score_meetings(decode_dir, sessions, list(dict.fromkeys(conditions.values())), config)
+        durations = {cut.id: cut.duration for cut in cuts}
+        write_timelines(decode_dir / "timelines", sessions, durations, config.timelines)
     first = (decode_dir / "wer.txt").read_text().split("\n")[0]
     click.echo(f"{name} {test_set} {search}: {first}")

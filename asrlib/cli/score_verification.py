@@ -113,10 +113,10 @@ def command(
     found = judge(scored, fixed, columns, config, score.min_speakers, name, test_set, unusable)
     if embeddings is None:
         found = dataclasses.replace(found, run=identity_in(recipe.exp / name))
-    found.to_file(out / VERIFICATION_FILE)
-    if scores:
-        scored.write(out / SCORES_FILE)
-    stamp.write()
+    with stamp.making():
+        found.to_file(out / VERIFICATION_FILE)
+        if scores:
+            scored.write(out / SCORES_FILE)
     click.echo(verification_text(found))
     click.echo(f"written to {out / VERIFICATION_FILE}")
 

@@ -6,7 +6,7 @@ import click
 
 from asrlib.cli.common import log_to, recipe_options
 from asrlib.errors import DataError, UserError
-from asrlib.files import atomic_write
+from asrlib.files import atomic_write, file_name
 from asrlib.recipe import Recipe
 
 
@@ -58,7 +58,7 @@ def command(recipe: Recipe, name: str, test_set: str, utterance: str | None) -> 
     spoken = spoken_words(cut)
     words = result.words if spoken is None else spoken
     title = f"{cut.id}, words " + ("as recognised" if spoken is None else "as spoken")
-    out = recipe.exp / name / f"toggles_{cut.id}.svg"
+    out = recipe.exp / name / f"toggles_{file_name(cut.id)}.svg"
     with atomic_write(out) as f:
         f.write(toggle_picture(x_TF, toggles, words, shift, encoder.subsampling, title))
     click.echo(f"written to {out}")

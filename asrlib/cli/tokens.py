@@ -33,9 +33,9 @@ def command(recipe: Recipe) -> None:
         return
     found = iter_cuts(cuts, "run stage 1 first, with --force if it was cut short")
     texts = (cut.supervisions[0].text or "" for cut in found)
-    train_tokenizer(texts, config, model)
-    tokenizer = Tokenizer.from_file(model)
-    with atomic_write(table) as f:
-        f.writelines(f"{tokenizer.piece(i)} {i}\n" for i in range(tokenizer.vocab_size))
-    stamp.write()
+    with stamp.making():
+        train_tokenizer(texts, config, model)
+        tokenizer = Tokenizer.from_file(model)
+        with atomic_write(table) as f:
+            f.writelines(f"{tokenizer.piece(i)} {i}\n" for i in range(tokenizer.vocab_size))
     logging.info("tokens: %d pieces -> %s", tokenizer.vocab_size, model)

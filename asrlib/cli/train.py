@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import yaml
 from asrlib.cli.common import command_line, log_to, recipe_options
 from asrlib.cli.rank_options import meeting, own_place, rank_options, start
 from asrlib.config import split_override
-from asrlib.errors import ConfigError, UserError
+from asrlib.errors import ConfigError
 from asrlib.experiments.run_record import (
     RUN_FILE,
     RunRecord,
@@ -29,7 +28,7 @@ from asrlib.experiments.run_record import (
 )
 from asrlib.experiments.runs import run_name
 from asrlib.experiments.same_training import copy_training, same_training
-from asrlib.files import atomic_write
+from asrlib.files import alone, atomic_write
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
 from asrlib.training.build import Configs, build_trainer, load_configs
@@ -116,7 +115,7 @@ class _Run:
         if ranks.from_first(done):
             logger.info("%s: up to date", self.directory / "final.pt")
             return None
-        with _alone(self.directory) if ranks.is_first else contextlib.nullcontext():
+        with _alone(self.directory) if ranks.is_first else nullcontext():
             trainer = build_trainer(
                 self.configs, self.directory, self.recipe.data, self.init, ranks
             )
@@ -193,22 +192,17 @@ def _factors(factors: Sequence[str], configs: Configs) -> dict[str, Any]:
     return values
 
 
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def _alone(directory: Path) -> AbstractContextManager[None]:
     """Lock the directory against other trainings; the lock ends with the process.
 
     Raises:
         UserError: another process trains in the directory.
     """
-    with open(directory / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{directory}: another training is at work there",
-                "wait until it ends, stop it, or give another --name",
-            ) from None
-        yield
+    return alone(
+        directory / ".lock",
+        f"{directory}: another training is at work there",
+        "wait until it ends, stop it, or give another --name",
+    )
 
 
 def _clear(directory: Path) -> None:

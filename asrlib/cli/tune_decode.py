@@ -94,7 +94,7 @@ def command(
         log.info("%s %s: WER %.2f %%, %s", name, test_set, wer, shown)
         return wer
 
-    found = tune(grid, judge, test_set)
-    found.to_file(out)
-    stamp.write()
+    with stamp.making():
+        found = tune(grid, judge, test_set)
+        found.to_file(out)
     log.info("%s: %s", out, found.chosen)

@@ -111,7 +111,6 @@ def read_definition(directory: Path) -> Definition:
     """
     definition = Definition.from_file(directory / DEFINITION_FILE, _AGAIN)
     if isinstance(definition.rule, AttributeRule):
-        copy = str(directory / definition.rule.table)
-        rule = dataclasses.replace(definition.rule, table=copy)
+        rule = dataclasses.replace(definition.rule, table=str(directory / COPY))
         definition = dataclasses.replace(definition, rule=rule)
     return definition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -132,6 +133,9 @@ def _audio(path: Path, recording: str, wavs: Mapping[str, str], roots: list[Path
 
 def _number(path: Path, text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError(text)
     except ValueError:
         raise DataError(f"{path}: {text!r} is not a number", _FIX) from None
+    return number

@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import logging
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -94,8 +95,9 @@ def build_manifests(
     for name, utterances in sets.items():
         for index, utterance in enumerate(utterances):
             path = audio_path(base, utterance)
-            if utterance.id in seen:
-                verdicts[name, index] = Quarantined(utterance.id, str(path), Reason("duplicate id"))
+            reason = Reason("duplicate id") if utterance.id in seen else _bad_name(utterance)
+            if reason is not None:
+                verdicts[name, index] = Quarantined(utterance.id, str(path), reason)
             else:
                 files.setdefault(path, []).append((name, index, utterance))
             seen.add(utterance.id)
@@ -105,6 +107,17 @@ def build_manifests(
         for found in tqdm(jobs, total=len(files), desc="decode", unit="file", disable=None):
             verdicts.update(found)
     return _collect(sets, verdicts)
+
+
+def _bad_name(utterance: RawUtterance) -> Reason | None:
+    """Return a reason if the id or the speaker would break a table with a name in each line."""
+    for field in ("id", "speaker"):
+        name = getattr(utterance, field)
+        if " ".join(name.split()) != name or not name:
+            return Reason("unusable name", f"the {field} is empty or has white space but spaces")
+        if any(unicodedata.category(c) == "Cc" for c in name):
+            return Reason("unusable name", f"the {field} has control characters")
+    return None
 
 
 def audio_path(base: Path, utterance: RawUtterance) -> Path:
@@ -154,9 +167,12 @@ def _judge(
     normalise: Normalise,
     config: ValidationConfig,
 ) -> MonoCut | Reason:
-    start = round((utterance.start or 0.0) * audio.rate)
     whole = len(audio.samples_NC)
-    end = whole if utterance.end is None else round(utterance.end * audio.rate)
+    start, end = utterance.start or 0.0, utterance.end
+    if not all(0 <= time <= whole / audio.rate + 1 for time in (start, end or 0.0)):
+        return Reason("segment outside the file", f"{start:g} s, of {whole / audio.rate:g} s")
+    start = round(start * audio.rate)
+    end = whole if end is None else round(end * audio.rate)
     # Segment ends are often rounded to 0.01 s, so an end may lie up to 0.01 s beyond the file.
     if not 0 <= start < end <= whole + audio.rate // 100:
         last = whole / audio.rate
@@ -273,6 +289,6 @@ def audio_digest(sets: Mapping[str, Sequence[RawUtterance]], base: Path) -> str:
         try:
             stat = path.stat()
             digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-        except OSError:
+        except (OSError, ValueError):  # ValueError: the name has a NUL
             digest.update(f"{path} missing\n".encode())
     return digest.hexdigest()

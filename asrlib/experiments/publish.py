@@ -20,6 +20,7 @@ from asrlib.experiments.store import (
     Skipped,
     write_run,
 )
+from asrlib.files import is_plain_name
 from asrlib.meetings.score import SCORES_FILE as MEETINGS_FILE
 from asrlib.meetings.score import MeetingScores
 from asrlib.recipe import Recipe
@@ -102,6 +103,11 @@ def collect_run(recipe: Recipe, name: str) -> tuple[PublishedRun, list[Skipped]]
     record = read_record(directory)
     if record.name != name:
         raise DataError(f"{directory / RUN_FILE}: is of {record.name}", "give it its name back")
+    if record.plan is not None and not is_plain_name(record.plan):
+        raise DataError(
+            f"{directory / RUN_FILE}: its plan {record.plan!r} cannot be the name of a directory",
+            "give it the name of a file of conf/plans",
+        )
     public = recipe.config(PublishConfig, "publish").public
     sets: list[SetScores] = []
     mixtures: list[MixtureScores] = []

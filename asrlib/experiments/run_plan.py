@@ -6,7 +6,6 @@ Every job calls the commands of the stages, so that what it leaves in exp/ is wh
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from asrlib.experiments.plan_job import Job, decoding, run_job, tuned_decoding, 
 from asrlib.experiments.plan_state import PlanState
 from asrlib.experiments.publish import publish
 from asrlib.experiments.store import About, plan_dir, read_plan, write_about
+from asrlib.files import alone
 from asrlib.jobs import run_each
 from asrlib.recipe import Recipe
 
@@ -137,7 +137,8 @@ class PlanRunner:
         Raises:
             UserError: jobs failed; names them and their logs. The others were run.
         """
-        with _alone(self.folder):
+        told = f"{self.folder}: this plan is being run by another process"
+        with alone(self.folder / ".lock", told, "wait until it is done"):
             missing = self.missing()
             self._require_data(missing)
             self._tell()
@@ -376,21 +377,3 @@ def _reason(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     told = [line for line in lines if "error: " in line or "Error: " in line]
     return told[-1].strip()[:300] if told else "died without an error"
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep the same plan from being run twice at a time.
-
-    Raises:
-        UserError: it is.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"{folder}: this plan is being run by another process", "wait until it is done"
-            ) from None
-        yield

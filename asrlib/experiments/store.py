@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from asrlib.errors import DataError
 from asrlib.experiments.run_record import RunRecord
 from asrlib.experiments.simulation import Simulation
+from asrlib.experiments.trust import Damage, Faults
 from asrlib.files import atomic_write
 from asrlib.json_record import JsonRecord, compact_text
 from asrlib.meetings.metrics import MeetingSummary
@@ -34,6 +35,7 @@ MAIN_PLAN = "main"  # of runs outside any plan
 IMPORTED_FILE, ABOUT_FILE, TUNING_FILE = "imported.json", "about.json", "tuning.json"
 AUDIT_PLAN = "audit"  # its folder holds the audit.json of each system, as NAME.json
 STATISTICS_PLAN, SIMULATION_FILE = "statistics", "simulation.json"
+TRUST_PLAN, FAULTS_FILE, DAMAGE_FILE = "trust", "faults.json", "damage.json"
 _RESTORE = "bring it back with git, or move it away and publish again"
 
 
@@ -251,6 +253,8 @@ class PlanResults:
     tuning: Tuning | None = None
     imported: Imported | None = None
     simulation: Simulation | None = None
+    faults: Faults | None = None
+    damage: Damage | None = None
     audits: tuple[Audit, ...] = ()
     skipped: tuple[Skipped, ...] = ()
 
@@ -258,6 +262,11 @@ class PlanResults:
     def reference(self) -> str | None:
         """The model that the others are compared with; None: the first by name."""
         return None if self.about is None else self.about.reference
+
+
+_KINDS: dict[str, type[JsonRecord]]  # by the name of the file, whose stem is a field of PlanResults
+_KINDS = {ABOUT_FILE: About, TUNING_FILE: Tuning, IMPORTED_FILE: Imported}
+_KINDS |= {SIMULATION_FILE: Simulation, FAULTS_FILE: Faults, DAMAGE_FILE: Damage}
 
 
 def plan_dir(recipe_dir: Path, plan: str) -> Path:
@@ -287,10 +296,9 @@ def write_run(recipe_dir: Path, run: PublishedRun) -> Path:
     return path
 
 
-def write_about(recipe_dir: Path, plan: str, about: About | Tuning | Simulation) -> None:
-    """Write what pages say of a plan, what it chose on dev, or what a simulation gave."""
-    names = {About: ABOUT_FILE, Tuning: TUNING_FILE, Simulation: SIMULATION_FILE}
-    name = names[type(about)]
+def write_about(recipe_dir: Path, plan: str, about: JsonRecord) -> None:
+    """Write what pages say of a plan, what it chose on dev, or what a simulation or test gave."""
+    name = next(name for name, kind in _KINDS.items() if kind is type(about))
     about.to_file(plan_dir(recipe_dir, plan) / name)
 
 
@@ -301,16 +309,10 @@ def read_plan(recipe_dir: Path, plan: str) -> PlanResults:
     runs: list[PublishedRun] = []
     audits: list[Audit] = []
     extras: dict[str, Any] = {}
-    kinds = {
-        ABOUT_FILE: About,
-        TUNING_FILE: Tuning,
-        IMPORTED_FILE: Imported,
-        SIMULATION_FILE: Simulation,
-    }
     for path in sorted(folder.glob("[!.]*.json")):  # but what a killed process left half-written
         try:
-            if kind := kinds.get(path.name):
-                extras[path.name] = kind.from_file(path, _RESTORE)
+            if kind := _KINDS.get(path.name):
+                extras[path.stem] = kind.from_file(path, _RESTORE)
             elif plan == AUDIT_PLAN:
                 audits.append(_read_audit(path))
             else:
@@ -324,12 +326,9 @@ def read_plan(recipe_dir: Path, plan: str) -> PlanResults:
     return PlanResults(
         name=plan,
         runs=tuple(runs),
-        about=extras.get(ABOUT_FILE),
-        tuning=extras.get(TUNING_FILE),
-        imported=extras.get(IMPORTED_FILE),
-        simulation=extras.get(SIMULATION_FILE),
         audits=tuple(audits),
         skipped=tuple(skipped),
+        **extras,
     )
 
 

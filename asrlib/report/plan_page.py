@@ -32,6 +32,7 @@ from asrlib.report.format import (
 )
 from asrlib.report.published import Pairing, System, pairings, reference_of, spread, systems_of
 from asrlib.report.simulation import simulation_sections
+from asrlib.report.trust import damage_sections, fault_sections
 from asrlib.report.verification import verification_sections
 
 _SHOWN = 10  # skipped files that are named
@@ -93,6 +94,10 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         yield Section("Chosen on dev", _tuning(plan.tuning))
     if plan.simulation is not None:
         yield from simulation_sections(plan.simulation)
+    if plan.faults is not None:
+        yield from fault_sections(plan.faults)
+    if plan.damage is not None:
+        yield from damage_sections(plan.damage)
     for audit in plan.audits:
         yield Section(audit.title, (Text(f"{audit.units:,} {audit.unit}s."),))
         for section in audit_sections(audit):

@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from asrlib.files import atomic_dir
+from asrlib.files import atomic_dir, file_name
 from asrlib.meetings.metrics import Session
 from asrlib.report.plots import STYLE, svg_text
 from asrlib.report.style import COLOURS, INK, SOFT
@@ -80,4 +80,4 @@ def write_timelines(
     with atomic_dir(directory) as temp:
         for session in (s for members in by_condition.values() for s in members[:each]):
             picture = timeline(session, durations[session.id])
-            (temp / f"{session.id}.svg").write_text(picture, encoding="utf-8")
+            (temp / file_name(session.id, ".svg")).write_text(picture, encoding="utf-8")

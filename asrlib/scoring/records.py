@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -204,23 +205,42 @@ def parse_utterance(entry: Mapping[str, Any]) -> Utterance:
     Raises:
         KeyError, TypeError, ValueError: a key is missing, or its value has the wrong type.
     """
-    ref_words = entry.get("ref_words")
+    ref_words, id = entry.get("ref_words"), entry["id"]
+    speaker = entry.get("speaker") or id
+    if not (isinstance(id, str) and isinstance(speaker, str)):
+        raise TypeError("id and speaker are text")
+    json.dumps(entry, ensure_ascii=False).encode()  # no half of a surrogate pair
     return Utterance(
-        id=str(entry["id"]),
-        speaker=str(entry.get("speaker") or entry["id"]),
+        id=id,
+        speaker=speaker,
         ref=tuple(entry["ref"].split()),
         hyp=tuple(entry["hyp"].split()),
-        duration=float(entry.get("duration") or 0.0),
+        duration=_number(entry.get("duration") or 0.0),
         hyp_words=_timed_words(entry.get("hyp_words") or ()),
         ref_words=None if ref_words is None else _timed_words(ref_words),
-        final_time=entry.get("final_time"),
+        final_time=_optional(entry.get("final_time")),
         private=bool(entry.get("private", False)),
-        encoder_work=entry.get("encoder_work"),
+        encoder_work=_optional(entry.get("encoder_work")),
     )
 
 
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number) or isinstance(value, bool):
+        raise ValueError("not a finite number")
+    return number
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else _number(value)
+
+
 def _timed_words(words: Any) -> tuple[TimedWord, ...]:
-    return tuple(TimedWord(str(w), float(start), float(end)) for w, start, end in words)
+    return tuple(TimedWord(str(w), _number(start), _number(end)) for w, start, end in words)
+
+
+# What a line that is not as it should be raises; RecursionError: lists nested thousands deep.
+_BROKEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 def read_utterances(path: Path) -> list[Utterance]:
@@ -239,7 +259,7 @@ def read_utterances(path: Path) -> list[Utterance]:
         for number, line in enumerate(f, 1):
             try:
                 utterance = parse_utterance(json.loads(line))
-            except (KeyError, TypeError, ValueError, AttributeError) as e:
+            except _BROKEN as e:
                 # The message does not quote the line, because its text may be private.
                 raise DataError(
                     f"{path}: line {number} is not a decoded utterance ({type(e).__name__})",

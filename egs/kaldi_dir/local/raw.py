@@ -25,7 +25,7 @@ def read_set(path: Path, converted: Path) -> list[RawUtterance]:
 
 
 def _readable(row: RawUtterance, converted: Path) -> RawUtterance:
-    path = Path(row.audio)
+    path = Path(row.audio).resolve()  # without .., which would lead out of `converted`
     if path.suffix.lower() != ".sph" or not path.exists():
         return row
     flac = converted / path.relative_to(path.anchor).with_suffix(".flac")
