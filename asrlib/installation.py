@@ -15,13 +15,42 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LOCK = Path(__file__).resolve().parents[1] / "tools" / "requirements.txt"
-KALDIFEAT_VERSION = "1.24"  # built from source by tools/install.sh, hence in no lock
-INSTALL = "run tools/install.sh"
-REINSTALL = "run tools/install.sh --force"
+
+@dataclass(frozen=True)
+class Environment:
+    """One of the environments that tools/install.sh makes.
+
+    Attributes:
+        name: name of its directory, in the root of the repository.
+        torch: the version of torch for the option --torch.
+        lock: name of the lock file in tools/.
+        loss: the library of the transducer loss.
+    """
+
+    name: str
+    torch: str
+    lock: str
+    loss: str
+
+
+ENVIRONMENTS = {
+    e.name: e
+    for e in (
+        Environment(".venv", "1.13", "requirements.txt", "k2"),
+        Environment(".venv-torch2", "2.13", "requirements-torch2.txt", "fast_rnnt"),
+    )
+}
+# The environment of this process. A Python from elsewhere is compared with the default one.
+HERE = ENVIRONMENTS.get(Path(sys.prefix).name, ENVIRONMENTS[".venv"])
+LOCK = Path(__file__).resolve().parents[1] / "tools" / HERE.lock
+# Built from source by tools/install.sh, hence in no lock.
+BUILT = {"kaldifeat": "1.24"} | ({"fast_rnnt": "1.3"} if HERE.loss == "fast_rnnt" else {})
+INSTALL = f"run tools/install.sh --torch {HERE.torch}"
+REINSTALL = f"{INSTALL} --force"
 
 # Module of each package that asrlib imports. Of the other locked packages only the version is
 # checked, because they are run as tools.
@@ -29,7 +58,7 @@ MODULES = {
     "numpy": "numpy",
     "torch": "torch",
     "torchaudio": "torchaudio",
-    "k2": "k2",
+    HERE.loss: HERE.loss,
     "kaldifeat": "kaldifeat",
     "lhotse": "lhotse",
     "sentencepiece": "sentencepiece",
@@ -91,18 +120,25 @@ def _check_version(name: str, want: str) -> str:
     return have
 
 
+def check_environment() -> str:
+    """Which environment this is: of tools/install.sh, or of somebody else."""
+    if Path(sys.prefix).name != HERE.name:
+        return f"{sys.prefix}, compared with tools/{HERE.lock}"
+    return f"{HERE.name}, for torch {HERE.torch}, as in tools/{HERE.lock}"
+
+
 def check_python() -> str:
     have = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] != (3, 10):
         raise CheckError(
-            f"version {have}, but the lock is for 3.10", "run .venv/bin/python instead"
+            f"version {have}, but the lock is for 3.10", f"run {HERE.name}/bin/python instead"
         )
     return have
 
 
 def check_package(name: str) -> str:
     """The locked version is there and can be imported."""
-    want = KALDIFEAT_VERSION if name == "kaldifeat" else read_lock().get(name)
+    want = BUILT.get(name) or read_lock().get(name)
     if want is None:
         raise CheckError(f"not in {LOCK.name}")
     version = _check_version(name, want)
@@ -133,16 +169,11 @@ def _check_abi(built: str) -> str:
     return f"built with torch {built}"
 
 
-def check_k2_abi() -> str:
-    import k2
-
-    return _check_abi(k2.k2_torch_version)
-
-
-def check_kaldifeat_abi() -> str:
-    from kaldifeat.torch_version import kaldifeat_torch_version
-
-    return _check_abi(kaldifeat_torch_version)
+def check_abi(name: str) -> str:
+    """The package `name` was built with the installed torch."""
+    return _check_abi(
+        getattr(importlib.import_module(f"{name}.torch_version"), f"{name}_torch_version")
+    )
 
 
 def check_torch() -> str:
@@ -161,6 +192,32 @@ def check_torch() -> str:
     return f"{torch.__version__}, {torch.cuda.get_device_name()}"
 
 
+def _capability(number: str) -> tuple[int, int]:
+    """86 -> (8, 6); 120 -> (12, 0)."""
+    return int(number[:-1]), int(number[-1])
+
+
+def check_gpus() -> str:
+    """The compute capabilities that torch has code for, and whether this machine's GPU has one."""
+    import torch
+
+    built = [_capability(n) for n in re.findall(r"sm_(\d+)", torch._C._cuda_getArchFlags() or "")]
+    if not built:
+        return "this torch is for the CPU only"
+    known = f"capabilities {', '.join(f'{a}.{b}' for a, b in built)} (CUDA {torch.version.cuda})"
+    if not torch.cuda.is_available():
+        return f"{known}; no GPU in use here"
+    have = torch.cuda.get_device_capability()
+    card = f"{torch.cuda.get_device_name()} has {have[0]}.{have[1]}"
+    # Code for one capability runs on later ones of the same generation.
+    if not any(major == have[0] and minor <= have[1] for major, minor in built):
+        others = " or ".join(e.torch for e in ENVIRONMENTS.values() if e != HERE)
+        raise CheckError(
+            f"{card}, but torch knows {known}", f"run tools/install.sh --torch {others}"
+        )
+    return f"{known}; {card}"
+
+
 def check_processor() -> str:
     """The processor's name, the code that matrices are multiplied with, and how fast."""
     from asrlib import processor
@@ -172,12 +229,12 @@ def check_processor() -> str:
         f"{sgemm_gflops():.0f} GFLOP/s of sgemm on one core"
     )
     if slowed_down():
-        raise CheckWarning(f"{detail}; the processor has AVX2, unused", remedy())
+        raise CheckWarning(f"{detail}; this processor can run faster code", remedy())
     return detail
 
 
 def _transducer_case() -> tuple[Any, Any, Any]:
-    """Random logits_BTUV (a leaf), two transcripts y_BU, and boundary_B4 as k2 wants it."""
+    """Random logits_BTUV (a leaf), two transcripts y_BU, and boundary_B4 as the loss wants it."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -205,22 +262,29 @@ def check_torchaudio_loss() -> str:
     return f"loss {loss:.4f}"
 
 
-def check_k2_loss() -> str:
-    """k2's pruned transducer loss, with a range that prunes nothing, is torchaudio's."""
-    import k2
+def check_loss() -> str:
+    """The pruned transducer loss, with a range that prunes nothing, is torchaudio's."""
     import torch
+
+    from asrlib.transducer import loss as transducer
+    from asrlib.transducer.lattice import pruned_logprobs
 
     logits_BTUV, y_BU, boundary_B4 = _transducer_case()
     batch, frames, symbols, _ = logits_BTUV.shape
     ranges_BTR = torch.arange(symbols).expand(batch, frames, symbols).contiguous()
-    loss = k2.rnnt_loss_pruned(
-        logits_BTUV, y_BU, ranges_BTR, termination_symbol=0, boundary=boundary_B4, reduction="sum"
+    px, py = pruned_logprobs(
+        logits_BTUV, y_BU, ranges_BTR, boundary_B4, blank=0, rnnt_type="regular"
     )
+    loss = -transducer.backend().mutual_information_recursion(px, py, boundary_B4).sum()
     loss.backward()
     want = _full_loss(logits_BTUV, y_BU, boundary_B4)
     _require(abs(loss.item() - want) < 1e-3, f"the loss is {loss.item()}, torchaudio's {want}")
-    _require(torch.isfinite(logits_BTUV.grad).all(), "the gradient is not finite")
-    return f"loss {loss.item():.4f}, equal to torchaudio's"
+    _require(
+        logits_BTUV.grad is not None and torch.isfinite(logits_BTUV.grad).all(),
+        "the gradient is not finite",
+    )
+    gpus = "on GPUs too" if transducer.backend_has_cuda() else "its recursion on the CPU only"
+    return f"{transducer.backend_name()}, {gpus}; loss {loss.item():.4f}, equal to torchaudio's"
 
 
 def check_kaldifeat_frames() -> str:
@@ -305,15 +369,17 @@ def check_soundfile() -> str:
 
 
 CHECKS: dict[str, Callable[[], str]] = {
+    "environment": check_environment,
     "python": check_python,
     **{name: functools.partial(check_package, name) for name in MODULES},
     "other packages": check_rest,
-    "k2 ABI": check_k2_abi,
-    "kaldifeat ABI": check_kaldifeat_abi,
+    f"{HERE.loss} ABI": functools.partial(check_abi, HERE.loss),
+    "kaldifeat ABI": functools.partial(check_abi, "kaldifeat"),
     "torch works": check_torch,
+    "GPUs": check_gpus,
     "processor": check_processor,
     "torchaudio loss": check_torchaudio_loss,
-    "k2 loss": check_k2_loss,
+    "transducer loss": check_loss,
     "kaldifeat frames": check_kaldifeat_frames,
     "asrlib's operations": check_kernels,
     "sentencepiece works": check_sentencepiece,

@@ -11,8 +11,10 @@ from typing import Any
 
 from asrlib import processor
 
-# Return values of `mkl_serv_cpu_detect` in MKL 2020.0, with the names that MKL_VERBOSE=1 prints.
-_CODE = {0: "SSE", 3: "SSE4.2", 4: "AVX", 5: "AVX2", 7: "AVX-512"}
+# Return values of `mkl_serv_cpu_detect`, with the names that MKL_VERBOSE=1 prints. Processors that
+# are not Intel's get the generic code: SSE in MKL 2020.0 (torch 1.13); in MKL 2024.2 (torch
+# 2.13), code of two thirds of the speed of AVX-512.
+_CODE = {0: "generic", 3: "SSE4.2", 4: "AVX", 5: "AVX2", 7: "AVX-512"}
 _FIRST_AVX = 4
 _SHAPE = (27, 256, 1024)  # shape of the timed product: a batch of streams in an LSTM layer
 
@@ -54,7 +56,7 @@ def matrix_code() -> str:
 
 
 def slowed_down() -> bool:
-    """Return whether MKL runs SSE code although the processor has AVX2."""
+    """Return whether MKL runs generic or SSE code although the processor has AVX2."""
     level = _mkl_level()
     return level is not None and level < _FIRST_AVX and processor.has("avx2")
 

@@ -41,7 +41,7 @@ check() {
   }
 }
 
-mapfile -t scripts < <(find . -path ./.venv -prune -o -path ./.cache -prune -o -path ./.git -prune \
+mapfile -t scripts < <(find . -path './.venv*' -prune -o -path ./.cache -prune -o -path ./.git -prune \
   -o \( -name '*.sh' -o -path ./.ci/run \) -type f -print | sort)
 check "ruff format" "run: .venv/bin/ruff format ." ruff format --check --quiet .
 check "ruff check" "fix the above, or run: .venv/bin/ruff check --fix ." ruff check --quiet .

@@ -1,11 +1,10 @@
-"""tools/install.sh, the lock, path.sh and cmd.sh, without the network and apart from .venv.
+"""tools/install.sh, path.sh and cmd.sh, without the network and apart from .venv.
 
 The script runs in a sandbox: a copy of itself, and a PATH that holds only what a test puts there.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from test_locks import locked
+
+from asrlib.installation import ENVIRONMENTS
 
 TOOLS = (
     "bash awk cat comm cut df dirname env flock grep mkdir mv rm sed sha256sum sort tail tee tr "
@@ -50,7 +52,7 @@ def write_stub(path: Path) -> Path:
 
 INSTALLED_BY = (
     "tools/requirements.txt",
-    "tools/build_kaldifeat.py",
+    "tools/build_sdist.py",
     "tools/build_kernels.py",
     "asrlib/layers/gated_block.cc",
     "asrlib/layers/lstm_layer.cc",
@@ -92,7 +94,7 @@ def sandbox(tmp_path, repo) -> Sandbox:
     for name in ("gcc", "g++"):
         write_script(box.bin / name, "#!/bin/bash\n")
     write_script(box.bin / "uv", "#!/bin/bash\nexit 1\n")
-    for file in INSTALLED_BY:
+    for file in (*INSTALLED_BY, "tools/requirements-torch2.txt"):
         target = tmp_path / "repo" / file
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(repo / file, target)
@@ -101,62 +103,39 @@ def sandbox(tmp_path, repo) -> Sandbox:
     return box
 
 
-def locked(repo: Path) -> dict[str, list[str]]:
-    """Hashes of each `name==version` of the lock."""
-    entries = re.split(r"^(?=[a-z0-9])", (repo / "tools/requirements.txt").read_text(), flags=re.M)
-    return {e.split()[0]: re.findall(r"--hash=sha256:([0-9a-f]{64})", e) for e in entries[1:]}
-
-
-@pytest.fixture
-def complete(sandbox, repo) -> Sandbox:
-    """A sandbox whose .venv looks complete."""
-    venv = sandbox.root / "repo" / ".venv"
+def fill(sandbox: Sandbox, repo: Path, name: str) -> None:
+    """Let an environment of the sandbox look complete."""
+    environment = ENVIRONMENTS[name]
+    venv = sandbox.root / "repo" / name
     libraries = venv / "lib" / "python3.10" / "site-packages"
-    for package in [*locked(repo), "kaldifeat==1.24"]:
-        name = package.replace("==", "-").split("-")
-        (libraries / f"{'_'.join(name[:-1])}-{name[-1]}.dist-info").mkdir(parents=True)
-    for file in ("torch/__init__.py", "k2/__init__.py", "kaldifeat/__init__.py"):
-        (libraries / file).parent.mkdir()
-        (libraries / file).touch()
-    for file in ("_k2.cpython-310.so", "_kaldifeat.cpython-310.so", "fairstream_kernels.1.so"):
-        (libraries / file).touch()
+    built = ["kaldifeat==1.24", *(["fast_rnnt==1.3"] if environment.loss == "fast_rnnt" else [])]
+    for package in [*locked(repo, environment.lock), *built]:
+        words = package.replace("==", "-").split("-")
+        (libraries / f"{'_'.join(words[:-1])}-{words[-1]}.dist-info").mkdir(parents=True)
+    for package in ("torch", environment.loss, "kaldifeat"):
+        (libraries / package).mkdir()
+        (libraries / package / "__init__.py").touch()
+        (libraries / f"_{package}.cpython-310.so").touch()
+    (libraries / "fairstream_kernels.1.so").touch()
     (venv / "lib" / "fairstream_mkl.so").write_text("of tools/mkl_on_amd.c")
     write_stub(venv / "bin" / "python")
+    files = ("tools/" + environment.lock, *INSTALLED_BY[1:])
     key = subprocess.run(
-        f"cat {' '.join(INSTALLED_BY)} | sha256sum",
+        f"cat {' '.join(files)} | sha256sum",
         shell=True,
         cwd=sandbox.root / "repo",
         capture_output=True,
         check=True,
     )
     (venv / ".installed").write_bytes(key.stdout)
+
+
+@pytest.fixture
+def complete(sandbox, repo) -> Sandbox:
+    """A sandbox whose .venv looks complete."""
+    fill(sandbox, repo, ".venv")
     (sandbox.bin / "gcc").unlink()  # what is not complete goes on, and stops at once
     return sandbox
-
-
-# ---- the lock -------------------------------------------------------------------------------
-
-
-def test_every_locked_package_has_hashes(repo):
-    assert len(locked(repo)) > 50
-    assert [name for name, hashes in locked(repo).items() if not hashes] == []
-
-
-def test_k2_is_chosen_by_the_one_hash_of_its_wheel_for_this_python(repo):
-    assert locked(repo)["k2==1.23.4"] == [
-        "1404589732fdb7f6f5bf62297a20dd73318b7b4f2e10dd52dc3d5b6669688a4c"
-    ]
-
-
-def test_the_lock_names_no_index(repo):
-    text = (repo / "tools/requirements.txt").read_text()
-    assert not re.search(r"https?:|file:|index|find-links|trusted-host", text)
-
-
-def test_all_that_is_required_is_locked(repo):
-    wanted = re.findall(r"^[\w-]+", (repo / "tools/requirements.in").read_text(), re.MULTILINE)
-    names = {package.split("==")[0] for package in locked(repo)}
-    assert {name.lower() for name in wanted} <= names
 
 
 # ---- options and the machine ----------------------------------------------------------------
@@ -165,7 +144,8 @@ def test_all_that_is_required_is_locked(repo):
 def test_help_lists_the_options(sandbox):
     done = sandbox.install("--help")
     assert done.returncode == 0
-    assert all(option in done.stdout for option in ("--python", "--force", "--help"))
+    options = ("--torch", "--cuda", "--python", "--force", "--help")
+    assert all(option in done.stdout for option in options)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +153,7 @@ def test_help_lists_the_options(sandbox):
     [
         (["--nonsense"], "error: unknown option --nonsense"),
         (["--python"], "error: --python: no value"),
+        (["--torch", "2.1"], "error: --torch 2.1: no such environment"),
         (["--python", "/nonexistent/python"], "error: /nonexistent/python: not a Python 3.10"),
     ],
 )
@@ -181,6 +162,34 @@ def test_bad_options_name_the_mend(sandbox, options, line):
     assert done.returncode == 2
     assert done.stderr.startswith(line)
     assert "\n  fix: " in done.stderr
+
+
+def test_an_unknown_environment_is_named(sandbox):
+    done = sandbox.install(FAIRSTREAM_VENV=".venv-torch3")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: FAIRSTREAM_VENV=.venv-torch3: no such environment")
+    assert "1.13.1 (.venv)" in done.stderr
+    assert "2.13.0 (.venv-torch2)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "environment"), [(["--torch", "2.13"], ""), ([], ".venv-torch2")]
+)
+def test_another_torch_gets_an_environment_of_its_own(sandbox, repo, options, environment):
+    fill(sandbox, repo, ".venv-torch2")
+    done = sandbox.install(*options, FAIRSTREAM_VENV=environment)
+    assert done.stdout == "tools/install.sh: .venv-torch2 is up to date\n"
+    write_stub(sandbox.bin / "python3.10")
+    assert "making .venv with" in sandbox.install().stdout
+
+
+def test_code_for_gpus_needs_its_compiler(sandbox, repo):
+    fill(sandbox, repo, ".venv-torch2")
+    done = sandbox.install("--torch", "2.13", "--cuda", CUDA_HOME="/nonexistent")
+    assert done.stderr.startswith("error: --cuda: nvcc not found")
+    built = sandbox.root / "repo/.venv-torch2/lib/python3.10/site-packages/fast_rnnt"
+    (built / "torch_version.py").write_text("fast_rnnt_with_cuda = True\n")
+    assert sandbox.install("--torch", "2.13", "--cuda").stdout.endswith("is up to date\n")
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "g++"])
@@ -261,7 +270,7 @@ def test_no_way_to_the_packages_names_the_mend(sandbox):
 
 def test_complete_and_unchanged_returns_at_once(complete):
     done = complete.install()
-    assert done.stdout == "tools/install.sh: up to date\n"
+    assert done.stdout == "tools/install.sh: .venv is up to date\n"
     assert done.returncode == 0
 
 
@@ -332,6 +341,15 @@ def test_path_sh_without_an_environment_names_the_mend(repo, tmp_path):
     assert "fix: run tools/install.sh" in done.stderr
 
 
+def test_path_sh_takes_the_environment_that_is_asked_for(repo, tmp_path):
+    shutil.copy(repo / "path.sh", tmp_path)
+    for name in (".venv", ".venv-torch2"):
+        write_script(tmp_path / name / "bin" / "python", f"#!/bin/bash\necho {name}\n")
+    assert run_bash(". ./path.sh; python", tmp_path).stdout == ".venv\n"
+    chosen = run_bash(". ./path.sh; python", tmp_path, FAIRSTREAM_VENV=".venv-torch2")
+    assert chosen.stdout == ".venv-torch2\n"
+
+
 def test_cmd_sh_runs_jobs_here_whatever_the_environment_says(repo):
     assert run_bash('. ./cmd.sh; echo "$engine"', repo, engine="slurm").stdout == "local\n"
 
@@ -340,22 +358,3 @@ def test_the_test_command_explains_itself(repo):
     done = run_bash("tests/run.sh --help", repo)
     assert done.returncode == 0
     assert "pytest" in done.stdout
-
-
-def test_kaldifeat_is_built_from_all_its_sources_but_the_tests(repo, tmp_path):
-    root = tmp_path / "kaldifeat-1.24"
-    for file in ("csrc/a.cc", "csrc/test_a.cc", "python/csrc/b.cc", "python/kaldifeat/x.py"):
-        path = root / "kaldifeat" / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    sys.path.insert(0, str(repo / "tools"))
-    try:
-        import build_kaldifeat
-    finally:
-        sys.path.pop(0)
-    build_kaldifeat.write_build_tree(root)
-    assert (root / "all.cc").read_text().splitlines() == [
-        '#include "kaldifeat/csrc/a.cc"',
-        '#include "kaldifeat/python/csrc/b.cc"',
-    ]
-    assert 'version="1.24"' in (root / "setup.py").read_text()

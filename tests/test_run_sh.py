@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from asrlib.installation import HERE
+
 
 def call(repo: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(args, cwd=repo, capture_output=True, text=True, timeout=60)
@@ -175,7 +177,7 @@ def test_models_side_by_side_say_who_they_are_and_fail_together(repo: Path, tmp_
     models = ["--models", "lstm conv_rnnt", "--nj", "2", "--recipe", "kaldi_dir"]
     args = ["--stage", "4", "--stop-stage", "4", *models, "--seeds", "5"]
     house = copied(repo, tmp_path / "house")
-    (house / ".venv").symlink_to(repo / ".venv")
+    (house / HERE.name).symlink_to(repo / HERE.name)
     done = call(house, "./run.sh", *args)
     assert done.returncode != 0
     for name in ("lstm_seed5", "conv_rnnt_seed5"):

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs everything that Fairstream needs into .venv inside the repository.
+# Installs everything that Fairstream needs into .venv inside the repository, or another torch into
+# an environment of its own beside it.
 #
-# The script finds Python 3.10, installs the versions that tools/requirements.txt locks (checked by
+# The script finds Python 3.10, installs the versions that tools/requirements*.txt locks (checked by
 # hash), builds kaldifeat and asrlib's own operations against the installed torch, compiles a
 # library that lets torch multiply matrices at full speed on AMD processors, and checks the
 # installation with `python -m asrlib doctor`.
@@ -9,17 +10,29 @@
 # damaged, the script repairs it and does not repeat finished steps.
 #
 # Options:
+#   --torch VERSION 1.13: .venv, with k2, for GPUs up to Ampere (compute capability 8.6)
+#                   2.13: .venv-torch2, with fast_rnnt in place of k2 (all but the search fast_beam
+#                   needs no k2), for GPUs from Turing to Blackwell (7.5 to 12.0) and their driver
+#                   for CUDA 13. Both work without a GPU too. `FAIRSTREAM_VENV=.venv-torch2
+#                   ./run.sh` uses the second (default: the one that FAIRSTREAM_VENV names, as
+#                   path.sh explains; else 1.13)
+#   --cuda          with torch 2.13, compile fast_rnnt's code for GPUs; needs nvcc of CUDA 13. By
+#                   default the recursion of the loss runs on the CPU, all else on the GPU
 #   --python PATH   use this Python 3.10; by default, the script looks for one on the PATH, under
 #                   pyenv, in conda and through uv, in this order
-#   --force         install everything again, and build kaldifeat again
+#   --force         install everything again, and build kaldifeat and fast_rnnt again
 #   --help          show this text
 #
-# The library for AMD processors is .venv/lib/fairstream_mkl.so (source: tools/mkl_on_amd.c,
-# explanation: asrlib/mkl.py). With FAIRSTREAM_MKL=off, a command does not use it.
+# The library for AMD processors is lib/fairstream_mkl.so in the environment (source:
+# tools/mkl_on_amd.c, explanation: asrlib/mkl.py). With FAIRSTREAM_MKL=off, a command does not use
+# it.
 #
-# The log (install.log) and the wheel of kaldifeat are in .cache inside the repository.
+# The log (install.log) and the wheels of kaldifeat and fast_rnnt are in .cache inside the
+# repository.
 set -euo pipefail
 
+torch=""
+cuda=false
 python=""
 force=false
 # shellcheck source=steps/parse_options.sh
@@ -27,15 +40,51 @@ force=false
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
-venv=$root/.venv
 cache=$root/.cache
-lock=tools/requirements.txt
 log=$cache/install.log
+
+locked_torch() { sed -n 's/^torch==\([^ ]*\).*/\1/p' "$1"; }
+
+choose_lock() { # print the lock of --torch; by default, that of the environment in use
+  local lock
+  for lock in tools/requirements*.txt; do
+    if [[ -z "$torch" ]]; then
+      [[ "$(environment_of "$lock")" != "${FAIRSTREAM_VENV:-.venv}" ]] || echo "$lock"
+    elif [[ "$(locked_torch "$lock").0" == "$torch".* ]]; then
+      echo "$lock"
+    fi
+  done
+}
+
+environment_of() { # print the name of a lock's environment: .venv, .venv-torch2
+  local name=${1#tools/requirements}
+  echo ".venv${name%.txt}"
+}
+
+lock=$(choose_lock)
+if [[ -z "$lock" ]]; then
+  known=$(for file in tools/requirements*.txt; do
+    printf ', %s (%s)' "$(locked_torch "$file")" "$(environment_of "$file")"
+  done)
+  wanted=${torch:+--torch $torch}
+  die "${wanted:-FAIRSTREAM_VENV=$FAIRSTREAM_VENV}: no such environment" "choose among ${known#, }"
+fi
+name=$(environment_of "$lock")
+venv=$root/$name
 stamp=$venv/.installed
-kaldifeat_version=1.24
-kaldifeat_hash=sha256:71f0f696d8c3fa7e536fede7e16e4f4fe347e8f424e22449478bd9f10b9ed935
 libraries=$venv/lib/python3.10/site-packages
 mkl=$venv/lib/fairstream_mkl.so
+
+# What is built from source, because no wheel fits: `name==version --hash`.
+sdists=("kaldifeat==1.24 \
+--hash=sha256:71f0f696d8c3fa7e536fede7e16e4f4fe347e8f424e22449478bd9f10b9ed935")
+if grep -q '^k2==' "$lock"; then
+  loss=k2
+else
+  loss=fast_rnnt
+  sdists+=("fast_rnnt==1.3 \
+--hash=sha256:e8758e43e074daec17cbb8fd4c50026045b3b35ed88728854fdbe3590087f0a9")
+fi
 
 # The installation uses only its own modules and directory, not those of the caller's environment.
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
@@ -56,29 +105,34 @@ run() { # run COMMAND...: write the output to the log, and show its end if the c
 # ---- what is installed -------------------------------------------------------------------------
 
 installed_key() {
-  cat "$lock" tools/build_kaldifeat.py tools/build_kernels.py asrlib/layers/*.cc \
+  cat "$lock" tools/build_sdist.py tools/build_kernels.py asrlib/layers/*.cc \
     tools/mkl_on_amd.c tools/install.sh | sha256sum
 }
 
 names() { tr '[:upper:]_.' '[:lower:]--' | sort; }
 
-missing_packages() { # print the locked packages, and kaldifeat, that are not installed in .venv
+missing_packages() { # print the packages, locked or built, that are not installed
   comm -23 \
     <({
       sed -n 's/^\([A-Za-z0-9._-]*\)==\([^ ]*\).*/\1-\2/p' "$lock"
-      echo "kaldifeat-$kaldifeat_version"
+      printf '%s\n' "${sdists[@]}" | sed 's/==\([^ ]*\).*/-\1/'
     } | names) \
     <(cd "$libraries" 2>/dev/null && printf '%s\n' *.dist-info | sed 's/\.dist-info$//' | names)
 }
 
-has_files() { # has_files torch|k2|kaldifeat: check the package's files, not only its record
+has_files() { # has_files torch|k2|fast_rnnt|kaldifeat: check the package's files, not only its record
   compgen -G "$libraries/$1/__init__.py" >/dev/null || return 1
   [[ "$1" == torch ]] || compgen -G "$libraries/_$1*.so" >/dev/null
 }
 
+has_wanted_cuda() { # check that fast_rnnt was built with code for GPUs if --cuda asks for it
+  ! $cuda || [[ "$loss" == k2 ]] ||
+    grep -qs '^fast_rnnt_with_cuda = True' "$libraries/fast_rnnt/torch_version.py"
+}
+
 is_complete() {
   [[ -f "$stamp" && "$(<"$stamp")" == "$(installed_key)" && -x "$venv/bin/python" ]] &&
-    has_files torch && has_files k2 && has_files kaldifeat &&
+    has_files torch && has_files "$loss" && has_files kaldifeat && has_wanted_cuda &&
     compgen -G "$libraries/fairstream_kernels.*.so" >/dev/null && [[ -s "$mkl" ]] &&
     [[ -z "$(missing_packages)" ]] && "$venv/bin/python" -S -c '' 2>/dev/null
 }
@@ -157,17 +211,24 @@ make_uv_python() {
 
 check_machine() {
   [[ "$(uname -s) $(uname -m)" == "Linux x86_64" ]] ||
-    die "$(uname -s) $(uname -m): k2's wheels exist only for Linux on x86_64" \
+    die "$(uname -s) $(uname -m): the locked wheels are for Linux on x86_64" \
       "use such a machine or container"
   local tool
   for tool in gcc g++; do
     command -v "$tool" >/dev/null || die "$tool not found; the build of kaldifeat needs it" \
       "install a C++ compiler, for example: apt-get install gcc g++"
   done
-  local free_mb
+  if $cuda && ! has_wanted_cuda && ! [[ -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]] &&
+    ! command -v nvcc >/dev/null; then
+    die "--cuda: nvcc not found in \$CUDA_HOME, /usr/local/cuda or the PATH" \
+      "install the CUDA toolkit 13.0 or load its module, or omit --cuda"
+  fi
+  local free_mb needed_mb=7000
+  [[ "$loss" == k2 ]] || needed_mb=9000
   free_mb=$(df -Pm "$root" | awk 'NR == 2 {print $4}')
-  if [[ ! -d "$libraries/torch" ]] && ((free_mb < 7000)); then
-    die "$root: only $free_mb MB free, but the installation needs 7,000 MB" "free some disk space"
+  if [[ ! -d "$libraries/torch" ]] && ((free_mb < needed_mb)); then
+    die "$root: only $free_mb MB free, but the installation needs $needed_mb MB" \
+      "free some disk space"
   fi
 }
 
@@ -177,7 +238,7 @@ use_own_caches() { # pip and uv store downloads under HOME; use .cache if HOME i
   fi
 }
 
-venv_works() { # check that .venv can be repaired and has the requested Python
+venv_works() { # check that the environment can be repaired and has the requested Python
   [[ -x "$venv/bin/python" ]] && usable_python "$venv/bin/python" || return 1
   run "$venv/bin/python" -m pip --version 2>/dev/null || return 1
   [[ -z "$python" || "$(real_python "$venv/bin/python")" == "$python" ]]
@@ -198,7 +259,7 @@ pyenv, in conda or through uv (see .cache/install.log)" \
       "install one, for example: apt-get install python3.10 python3.10-venv python3.10-dev; if it \
 is elsewhere, use --python PATH"
   fi
-  say "making .venv with $python"
+  say "making $name with $python"
   rm -rf "$venv"
   if ! run "$python" -m venv "$venv" 2>/dev/null; then # a distribution's Python may lack ensurepip
     local uv
@@ -213,10 +274,10 @@ is elsewhere, use --python PATH"
 install_lock() {
   local package fix="check the network and the disk, then run again: the installation continues \
 where it stopped"
-  for package in torch k2; do # a record without files would count as an installed package
+  for package in torch "$loss"; do # a record without files would count as an installed package
     has_files "$package" || rm -rf "${libraries:?}/$package"-*.dist-info
   done
-  say "installing $(grep -c '==' "$lock") locked packages (1.9 GB unless downloaded before)"
+  say "installing $(grep -c '==' "$lock") locked packages (2 to 3 GB unless downloaded before)"
   uv_requirement
   run "$venv/bin/python" -m pip install --no-deps --require-hashes -r "$cache/uv.txt" ||
     die "uv could not be installed (.cache/install.log)" "$fix"
@@ -225,37 +286,43 @@ where it stopped"
     die "the locked packages could not be installed (.cache/install.log)" "$fix"
 }
 
-kaldifeat_works() { # check that the installed kaldifeat loads and fits the installed torch
-  "$venv/bin/python" -c 'import torch, kaldifeat
-from kaldifeat.torch_version import kaldifeat_torch_version as built
-assert built == torch.__version__' >>"$log" 2>&1
+package_works() { # package_works NAME: check that it loads and fits the installed torch
+  [[ "$1" == kaldifeat ]] || has_wanted_cuda || return 1
+  "$venv/bin/python" -c "import torch, $1
+from $1.torch_version import $1_torch_version as built
+assert built == torch.__version__" >>"$log" 2>&1
 }
 
-build_kaldifeat() {
-  if kaldifeat_works; then return; fi
+build_sdist() { # build_sdist "NAME==VERSION HASH": build and install a package if it does not work
+  local name=${1%%==*} version flags=()
+  version=${1#*==}
+  version=${version%% *}
+  if package_works "$name"; then return; fi
+  [[ "$name" == kaldifeat ]] || ! $cuda || flags+=(--cuda)
   # The wheel is kept for each build script and locked torch, so that a second run can use it.
   local key wheels
   key=$({
-    cat tools/build_kaldifeat.py
-    grep '^torch==' "$lock"
+    cat tools/build_sdist.py
+    echo "$(locked_torch "$lock") ${flags[*]}"
   } | sha256sum | cut -c1-16)
   wheels=$cache/wheels/$key
-  if ! compgen -G "$wheels/kaldifeat-$kaldifeat_version-*.whl" >/dev/null; then
+  if ! compgen -G "$wheels/$name-$version-*.whl" >/dev/null; then
     mkdir -p "$cache/sdist"
-    echo "kaldifeat==$kaldifeat_version --hash=$kaldifeat_hash" >"$cache/kaldifeat.txt"
+    echo "$1" >"$cache/$name.txt"
     run "$venv/bin/python" -m pip download --no-deps --no-binary :all: --no-build-isolation \
-      --require-hashes --dest "$cache/sdist" -r "$cache/kaldifeat.txt" ||
-      die "kaldifeat's source could not be downloaded" "check the network, then run again"
-    say "building kaldifeat $kaldifeat_version (about a minute)"
-    run "$venv/bin/python" tools/build_kaldifeat.py \
-      "$cache/sdist/kaldifeat-$kaldifeat_version.tar.gz" "$wheels.part" ||
-      die "kaldifeat could not be built (.cache/install.log)" \
-        "provide g++ 7 or newer and 2 GB of free memory, then run again"
+      --require-hashes --dest "$cache/sdist" -r "$cache/$name.txt" ||
+      die "the source of $name could not be downloaded" "check the network, then run again"
+    say "building $name $version (about a minute)"
+    rm -rf "$wheels.part"
+    run "$venv/bin/python" tools/build_sdist.py "${flags[@]}" \
+      "$cache/sdist/$name-$version.tar.gz" "$wheels.part" ||
+      die "$name could not be built (.cache/install.log)" \
+        "provide g++ 9 or newer and 2 GB of free memory, then run again"
     mkdir -p "$wheels"
     mv "$wheels.part"/*.whl "$wheels"
   fi
   run "$venv/bin/python" -m pip install --no-deps --no-index --force-reinstall \
-    "$wheels"/kaldifeat-*.whl || die "kaldifeat could not be installed" "run again with --force"
+    "$wheels/$name"-*.whl || die "$name could not be installed" "run again with --force"
 }
 
 build_kernels() { # returns at once if it was built from this source for this torch
@@ -275,7 +342,7 @@ build_mkl_override() { # compiles every time, because it takes only a moment
 # ---- main ------------------------------------------------------------------------------------
 
 if ! $force && [[ -z "$python" ]] && is_complete; then
-  echo "tools/install.sh: up to date"
+  echo "tools/install.sh: $name is up to date"
   exit 0
 fi
 mkdir -p "$cache"
@@ -292,11 +359,12 @@ rm -f "$stamp"
 if $force; then rm -rf "$venv" "$cache/wheels"; fi
 make_venv
 install_lock
-build_kaldifeat
+for sdist in "${sdists[@]}"; do build_sdist "$sdist"; done
 build_kernels
 build_mkl_override
 say "checking with python -m asrlib doctor"
 "$venv/bin/python" -m asrlib doctor || die "the checks above failed" \
-  "follow their fixes, or run tools/install.sh --force to install everything again"
+  "follow their fixes, or run tools/install.sh --torch $(locked_torch "$lock") --force to install \
+everything again"
 installed_key >"$stamp.new" && mv "$stamp.new" "$stamp"
 say "complete"

@@ -116,7 +116,8 @@ class FastBeamSearch:
         except ImportError as e:
             raise ConfigError(
                 f"decode.search fast_beam needs k2, which cannot be imported ({e})",
-                "choose modified_beam, or install k2 with tools/install.sh",
+                "choose modified_beam, or decode with torch 1.13, which has k2: unset "
+                "FAIRSTREAM_VENV, run tools/install.sh",
             ) from e
         self.model = model
         self.config = config

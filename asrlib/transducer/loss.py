@@ -1,9 +1,9 @@
 """The pruned transducer loss (arXiv 2206.13236), per utterance; only here does training use k2.
 
-It adds to k2's functions: FastEmit (arXiv 2010.11148) as an exact scaling of the label gradients,
-a penalty on late ends of turns (arXiv 2205.05199), empty transcripts, utterances with fewer frames
-than labels (their loss is infinite and the caller can drop it, while k2's occupations stay
-finite), and expected emission frames.
+Of the backend, k2 or fast_rnnt, it uses the recursion over the lattice. It adds FastEmit (arXiv
+2010.11148) as an exact scaling of the label gradients, a penalty on late ends of turns (arXiv
+2205.05199), empty transcripts, utterances with fewer frames than labels (their loss is infinite and
+the caller can drop it, while the occupations stay finite), and expected emission frames.
 
 Shapes: B batch, S encoder frames, U tokens, R prune range, D width, J joiner width, V vocabulary.
 Names follow k2: `px` (B, U, S+1) are log-probabilities of emitting a label, `py` (B, U+1, S) those
@@ -13,7 +13,9 @@ of a blank, which moves on to the next frame.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
+import importlib.util
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -24,12 +26,19 @@ from pydantic import Field
 from torch import Tensor
 
 from asrlib.config import configclass
+from asrlib.errors import UserError
 from asrlib.numbers import Count, NonNegative, Share
 from asrlib.text.tokenizer import BLANK_ID
 from asrlib.transducer.joiner import Joiner
-from asrlib.transducer.lattice import gather_ranges, smoothed_logprobs
+from asrlib.transducer.lattice import (
+    gather_ranges,
+    prune_ranges,
+    pruned_logprobs,
+    smoothed_logprobs,
+)
 
-BACKEND = "k2"
+# Libraries of the recursion, which are by the same authors; the first that is installed is used.
+BACKENDS = ("k2", "fast_rnnt")
 
 
 @configclass
@@ -156,7 +165,6 @@ def pruned_loss(joiner: Joiner, inputs: LossInputs, config: LossConfig) -> Prune
     The simple (smoothed) loss comes first; its gradient gives the pruning bounds for the second
     pass, which computes the pruned loss.
     """
-    k2 = _backend()
     num_tokens = inputs.tokens_BU.shape[1]
     inputs = inputs.padded()
     boundary_B4 = inputs.boundary()
@@ -172,19 +180,17 @@ def pruned_loss(joiner: Joiner, inputs: LossInputs, config: LossConfig) -> Prune
             rnnt_type=config.rnnt_type,
         )
         simple_B, px_grad, py_grad = _recurse(px, py, boundary_B4, config, inputs.label_ends_BU)
-    ranges_BSR = k2.get_rnnt_prune_ranges(
-        px_grad=px_grad, py_grad=py_grad, boundary=boundary_B4, s_range=config.prune_range
-    )
+    ranges_BSR = prune_ranges(px_grad, py_grad, boundary_B4, config.prune_range)
     am_BS1J = joiner.encoder_proj(inputs.h_BSD).unsqueeze(2)
     lm_BSRJ = gather_ranges(joiner.decoder_proj(inputs.d_BUD), ranges_BSR)
     logits_BSRV = joiner(am_BS1J, lm_BSRJ, project_input=False)
     with torch.autocast(inputs.h_BSD.device.type, enabled=False):
-        px, py = k2.get_rnnt_logprobs_pruned(
-            logits=logits_BSRV.float(),
-            symbols=inputs.tokens_BU,
-            ranges=ranges_BSR,
-            termination_symbol=BLANK_ID,
-            boundary=boundary_B4,
+        px, py = pruned_logprobs(
+            logits_BSRV.float(),
+            inputs.tokens_BU,
+            ranges_BSR,
+            boundary_B4,
+            blank=BLANK_ID,
             rnnt_type=config.rnnt_type,
         )
         pruned_B, px_grad, _ = _recurse(px, py, boundary_B4, config, inputs.label_ends_BU)
@@ -209,10 +215,13 @@ def _recurse(
         px = px + ((middle_B11 - frames) * config.delay_penalty).to(px.dtype)
     if config.fast_emit > 0.0:
         px = _ScaleGradient.apply(px, 1.0 + config.fast_emit)
-    scores_B, (px_grad, py_grad) = _backend().mutual_information_recursion(
-        px=px, py=py, boundary=boundary_B4, return_grad=True
+    # A backend without code for GPUs computes on the CPU; the lattices are small.
+    where = px.device if px.device.type == "cpu" or backend_has_cuda() else torch.device("cpu")
+    scores_B, grads = backend().mutual_information_recursion(
+        px=px.to(where), py=py.to(where), boundary=boundary_B4.to(where), return_grad=True
     )
-    return -scores_B, px_grad, py_grad
+    px_grad, py_grad = (grad.to(px.device) for grad in grads)
+    return -scores_B.to(px.device), px_grad, py_grad
 
 
 def _lateness(ends_BU: Tensor, num_frames: int, config: LossConfig) -> Tensor:
@@ -309,5 +318,28 @@ def loss_scales(step: int, config: LossConfig) -> tuple[float, float]:
     return 1.0 - done * (1.0 - config.simple_scale), 0.1 + 0.9 * done
 
 
-def _backend() -> ModuleType:
-    return importlib.import_module(BACKEND)
+def backend_name() -> str:
+    """Return the name of the library that computes the recursion of the loss.
+
+    Raises:
+        UserError: neither k2 nor fast_rnnt is installed.
+    """
+    for name in BACKENDS:
+        if importlib.util.find_spec(name):
+            return name
+    raise UserError(
+        f"the transducer loss needs {' or '.join(BACKENDS)}, but neither is installed",
+        "run tools/install.sh",
+    )
+
+
+@functools.cache
+def backend() -> ModuleType:
+    """Import the library that computes the recursion of the loss."""
+    return importlib.import_module(backend_name())
+
+
+def backend_has_cuda() -> bool:
+    """Return whether the backend computes the recursion on GPUs; else it does so on the CPU."""
+    has = backend().with_cuda
+    return bool(has() if callable(has) else has)
