@@ -86,7 +86,7 @@ def test_what_runs_is_stopped_with_the_script(repo: Path, tmp_path: Path, kind: 
         ("engine=slurm", "--engine slurm --engine-option a=1 --engine-option b=2"),
         ("engine=slurm retries=3", "--engine-option b=2 --engine-option retries=3"),
         ("retries=3", "--engine local --engine-option retries=3"),
-        ("", "--nj 1 --engine local"),
+        (":", "--nj 1 --engine local"),
     ],
 )
 def test_a_stage_has_its_own_resources_beside_those_of_all(repo: Path, given: str, expected: str):
