@@ -82,6 +82,24 @@ def test_what_runs_is_stopped_with_the_script(repo: Path, tmp_path: Path, kind: 
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("engine=slurm", "--engine slurm --engine-option a=1 --engine-option b=2"),
+        ("engine=slurm retries=3", "--engine-option b=2 --engine-option retries=3"),
+        ("retries=3", "--engine local --engine-option retries=3"),
+        (":", "--nj 1 --engine local"),
+    ],
+)
+def test_a_stage_has_its_own_resources_beside_those_of_all(repo: Path, given: str, expected: str):
+    script = (
+        f"set -euo pipefail; . steps/parse_options.sh; {given}; . steps/engine.sh\n"
+        "slurm_options=([all]=a=1 [4]=b=2 [5]=b=3)\n"
+        'job_options 4; echo "${job_options[@]}"'
+    )
+    assert call(repo, "bash", "-c", script).stdout.endswith(f"{expected}\n")
+
+
 def announced(output: str) -> list[str]:
     return [line.split()[2].rstrip(":") for line in output.splitlines() if "==" in line]
 

@@ -28,6 +28,7 @@ from asrlib.jobs.worker import CommandFailed
 
 GRACE_SECONDS = 120.0  # for trainings to save in, when jobs are stopped
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # before the time limit
+_SIGNALS = (signal.SIGTERM, *_WARNINGS)
 _SAVED = (128 + signal.SIGTERM, 128 + signal.SIGINT)  # exit codes of a training that saved
 
 
@@ -111,12 +112,15 @@ def run_commands(commands: Sequence[Sequence[str]]) -> None:
             again = on_slurm and number == signal.SIGTERM
             child.send_signal(signal.SIGINT if again else signal.SIGTERM)
 
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, *_WARNINGS)}
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
         for command in commands:
             print("$", _shown(command), flush=True)
-            child = subprocess.Popen(command, preexec_fn=_ignore_warnings)
-            status = child.wait()
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # none gets lost while it starts
+            if told is None:
+                child = subprocess.Popen(command, preexec_fn=_prepare)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            status = _SAVED[0] if child is None else child.wait()
             child = None
             if told is not None and on_slurm:
                 _leave(told, status, command)
@@ -128,10 +132,11 @@ def run_commands(commands: Sequence[Sequence[str]]) -> None:
             signal.signal(number, handler)
 
 
-def _ignore_warnings() -> None:
-    """Make the command ignore the warnings, which would end most programs."""
+def _prepare() -> None:
+    """Make the command ignore the warnings, which would end most programs, but hear SIGTERM."""
     for number in _WARNINGS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _leave(told: signal.Signals, status: int, command: Sequence[str]) -> None:
@@ -141,7 +146,9 @@ def _leave(told: signal.Signals, status: int, command: Sequence[str]) -> None:
             f"{_title(command)} ran into the time limit of its job",
             "raise timeout_min for this stage in cmd.sh, then run again",
         )
-    if os.environ.get("SLURM_PROCID", "0") == "0" and not requeue():
+    if os.environ.get("SLURM_PROCID", "0") != "0":
+        sys.exit(0)  # of several tasks the first one decides; another code could end it early
+    if not requeue():
         raise UserError(
             f"{_title(command)} was stopped, and Slurm does not put its job back into the queue",
             "run the same command again: it goes on from its checkpoint",

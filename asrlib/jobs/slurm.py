@@ -81,14 +81,21 @@ def requeue() -> bool:
         Whether it could be; then Slurm kills this process soon.
     """
     job = submitit.JobEnvironment().job_id
-    if _answer(["squeue", "--noheader", "--format=%T", f"--jobs={job}"]) != "RUNNING":
+    # The signal that stopped the job may also stop a question asked at the same moment.
+    if _answer(["squeue", "--noheader", "--format=%T", f"--jobs={job}"], tries=5) != "RUNNING":
         return True
-    if _answer(["scontrol", "requeue", job]) is None:
+    if _answer(["scontrol", "requeue", job], tries=5) is None:
         return False
     time.sleep(_KILL_SECONDS)
     return True
 
 
-def _answer(command: Sequence[str]) -> str | None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
+def _answer(command: Sequence[str], tries: int = 1) -> str | None:
+    """Return what a command prints; None if it fails, each second anew."""
+    for number in range(tries):
+        if number:
+            time.sleep(1)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout.strip()
+    return None

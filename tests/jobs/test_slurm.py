@@ -179,7 +179,7 @@ def test_a_preempted_job_saves_and_goes_on_from_the_queue(on_cluster, tmp_path):
     for job, name in zip(sorted(queue("RUNNING")), logs, strict=True):
         subprocess.run(["scancel", f"--signal={name}", job], check=True)
     told, _ = work.communicate(timeout=280)
-    assert work.returncode == 0, told
+    assert work.returncode == 0, told + "".join(p.read_text() for p in tmp_path.glob("*.state"))
     for name, log in logs.items():
         assert (tmp_path / f"{name}.state").read_text() == "saved\n"
         assert log.read_text().count("started") == log.read_text().count("resumed") == 1
