@@ -52,7 +52,7 @@ class Thinning:
     value: str = ""
     low: float = -math.inf
     high: float = math.inf
-    share: RankShare = 1.0
+    share: Share = 1.0
     seed: int = 1
 
     def holds(self, facts: Mapping[str, str]) -> bool:
