@@ -29,7 +29,7 @@ from asrlib.data.augment import AugmentConfig, Equaliser, SpecMasks, add_noise, 
 from asrlib.data.share import WHOLE, RankShare
 from asrlib.errors import ConfigError, DataError
 from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
-from asrlib.numbers import Count, Positive, PositiveFloat
+from asrlib.numbers import Count, Positive, PositiveFloat, Share
 from asrlib.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
