@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asrlib.cli.common import command_line, log_to, recipe_options, search_option
+from asrlib.cli.rank_options import joined, own_place, rank_options, start
 from asrlib.recipe import Recipe
 
 if TYPE_CHECKING:
     from asrlib.experiments.benchmarks import Benchmark
+    from asrlib.training.build import Configs
+    from asrlib.training.ranks import Ranks
 
 # Options that determine what is measured; each command has some of them.
 _OWN = ("model", "name", "steps", "test_set", "search", "utterances", "piece", "rounds", "minutes")
-_OWN += ("words", "timed", "draws", "speakers", "replicates", "seed")
+_OWN += ("words", "timed", "draws", "speakers", "replicates", "seed", "ranks")
 _ROUNDS = "Number of rounds; the fastest counts, because other load can only slow a round down."
 _NOISE_SECONDS = 20
 
@@ -69,30 +72,57 @@ def features(recipe: Recipe, test_set: str, utterances: int) -> None:
 @click.option("--model", default="conv_rnnt", show_default=True, help="conf/model/MODEL.yaml.")
 @click.option("--steps", default=200, show_default=True, help="Number of training steps.")
 @recipe_options
-def training(recipe: Recipe, model: str, steps: int) -> None:
+@rank_options
+def training(recipe: Recipe, model: str, steps: int, ranks: int, rank_timeout: float) -> int:
     """Measure throughput, data wait and share of the loss in a short training from scratch.
 
     Throughput is in seconds of audio per second; the other two are fractions of the time. The
-    trainer runs in a temporary directory, which is deleted.
+    trainer runs in a temporary directory, which is deleted. With several ranks, the throughput is
+    compared with that of one rank, if it was measured before.
     """
-    from asrlib.experiments.benchmarks import Benchmark
-    from asrlib.experiments.training_log import read_curves, run_facts
-    from asrlib.training.build import build_trainer, load_configs
+    from asrlib.training.build import load_configs
 
-    log_to(None)
+    place = own_place(ranks)
+    log_to(None, quiet=place is not None and place.rank > 0)
     short = (f"train.max_steps={steps}", f"train.log_interval={max(1, steps // 10)}")
     configs = load_configs(Recipe(recipe.dir, (*recipe.overrides, *short)), model)
+    if place is None and ranks > 1:
+        return start(ranks)
+    with joined(place, configs.train.device, rank_timeout) as met:
+        measured = _short_training(recipe, configs, model, met)
+    if met.is_first:
+        _report(recipe, _training_file(model, met.size).stem, measured)
+    return 0
+
+
+def _training_file(model: str, ranks: int) -> Path:
+    return Path("bench") / f"training_{model}{f'_{ranks}_ranks' if ranks > 1 else ''}.json"
+
+
+def _short_training(recipe: Recipe, configs: Configs, model: str, ranks: Ranks) -> Benchmark:
+    """Train by these ranks; the figures are those of rank 0, for all of them together."""
+    from asrlib.experiments.benchmarks import Benchmark, read_benchmark
+    from asrlib.experiments.training_log import read_curves, run_facts
+    from asrlib.training.build import build_trainer
+
     with tempfile.TemporaryDirectory() as name:
-        build_trainer(configs, Path(name), recipe.data).run()
+        trainer = build_trainer(configs, Path(name), recipe.data, ranks=ranks)
+        trainer.resume()
+        trainer.run()
+        if not ranks.is_first:
+            return Benchmark()
         facts = run_facts(read_curves(Path(name)))
-    measured = Benchmark(
+    alone = recipe.exp / _training_file(model, 1)
+    before = read_benchmark(alone).throughput if ranks.size > 1 and alone.exists() else None
+    return Benchmark(
         model=model,
         steps=facts.steps,
         throughput=facts.throughput,
         data_wait=facts.data_wait,
         loss_share=facts.loss_share,
+        ranks=ranks.size if ranks.size > 1 else None,
+        speedup=facts.throughput / before if before and facts.throughput else None,
     )
-    _report(recipe, f"training_{model}", measured)
 
 
 @command.command()

@@ -62,7 +62,7 @@ def start(ranks: int) -> int:
 
 
 @contextlib.contextmanager
-def meeting(place: Place | None, device: str, timeout: float) -> Iterator[Ranks]:
+def joined(place: Place | None, device: str, timeout: float) -> Iterator[Ranks]:
     """Connect with the other ranks; without a place, there are none."""
     from asrlib.training.ranks import ALONE, meet
 

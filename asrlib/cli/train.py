@@ -16,7 +16,7 @@ import click
 import yaml
 
 from asrlib.cli.common import command_line, log_to, recipe_options
-from asrlib.cli.rank_options import meeting, own_place, rank_options, start
+from asrlib.cli.rank_options import joined, own_place, rank_options, start
 from asrlib.config import split_override
 from asrlib.errors import ConfigError
 from asrlib.experiments.run_record import (
@@ -90,7 +90,7 @@ def command(
     run = _Run(recipe, model, directory, configs, init, plan, _factors(factors, configs))
     if place is None and ranks > 1:
         sys.exit(start(ranks))
-    with meeting(place, configs.train.device, rank_timeout) as met:
+    with joined(place, configs.train.device, rank_timeout) as met:
         outcome = run.train(met)
     if outcome is not None and outcome.signal is not None:
         sys.exit(128 + outcome.signal)

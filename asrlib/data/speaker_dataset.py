@@ -29,7 +29,7 @@ from asrlib.data.augment import AugmentConfig, Equaliser, SpecMasks, add_noise, 
 from asrlib.data.share import WHOLE, RankShare
 from asrlib.errors import ConfigError, DataError
 from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
-from asrlib.numbers import Count, Positive, PositiveFloat
+from asrlib.numbers import Count, Positive, PositiveFloat, Share
 from asrlib.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Thinning:
     value: str = ""
     low: float = -math.inf
     high: float = math.inf
-    share: RankShare = 1.0
+    share: Share = 1.0
     seed: int = 1
 
     def holds(self, facts: Mapping[str, str]) -> bool:

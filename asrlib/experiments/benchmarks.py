@@ -28,6 +28,8 @@ class Benchmark(JsonRecord):
         steps: number of training steps.
         throughput: seconds of audio per second of training.
         data_wait, loss_share: shares of the training time, 0 to 1.
+        ranks: number of processes that trained together; None for one.
+        speedup: their throughput, divided by that of one.
         real_time_factor_1, real_time_factor_32: wall-clock seconds per second of audio, decoding 1
             stream and 32 streams.
         cpu_seconds_1, cpu_seconds_32: CPU seconds per second of audio, of the same.
@@ -65,6 +67,8 @@ class Benchmark(JsonRecord):
     throughput: float | None = None
     data_wait: float | None = None
     loss_share: float | None = None
+    ranks: int | None = None
+    speedup: float | None = None
     real_time_factor_1: float | None = None
     real_time_factor_32: float | None = None
     cpu_seconds_1: float | None = None

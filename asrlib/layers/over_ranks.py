@@ -139,6 +139,8 @@ def _pools(norm: _BatchNorm) -> bool:
 
 def _normalised(norm: _BatchNorm, x: Tensor) -> Tensor:
     """Normalise activations (B, D, ...) as torch does, with the statistics of all ranks."""
+    if norm.running_mean is None or norm.running_var is None or norm.momentum is None:
+        raise ValueError("batch normalisation over ranks needs running statistics with momentum")
     axes = [0, *range(2, x.ndim)]
     x_f32 = x.float()
     count = x_f32.new_tensor(x.numel() / x.shape[1])

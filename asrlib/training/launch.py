@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import signal
 import subprocess
 import sys
@@ -17,8 +16,6 @@ import torch.distributed as dist
 from asrlib.errors import UserError
 from asrlib.training.place import Place
 from asrlib.training.signals import StopFlag
-
-logger = logging.getLogger(__name__)
 
 _HOST = "127.0.0.1"
 _PATIENCE_S = 60.0  # after the failure of a rank, until the others are killed
@@ -57,9 +54,9 @@ def start_ranks(count: int, command: Sequence[str], environ: Mapping[str, str]) 
         for place in places
     ]
     try:
-        with _passing_signals(ranks):
+        with _passing_signals(ranks) as passed:
             failed = _first_failure(ranks)
-            if failed is not None and ranks[failed].returncode not in _STOPPED:
+            if failed is not None and not passed and ranks[failed].returncode not in _STOPPED:
                 _end(ranks)
             for rank in ranks:
                 rank.wait()
@@ -69,6 +66,8 @@ def start_ranks(count: int, command: Sequence[str], environ: Mapping[str, str]) 
     if failed is None:
         return 0
     status = ranks[failed].returncode
+    if -status in passed:  # before it could save
+        return 128 - status
     if status < 0:
         name = signal.Signals(-status).name
         raise UserError(
@@ -103,16 +102,18 @@ def _end(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 @contextlib.contextmanager
-def _passing_signals(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Pass the signals that stop a training on to the ranks."""
+def _passing_signals(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[set[int]]:
+    """Pass the signals that stop a training on to the ranks; yield those that came."""
+    passed: set[int] = set()
 
     def pass_on(number: int, frame: FrameType | None) -> None:
+        passed.add(number)
         for rank in ranks:
             rank.send_signal(number)
 
     before = {number: signal.signal(number, pass_on) for number in StopFlag.SIGNALS}
     try:
-        yield
+        yield passed
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -103,7 +103,9 @@ class Board:
     """
 
     def __init__(self, path: Path | None, from_step: int) -> None:
-        self._writer = path and SummaryWriter(str(path), purge_step=from_step + 1)
+        self._writer = None
+        if path is not None:
+            self._writer = SummaryWriter(str(path), purge_step=from_step + 1)
 
     def write(self, group: str, figures: dict[str, float], step: int) -> None:
         if self._writer is None:

@@ -208,7 +208,8 @@ def _missing(store: dist.Store, place: Place, question: str, timeout: float) -> 
     store.set(keys[place.rank], "yes")
     if _has(store, keys, timeout):
         return []
-    return [rank for rank, key in enumerate(keys) if not _has(store, [key], 0.2)]
+    missing = [rank for rank, key in enumerate(keys) if not _has(store, [key], 0.2)]
+    return [0] if place.rank in missing else missing  # then nobody holds the store any more
 
 
 def _has(store: dist.Store, keys: list[str], timeout: float) -> bool:
