@@ -275,7 +275,7 @@ def _validate(cls: type[T], values: dict, layers: Sequence[tuple[str, dict]]) ->
 def _explain(
     cls: type, error: ErrorDetails, values: dict, layers: Sequence[tuple[str, dict]]
 ) -> ConfigError:
-    keys = _keys(cls, error, values)
+    keys = _keys(cls, error, values) or list(error["loc"][-1:])  # a key may be a number in YAML
     dotted = ".".join(map(str, keys)) or "(top)"
     # The source is the last layer that sets the value, or the first file if the value is missing.
     order = layers if error["type"].startswith("missing") else layers[::-1]

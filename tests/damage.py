@@ -123,13 +123,15 @@ def _add_row(recipe: Path) -> None:
 
 
 def _refusal(done: Outcome, name: str, same: bool) -> tuple[str, str]:
+    if done.code == 2 and name in done.err:  # click's words for a wrong argument
+        return ("refused", done.err[-300:]) if same else ("good lost", "outputs changed")
     try:
         explained(done)
     except (AssertionError, ValueError) as e:
         return "unnamed", f"{done.err[-300:]} {str(e)[:100]}"
     what = "\n".join(line for line in done.err.splitlines() if line.strip())
     told = what[what.rindex("error: ") :]
-    if name not in told:
+    if name not in done.err:
         return "unnamed", told
     return ("refused", told) if same else ("good lost", f"outputs changed; {told}")
 

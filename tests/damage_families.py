@@ -217,8 +217,8 @@ def families() -> list[Family]:
         Family(
             "hotwords",
             Path("hotwords.txt"),
-            _fused("--search", "greedy", "--set", "decode.hotwords.path=hotwords.txt"),
-            _hyp_of("greedy"),
+            _fused("--search", "modified_beam", "--set", "decode.hotwords.path=hotwords.txt"),
+            _hyp_of("modified_beam"),
             _TEST,
             (),
             _both(

@@ -54,7 +54,8 @@ _CONF: dict[str, dict[str, Any]] = {
     "score": {"replicates": 100, "permutations": 99, "min_speakers": 2, "min_words": 5},
     "cohorts": {"methods": ["tree", "scan", "metadata"], "min_speakers": 2, "permutations": 9},
     "mixtures": {"per_condition": 2},
-    "speaker": {"speakers": 4, "per_epoch": 4, "dev_utts": 4, "crop_seconds": 1.0},
+    "speaker": {"speakers": 4, "per_epoch": 4, "dev_utts": 4, "crop_seconds": 1.0}
+    | {"train": {"max_steps": 4, "warmup_steps": 2, "valid_interval": 2}},
     "publish": {"public": True},
     "model/lstm": {"encoder": _SMALL, **_JOINT},
     "model/speaker/ecapa": {"extractor": {"channels": 16, "aggregate_dim": 16, "se_dim": 8}},
@@ -85,7 +86,6 @@ _CONF: dict[str, dict[str, Any]] = {
                 "model": "lstm",
                 "kind": "adapt",
                 "set": {f"{_ADAPT}.method": "finetune", f"{_ADAPT}.speech": "cohort"},
-                "shares": [0.5],
             },
         ],
         "factors": {"train.seed": [1]},
@@ -93,7 +93,7 @@ _CONF: dict[str, dict[str, Any]] = {
         "test_sets": ["confirmation"],
     },
 }
-_START = ("--start", "lstm", "--cohorts", "tree", "--set", "plans.test_sets=[confirmation]")
+_START = ("--start", "lstm", "--cohorts", "metadata", "--set", "plans.test_sets=[confirmation]")
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ STAGES = (
             *_decoded("discovery", "confirmation"),
             "cohorts find --name lstm --assign train",
             "cohorts confirm --name lstm",
-            "cohorts explain --method tree --name lstm --test-set confirmation",
+            "cohorts explain --method metadata --name lstm --test-set confirmation",
         ),
     ),
     Stage("mitigate", 10, (f"plan mitigation --nj 1 {' '.join(_START)}",)),
@@ -150,8 +150,7 @@ STAGES = (
         "fairness",
         11,
         (
-            "score --name lstm --test-set confirmation --cohorts {recipe}/exp/cohorts/tree"
-            " --cohorts {recipe}/exp/cohorts/scan",
+            "score --name lstm --test-set confirmation --cohorts {recipe}/exp/cohorts/metadata",
             f"judge-mitigations --plan mitigation {' '.join(_START)}",
         ),
     ),

@@ -7,7 +7,8 @@
 # prints a table and fails if anything differs, is lost or is not clearly told.
 #
 # Options:
-#   --kills N           number of kills, divided among the stages (default: 120)
+#   --kills N           number of kills: two of every stage, the others of the quick stages
+#                       (default: 120)
 #   --seed N            seed of the moments (default: 1)
 #   --stages "A B"      stages to kill: corpus manifests fbank tokens train decode score mixtures
 #                       speakers cohorts mitigate fairness plan publish report (default: all)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import asrlib  # noqa: F401, before torch: it decides how torch multiplies matrices
@@ -37,8 +38,8 @@ def command(kills: int, seed: int, stages: tuple[str, ...], to_results: bool) ->
         pipeline = Pipeline(Path(work))
         pipeline.complete(last, click.echo)
         rng, found = random.Random(seed), []
-        for number, stage in enumerate(chosen):
-            share = kills // len(chosen) + (number < kills % len(chosen))
+        shares = _shares(kills, [pipeline.seconds[stage.name] for stage in chosen])
+        for stage, share in zip(chosen, shares, strict=True):
             found.append(pipeline.strike(stage, share, rng))
             click.echo(_line(found[-1]))
             for told in found[-1].failures + found[-1].differences:
@@ -59,6 +60,14 @@ def command(kills: int, seed: int, stages: tuple[str, ...], to_results: bool) ->
     if to_results:
         publish(result)
     sys.exit(1 if result.differences or not all(c.holds for c in checked) else 0)
+
+
+def _shares(kills: int, seconds: Sequence[float]) -> list[int]:
+    """Two kills a stage, and the others where they take least time."""
+    rates = [1 / s for s in seconds]
+    more = max(0, kills - 2 * len(seconds))
+    ends = [round(more * sum(rates[: i + 1]) / sum(rates)) for i in range(len(rates))]
+    return [2 + end - begin for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def _figures(found: Found) -> StageFaults:

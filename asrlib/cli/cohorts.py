@@ -166,6 +166,9 @@ def assign(
     log_to(None)
     definition = read_definition(definition_dir)
     table = read_table(speakers, (set_name,) if set_name else ())
+    if not len(table):
+        of_set = f" of set {set_name}" if set_name else ""
+        raise DataError(f"{speakers}: has no speaker{of_set}", "give a line for each speaker")
     if embeddings:
         table = table.with_embeddings([EmbeddingTable.read(path) for path in embeddings])
     assignment = definition.assign(table)

@@ -6,6 +6,7 @@ Shapes: S speakers, D width of an embedding.
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,15 +102,21 @@ def read_table(path: Path, sets: Sequence[str] = ()) -> SpeakerTable:
     fix = "write a table with tabs, with a header and a column speaker"
     try:
         with open(path, encoding="utf-8-sig", newline="") as f:
-            reader = csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
-            rows = [row for row in reader if not sets or row.get("set") in sets]
-            names = [name for name in reader.fieldnames or () if name]
+            text = f.read()
+        reader = csv.DictReader(
+            io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE, restval=""
+        )
+        rows = [row for row in reader if not sets or row.get("set") in sets]
+        names = [name for name in reader.fieldnames or () if name]
     except FileNotFoundError:
         raise DataError(f"{path}: missing", "run the manifests stage (1) first") from None
     except (UnicodeDecodeError, csv.Error) as e:
         raise DataError(f"{path}: is not a table: {e}", fix) from None
     if "speaker" not in names:
         raise DataError(f"{path}: has no column 'speaker'", fix)
+    lines = text.split("\n")  # the last one is empty if the text ends with a newline
+    if lines[-1] and lines[-1].count("\t") < lines[0].count("\t"):
+        raise DataError(f"{path}: is cut short: its last line ends early", "write it again")
     speakers = tuple((row["speaker"] or "").strip() for row in rows)
     seen: set[str] = set()
     for speaker in speakers:

@@ -10,7 +10,7 @@ from pathlib import Path
 from asrlib.errors import DataError
 from asrlib.lm.kneser_ney import BEGIN, END, UNKNOWN, Ngram, NgramTable
 
-_COUNT = re.compile(r"ngram (\d+)=(\d+)")
+_COUNT = re.compile(r"ngram (\d{1,3})=(\d{1,18})")
 _FIX = "write it with python -m asrlib train-lm, or with a toolkit that writes the ARPA format"
 
 
@@ -59,7 +59,7 @@ def read_arpa(path: Path, vocabulary: Collection[str]) -> NgramTable:
             if back_off is not None:
                 back_offs[gram] = back_off
     sizes = {n: len(probs) for n, probs in enumerate(log_probs, start=1)}
-    if not ended or not sizes or sizes != announced:
+    if not ended or not sizes.get(1) or sizes != announced:
         raise DataError(f"{path}: is incomplete: announces {announced}, has {sizes}", _FIX)
     return NgramTable(tuple(log_probs), back_offs)
 

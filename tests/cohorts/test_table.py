@@ -26,6 +26,16 @@ def test_short_rows_and_byte_order_marks_do_no_harm(tmp_path):
     assert read_table(path).column("age") == ("", "9")
 
 
+def test_a_table_that_was_cut_short_is_an_error(tmp_path):
+    """A short row is one thing, a short row without the newline at its end another."""
+    path = tmp_path / "s.tsv"
+    path.write_text("speaker\tage\na\t7\nb")
+    with pytest.raises(DataError, match="is cut short"):
+        read_table(path)
+    path.write_text("speaker\tage\na\t7\nb\t8")
+    assert read_table(path).speakers == ("a", "b")
+
+
 def test_a_missing_column_or_file_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no column 'speaker'"):
         read_table(_write(tmp_path / "s.tsv", ("name", "age"), ("a", "3")))
