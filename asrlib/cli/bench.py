@@ -75,9 +75,12 @@ def training(recipe: Recipe, model: str, steps: int) -> None:
     Throughput is in seconds of audio per second; the other two are fractions of the time. The
     trainer runs in a temporary directory, which is deleted.
     """
+    import torch
+
     from asrlib.experiments.benchmarks import Benchmark
     from asrlib.experiments.training_log import read_curves, run_facts
     from asrlib.training.build import build_trainer, load_configs
+    from asrlib.transducer.loss import backend_name
 
     log_to(None)
     short = (f"train.max_steps={steps}", f"train.log_interval={max(1, steps // 10)}")
@@ -88,6 +91,8 @@ def training(recipe: Recipe, model: str, steps: int) -> None:
     measured = Benchmark(
         model=model,
         steps=facts.steps,
+        torch=torch.__version__,
+        loss_library=backend_name(),
         throughput=facts.throughput,
         data_wait=facts.data_wait,
         loss_share=facts.loss_share,
