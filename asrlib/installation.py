@@ -283,7 +283,7 @@ def check_loss() -> str:
         logits_BTUV.grad is not None and torch.isfinite(logits_BTUV.grad).all(),
         "the gradient is not finite",
     )
-    gpus = "on GPUs too" if transducer.backend_has_cuda() else "its recursion on the CPU only"
+    gpus = "GPUs too" if transducer.backend_has_cuda() else "the recursion always on the CPU"
     return f"{transducer.backend_name()}, {gpus}; loss {loss.item():.4f}, equal to torchaudio's"
 
 

@@ -101,9 +101,12 @@ def _training_file(model: str, ranks: int) -> Path:
 
 def _short_training(recipe: Recipe, configs: Configs, model: str, ranks: Ranks) -> Benchmark:
     """Train by these ranks; the figures are those of rank 0, for all of them together."""
+    import torch
+
     from asrlib.experiments.benchmarks import Benchmark, read_benchmark
     from asrlib.experiments.training_log import read_curves, run_facts
     from asrlib.training.build import build_trainer
+    from asrlib.transducer.loss import backend_name
 
     with tempfile.TemporaryDirectory() as name:
         trainer = build_trainer(configs, Path(name), recipe.data, ranks=ranks)
@@ -117,6 +120,8 @@ def _short_training(recipe: Recipe, configs: Configs, model: str, ranks: Ranks) 
     return Benchmark(
         model=model,
         steps=facts.steps,
+        torch=torch.__version__,
+        loss_library=backend_name(),
         throughput=facts.throughput,
         data_wait=facts.data_wait,
         loss_share=facts.loss_share,

@@ -26,6 +26,7 @@ class Benchmark(JsonRecord):
             of reading the files, and of the whole fbank stage.
         ratio: `stage` divided by `bare`.
         steps: number of training steps.
+        torch, loss_library: version of torch, and the library of the transducer loss.
         throughput: seconds of audio per second of training.
         data_wait, loss_share: shares of the training time, 0 to 1.
         ranks: number of processes that trained together; None for one.
@@ -64,6 +65,8 @@ class Benchmark(JsonRecord):
     stage: float | None = None
     ratio: float | None = None
     steps: int | None = None
+    torch: str | None = None
+    loss_library: str | None = None
     throughput: float | None = None
     data_wait: float | None = None
     loss_share: float | None = None
