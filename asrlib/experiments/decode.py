@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,12 +27,14 @@ from asrlib.stamps import hash_file
 from asrlib.streaming.batch import Cost, decode_cuts, decode_turns, hyp_line
 from asrlib.streaming.decode_files import decode_files, located
 from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+from asrlib.streaming.result import Result
 from asrlib.text.turns import TURNS_FILE, write_turns
 from asrlib.transducer import TransducerConfig
 from asrlib.transducer.flops import flops_per_second
 
 META_FILE = "meta.json"
 T = TypeVar("T")
+Decoder = Callable[[Iterable[Cut]], tuple[Iterator[tuple[Cut, Result]], Cost]]
 
 
 def decode_set(
@@ -77,12 +80,8 @@ def decode_set(
         (out / HYP_FILE).unlink(missing_ok=True)  # of a model of one talker that was there before
         write_turns(out / TURNS_FILE, found)
     else:
-        order: deque[str] = deque()
-        decoded, cost = decode_cuts(recognizer, _noted(cuts, order), membership)
-        with atomic_write(out / HYP_FILE) as f:
-            for cut, result in in_order(_shown(decoded, total, test_set), order):
-                line = hyp_line(cut, result, cost.shares.pop(cut.id, None))
-                f.write(json.dumps(line, ensure_ascii=False) + "\n")
+        decoder = partial(decode_cuts, recognizer, membership=membership)
+        cost = write_hypotheses(out / HYP_FILE, cuts, decoder, total, test_set)
         (out / TURNS_FILE).unlink(missing_ok=True)
     files = {key: hash_file(path) for key, path in decode_files(config, folder).items()}
     meta = replace(
@@ -112,6 +111,24 @@ def _check_model(recognizer: StreamingRecognizer, checkpoint: Path, directory: P
             f"{checkpoint}: another model than that of {path}",
             "name the directory that the checkpoint belongs to with --name",
         )
+
+
+def write_hypotheses(
+    path: Path, cuts: Iterable[Cut], decoder: Decoder, seconds: float, name: str
+) -> Cost:
+    """Decode cuts and write hyp.jsonl in their order, as they are decoded.
+
+    Args:
+        decoder: function that decodes cuts, as `decode_cuts`.
+        seconds, name: length of all cuts and name of the set, for the bar of progress.
+    """
+    order: deque[str] = deque()
+    decoded, cost = decoder(_noted(cuts, order))
+    with atomic_write(path) as f:
+        for cut, result in in_order(_shown(decoded, seconds, name), order):
+            line = hyp_line(cut, result, cost.shares.pop(cut.id, None))
+            f.write(json.dumps(line, ensure_ascii=False) + "\n")
+    return cost
 
 
 def _cuts(path: Path) -> Iterator[Cut]:

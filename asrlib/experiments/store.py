@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asrlib.errors import DataError
+from asrlib.experiments.memory import Memory
 from asrlib.experiments.run_record import RunRecord
 from asrlib.experiments.simulation import Simulation
 from asrlib.files import atomic_write
@@ -34,6 +35,7 @@ MAIN_PLAN = "main"  # of runs outside any plan
 IMPORTED_FILE, ABOUT_FILE, TUNING_FILE = "imported.json", "about.json", "tuning.json"
 AUDIT_PLAN = "audit"  # its folder holds the audit.json of each system, as NAME.json
 STATISTICS_PLAN, SIMULATION_FILE = "statistics", "simulation.json"
+MEMORY_PLAN, MEMORY_FILE = "memory", "memory.json"
 _RESTORE = "bring it back with git, or move it away and publish again"
 
 
@@ -251,6 +253,7 @@ class PlanResults:
     tuning: Tuning | None = None
     imported: Imported | None = None
     simulation: Simulation | None = None
+    memory: Memory | None = None
     audits: tuple[Audit, ...] = ()
     skipped: tuple[Skipped, ...] = ()
 
@@ -287,10 +290,19 @@ def write_run(recipe_dir: Path, run: PublishedRun) -> Path:
     return path
 
 
-def write_about(recipe_dir: Path, plan: str, about: About | Tuning | Simulation) -> None:
-    """Write what pages say of a plan, what it chose on dev, or what a simulation gave."""
-    names = {About: ABOUT_FILE, Tuning: TUNING_FILE, Simulation: SIMULATION_FILE}
-    name = names[type(about)]
+# What a plan's folder may hold besides runs.
+_EXTRAS: dict[str, type[JsonRecord]] = {
+    ABOUT_FILE: About,
+    TUNING_FILE: Tuning,
+    IMPORTED_FILE: Imported,
+    SIMULATION_FILE: Simulation,
+    MEMORY_FILE: Memory,
+}
+
+
+def write_about(recipe_dir: Path, plan: str, about: About | Tuning | Simulation | Memory) -> None:
+    """Write what pages say of a plan, what it chose on dev, or what a measurement gave."""
+    name = next(name for name, kind in _EXTRAS.items() if isinstance(about, kind))
     about.to_file(plan_dir(recipe_dir, plan) / name)
 
 
@@ -301,15 +313,9 @@ def read_plan(recipe_dir: Path, plan: str) -> PlanResults:
     runs: list[PublishedRun] = []
     audits: list[Audit] = []
     extras: dict[str, Any] = {}
-    kinds = {
-        ABOUT_FILE: About,
-        TUNING_FILE: Tuning,
-        IMPORTED_FILE: Imported,
-        SIMULATION_FILE: Simulation,
-    }
     for path in sorted(folder.glob("[!.]*.json")):  # but what a killed process left half-written
         try:
-            if kind := kinds.get(path.name):
+            if kind := _EXTRAS.get(path.name):
                 extras[path.name] = kind.from_file(path, _RESTORE)
             elif plan == AUDIT_PLAN:
                 audits.append(_read_audit(path))
@@ -328,6 +334,7 @@ def read_plan(recipe_dir: Path, plan: str) -> PlanResults:
         tuning=extras.get(TUNING_FILE),
         imported=extras.get(IMPORTED_FILE),
         simulation=extras.get(SIMULATION_FILE),
+        memory=extras.get(MEMORY_FILE),
         audits=tuple(audits),
         skipped=tuple(skipped),
     )

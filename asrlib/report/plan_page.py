@@ -30,6 +30,7 @@ from asrlib.report.format import (
     interval,
     number,
 )
+from asrlib.report.memory import memory_sections
 from asrlib.report.published import Pairing, System, pairings, reference_of, spread, systems_of
 from asrlib.report.simulation import simulation_sections
 from asrlib.report.verification import verification_sections
@@ -66,6 +67,8 @@ def about_of(recipe: str, plan: PlanResults) -> About:
         return About(title=old.title or plan.name, finding=old.finding, command=old.command)
     if plan.simulation is not None:
         return About(title="How often the statistics are right", command=plan.simulation.command)
+    if plan.memory is not None:
+        return About(title="Memory by the size of a corpus", command=plan.memory.command)
     if plan.audits:
         return About(title="Audits of recognisers that others trained")
     name = recipe.rpartition("/")[2]
@@ -93,6 +96,8 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         yield Section("Chosen on dev", _tuning(plan.tuning))
     if plan.simulation is not None:
         yield from simulation_sections(plan.simulation)
+    if plan.memory is not None:
+        yield from memory_sections(plan.memory)
     for audit in plan.audits:
         yield Section(audit.title, (Text(f"{audit.units:,} {audit.unit}s."),))
         for section in audit_sections(audit):

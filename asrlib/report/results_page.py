@@ -114,6 +114,7 @@ def _extent(plan: PlanResults) -> str:
         parts.append(f"{len(plan.imported.rows)} rows imported from {plan.imported.commit}")
     parts += [f"audits: {len(plan.audits)}"] if plan.audits else []
     parts += ["a simulation"] if plan.simulation is not None else []
+    parts += ["a measurement"] if plan.memory is not None else []
     return ", ".join(parts) or "Nothing published"
 
 
