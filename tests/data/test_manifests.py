@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from lhotse import CutSet
 
 from asrlib.__main__ import cli
-from asrlib.data.manifests import judge, write_manifests
-from asrlib.data.raw import RawUtterance, write_raw
+from asrlib.data.manifests import audio_digest, judge, write_manifests
+from asrlib.data.raw import RawUtterance, raw_sets, raw_table, write_raw
+from asrlib.data.raw_index import RawIndex
 from asrlib.data.validation import Quarantined, ValidationConfig
 from asrlib.errors import DataError
 from asrlib.recipe import Recipe
@@ -147,6 +148,75 @@ def test_jobs_and_repetition_change_no_byte(recipe):
         files = sorted(p for p in (recipe / "data").rglob("*") if p.is_file())
         contents.append([(p.name, p.read_bytes()) for p in files])
     assert contents[0] == contents[1] == contents[2]
+
+
+def test_rows_of_a_file_that_stand_apart_are_decoded_together_and_stay_in_order(
+    recipe, monkeypatch
+):
+    """Also rows of two sets, and with duplicates between them."""
+    import asrlib.data.manifests as module
+
+    decoded = []
+    original = module.decode
+    monkeypatch.setattr(
+        module, "decode", lambda path, config: decoded.append(path.name) or original(path, config)
+    )
+    for name in "abc":
+        shutil.copy(recipe / "good.wav", recipe / f"{name}.wav")
+    sets = {
+        "train": [row(f"t{i}", f"{name}.wav") for i, name in enumerate("abacab")],
+        "test": [
+            row("e0", "c.wav", speaker="x"),
+            row("t0", "c.wav", speaker="x"),
+            row("e1", "good.wav", speaker="x"),
+            row("e1", "a.wav", speaker="x"),
+        ],
+    }
+    found, _ = build(recipe, sets, num_jobs=2)
+    assert [v.utterance for v in found] == [*sets["train"], *sets["test"]]
+    assert sorted(decoded) == ["a.wav", "b.wav", "c.wav", "good.wav"]
+    assert [q.id for q in quarantined(found)] == ["t0", "e1"]
+    # A recording is named after its utterance if it has one, duplicates apart.
+    assert cuts_of(found, "test")[1].recording_id == "e1"
+    assert cuts_of(found)[0].recording_id == str(recipe / "a.wav")
+
+
+def test_a_table_on_disk_is_judged_as_in_memory(recipe):
+    sets = {"train": [row("ok1"), *(r for r, _ in BAD)], "dev": [row("d", speaker="t")]}
+    write_raw(recipe / "data" / "raw", sets)
+    tables = {name: raw_table(path) for name, path in raw_sets(recipe / "data" / "raw").items()}
+    assert {name: list(table) for name, table in tables.items()} == sets
+    in_memory, _ = build(recipe, sets)
+    on_disk, _ = build(recipe, tables)
+    assert in_memory == on_disk
+    assert audio_digest(tables, recipe) == audio_digest(sets, recipe)
+
+
+def test_the_digest_of_the_audio_does_not_depend_on_the_order_of_rows(recipe):
+    rows = [r for r, _ in BAD]
+    digest = audio_digest({"train": rows}, recipe)
+    assert digest == audio_digest({"a": rows[5:], "b": rows[:6][::-1]}, recipe)
+    soundfile.write(recipe / "nan.wav", noise(2), RATE)
+    assert digest != audio_digest({"train": rows}, recipe)
+
+
+def test_memory_does_not_grow_with_the_rows(recipe):
+    """But by the arrays of a `RawIndex`; a row in memory would take 2,000 bytes."""
+    import tracemalloc
+
+    def peak(number):
+        rows = [row(f"u{i:05d}", "none.wav" if i % 2 else f"n{i // 8}.wav") for i in range(number)]
+        write_raw(recipe / "data" / "raw", {"train": rows})
+        del rows
+        sets = {"train": raw_table(recipe / "data" / "raw" / "train.jsonl")}
+        tracemalloc.start()
+        index = RawIndex(sets, recipe)
+        assert sum(1 for _ in index.rows()) == len(index) == number
+        _, high = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return high
+
+    assert peak(8000) - peak(2000) < 6000 * 60
 
 
 def test_resampling_when_asked_for(recipe):
