@@ -351,6 +351,39 @@ def statistics(recipe: Recipe, draws: int, seed: int) -> None:
 
 
 @command.command()
+@click.option(
+    "--cuts",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(10_000, 100_000, 1_000_000),
+    show_default=True,
+    help="Number of cuts. May be repeated; what was measured with other numbers is kept.",
+)
+@recipe_options
+def memory(recipe: Recipe, cuts: tuple[int, ...]) -> None:
+    """Measure the peak memory of stages 1, 2, 5, 6 and of loading batches, on made-up corpora.
+
+    The figures go to results/memory/ of the recipe. A million cuts take 8 GB of temporary files,
+    and half an hour on one core.
+    """
+    from asrlib.experiments.memory import Memory, measure_memory
+    from asrlib.experiments.store import MEMORY_FILE, MEMORY_PLAN, plan_dir, read_plan, write_about
+    from asrlib.report.results_page import write_pages
+
+    log_to(None)
+    command = command_line(recipe, "cuts")
+    for number in cuts:
+        with tempfile.TemporaryDirectory() as name:
+            for peak in measure_memory(number, Path(name) / "recipe"):
+                older = read_plan(recipe.dir, MEMORY_PLAN).memory
+                found = Memory(command=command, peaks=(peak,)).joined(older.peaks if older else ())
+                write_about(recipe.dir, MEMORY_PLAN, found)
+                click.echo(f"{peak.part:>13} {number:>9,} cuts {peak.memory_mb:8.0f} MiB")
+    write_pages(recipe.dir)
+    click.echo(f"written to {plan_dir(recipe.dir, MEMORY_PLAN) / MEMORY_FILE}")
+
+
+@command.command()
 @click.option("--speakers", type=click.IntRange(min=1000), default=1_000_000, show_default=True)
 @click.option("--replicates", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option("--seed", default=1, show_default=True, help="Seed of all draws.")

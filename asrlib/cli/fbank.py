@@ -21,6 +21,7 @@ from asrlib.cli.job_options import job_options, parse_options
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.noise import NOISE_SET, import_noise, make_noise_cuts
 from asrlib.data.raw import TRAIN_SET
+from asrlib.data.sampler import DataConfig
 from asrlib.errors import DataError
 from asrlib.features.extract import (
     FBANK_VERSION,
@@ -31,6 +32,7 @@ from asrlib.features.extract import (
     merge_shards,
 )
 from asrlib.features.fbank import FbankConfig
+from asrlib.features.on_the_fly import STORAGE as ON_THE_FLY
 from asrlib.files import alone, atomic_path
 from asrlib.jobs import run_array
 from asrlib.recipe import Recipe
@@ -50,6 +52,7 @@ class SetPlan:
         store: directory of the feature archives.
         speeds: factors of speed perturbation; 1.0 is the original speed.
         cmvn: file to write mean and standard deviation to; only for the train set, else None.
+        stored: whether the features are stored, or computed on the fly.
         stamp: stamp of the set.
     """
 
@@ -59,6 +62,7 @@ class SetPlan:
     store: Path
     speeds: tuple[float, ...]
     cmvn: Path | None
+    stored: bool
     stamp: Stamp
 
     def shards(self, nj: int, config: FbankConfig) -> list[ShardTask]:
@@ -67,8 +71,11 @@ class SetPlan:
             cuts = sum(1 for _ in lines) * len(self.speeds)
         count = min(nj, -(-cuts // CUTS_PER_JOB) or 1)
         key = self.stamp.key()[:12]
+        summed = self.cmvn is not None
         return [
-            ShardTask(self.cuts, self.store, key, index, count, self.speeds, config)
+            ShardTask(
+                self.cuts, self.store, key, index, count, self.speeds, config, self.stored, summed
+            )
             for index in range(count)
         ]
 
@@ -86,14 +93,17 @@ def command(
 ) -> None:
     """Compute the features of every set in parallel jobs, and the statistics of the train set.
 
-    The statistics are the mean and the standard deviation of each feature.
+    The statistics are the mean and the standard deviation of each feature. With
+    data.features=on_the_fly the features are not stored: only those of the train set are computed
+    here, for the statistics, and the manifests say how to compute them when they are needed.
     """
     log_to(recipe.data / "log" / "fbank.log")
     config = recipe.config(FbankConfig, "features")
     augment = recipe.config(AugmentConfig, "augment")
     if augment.noise_probability > 0:
         _prepare_noise(recipe, config, noise_cuts)
-    plans = [_plan(recipe, path, config, augment) for path in _manifests(recipe)]
+    stored = recipe.config(DataConfig, "data").features == "stored"
+    plans = [_plan(recipe, path, config, augment, stored) for path in _manifests(recipe)]
     due = [plan for plan in plans if recipe.force or not plan.stamp.is_current()]
     if not due:
         logging.info("fbank: up to date")
@@ -110,7 +120,9 @@ def _manifests(recipe: Recipe) -> list[Path]:
     return found
 
 
-def _plan(recipe: Recipe, cuts: Path, config: FbankConfig, augment: AugmentConfig) -> SetPlan:
+def _plan(
+    recipe: Recipe, cuts: Path, config: FbankConfig, augment: AugmentConfig, stored: bool
+) -> SetPlan:
     name = cuts.parent.name
     out, store = cuts.parent / "cuts_fbank.jsonl.gz", recipe.data / "fbank" / name
     train = name == TRAIN_SET
@@ -119,11 +131,15 @@ def _plan(recipe: Recipe, cuts: Path, config: FbankConfig, augment: AugmentConfi
     stamp = Stamp(
         store / "stamp",
         inputs=[cuts],
-        config={"features": config, "speeds": speeds},
+        config={
+            "features": config,
+            "speeds": speeds,
+            **({} if stored else {"storage": ON_THE_FLY}),  # absent in stamps of older versions
+        },
         outputs=[out, *([cmvn] if cmvn else [])],
         version=FBANK_VERSION,
     )
-    return SetPlan(name, cuts, out, store, speeds, cmvn, stamp)
+    return SetPlan(name, cuts, out, store, speeds, cmvn, stored, stamp)
 
 
 def _extract(
@@ -152,6 +168,8 @@ def _extract(
     seconds = sum(m.frames for m in moments) * config.frame_shift
     speed = seconds / (time.monotonic() - begin)
     logging.info("fbank: %.0f s of features, %.0f s per second", seconds, speed)
+    if not all(plan.stored for plan in plans):
+        logging.info("fbank: the features are not stored: data.features is on_the_fly")
 
 
 def _extract_shard(task: ShardTask) -> Moments:

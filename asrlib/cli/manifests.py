@@ -7,8 +7,8 @@ import logging
 import click
 
 from asrlib.cli.common import log_to, recipe_options
-from asrlib.data.manifests import MANIFESTS_VERSION, audio_digest, build_manifests, write_manifests
-from asrlib.data.raw import raw_sets, read_raw
+from asrlib.data.manifests import MANIFESTS_VERSION, audio_digest, judge, write_manifests
+from asrlib.data.raw import raw_sets, raw_table
 from asrlib.data.validation import ValidationConfig
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
@@ -24,7 +24,7 @@ def command(recipe: Recipe, nj: int) -> None:
     config = recipe.config(ValidationConfig, "manifests")
     base = recipe.dir.resolve()
     tables = raw_sets(recipe.data / "raw")
-    sets = {name: read_raw(path) for name, path in tables.items()}
+    sets = {name: raw_table(path) for name, path in tables.items()}
     outputs = [recipe.data / name / "cuts.jsonl.gz" for name in sets]
     outputs += [recipe.data / "speakers.tsv", recipe.data / "quarantine.tsv"]
     stamp = Stamp(
@@ -38,5 +38,4 @@ def command(recipe: Recipe, nj: int) -> None:
         logging.info("manifests: up to date")
         return
     with stamp.making():
-        manifests = build_manifests(sets, base, normalise, config, nj)
-        write_manifests(manifests, recipe.data, config)
+        write_manifests(judge(sets, base, normalise, config, nj), sets, recipe.data, config)

@@ -9,9 +9,9 @@ Suffixes: B batch, T frames, F mel bins, U tokens, C values of a membership.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from lhotse import CutSet
@@ -31,11 +31,12 @@ from asrlib.data.augment import (
     seeded,
     shift,
 )
+from asrlib.data.cuts import chosen_cuts
 from asrlib.data.membership import Membership, memberships
-from asrlib.data.sampler import DataConfig, sample_batches
+from asrlib.data.sampler import DataConfig, Sizes, sample_batches
 from asrlib.data.share import WHOLE, RankShare
 from asrlib.errors import ConfigError, DataError
-from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
+from asrlib.features import lhotse_fbank, on_the_fly, storage  # noqa: F401  (for lhotse)
 from asrlib.features.fbank import FbankConfig
 from asrlib.seeds import derive_seed
 from asrlib.text import Tokenizer
@@ -83,10 +84,12 @@ def train_batches(
 ) -> Iterator[Batch]:
     """Yield an epoch's batches, shuffled and augmented, from number `start_batch` on.
 
-    Skipped batches read no features; the other batches equal those of an uninterrupted epoch.
+    A batch is found by its number, so that no skipped batch is read or made; the other batches
+    equal those of an uninterrupted epoch.
 
     Args:
-        cuts: training cuts with features, as stage 2 leaves them.
+        cuts: training cuts with features, as stage 2 leaves them; those of `filter_trainable` know
+            their sizes, and others are counted here.
         fbank: configuration of these features.
         noise: noise cuts with features (`asrlib.data.noise.load_noise`), added as `augment` says.
         num_workers: number of processes that load batches ahead; 0 loads in this process. The
@@ -102,21 +105,38 @@ def train_batches(
             f"augment.noise_probability: {augment.noise_probability}, but there is no noise",
             "run stage 2 again, which makes noise, or set augment.noise_probability to 0",
         )
-    tokens = {cut.id: len(tokenizer.encode(_text(cut))) for cut in cuts}
-    batches = sample_batches(cuts, tokens, data, derive_seed(seed, epoch))
+    sizes = sizes_of(cuts, tokenizer)
+    batches = sample_batches(sizes, data, derive_seed(seed, epoch))
     if epoch < data.sorted_epochs:
-        batches = sorted(batches, key=lambda batch: max(map(_num_frames, batch)))
-    numbered = ((index, _shared(batch, share)) for index, batch in enumerate(batches))
-    dataset = _TrainingSet(tokenizer, augment, fbank, noise, seed, epoch, membership, share)
+        batches.sort(key=lambda batch: max(sizes.frames[n] for n in batch))
+    shared = [share.of(batch, length=lambda n: sizes.frames[n]) for batch in batches]
+    dataset = _TrainingSet(
+        cuts, shared, tokenizer, augment, fbank, noise, seed, epoch, membership, share
+    )
     loader = DataLoader(
         dataset,
         batch_size=None,
-        sampler=islice(numbered, start_batch, None),
+        sampler=range(start_batch, len(batches)),
         num_workers=num_workers,
         # The loader draws its workers' seed from this generator, not from torch's global one.
         generator=torch.Generator().manual_seed(0),
     )
     yield from loader
+
+
+class SizedCuts(CutSet):
+    """Cuts, in memory or on disk, whose sizes are known; what lhotse derives of it knows none."""
+
+    def __init__(self, cuts: Iterable[Cut] | None = None, sizes: Sizes | None = None) -> None:
+        super().__init__(cuts)
+        self.sizes = sizes
+
+
+def sizes_of(cuts: CutSet, tokenizer: Tokenizer) -> Sizes:
+    """Return the sizes of cuts; they are counted unless they are known."""
+    if isinstance(cuts, SizedCuts) and cuts.sizes is not None:
+        return cuts.sizes
+    return Sizes.of((_num_frames(cut), len(tokenizer.encode(_text(cut)))) for cut in cuts)
 
 
 def eval_batches(
@@ -134,7 +154,9 @@ def eval_batches(
         return collate(group, [_features(c) for c in group], tokenizer, membership_BC=known_BC)
 
     group: list[Cut] = []
-    for cut in sorted(cuts, key=lambda cut: (-_num_frames(cut), cut.id)):
+    order = sorted((-_num_frames(cut), cut.id, number) for number, cut in enumerate(cuts))
+    for _, _, number in order:
+        cut = cuts[number]
         if group and (len(group) + 1) * _num_frames(group[0]) > max_frames:
             yield batch(group)
             group = []
@@ -154,19 +176,20 @@ def filter_trainable(cuts: CutSet, tokenizer: Tokenizer, frames_per_output: int)
     Raises:
         DataError: no cut remains.
     """
-    kept = []
-    for cut in cuts:
-        outputs, tokens = _num_frames(cut) // frames_per_output, len(tokenizer.encode(_text(cut)))
+    sizes, kept = sizes_of(cuts, tokenizer), array("I")
+    for number, (frames, tokens) in enumerate(zip(sizes.frames, sizes.tokens, strict=True)):
+        outputs = frames // frames_per_output
         if outputs - 2 < tokens:
-            logging.warning("dropped %s: %d tokens in %d output frames", cut.id, tokens, outputs)
+            name = cuts[number].id
+            logging.warning("dropped %s: %d tokens in %d output frames", name, tokens, outputs)
         else:
-            kept.append(cut)
+            kept.append(number)
     if not kept:
         raise DataError(
             "no utterance is long enough for its tokens",
             "lower the encoder's subsampling or raise tokens.vocab_size",
         )
-    return CutSet.from_cuts(kept)
+    return SizedCuts(chosen_cuts(cuts, kept).data, sizes.chosen(kept))
 
 
 class _TrainingSet(Dataset):
@@ -174,6 +197,8 @@ class _TrainingSet(Dataset):
 
     def __init__(
         self,
+        cuts: CutSet,
+        batches: Sequence[Sequence[int]],
         tokenizer: Tokenizer,
         augment: AugmentConfig,
         fbank: FbankConfig,
@@ -183,6 +208,8 @@ class _TrainingSet(Dataset):
         membership: Membership | None,
         share: RankShare,
     ) -> None:
+        self._cuts = cuts
+        self._batches = batches
         self._tokenizer = tokenizer
         self._augment = augment
         self._noise = noise
@@ -196,9 +223,9 @@ class _TrainingSet(Dataset):
         self._membership = membership
         self._share = share
 
-    def __getitem__(self, index: tuple[int, CutSet]) -> Batch:
-        number, cuts = index
-        seed = self._share.seed(derive_seed(self._seed, self._epoch, number))
+    def __getitem__(self, index: int) -> Batch:
+        cuts = CutSet.from_cuts(self._cuts[n] for n in self._batches[index])
+        seed = self._share.seed(derive_seed(self._seed, self._epoch, index))
         drawn_BC = None
         if self._membership is not None:
             drawn_BC = self._membership.drawn(cuts, self._seed, self._epoch)
@@ -250,12 +277,6 @@ def collate(
         word_ends=[_word_ends(cut, lead) for cut, lead in zip(cuts, leads, strict=True)],
         membership_BC=membership_BC,
     )
-
-
-def _shared(batch: CutSet, share: RankShare) -> CutSet:
-    if share.size == 1:
-        return batch
-    return CutSet.from_cuts(share.of(list(batch), length=_num_frames))
 
 
 def _features(cut: Cut) -> Tensor:

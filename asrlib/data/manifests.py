@@ -9,73 +9,71 @@ Times inside a cut (supervision, word alignment) count from the cut's start.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import hashlib
-import io
 import json
 import logging
+import os
+import tempfile
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 import numpy as np
-from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 from lhotse.supervision import AlignmentItem
 from tqdm import tqdm
 
 from asrlib.audio.io import Audio
 from asrlib.data.raw import RawUtterance
-from asrlib.data.speakers import check_shared_speakers, speaker_rows, write_speakers
+from asrlib.data.raw_index import RawIndex, audio_path
+from asrlib.data.speakers import SpeakerRows, check_shared_speakers, write_speakers
 from asrlib.data.validation import (
+    QuarantineCounts,
     Quarantined,
     Reason,
     ValidationConfig,
-    check_budget,
     decode,
-    summarise,
     validate_utterance,
 )
 from asrlib.errors import DataError
-from asrlib.files import atomic_path, atomic_write
+from asrlib.files import atomic_path, atomic_write, naming
+from asrlib.spool import sorted_on_disk
 
 MANIFESTS_VERSION = 2  # raised when the output of `manifests` changes; see asrlib/stamps.py
 Normalise = Callable[[str], str]
-_Row = tuple[str, int, RawUtterance]  # set, index within it, utterance
+_Row = tuple[int, str, RawUtterance]  # number, set, utterance
+_FILES_PER_JOB = 8  # files that are decoded or wait for it, for each thread
 
 
 @dataclass(frozen=True)
-class Manifests:
-    """The result of stage 1.
+class Verdict:
+    """What became of a raw row: the cut of a usable utterance, or why it is unusable."""
 
-    Attributes:
-        cuts: cuts of the usable utterances by set, in the order of the raw tables.
-        utterances: raw rows of these utterances by set.
-        quarantined: unusable utterances, in the same order.
-    """
-
-    cuts: dict[str, CutSet]
-    utterances: dict[str, list[RawUtterance]]
-    quarantined: list[Quarantined]
-
-    @property
-    def total(self) -> int:
-        return sum(len(u) for u in self.utterances.values()) + len(self.quarantined)
+    set: str
+    utterance: RawUtterance
+    outcome: MonoCut | Quarantined
 
 
-def build_manifests(
+def judge(
     sets: Mapping[str, Sequence[RawUtterance]],
     base: Path,
     normalise: Normalise,
     config: ValidationConfig,
     num_jobs: int = 1,
-) -> Manifests:
-    """Decode every file once and divide the utterances into cuts and quarantine.
+) -> Iterator[Verdict]:
+    """Decode every file once and yield a verdict on every row, in the order of the raw tables.
+
+    The memory that this takes does not grow with the tables, beyond that of a `RawIndex`, as long
+    as the rows of a file stand together. Otherwise the cuts of a file wait for their turn.
 
     Args:
         sets: raw rows by set.
@@ -89,24 +87,45 @@ def build_manifests(
         DataError: the training set shares speakers with another set, and that is not permitted.
     """
     check_shared_speakers(sets, config.permit_shared_speakers)  # checked before hours of decoding
-    verdicts: dict[tuple[str, int], MonoCut | Quarantined] = {}
-    files: dict[Path, list[_Row]] = {}
-    seen: set[str] = set()
-    for name, utterances in sets.items():
-        for index, utterance in enumerate(utterances):
-            path = audio_path(base, utterance)
-            reason = Reason("duplicate id") if utterance.id in seen else _bad_name(utterance)
-            if reason is not None:
-                verdicts[name, index] = Quarantined(utterance.id, str(path), reason)
-            else:
-                files.setdefault(path, []).append((name, index, utterance))
-            seen.add(utterance.id)
+    index = RawIndex(sets, base)
+    judge_file = partial(_judge_file, normalise=normalise, config=config)
+    ready: dict[int, Verdict] = {}
+    following = 0
+    bar = tqdm(total=index.files, desc="decode", unit="file", disable=None)
+    with bar, contextlib.closing(_judged(index, base, judge_file, num_jobs)) as judged:
+        for found, files in judged:
+            bar.update(files)
+            ready.update(found)
+            while following in ready:
+                yield ready.pop(following)
+                following += 1
+
+
+def _judged(
+    index: RawIndex,
+    base: Path,
+    judge_file: Callable[[Path, Sequence[_Row]], dict[int, Verdict]],
+    num_jobs: int,
+) -> Generator[tuple[dict[int, Verdict], int], None, None]:
+    """Yield verdicts by number of the row, and of how many files they are."""
+    jobs: deque[Future[dict[int, Verdict]]] = deque()
     with ThreadPoolExecutor(max_workers=max(1, num_jobs)) as pool:
-        judge = partial(_judge_file, normalise=normalise, config=config)
-        jobs = pool.map(judge, files.keys(), files.values())
-        for found in tqdm(jobs, total=len(files), desc="decode", unit="file", disable=None):
-            verdicts.update(found)
-    return _collect(sets, verdicts)
+        for number, name, utterance in index.rows():
+            path = audio_path(base, utterance)
+            duplicate = Reason("duplicate id") if index.is_duplicate(number) else None
+            if reason := duplicate or _bad_name(utterance):
+                bad = Quarantined(utterance.id, str(path), reason)
+                yield {number: Verdict(name, utterance, bad)}, 0
+                continue
+            numbers = [n for n in index.rows_of_file(path) if not _bad_name(index.row(n)[1])]
+            if numbers[0] != number:
+                continue  # judged with the first row of its file
+            rows = [(number, name, utterance), *((n, *index.row(n)) for n in numbers[1:])]
+            jobs.append(pool.submit(judge_file, path, rows))
+            if len(jobs) >= _FILES_PER_JOB * num_jobs:
+                yield jobs.popleft().result(), 1
+        while jobs:
+            yield jobs.popleft().result(), 1
 
 
 def _bad_name(utterance: RawUtterance) -> Reason | None:
@@ -120,31 +139,12 @@ def _bad_name(utterance: RawUtterance) -> Reason | None:
     return None
 
 
-def audio_path(base: Path, utterance: RawUtterance) -> Path:
-    """Return the absolute path of an utterance's audio file."""
-    return (base / utterance.audio).absolute()
-
-
-def _collect(
-    sets: Mapping[str, Sequence[RawUtterance]],
-    verdicts: Mapping[tuple[str, int], MonoCut | Quarantined],
-) -> Manifests:
-    cuts: dict[str, CutSet] = {}
-    good: dict[str, list[RawUtterance]] = {}
-    for name, utterances in sets.items():
-        found = [(verdicts[name, i], u) for i, u in enumerate(utterances)]
-        cuts[name] = CutSet.from_cuts(v for v, _ in found if isinstance(v, MonoCut))
-        good[name] = [u for v, u in found if isinstance(v, MonoCut)]
-    ordered = (verdicts[name, i] for name in sets for i in range(len(sets[name])))
-    return Manifests(cuts, good, [v for v in ordered if isinstance(v, Quarantined)])
-
-
 def _judge_file(
     path: Path, rows: Sequence[_Row], normalise: Normalise, config: ValidationConfig
-) -> dict[tuple[str, int], MonoCut | Quarantined]:
+) -> dict[int, Verdict]:
     decoded = decode(path, config)
     if isinstance(decoded, Reason):
-        return {(name, i): Quarantined(u.id, str(path), decoded) for name, i, u in rows}
+        return {n: Verdict(name, u, Quarantined(u.id, str(path), decoded)) for n, name, u in rows}
     recording = Recording(
         id=rows[0][2].id if len(rows) == 1 else str(path),
         sources=[AudioSource(type="file", channels=[0], source=str(path))],
@@ -152,11 +152,12 @@ def _judge_file(
         num_samples=len(decoded.samples_NC),
         duration=len(decoded.samples_NC) / decoded.rate,
     )
-    verdicts: dict[tuple[str, int], MonoCut | Quarantined] = {}
-    for name, index, utterance in rows:
+    verdicts: dict[int, Verdict] = {}
+    for number, name, utterance in rows:
         found = _judge(utterance, decoded, recording, normalise, config)
-        bad = isinstance(found, Reason)
-        verdicts[name, index] = Quarantined(utterance.id, str(path), found) if bad else found
+        if isinstance(found, Reason):
+            found = Quarantined(utterance.id, str(path), found)
+        verdicts[number] = Verdict(name, utterance, found)
     return verdicts
 
 
@@ -222,70 +223,137 @@ def _custom(utterance: RawUtterance) -> dict | None:
     return {**age, **utterance.speaker_meta, **utterance.custom} or None
 
 
-def write_manifests(manifests: Manifests, data: Path, config: ValidationConfig) -> None:
+def write_manifests(
+    verdicts: Iterable[Verdict], sets: Iterable[str], data: Path, config: ValidationConfig
+) -> None:
     """Write cuts, speaker table and quarantine table into the recipe's `data/`.
 
     The quarantine table is written first, so that the user can read it if the error budget is
-    exceeded.
+    exceeded; the other files appear only when all are complete.
+
+    Args:
+        verdicts: what `judge` yields.
+        sets: names of all sets.
 
     Raises:
-        DataError: more utterances are unusable than the budget allows, or a set has no usable
-            utterance.
+        DataError: more utterances are unusable than the budget allows, a set has no usable
+            utterance, or two utterances of a speaker disagree about the speaker.
     """
-    table = data / "quarantine.tsv"
-    write_quarantine(table, manifests.quarantined)
-    check_budget(manifests.quarantined, manifests.total, config.error_budget, table)
-    for name, cuts in manifests.cuts.items():
-        if len(cuts) == 0:
+    table, speakers = data / "quarantine.tsv", SpeakerRows()
+    data.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=data, prefix=".manifests.") as folder:
+        parts = {name: _SetWriter(Path(folder), name) for name in sets}
+        with naming(data), contextlib.ExitStack() as open_files, atomic_write(table) as f:
+            for part in parts.values():
+                open_files.enter_context(contextlib.closing(part))
+            total, bad = _divide(verdicts, parts, speakers, f)
+        bad.check_budget(total, config.error_budget, table)
+        for part in parts.values():
+            part.check(data, bad, table)
+        write_speakers(data / "speakers.tsv", speakers.rows())
+        for part in parts.values():
+            part.publish(data)
+    logging.info("quarantined: %d of %d%s", len(bad), total, f": {bad}" if len(bad) else "")
+
+
+def _divide(
+    verdicts: Iterable[Verdict],
+    parts: Mapping[str, _SetWriter],
+    speakers: SpeakerRows,
+    quarantine: IO[str],
+) -> tuple[int, QuarantineCounts]:
+    """Write each row to its set or to quarantine.
+
+    The table of quarantine holds id, path and reason; it never contains a transcript.
+
+    Returns:
+        The number of rows, and the counts of the bad ones.
+    """
+    rows = csv.writer(quarantine, delimiter="\t", lineterminator="\n")
+    rows.writerow(["id", "path", "reason"])
+    total, bad = 0, QuarantineCounts()
+    for verdict in verdicts:
+        total += 1
+        outcome = verdict.outcome
+        if isinstance(outcome, Quarantined):
+            bad.add(outcome)
+            rows.writerow([outcome.id, outcome.path, str(outcome.reason)])
+        else:
+            parts[verdict.set].add(outcome)
+            speakers.add(verdict.set, verdict.utterance)
+    return total, bad
+
+
+class CutWriter:
+    """Writes a manifest that lhotse reads, cut by cut; equal cuts give equal bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._raw = open(path, "wb")  # noqa: SIM115  (`close` closes it)
+        self._packed = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, mtime=0)
+
+    def add(self, cut: MonoCut) -> None:
+        """Write a cut."""
+        self._packed.write((json.dumps(cut.to_dict(), ensure_ascii=False) + "\n").encode())
+
+    def close(self) -> None:
+        """Complete the file."""
+        self._packed.close()
+        self._raw.close()
+
+
+class _SetWriter(CutWriter):
+    """Writes the manifest of a set to a temporary folder, and counts what is in it."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._path, self._name = folder / f"{name}.jsonl.gz", name
+        super().__init__(self._path)
+        self._cuts, self._seconds = 0, 0.0
+        self._speakers: set[str | None] = set()
+
+    def add(self, cut: MonoCut) -> None:
+        super().add(cut)
+        self._cuts += 1
+        self._seconds += cut.duration
+        self._speakers.add(cut.supervisions[0].speaker)
+
+    def check(self, data: Path, bad: QuarantineCounts, table: Path) -> None:
+        """Raise an error if the set has no cut."""
+        if not self._cuts:
             raise DataError(
-                f"{data / 'raw' / name}.jsonl: no usable utterance in set {name}: "
-                + (summarise(manifests.quarantined) or "the table is empty"),
+                f"{data / 'raw' / self._name}.jsonl: no usable utterance in set {self._name}: "
+                + (str(bad) or "the table is empty"),
                 f"fix the utterances that {table} lists, or the recipe's local step",
             )
-    write_speakers(data / "speakers.tsv", speaker_rows(manifests.utterances))
-    for name, cuts in manifests.cuts.items():
-        write_cuts(data / name / "cuts.jsonl.gz", cuts)
-        log_set(name, cuts)
-    bad = summarise(manifests.quarantined)
-    logging.info(
-        "quarantined: %d of %d%s", len(manifests.quarantined), manifests.total, bad and f": {bad}"
-    )
+
+    def publish(self, data: Path) -> None:
+        """Move the complete manifest to its place, and log what is in it."""
+        with atomic_path(data / self._name / "cuts.jsonl.gz") as temp:
+            os.replace(self._path, temp)
+        logging.info(
+            "%s: %d utterances, %d speakers, %.1f minutes",
+            self._name,
+            self._cuts,
+            len(self._speakers),
+            self._seconds / 60,
+        )
 
 
 def write_cuts(path: Path, cuts: Iterable[MonoCut]) -> None:
     """Write a manifest that lhotse reads; equal cuts give equal bytes."""
-    with (
-        atomic_path(path) as temp,
-        open(temp, "wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
-    ):
+    with atomic_path(path) as temp, contextlib.closing(CutWriter(temp)) as writer:
         for cut in cuts:
-            packed.write((json.dumps(cut.to_dict(), ensure_ascii=False) + "\n").encode())
+            writer.add(cut)
 
 
-def write_quarantine(path: Path, bad: Iterable[Quarantined]) -> None:
-    """Write a TSV table of id, path and reason; it never contains a transcript."""
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow(["id", "path", "reason"])
-    writer.writerows([item.id, item.path, str(item.reason)] for item in bad)
-    with atomic_write(path) as f:
-        f.write(text.getvalue())
-
-
-def log_set(name: str, cuts: CutSet) -> None:
-    """Log a set's numbers of utterances, speakers and minutes in one line."""
-    speakers = {cut.supervisions[0].speaker for cut in cuts}
-    minutes = sum(cut.duration for cut in cuts) / 60
-    logging.info(
-        "%s: %d utterances, %d speakers, %.1f minutes", name, len(cuts), len(speakers), minutes
-    )
-
-
-def audio_digest(sets: Mapping[str, Sequence[RawUtterance]], base: Path) -> str:
+def audio_digest(sets: Mapping[str, Iterable[RawUtterance]], base: Path) -> str:
     """Hash path, size and modification time of all audio files, to detect changed files."""
-    digest = hashlib.sha256()
-    for path in sorted({audio_path(base, u) for us in sets.values() for u in us}):
+    digest, last = hashlib.sha256(), None
+    paths = (audio_path(base, u) for utterances in sets.values() for u in utterances)
+    # Paths are in the order of their parts.
+    for key, _ in sorted_on_disk(("\0".join(path.parts), "") for path in paths):
+        if key == last:
+            continue
+        path, last = Path(*key.split("\0")), key
         try:
             stat = path.stat()
             digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())

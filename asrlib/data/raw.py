@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pydantic
 from asrlib.config import configclass
 from asrlib.errors import DataError
 from asrlib.files import atomic_dir
+from asrlib.spool import IndexedLines
 
 Scalar = str | int | float | bool | None
 TRAIN_SET = "train"  # the only set that models are trained on
@@ -69,18 +70,36 @@ def write_raw(raw_dir: Path, sets: Mapping[str, Iterable[RawUtterance]]) -> None
             logging.info("%s: %d utterances -> %s", name, len(lines), raw_dir / f"{name}.jsonl")
 
 
-def read_raw(path: Path) -> list[RawUtterance]:
-    """Read one set's table.
+def iter_raw(path: Path) -> Iterator[RawUtterance]:
+    """Iterate over one set's table.
 
     Raises:
         DataError: the file is missing or a line is not a valid row; the message names file, line
             and field.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        with open(path, "rb") as f:
+            for number, line in enumerate(f, 1):
+                if text := line.decode().strip():
+                    yield _parse(path, number, text)
     except (OSError, UnicodeDecodeError) as e:
         raise DataError(f"{path}: not readable: {e}", "run the recipe's local step again") from e
-    return [_parse(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def read_raw(path: Path) -> list[RawUtterance]:
+    """Read one set's table into memory; raises the same errors as `iter_raw`."""
+    return list(iter_raw(path))
+
+
+def raw_table(path: Path) -> IndexedLines[RawUtterance]:
+    """Check one set's table and index its rows, which are then read from the file when needed.
+
+    Raises:
+        DataError: as of `iter_raw`.
+    """
+    for _ in iter_raw(path):
+        pass
+    return IndexedLines.of_file(path, _ROW.validate_json)
 
 
 def raw_sets(raw_dir: Path) -> dict[str, Path]:

@@ -28,7 +28,7 @@ from asrlib.config import configclass
 from asrlib.data.augment import AugmentConfig, Equaliser, SpecMasks, add_noise, seeded
 from asrlib.data.share import WHOLE, RankShare
 from asrlib.errors import ConfigError, DataError
-from asrlib.features import lhotse_fbank, storage  # noqa: F401  (registers both with lhotse)
+from asrlib.features import lhotse_fbank, on_the_fly, storage  # noqa: F401  (for lhotse)
 from asrlib.numbers import Count, Positive, PositiveFloat, Share
 from asrlib.seeds import derive_seed
 

@@ -16,26 +16,33 @@ from asrlib.files import atomic_write
 FIRST_COLUMNS = ("speaker", "set", "gender", "age")
 
 
-def speaker_rows(sets: Mapping[str, Iterable[RawUtterance]]) -> list[dict[str, Scalar]]:
-    """Return one row per speaker and set, in the order of first appearance.
+class SpeakerRows:
+    """The rows of the speaker table: one per speaker and set, in the order of first appearance."""
 
-    Raises:
-        DataError: two utterances of a speaker disagree on gender, age or metadata.
-    """
-    rows: dict[tuple[str, str], dict[str, Scalar]] = {}
-    for name, utterances in sets.items():
-        for u in utterances:
-            facts = {"gender": u.gender, "age": u.age, **u.speaker_meta}
-            row = {"speaker": u.speaker, "set": name, **facts}
-            known = rows.setdefault((u.speaker, name), row)
-            if known != row:
-                keys = {k for k in {*known, *row} if known.get(k) != row.get(k)}
-                raise DataError(
-                    f"speaker {u.speaker}: utterance {u.id} disagrees with an earlier one on "
-                    + ", ".join(sorted(keys)),
-                    "write the same values into all rows of the speaker in the raw table",
-                )
-    return list(rows.values())
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], dict[str, Scalar]] = {}
+
+    def add(self, name: str, utterance: RawUtterance) -> None:
+        """Add the speaker of an utterance of the set `name`.
+
+        Raises:
+            DataError: two utterances of the speaker disagree on gender, age or metadata.
+        """
+        u = utterance
+        facts = {"gender": u.gender, "age": u.age, **u.speaker_meta}
+        row = {"speaker": u.speaker, "set": name, **facts}
+        known = self._rows.setdefault((u.speaker, name), row)
+        if known != row:
+            keys = {k for k in {*known, *row} if known.get(k) != row.get(k)}
+            raise DataError(
+                f"speaker {u.speaker}: utterance {u.id} disagrees with an earlier one on "
+                + ", ".join(sorted(keys)),
+                "write the same values into all rows of the speaker in the raw table",
+            )
+
+    def rows(self) -> list[dict[str, Scalar]]:
+        """Return the rows."""
+        return list(self._rows.values())
 
 
 def check_shared_speakers(sets: Mapping[str, Iterable[RawUtterance]], permit: bool) -> None:

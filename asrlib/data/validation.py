@@ -114,28 +114,42 @@ def loudest_db(samples_N: np.ndarray, rate: int) -> float:
     return float(10 * np.log10(max(power, 1e-20)))
 
 
-def summarise(bad: Iterable[Quarantined]) -> str:
-    """Count the reasons, most frequent first, and name the first ids of each."""
-    ids: dict[str, list[str]] = {}
-    for item in bad:
-        ids.setdefault(item.reason.kind, []).append(item.id)
-    counts = Counter({kind: len(found) for kind, found in ids.items()})
-    return "; ".join(
-        f"{count} {kind} ({', '.join(ids[kind][:3])}{', ...' if count > 3 else ''})"
-        for kind, count in counts.most_common()
-    )
+class QuarantineCounts:
+    """How many utterances are unusable for each kind of reason, with the first ids of each."""
 
+    def __init__(self, bad: Iterable[Quarantined] = ()) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, list[str]] = {}
+        for item in bad:
+            self.add(item)
 
-def check_budget(bad: list[Quarantined], total: int, budget: float, table: Path) -> None:
-    """Stop if more than the fraction `budget` of `total` utterances is unusable.
+    def add(self, item: Quarantined) -> None:
+        """Count an utterance."""
+        self._counts[item.reason.kind] += 1
+        first = self._first.setdefault(item.reason.kind, [])
+        if len(first) < 3:
+            first.append(item.id)
 
-    Raises:
-        DataError: the budget is exceeded; the message counts the reasons and names the first ids
-            of each.
-    """
-    if len(bad) > budget * total:
-        raise DataError(
-            f"{table}: {len(bad)} of {total} utterances are unusable, more than the budget of "
-            f"{budget:.2%}: {summarise(bad)}",
-            "fix what the table lists, or raise manifests.error_budget to continue without it",
+    def __len__(self) -> int:
+        return self._counts.total()
+
+    def __str__(self) -> str:
+        """Tell the counts, most frequent first."""
+        return "; ".join(
+            f"{count} {kind} ({', '.join(self._first[kind])}{', ...' if count > 3 else ''})"
+            for kind, count in self._counts.most_common()
         )
+
+    def check_budget(self, total: int, budget: float, table: Path) -> None:
+        """Stop if more than the fraction `budget` of `total` utterances is unusable.
+
+        Raises:
+            DataError: the budget is exceeded; the message counts the reasons and names the first
+                ids of each.
+        """
+        if len(self) > budget * total:
+            raise DataError(
+                f"{table}: {len(self)} of {total} utterances are unusable, more than the budget of "
+                f"{budget:.2%}: {self}",
+                "fix what the table lists, or raise manifests.error_budget to continue without it",
+            )

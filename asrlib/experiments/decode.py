@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
-from lhotse import CutSet
 from lhotse.cut import Cut
 from tqdm import tqdm
 
 from asrlib.config import from_dict, to_dict
-from asrlib.data.cuts import read_cuts
+from asrlib.data.cuts import iter_cuts
 from asrlib.data.membership import Membership
 from asrlib.errors import CheckpointError
 from asrlib.experiments.run_record import identity_in
@@ -26,11 +27,14 @@ from asrlib.stamps import hash_file
 from asrlib.streaming.batch import Cost, decode_cuts, decode_turns, hyp_line
 from asrlib.streaming.decode_files import decode_files, located
 from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+from asrlib.streaming.result import Result
 from asrlib.text.turns import TURNS_FILE, write_turns
 from asrlib.transducer import TransducerConfig
 from asrlib.transducer.flops import flops_per_second
 
 META_FILE = "meta.json"
+T = TypeVar("T")
+Decoder = Callable[[Iterable[Cut]], tuple[Iterator[tuple[Cut, Result]], Cost]]
 
 
 def decode_set(
@@ -60,27 +64,25 @@ def decode_set(
         DataError: the cuts or their audio cannot be read, or the cohorts are of other speakers.
     """
     torch.set_num_threads(config.num_threads)
-    cuts = read_cuts(cuts_path, "run stage 1 again with --force")
+    # A damaged manifest is found before hours of decoding.
+    total = sum(cut.duration for cut in _cuts(cuts_path))
     recognizer = StreamingRecognizer.from_checkpoint(checkpoint, located(config, folder))
     _check_model(recognizer, checkpoint, out.parent)
     membership = None
     if cohort_dir is not None:
         recognizer.check_cohorts()
         membership = Membership.read(cohort_dir)
-        membership.check_known(cuts, test_set)
+        membership.check_known(_cuts(cuts_path), test_set)
+    cuts = _cuts(cuts_path)
     if recognizer.talkers > 1:
         decoded, cost = decode_turns(recognizer, cuts)
-        results = dict(_shown(decoded, cuts, test_set))
+        found = [turn for _, turns in _shown(decoded, total, test_set) for turn in turns]
         (out / HYP_FILE).unlink(missing_ok=True)  # of a model of one talker that was there before
-        write_turns(out / TURNS_FILE, [turn for turns in results.values() for turn in turns])
+        write_turns(out / TURNS_FILE, found)
     else:
-        decoded, cost = decode_cuts(recognizer, cuts, membership)
-        results = dict(_shown(decoded, cuts, test_set))
+        decoder = partial(decode_cuts, recognizer, membership=membership)
+        cost = write_hypotheses(out / HYP_FILE, cuts, decoder, total, test_set)
         (out / TURNS_FILE).unlink(missing_ok=True)
-        with atomic_write(out / HYP_FILE) as f:
-            for cut in cuts:
-                line = hyp_line(cut, results[cut.id], cost.shares.get(cut.id))
-                f.write(json.dumps(line, ensure_ascii=False) + "\n")
     files = {key: hash_file(path) for key, path in decode_files(config, folder).items()}
     meta = replace(
         _meta(recognizer, cost, model, test_set),
@@ -111,14 +113,57 @@ def _check_model(recognizer: StreamingRecognizer, checkpoint: Path, directory: P
         )
 
 
-def _shown(
-    decoded: Iterator[tuple[Cut, Any]], cuts: CutSet, name: str
-) -> Iterator[tuple[str, Any]]:
-    """The ids of decoded cuts and what was recognised, with a bar of progress."""
-    total = round(sum(cut.duration for cut in cuts))
-    with tqdm(total=total, unit="s", desc=f"decode {name}", disable=None) as bar:
+def write_hypotheses(
+    path: Path, cuts: Iterable[Cut], decoder: Decoder, seconds: float, name: str
+) -> Cost:
+    """Decode cuts and write hyp.jsonl in their order, as they are decoded.
+
+    Args:
+        decoder: function that decodes cuts, as `decode_cuts`.
+        seconds, name: length of all cuts and name of the set, for the bar of progress.
+    """
+    order: deque[str] = deque()
+    decoded, cost = decoder(_noted(cuts, order))
+    with atomic_write(path) as f:
+        for cut, result in in_order(_shown(decoded, seconds, name), order):
+            line = hyp_line(cut, result, cost.shares.pop(cut.id, None))
+            f.write(json.dumps(line, ensure_ascii=False) + "\n")
+    return cost
+
+
+def _cuts(path: Path) -> Iterator[Cut]:
+    return iter_cuts(path, "run stage 1 again with --force")
+
+
+def _noted(cuts: Iterable[Cut], order: deque[str]) -> Iterator[Cut]:
+    """Yield cuts, and append their ids to `order`."""
+    for cut in cuts:
+        order.append(cut.id)
+        yield cut
+
+
+def in_order(decoded: Iterable[tuple[Cut, T]], order: deque[str]) -> Iterator[tuple[Cut, T]]:
+    """Yield decoded cuts in the order in which they were started.
+
+    A cut waits in memory until those before it are decoded. As many cuts wait as are decoded beside
+    the longest one, whatever the size of the set.
+
+    Args:
+        decoded: the cuts with their results, in order of completion.
+        order: ids of the started cuts that were not yielded yet.
+    """
+    waiting: dict[str, tuple[Cut, T]] = {}
+    for cut, result in decoded:
+        waiting[cut.id] = cut, result
+        while order and order[0] in waiting:
+            yield waiting.pop(order.popleft())
+
+
+def _shown(decoded: Iterable[tuple[Cut, T]], seconds: float, name: str) -> Iterator[tuple[Cut, T]]:
+    """Yield decoded cuts with their results, with a bar of progress."""
+    with tqdm(total=round(seconds), unit="s", desc=f"decode {name}", disable=None) as bar:
         for cut, result in decoded:
-            yield cut.id, result
+            yield cut, result
             bar.update(cut.duration)
 
 

@@ -27,6 +27,7 @@ from asrlib.json_record import JsonRecord
 from asrlib.recipe import PROJECT_DIR
 from asrlib.scoring.records import Machine
 from asrlib.searches import SEARCHES
+from asrlib.spool import sorted_on_disk
 from asrlib.stamps import hash_file
 from asrlib.training.config import (
     HARMLESS_DECODING_KEYS,
@@ -197,7 +198,7 @@ def hash_data(data: Path, files: Iterable[Path]) -> dict[str, str]:
     hashes = {}
     for path, name in data_names(data, files).items():
         if path.name.endswith(".jsonl.gz"):
-            hashes[name] = _hash(sorted(_cut_lines(path)))
+            hashes[name] = _hash_sorted(_cut_lines(path))
         elif name not in _DERIVED:
             hashes[name] = hash_file(path)
     return hashes
@@ -241,6 +242,16 @@ def _time(seconds: float) -> float:
 def _hash(content: Any) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _hash_sorted(lines: Iterable[str]) -> str:
+    """Return `_hash(sorted(lines))`, without all lines in memory."""
+    digest, comma = hashlib.sha256(b"["), ""
+    for line, _ in sorted_on_disk((line, "") for line in lines):
+        digest.update(f"{comma}{json.dumps(line)}".encode())
+        comma = ","
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def git_state(repository: Path) -> GitState | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asrlib.errors import DataError
+from asrlib.experiments.memory import Memory
 from asrlib.experiments.run_record import RunRecord
 from asrlib.experiments.simulation import Simulation
 from asrlib.experiments.trust import Damage, Faults
@@ -36,6 +37,7 @@ IMPORTED_FILE, ABOUT_FILE, TUNING_FILE = "imported.json", "about.json", "tuning.
 AUDIT_PLAN = "audit"  # its folder holds the audit.json of each system, as NAME.json
 STATISTICS_PLAN, SIMULATION_FILE = "statistics", "simulation.json"
 TRUST_PLAN, FAULTS_FILE, DAMAGE_FILE = "trust", "faults.json", "damage.json"
+MEMORY_PLAN, MEMORY_FILE = "memory", "memory.json"
 _RESTORE = "bring it back with git, or move it away and publish again"
 
 
@@ -255,6 +257,7 @@ class PlanResults:
     simulation: Simulation | None = None
     faults: Faults | None = None
     damage: Damage | None = None
+    memory: Memory | None = None
     audits: tuple[Audit, ...] = ()
     skipped: tuple[Skipped, ...] = ()
 
@@ -267,6 +270,7 @@ class PlanResults:
 _KINDS: dict[str, type[JsonRecord]]  # by the name of the file, whose stem is a field of PlanResults
 _KINDS = {ABOUT_FILE: About, TUNING_FILE: Tuning, IMPORTED_FILE: Imported}
 _KINDS |= {SIMULATION_FILE: Simulation, FAULTS_FILE: Faults, DAMAGE_FILE: Damage}
+_KINDS |= {MEMORY_FILE: Memory}
 
 
 def plan_dir(recipe_dir: Path, plan: str) -> Path:

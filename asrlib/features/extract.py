@@ -1,8 +1,11 @@
 """Feature extraction of stage 2, in shards, with mean and deviation of the features.
 
-The names of a shard's archive and manifest contain a key, a hash of inputs and configuration. So
-a run after a kill uses the finished shards again, and a run with another configuration never
-overwrites an archive to which a manifest still points.
+The names of a shard's files contain a key, a hash of inputs and configuration. So a run after a
+kill uses the finished shards again, and a run with another configuration never overwrites an
+archive to which a manifest still points.
+
+Features are stored in an archive, or computed on the fly, each time that a cut's features are
+loaded (`asrlib.features.on_the_fly`). The manifests differ in nothing else.
 
 Suffixes: N samples, T frames, F mel bins.
 """
@@ -13,24 +16,28 @@ import gzip
 import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
 from lhotse import MonoCut
-from lhotse.audio.backend import LibsndfileBackend, audio_backend
-from lhotse.augmentation import AudioTransform, Speed
-from lhotse.utils import compute_num_samples, fastcopy
+from lhotse.utils import compute_num_samples
 
-from asrlib.errors import DataError
+from asrlib.features.cut_audio import (
+    audio_reader,
+    change_speed,
+    changed_cut,
+    cut_line,
+    load_cut_audio,
+)
 from asrlib.features.fbank import FbankConfig
 from asrlib.features.lhotse_fbank import KaldifeatFbank
+from asrlib.features.on_the_fly import STORAGE, storage_key, write_settings
 from asrlib.features.storage import Float16ArchiveWriter
 from asrlib.files import atomic_path, atomic_write
+from asrlib.spool import sorted_on_disk
 
 FBANK_VERSION = 1  # raised when the output of `fbank` changes; see asrlib/stamps.py
 # Length of audio that is read before its features are computed, seconds. If decoder and kaldifeat
@@ -95,6 +102,9 @@ class ShardTask:
         count: number of shards.
         speeds: speed factors; every cut is stored once for each.
         config: settings of the features.
+        stored: whether the features are stored; if not, they are computed on the fly.
+        summed: whether the sums of the features are needed. Otherwise features that are not stored
+            are not computed here either, and only their frames are counted.
     """
 
     cuts: Path
@@ -104,13 +114,16 @@ class ShardTask:
     count: int
     speeds: tuple[float, ...]
     config: FbankConfig
+    stored: bool = True
+    summed: bool = True
 
     def _file(self, kind: str) -> Path:
         return self.out / f"{self.key}.{self.index + 1}of{self.count}.{kind}"
 
     @property
     def archive(self) -> Path:
-        return self._file("f16")
+        """Archive of the features, or the settings to compute them with."""
+        return self._file("f16" if self.stored else "fly")
 
     @property
     def manifest(self) -> Path:
@@ -132,22 +145,70 @@ def extract_shard(task: ShardTask) -> Moments:
     torch.set_num_threads(1)  # one job, one core
     if task.moments.exists() and task.archive.exists() and task.manifest.exists():
         return Moments.read(task.moments)
-    extractor = KaldifeatFbank(task.config)
-    sum_F = np.zeros(task.config.num_bins)
-    square_F = np.zeros(task.config.num_bins)
-    frames, done = 0, []
-    with atomic_write(task.archive, "wb") as f, audio_reader():
-        writer = Float16ArchiveWriter(task.archive.resolve(), f)
-        for cut, features_TF in extract(read_share(task), extractor, task.speeds, writer):
-            frames += len(features_TF)
-            sum_F += features_TF.sum(axis=0, dtype=np.float64)
-            square_F += np.einsum("tf,tf->f", features_TF, features_TF)
-            done.append((cut.id, cut_line(cut)))
+    sums = _Sums(task.config.num_bins)
     with atomic_write(task.manifest) as f:
-        f.writelines(line for _, line in sorted(done))
-    moments = Moments(frames, tuple(sum_F.tolist()), tuple(square_F.tolist()))
+        lines = _lines(_stored(task, sums) if task.stored else _on_the_fly(task, sums))
+        f.writelines(f"{line}\n" for _, line in sorted_on_disk(lines))
+    moments = sums.moments()
     moments.write(task.moments)
     return moments
+
+
+class _Sums:
+    """Adds up the features of cuts."""
+
+    def __init__(self, num_bins: int) -> None:
+        self._frames, self._sum_F, self._square_F = 0, np.zeros(num_bins), np.zeros(num_bins)
+
+    def add(self, features_TF: np.ndarray) -> None:
+        self._frames += len(features_TF)
+        self._sum_F += features_TF.sum(axis=0, dtype=np.float64)
+        self._square_F += np.einsum("tf,tf->f", features_TF, features_TF)
+
+    def add_frames(self, frames: int) -> None:
+        self._frames += frames
+
+    def moments(self) -> Moments:
+        return Moments(self._frames, tuple(self._sum_F.tolist()), tuple(self._square_F.tolist()))
+
+
+def _lines(cuts: Iterable[MonoCut]) -> Iterator[tuple[str, str]]:
+    for cut in cuts:
+        yield cut.id, cut_line(cut)
+
+
+def _stored(task: ShardTask, sums: _Sums) -> Iterator[MonoCut]:
+    """Store the features of the shard's cuts, and yield the cuts with them."""
+    extractor = KaldifeatFbank(task.config)
+    with atomic_write(task.archive, "wb") as f, audio_reader():
+        writer = Float16ArchiveWriter(task.archive.resolve(), f)
+        for _, _, cut, features_TF in _computed(task, extractor):
+            sums.add(features_TF)
+            cut.features = extractor.store(cut, features_TF, writer)
+            yield cut
+
+
+def _on_the_fly(task: ShardTask, sums: _Sums) -> Iterator[MonoCut]:
+    """Yield the shard's cuts with features that are computed whenever they are loaded."""
+    extractor = KaldifeatFbank(task.config)
+    write_settings(task.archive, task.config)
+    path = str(task.archive.resolve())
+    if task.summed:
+        with audio_reader():
+            for original, speed, cut, features_TF in _computed(task, extractor):
+                sums.add(features_TF)
+                key = storage_key(original, speed)
+                cut.features = extractor.describe(cut, len(features_TF), STORAGE, path, key)
+                yield cut
+        return
+    for original in read_share(task):
+        for speed in task.speeds:
+            cut = changed_cut(original, speed)
+            samples = compute_num_samples(cut.duration, cut.sampling_rate)
+            frames, key = task.config.num_frames(samples), storage_key(original, speed)
+            sums.add_frames(frames)
+            cut.features = extractor.describe(cut, frames, STORAGE, path, key)
+            yield cut
 
 
 def read_share(task: ShardTask) -> Iterator[MonoCut]:
@@ -157,21 +218,16 @@ def read_share(task: ShardTask) -> Iterator[MonoCut]:
             yield MonoCut.from_dict(json.loads(line))
 
 
-def extract(
-    cuts: Iterable[MonoCut],
-    extractor: KaldifeatFbank,
-    speeds: Sequence[float],
-    writer: Float16ArchiveWriter,
-) -> Iterator[tuple[MonoCut, np.ndarray]]:
-    """Yield each cut, once for each speed, with its features attached, and the features (T, F)."""
-    for group in _groups(cuts):
+def _computed(
+    task: ShardTask, extractor: KaldifeatFbank
+) -> Iterator[tuple[MonoCut, float, MonoCut, np.ndarray]]:
+    """Yield each cut of the shard, each speed, the cut at this speed and its features (T, F)."""
+    for group in _groups(read_share(task)):
         audio = [(cut, load_cut_audio(cut)) for cut in group]
         for cut, samples_1N in audio:
-            for speed in speeds:
+            for speed in task.speeds:
                 changed, changed_1N = change_speed(cut, samples_1N, speed)
-                features_TF = extractor.extract(changed_1N, cut.sampling_rate)
-                changed.features = extractor.store(changed, features_TF, writer)
-                yield changed, features_TF
+                yield cut, speed, changed, extractor.extract(changed_1N, cut.sampling_rate)
 
 
 def _groups(cuts: Iterable[MonoCut]) -> Iterator[list[MonoCut]]:
@@ -185,54 +241,6 @@ def _groups(cuts: Iterable[MonoCut]) -> Iterator[list[MonoCut]]:
             group, seconds = [], 0.0
     if group:
         yield group
-
-
-def audio_reader() -> AbstractContextManager:
-    """Make lhotse read with libsndfile; otherwise it searches for modules at every file."""
-    return audio_backend(LibsndfileBackend())
-
-
-def load_cut_audio(cut: MonoCut) -> np.ndarray:
-    """Load the samples of a cut, (1, N); channels are averaged.
-
-    Raises:
-        DataError: the audio cannot be read; the message names the cut, its file and the reason.
-    """
-    try:
-        samples_CN = cut.load_audio()
-    except Exception as e:  # lhotse passes on whatever its audio backends raise
-        source = cut.recording.sources[0].source if cut.recording else "no recording"
-        raise DataError(
-            f"{source}: cut {cut.id} cannot be read: {str(e).splitlines()[0]}",
-            "restore the file, or run stage 1 again to quarantine it",
-        ) from e
-    return samples_CN if len(samples_CN) == 1 else samples_CN.mean(axis=0, keepdims=True)
-
-
-def change_speed(cut: MonoCut, samples_1N: np.ndarray, speed: float) -> tuple[MonoCut, np.ndarray]:
-    """Return the cut and its samples at another speed, without reading the file again."""
-    if speed == 1.0:
-        return fastcopy(cut), samples_1N
-    # lhotse returns a MonoCut for a MonoCut, but its annotation is wider.
-    changed = cast(MonoCut, cut.perturb_speed(speed))
-    out_1N = Speed(speed)(samples_1N, cut.sampling_rate)
-    num_samples = compute_num_samples(changed.duration, changed.sampling_rate)
-    missing = num_samples - out_1N.shape[1]
-    if missing > 0:  # by rounding, a sample or two
-        out_1N = np.pad(out_1N, ((0, 0), (0, missing)), mode="edge")
-    return changed, out_1N[:, :num_samples]
-
-
-def cut_line(cut: MonoCut) -> str:
-    """Make a line of a lhotse manifest, as from `cut.to_dict()` but ten times faster."""
-    content = {"type": "MonoCut", **_fields(cut)}
-    return json.dumps(content, default=_fields, ensure_ascii=False) + "\n"
-
-
-def _fields(item: Any) -> dict[str, Any]:
-    if isinstance(item, AudioTransform):
-        return item.to_dict()
-    return {key: value for key, value in vars(item).items() if value is not None}
 
 
 def merge_shards(tasks: Sequence[ShardTask], out: Path) -> None:
@@ -255,5 +263,5 @@ def merge_shards(tasks: Sequence[ShardTask], out: Path) -> None:
             file.close()
     keep = {task.archive for task in tasks}
     for path in tasks[0].out.iterdir():
-        if path.suffix in (".f16", ".jsonl", ".json") and path not in keep:
+        if path.suffix in (".f16", ".fly", ".jsonl", ".json") and path not in keep:
             path.unlink()

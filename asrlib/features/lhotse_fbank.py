@@ -44,17 +44,28 @@ class KaldifeatFbank(FeatureExtractor):
 
     def store(self, cut: MonoCut, features_TF: np.ndarray, writer: FeaturesWriter) -> Features:
         """Store the features of a cut; return the manifest entry that locates them."""
+        key = writer.write(cut.id, features_TF)
+        return self.describe(cut, len(features_TF), writer.name, str(writer.storage_path), key)
+
+    def describe(self, cut: MonoCut, frames: int, storage: str, path: str, key: str) -> Features:
+        """Return the manifest entry of the features of a cut.
+
+        Args:
+            frames: number of frames.
+            storage: kind of storage.
+            path, key: where the features are, for the reader of this kind.
+        """
         return Features(
             type=self.name,
-            num_frames=features_TF.shape[0],
-            num_features=features_TF.shape[1],
+            num_frames=frames,
+            num_features=self.config.num_bins,
             frame_shift=self.frame_shift,
             sampling_rate=cut.sampling_rate,
             start=cut.start,
             duration=cut.duration,
-            storage_type=writer.name,
-            storage_path=writer.storage_path,
-            storage_key=writer.write(cut.id, features_TF),
+            storage_type=storage,
+            storage_path=path,
+            storage_key=key,
             recording_id=cut.recording_id,
             channels=cut.channel,
         )

@@ -30,6 +30,7 @@ from asrlib.report.format import (
     interval,
     number,
 )
+from asrlib.report.memory import memory_sections
 from asrlib.report.published import Pairing, System, pairings, reference_of, spread, systems_of
 from asrlib.report.simulation import simulation_sections
 from asrlib.report.trust import damage_sections, fault_sections
@@ -67,6 +68,8 @@ def about_of(recipe: str, plan: PlanResults) -> About:
         return About(title=old.title or plan.name, finding=old.finding, command=old.command)
     if plan.simulation is not None:
         return About(title="How often the statistics are right", command=plan.simulation.command)
+    if plan.memory is not None:
+        return About(title="Memory by the size of a corpus", command=plan.memory.command)
     if plan.audits:
         return About(title="Audits of recognisers that others trained")
     name = recipe.rpartition("/")[2]
@@ -98,6 +101,8 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         yield from fault_sections(plan.faults)
     if plan.damage is not None:
         yield from damage_sections(plan.damage)
+    if plan.memory is not None:
+        yield from memory_sections(plan.memory)
     for audit in plan.audits:
         yield Section(audit.title, (Text(f"{audit.units:,} {audit.unit}s."),))
         for section in audit_sections(audit):

@@ -116,6 +116,7 @@ def _extent(plan: PlanResults) -> str:
     parts += ["a simulation"] if plan.simulation is not None else []
     parts += [f"{plan.faults.kills} kills"] if plan.faults is not None else []
     parts += [f"{plan.damage.kinds:,} kinds of damage"] if plan.damage is not None else []
+    parts += ["a measurement"] if plan.memory is not None else []
     return ", ".join(parts) or "Nothing published"
 
 

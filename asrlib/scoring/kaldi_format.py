@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from asrlib.files import atomic_dir, atomic_write
 from asrlib.scoring.speaker_sums import Interval
@@ -40,7 +43,55 @@ def word_pairs(a: Aligned) -> list[tuple[Kind, str, str]]:
     return [(op.kind, show(utterance.ref, op.ref), show(utterance.hyp, op.hyp)) for op in a.ops]
 
 
-def per_utt(aligned: Sequence[Aligned]) -> str:
+@dataclass
+class SentenceCounts:
+    """Numbers of utterances and of those with an error, and the word error counts."""
+
+    utterances: int = 0
+    wrong: int = 0
+    words: ErrorRate = field(default_factory=ErrorRate)
+
+    def add(self, a: Aligned) -> None:
+        """Add an utterance."""
+        self.utterances += 1
+        self.wrong += bool(a.words.errors)
+        self.words += a.words
+
+
+class SetCounts:
+    """What the files of a set tell of it besides its utterances.
+
+    Its size depends on the numbers of speakers and of different errors, not on the utterances.
+
+    Attributes:
+        speakers: counts by speaker.
+        total: counts of the set.
+        chars: character error counts.
+        private: number of private utterances.
+        pairs: how often each step of an alignment occurs; see `word_pairs`.
+    """
+
+    def __init__(self, aligned: Iterable[Aligned] = ()) -> None:
+        self.speakers: dict[str, SentenceCounts] = {}
+        self.total, self.chars, self.private = SentenceCounts(), ErrorRate(), 0
+        self.pairs: Counter[tuple[Kind, str, str]] = Counter()
+        for a in aligned:
+            self.add(a)
+
+    def add(self, a: Aligned) -> None:
+        """Add an utterance."""
+        self.total.add(a)
+        self.speakers.setdefault(a.utterance.speaker, SentenceCounts()).add(a)
+        self.chars += a.chars
+        self.private += a.utterance.private
+        self.pairs.update(word_pairs(a))
+
+    def by_speaker(self) -> dict[str, ErrorRate]:
+        """Return the word error counts of each speaker, sorted by speaker."""
+        return {speaker: self.speakers[speaker].words for speaker in sorted(self.speakers)}
+
+
+def per_utt(aligned: Iterable[Aligned]) -> str:
     """Format per_utt: four lines for each utterance: ref, hyp, op and #csid.
 
     The line #csid counts correct, substituted, inserted and deleted words.
@@ -64,40 +115,36 @@ def per_utt(aligned: Sequence[Aligned]) -> str:
     return _text(lines)
 
 
-def per_spk(aligned: Sequence[Aligned]) -> str:
+def per_spk(counts: SetCounts) -> str:
     """Format per_spk: a `raw` line (counts) and a `sys` line (per cent) for each speaker.
 
     The last two lines, SUM, are those of all speakers together.
     """
-    speakers = sorted({a.utterance.speaker for a in aligned})
-    width = max([15, *(len(s) for s in speakers)])
+    width = max([15, *(len(s) for s in counts.speakers)])
     titles = ("#SENT", "#WORD", "Corr", "Sub", "Ins", "Del", "Err", "S.Err")
     lines = [f"{'SPEAKER':<{width}} id  " + " ".join(f"{t:>10}" for t in titles)]
-    for speaker in speakers:
-        rows = [a for a in aligned if a.utterance.speaker == speaker]
-        lines.extend(_speaker_lines(f"{speaker:<{width}}", rows))
-    lines.extend(_speaker_lines(f"{'SUM':<{width}}", aligned))
+    for speaker in sorted(counts.speakers):
+        lines.extend(_speaker_lines(f"{speaker:<{width}}", counts.speakers[speaker]))
+    lines.extend(_speaker_lines(f"{'SUM':<{width}}", counts.total))
     return _text(lines)
 
 
-def _speaker_lines(label: str, aligned: Sequence[Aligned]) -> list[str]:
-    total = ErrorRate.sum(a.words for a in aligned)
-    wrong = sum(1 for a in aligned if a.words.errors)
-    counts = [total.correct, total.substitutions, total.insertions, total.deletions, total.errors]
-    head = f"{len(aligned):>10} {total.words:>10}"
-    raw = " ".join(f"{c:>10}" for c in [*counts, wrong])
+def _speaker_lines(label: str, counts: SentenceCounts) -> list[str]:
+    total = counts.words
+    kinds = [total.correct, total.substitutions, total.insertions, total.deletions, total.errors]
+    head = f"{counts.utterances:>10} {total.words:>10}"
+    raw = " ".join(f"{c:>10}" for c in [*kinds, counts.wrong])
     lines = [f"{label} raw {head} {raw}"]
     if total.words:
-        shares = [100 * c / total.words for c in counts] + [100 * wrong / len(aligned)]
+        shares = [100 * c / total.words for c in kinds] + [100 * counts.wrong / counts.utterances]
         lines.append(f"{label} sys {head} " + " ".join(f"{s:>10.2f}" for s in shares))
     return lines
 
 
-def ops(aligned: Sequence[Aligned]) -> str:
+def ops(counts: SetCounts) -> str:
     """Format ops: how often each word was correct, substituted, inserted or deleted."""
-    counts = Counter(pair for a in aligned for pair in word_pairs(a))
     # The kind is a part of the key because correct and substituted private words look the same.
-    rows = sorted(counts.items(), key=lambda item: (item[0][1], item[0][2], item[0][0]))
+    rows = sorted(counts.pairs.items(), key=lambda item: (item[0][1], item[0][2], item[0][0]))
     width = min(16, max((len(w) for (_, *pair), _ in rows for w in pair), default=1))
     digits = max((len(str(n)) for _, n in rows), default=1)
     lines = [
@@ -116,23 +163,20 @@ def wer_bootci(total: ErrorRate, interval: Interval | None, confidence: float) -
     )
 
 
-def summary(aligned: Sequence[Aligned], interval: Interval | None, confidence: float) -> str:
+def summary(counts: SetCounts, interval: Interval | None, confidence: float) -> str:
     """Format wer.txt: Kaldi's %WER line, then the CER, the sentence error rate and the interval."""
-    total = ErrorRate.sum(a.words for a in aligned)
-    chars = ErrorRate.sum(a.chars for a in aligned)
-    wrong = sum(1 for a in aligned if a.words.errors)
-    speakers = len({a.utterance.speaker for a in aligned})
+    total, wrong, utterances = counts.total.words, counts.total.wrong, counts.total.utterances
     ends = f"[ {100 * interval.low:.2f}, {100 * interval.high:.2f} ]" if interval else "none"
     lines = [
         total.line("WER"),
-        chars.line("CER"),
-        f"%SER {100 * wrong / max(len(aligned), 1):.2f} [ {wrong} / {len(aligned)} ]",
-        f"%WER {100 * confidence:.0f}% interval {ends} ({speakers} speakers, log-t)",
+        counts.chars.line("CER"),
+        f"%SER {100 * wrong / max(utterances, 1):.2f} [ {wrong} / {utterances} ]",
+        f"%WER {100 * confidence:.0f}% interval {ends} ({len(counts.speakers)} speakers, log-t)",
     ]
     return _text(lines)
 
 
-def alignments(aligned: Sequence[Aligned]) -> str:
+def alignments(aligned: Iterable[Aligned]) -> str:
     """Format alignments.txt for human readers.
 
     `***` marks an absent word; the line below the words marks each error (S, I or D).
@@ -158,24 +202,45 @@ def alignments(aligned: Sequence[Aligned]) -> str:
     return "\n".join(blocks)
 
 
-def write_details(
-    out: Path, aligned: Sequence[Aligned], interval: Interval | None, confidence: float
-) -> None:
-    """Write wer_details/, alignments.txt and wer.txt to the directory `out`, each atomically."""
-    total = ErrorRate.sum(a.words for a in aligned)
-    with atomic_dir(out / "wer_details") as folder:
+@contextmanager
+def details(out: Path) -> Iterator[DetailsWriter]:
+    """Open wer_details/ and alignments.txt in the directory `out`, each of which appears whole."""
+    with (
+        atomic_dir(out / "wer_details") as folder,
+        atomic_write(out / "alignments.txt") as alignments_file,
+        open(folder / "per_utt", "w", encoding="utf-8") as utterances,
+    ):
+        yield DetailsWriter(folder, utterances, alignments_file)
+
+
+class DetailsWriter:
+    """Writes wer_details/ and alignments.txt, utterance by utterance.
+
+    Args:
+        folder: directory of the details.
+        utterances: the open file per_utt.
+        alignments: the open file alignments.txt.
+    """
+
+    def __init__(self, folder: Path, utterances: IO[str], alignments: IO[str]) -> None:
+        self._folder, self._utterances, self._alignments = folder, utterances, alignments
+        self._gap = ""
+
+    def add(self, a: Aligned) -> None:
+        """Write an utterance."""
+        self._utterances.write(per_utt([a]))
+        self._alignments.write(self._gap + alignments([a]))
+        self._gap = "\n"
+
+    def finish(self, counts: SetCounts, interval: Interval | None, confidence: float) -> None:
+        """Write what concerns the whole set."""
         contents = {
-            "per_utt": per_utt(aligned),
-            "per_spk": per_spk(aligned),
-            "ops": ops(aligned),
-            "wer_bootci": wer_bootci(total, interval, confidence),
+            "per_spk": per_spk(counts),
+            "ops": ops(counts),
+            "wer_bootci": wer_bootci(counts.total.words, interval, confidence),
         }
         for name, content in contents.items():
-            (folder / name).write_text(content, encoding="utf-8")
-    with atomic_write(out / "alignments.txt") as f:
-        f.write(alignments(aligned))
-    with atomic_write(out / "wer.txt") as f:
-        f.write(summary(aligned, interval, confidence))
+            (self._folder / name).write_text(content, encoding="utf-8")
 
 
 def _text(lines: Sequence[str]) -> str:

@@ -11,13 +11,15 @@ later one of them emitted the words that both recognised correctly.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.wer import Aligned
+from asrlib.spool import FloatSpool
 
 _BIN_MS = 40.0
 
@@ -50,7 +52,7 @@ class LatencySummary(JsonRecord):
 
 @dataclass(frozen=True)
 class LatencyScores(JsonRecord):
-    """Summaries of a `Latency`.
+    """Summaries of the latencies of a set.
 
     Attributes:
         symbol_delay_ms, finalisation_ms: None if there is no such latency.
@@ -64,23 +66,46 @@ class LatencyScores(JsonRecord):
 
 @dataclass(frozen=True)
 class Latency:
-    """Latencies of a decoded set, in milliseconds.
+    """Latencies of a decoded utterance, in milliseconds.
 
     Attributes:
         symbol_delays: one value for each correctly recognised word.
-        finalisations: one value for each utterance that has a word and a final time.
-        skipped: number of utterances whose word times do not match their words.
+        finalisations: one value if the utterance has a word and a final time.
+        skipped: 1 if the word times do not match the words, else 0.
     """
 
     symbol_delays: tuple[float, ...]
     finalisations: tuple[float, ...]
     skipped: int
 
-    def scores(self) -> LatencyScores:
-        """Summarise the latencies for scores.json."""
-        return LatencyScores(
-            summarise(self.symbol_delays), summarise(self.finalisations), self.skipped
-        )
+
+class LatencyMeter:
+    """Collects the latencies of the utterances with known word times, on disk."""
+
+    def __init__(self) -> None:
+        self._delays, self._finalisations = FloatSpool(), FloatSpool()
+        self._known = self._skipped = 0
+
+    def close(self) -> None:
+        """Delete what was collected."""
+        self._delays.close()
+        self._finalisations.close()
+
+    def add(self, a: Aligned) -> None:
+        """Add an utterance."""
+        if a.utterance.ref_words is None:
+            return
+        found = latency_of(a)
+        self._known += 1
+        self._skipped += found.skipped
+        self._delays.extend(found.symbol_delays)
+        self._finalisations.extend(found.finalisations)
+
+    def scores(self) -> LatencyScores | None:
+        """Summarise the latencies for scores.json; None if no word times are known."""
+        if not self._known:
+            return None
+        return LatencyScores(_summary(self._delays), _summary(self._finalisations), self._skipped)
 
 
 def latency_of(a: Aligned) -> Latency:
@@ -96,19 +121,6 @@ def latency_of(a: Aligned) -> Latency:
     if not _timed(a):
         return Latency((), final, 1)
     return Latency(tuple(1000 * (end - ref_words[i].end) for i, end in _correct(a)), final, 0)
-
-
-def measure_latency(aligned: Iterable[Aligned]) -> Latency | None:
-    """Measure the latencies of the utterances with known word times; None if there are none."""
-    known = [a for a in aligned if a.utterance.ref_words is not None]
-    if not known:
-        return None
-    found = [latency_of(a) for a in known]
-    return Latency(
-        tuple(ms for one in found for ms in one.symbol_delays),
-        tuple(ms for one in found for ms in one.finalisations),
-        sum(one.skipped for one in found),
-    )
 
 
 def correct_words(aligned: Iterable[Aligned]) -> dict[tuple[str, int], float]:
@@ -144,13 +156,25 @@ def _correct(a: Aligned) -> list[tuple[int, float]]:
     ]
 
 
-def summarise(values_ms: Sequence[float]) -> LatencySummary | None:
+def summarise(values_ms: Iterable[float]) -> LatencySummary | None:
     """Summarise latencies, with 40 ms wide histogram bins; None if there are no values."""
-    if not values_ms:
+    with closing(FloatSpool()) as values:
+        values.extend(values_ms)
+        return _summary(values)
+
+
+def _summary(values: FloatSpool) -> LatencySummary | None:
+    if not len(values):
         return None
-    values = np.asarray(values_ms)
-    p50, p90 = np.quantile(values, [0.5, 0.9])
-    first = int(np.floor(values.min() / _BIN_MS))
-    counts = np.bincount(np.floor(values / _BIN_MS).astype(int) - first)
+    first, last = (
+        int(np.floor(end / _BIN_MS))
+        for end in (min(b.min() for b in values.blocks()), max(b.max() for b in values.blocks()))
+    )
+    counts = np.zeros(last - first + 1, np.int64)
+    for block in values.blocks():
+        bins = np.floor(block / _BIN_MS).astype(int) - first
+        counts += np.bincount(bins, minlength=len(counts))
     histogram = Histogram(first * _BIN_MS, _BIN_MS, tuple(counts.tolist()))
-    return LatencySummary(len(values), float(values.mean()), float(p50), float(p90), histogram)
+    return LatencySummary(
+        len(values), values.mean(), values.quantile(0.5), values.quantile(0.9), histogram
+    )

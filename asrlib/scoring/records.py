@@ -7,7 +7,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +16,7 @@ import pydantic
 
 from asrlib.errors import DataError
 from asrlib.json_record import JsonRecord
+from asrlib.spool import sorted_on_disk
 from asrlib.text.words import TimedWord
 
 HYP_FILE = "hyp.jsonl"
@@ -243,34 +244,44 @@ def _timed_words(words: Any) -> tuple[TimedWord, ...]:
 _BROKEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
-def read_utterances(path: Path) -> list[Utterance]:
-    """Read hyp.jsonl and sort the utterances by id.
+def iter_utterances(path: Path) -> Iterator[Utterance]:
+    """Read hyp.jsonl and yield the utterances sorted by id, of which few are in memory at a time.
 
     Raises:
         DataError: the file is missing or empty, a line is broken (the message gives its number),
             or an id occurs twice.
     """
+    last = None
+    for name, line in sorted_on_disk(_checked_lines(path)):
+        if name == last:
+            raise DataError(f"{path}: {name} comes twice", "decode again with --force")
+        yield parse_utterance(json.loads(line))
+        last = name
+    if last is None:
+        raise DataError(f"{path}: contains no utterance", "decode again with --force")
+
+
+def read_utterances(path: Path) -> list[Utterance]:
+    """Read hyp.jsonl into memory, sorted by id; raises the same errors as `iter_utterances`."""
+    return list(iter_utterances(path))
+
+
+def _checked_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the id and the text of each line."""
     if not path.exists():
         raise DataError(f"{path}: missing", "run the decode stage (5) first")
-    utterances: dict[str, Utterance] = {}
-    with open(
-        path, "rb"
-    ) as f:  # binary, so that a line that is not UTF-8 is reported like any broken line
+    # Binary, so that a line that is not UTF-8 is reported like any broken line.
+    with open(path, "rb") as f:
         for number, line in enumerate(f, 1):
             try:
-                utterance = parse_utterance(json.loads(line))
+                text = line.decode().strip()
+                yield parse_utterance(json.loads(text)).id, text
             except _BROKEN as e:
                 # The message does not quote the line, because its text may be private.
                 raise DataError(
                     f"{path}: line {number} is not a decoded utterance ({type(e).__name__})",
                     "decode again with --force",
                 ) from None
-            if utterance.id in utterances:
-                raise DataError(f"{path}: {utterance.id} comes twice", "decode again with --force")
-            utterances[utterance.id] = utterance
-    if not utterances:
-        raise DataError(f"{path}: contains no utterance", "decode again with --force")
-    return [utterances[i] for i in sorted(utterances)]
 
 
 def read_speakers(path: Path, test_set: str) -> dict[str, dict[str, str]]:

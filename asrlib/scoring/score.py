@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +11,17 @@ from pydantic import Field
 
 from asrlib import __version__
 from asrlib.config import configclass
+from asrlib.files import atomic_write
 from asrlib.json_record import JsonRecord
 from asrlib.numbers import Count, NonNegative, Positive
 from asrlib.scoring.gaps import Resampling
 from asrlib.scoring.groups import GroupTable, gap_text, group_tables
-from asrlib.scoring.kaldi_format import write_details
-from asrlib.scoring.latency import LatencyScores, measure_latency
-from asrlib.scoring.records import DecodeMeta, read_speakers, read_utterances
+from asrlib.scoring.kaldi_format import SetCounts, details, summary
+from asrlib.scoring.latency import LatencyMeter, LatencyScores
+from asrlib.scoring.records import DecodeMeta, iter_utterances, read_speakers
 from asrlib.scoring.speaker_sums import Interval, speaker_interval
-from asrlib.scoring.utt_counts import COUNTS_FILE, write_counts
-from asrlib.scoring.wer import Aligned, ErrorRate, align, sum_by_speaker
+from asrlib.scoring.utt_counts import COUNTS_FILE, count_line
+from asrlib.scoring.wer import ErrorRate, iter_aligned
 
 log = logging.getLogger(__name__)
 
@@ -114,34 +115,46 @@ def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> S
     Raises:
         DataError: hyp.jsonl or meta.json is missing or broken.
     """
-    aligned = align(read_utterances(decode_dir / "hyp.jsonl"))
     fix = "run the decode stage (5) again with --force"
     meta = DecodeMeta.from_file(decode_dir / "meta.json", fix)
-    by_speaker = sum_by_speaker(aligned)
-    interval = speaker_interval(by_speaker, config.confidence)
-    tables = group_tables(
-        by_speaker,
-        read_speakers(speakers_tsv, meta.set),
-        config.groups,
-        config.bands,
-        config.resampling,
-        config.min_speakers,
-        config.min_words,
-    )
-    write_details(decode_dir, aligned, interval, config.confidence)
-    write_counts(decode_dir / COUNTS_FILE, aligned)
+    counts = SetCounts()
+    with (
+        details(decode_dir) as writer,
+        atomic_write(decode_dir / COUNTS_FILE) as counts_file,
+        closing(LatencyMeter()) as meter,
+    ):
+        for a in iter_aligned(iter_utterances(decode_dir / "hyp.jsonl")):
+            counts.add(a)
+            meter.add(a)
+            writer.add(a)
+            counts_file.write(count_line(a))
+        by_speaker = counts.by_speaker()
+        interval = speaker_interval(by_speaker, config.confidence)
+        tables = group_tables(
+            by_speaker,
+            read_speakers(speakers_tsv, meta.set),
+            config.groups,
+            config.bands,
+            config.resampling,
+            config.min_speakers,
+            config.min_words,
+        )
+        writer.finish(counts, interval, config.confidence)
+        latency = meter.scores()
+    with atomic_write(decode_dir / "wer.txt") as f:
+        f.write(summary(counts, interval, config.confidence))
     scores = Scores(
         version=__version__,
         meta=meta,
-        wer=ErrorRate.sum(a.words for a in aligned),
-        cer=ErrorRate.sum(a.chars for a in aligned),
-        utterances=len(aligned),
-        wrong_utterances=sum(1 for a in aligned if a.words.errors),
-        private_utterances=sum(1 for a in aligned if a.utterance.private),
+        wer=counts.total.words,
+        cer=counts.chars,
+        utterances=counts.total.utterances,
+        wrong_utterances=counts.total.wrong,
+        private_utterances=counts.private,
         speakers=len(by_speaker),
         interval=interval and interval.percent(),
         resampling=config.resampling,
-        latency=_latency(aligned),
+        latency=latency,
         groups=tables,
     )
     scores.to_file(decode_dir / SCORES_FILE)
@@ -149,20 +162,14 @@ def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> S
     return scores
 
 
-def _latency(aligned: Sequence[Aligned]) -> LatencyScores | None:
-    latency = measure_latency(aligned)
-    if latency is None:
+def _report(scores: Scores) -> None:
+    if scores.latency is None:
         log.info("latency: not measured: this set has no word times")
-        return None
-    if latency.skipped:
+    elif scores.latency.skipped_utterances:
         log.warning(
             "latency: %d utterances are left out: their word times do not match their words",
-            latency.skipped,
+            scores.latency.skipped_utterances,
         )
-    return latency.scores()
-
-
-def _report(scores: Scores) -> None:
     log.info("%s", scores.wer.line())
     for column, table in scores.groups.items():
         for g in table.groups:

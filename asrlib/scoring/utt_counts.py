@@ -73,11 +73,15 @@ def counts_of(a: Aligned) -> UtteranceCounts:
     )
 
 
+def count_line(a: Aligned) -> str:
+    """The line of an aligned utterance, with its line break."""
+    return json.dumps(counts_of(a).to_json(), ensure_ascii=False) + "\n"
+
+
 def write_counts(path: Path, aligned: Iterable[Aligned]) -> None:
     """Write the file, whole or not at all."""
     with atomic_write(path) as f:
-        for a in aligned:
-            f.write(json.dumps(counts_of(a).to_json(), ensure_ascii=False) + "\n")
+        f.writelines(count_line(a) for a in aligned)
 
 
 def read_counts(path: Path) -> list[UtteranceCounts]:

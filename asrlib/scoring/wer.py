@@ -7,8 +7,9 @@ words count as characters.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import jiwer
@@ -18,6 +19,7 @@ from asrlib.json_record import JsonRecord
 from asrlib.scoring.records import Utterance
 
 Kind = Literal["C", "S", "I", "D"]
+_AT_A_TIME = 500  # utterances
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,13 @@ class Aligned:
     ops: tuple[Op, ...]
     words: ErrorRate
     chars: ErrorRate
+
+
+def iter_aligned(utterances: Iterable[Utterance]) -> Iterator[Aligned]:
+    """Align utterances as `align` does, of which few are in memory at a time."""
+    utterances = iter(utterances)
+    while some := list(islice(utterances, _AT_A_TIME)):
+        yield from align(some)
 
 
 def align(utterances: Sequence[Utterance]) -> list[Aligned]:

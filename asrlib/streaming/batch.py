@@ -40,8 +40,8 @@ class Cost:
         multiplications: number of multiplications made by an encoder that can skip computation.
         full_multiplications: number of multiplications that the same encoder makes if it skips
             nothing. Both numbers are 0 for encoders that cannot skip computation.
-        shares: the first number divided by the second, for each cut; empty for encoders that cannot
-            skip computation.
+        shares: the first number divided by the second, for each cut, until the caller takes it out;
+            empty for encoders that cannot skip computation.
     """
 
     audio_seconds: float = 0.0

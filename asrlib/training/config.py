@@ -21,6 +21,8 @@ MACHINE_KEYS = FINISHED_KEYS | {"num_threads"}
 HARMLESS_DECODING_KEYS = frozenset(
     {"chunk_seconds", "max_streams", "max_chunk_frames", "num_threads"}
 )
+# Features that are computed on the fly are the same numbers.
+HARMLESS_DATA_KEYS = frozenset({"features"})
 # Names of directories decide nothing; the hashes of their files are among the inputs.
 HARMLESS_MEMBERSHIP_KEYS = frozenset({"cohorts"})
 HARMLESS_MITIGATION_KEYS = frozenset({"cohorts.directory", "cohorts.labels"})

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lhotse import CutSet
+from lhotse import CutSet, MonoCut
 from torch import Tensor
 
-from asrlib.data.cuts import read_cuts
+from asrlib.data.cuts import index_cuts
 from asrlib.data.noise import NOISE_SET, load_noise
 from asrlib.errors import DataError
 from asrlib.text.tokenizer import Tokenizer
@@ -97,18 +97,22 @@ def read_inputs(data: Path, tokens: Path) -> RecipeInputs:
 
 
 def read_features(path: Path) -> CutSet:
-    """Read a set that stage 2 has left.
+    """Index a set that stage 2 has left; its cuts are read from disk when they are needed.
 
     Raises:
         DataError: the manifest is missing or unreadable, or features are missing.
     """
     if not path.is_file():
         raise DataError(f"{path}: missing", "run stage 2 first")
-    cuts = read_cuts(path, _AGAIN)
-    bare = next((cut.id for cut in cuts if not cut.has_features), None)
-    if bare is not None:
-        raise DataError(f"{path}: {bare} has no features", _AGAIN)
-    for stored in sorted({cut.features.storage_path for cut in cuts}):
+    archives: set[str] = set()
+
+    def check(cut: MonoCut) -> None:
+        if cut.features is None:
+            raise DataError(f"{path}: {cut.id} has no features", _AGAIN)
+        archives.add(cut.features.storage_path)
+
+    cuts = index_cuts(path, _AGAIN, check)
+    for stored in sorted(archives):
         if not Path(stored).exists():
             raise DataError(f"{stored}: missing, features that {path} refers to", _AGAIN)
     return cuts

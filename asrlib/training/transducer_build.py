@@ -28,6 +28,7 @@ from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
 from asrlib.text.turn_labels import TurnStyle
 from asrlib.training.build import Configs, with_values
 from asrlib.training.config import (
+    HARMLESS_DATA_KEYS,
     HARMLESS_DECODING_KEYS,
     HARMLESS_MEMBERSHIP_KEYS,
     TrainConfig,
@@ -80,6 +81,7 @@ class TransducerConfigs(Configs):
         **Configs.HARMLESS,
         "decode": HARMLESS_DECODING_KEYS,
         "membership": HARMLESS_MEMBERSHIP_KEYS,
+        "data": HARMLESS_DATA_KEYS,
     }
 
     @classmethod

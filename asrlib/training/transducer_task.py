@@ -13,7 +13,7 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 
 from asrlib.data.augment import AugmentConfig
-from asrlib.data.dataset import Batch, eval_batches, filter_trainable, train_batches
+from asrlib.data.dataset import Batch, eval_batches, filter_trainable, sizes_of, train_batches
 from asrlib.data.membership import Membership
 from asrlib.data.sampler import DataConfig, sample_batches
 from asrlib.data.share import WHOLE, RankShare
@@ -89,10 +89,8 @@ class TransducerTask(TransducerTaskBase[Batch]):
         return [(cut, 1.0) for cut in self.source.train]
 
     def batches_per_epoch(self) -> int:
-        encode, cuts = self.tokenizer.encode, self.epoch_cuts(0)
-        tokens = {cut.id: len(encode(cut.supervisions[0].text or "")) for cut in cuts}
-        batches = sample_batches(cuts, tokens, self.source.data, self.config.seed)
-        return sum(1 for _ in batches)
+        sizes = sizes_of(self.epoch_cuts(0), self.tokenizer)
+        return len(sample_batches(sizes, self.source.data, self.config.seed))
 
     def dev_batches(self) -> Iterable[Batch]:
         source = self.source

@@ -11,7 +11,8 @@ from lhotse import CutSet
 from speech_fakes import WORDS, make_cuts
 
 from asrlib.data.augment import SILENCE, AugmentConfig
-from asrlib.data.dataset import eval_batches, filter_trainable, train_batches
+from asrlib.data.cuts import index_cuts
+from asrlib.data.dataset import eval_batches, filter_trainable, sizes_of, train_batches
 from asrlib.data.noise import NOISE_SET, import_noise, load_noise, make_noise_cuts
 from asrlib.data.sampler import DataConfig
 from asrlib.errors import ConfigError, DataError
@@ -90,6 +91,39 @@ def test_skipping_gives_what_the_whole_epoch_gives(batches):
         rest = batches(start_batch=start)
         assert len(rest) == len(whole) - start
         assert all(same(a, b) for a, b in zip(whole[start:], rest, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_cuts_on_disk_give_the_batches_of_cuts_in_memory(cuts, tokenizer, tmp_path, workers):
+    cuts.to_file(tmp_path / "cuts_fbank.jsonl.gz")
+    on_disk = index_cuts(tmp_path / "cuts_fbank.jsonl.gz", "", lambda cut: None)
+    data = replace(DATA, sorted_epochs=1)
+    for epoch in (0, 1):
+        how = {"fbank": FbankConfig(), "seed": 1, "epoch": epoch}
+        expected = list(train_batches(cuts, tokenizer, data, PLAIN, **how))
+        kept = filter_trainable(on_disk, tokenizer, 1)
+        found = list(train_batches(kept, tokenizer, data, PLAIN, num_workers=workers, **how))
+        assert len(kept) == len(cuts)
+        assert all(same(a, b) for a, b in zip(expected, found, strict=True))
+    pairs = zip(eval_batches(cuts, tokenizer, 600), eval_batches(kept, tokenizer, 600), strict=True)
+    assert all(same(a, b) for a, b in pairs)
+    some = [filter_trainable(c, tokenizer, 12) for c in (cuts, on_disk)]
+    assert [c.id for c in some[0]] == [c.id for c in some[1]]
+    assert sizes_of(some[0], tokenizer) == sizes_of(CutSet.from_cuts(some[1]), tokenizer)
+
+
+def test_skipping_reads_no_cut(cuts, tokenizer, tmp_path, monkeypatch):
+    cuts.to_file(tmp_path / "cuts_fbank.jsonl.gz")
+    on_disk = index_cuts(tmp_path / "cuts_fbank.jsonl.gz", "", lambda cut: None)
+    kept, read = filter_trainable(on_disk, tokenizer, 1), []
+    whole = list(train_batches(kept, tokenizer, DATA, PLAIN, **FIRST))
+    original = type(kept.data).__getitem__
+    monkeypatch.setattr(
+        type(kept.data), "__getitem__", lambda data, n: read.append(n) or original(data, n)
+    )
+    (last,) = train_batches(kept, tokenizer, DATA, PLAIN, **FIRST, start_batch=len(whole) - 1)
+    assert same(last, whole[-1])
+    assert len(read) == len(last.ids)
 
 
 def test_skipping_reads_no_features(cuts, tokenizer, monkeypatch):

@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from lhotse import CutSet
 
 from asrlib.__main__ import cli
-from asrlib.data.manifests import build_manifests, write_manifests
-from asrlib.data.raw import RawUtterance, write_raw
-from asrlib.data.validation import ValidationConfig
+from asrlib.data.manifests import audio_digest, judge, write_manifests
+from asrlib.data.raw import RawUtterance, raw_sets, raw_table, write_raw
+from asrlib.data.raw_index import RawIndex
+from asrlib.data.validation import Quarantined, ValidationConfig
 from asrlib.errors import DataError
 from asrlib.recipe import Recipe
 from asrlib.text.normalise import normalise
@@ -68,31 +69,42 @@ BAD = [
 
 
 def build(recipe: Path, sets: dict, num_jobs: int = 1, **overrides):
+    """Return the verdicts, and a function that writes them."""
     config = Recipe(recipe).config(ValidationConfig, "manifests")
     config = dataclasses.replace(config, **overrides)
-    return build_manifests(sets, recipe, normalise, config, num_jobs), config
+    verdicts = list(judge(sets, recipe, normalise, config, num_jobs))
+    return verdicts, lambda: write_manifests(verdicts, sets, recipe / "data", config)
+
+
+def cuts_of(verdicts, name="train"):
+    found = [v for v in verdicts if v.set == name and not isinstance(v.outcome, Quarantined)]
+    assert all(v.utterance.id == v.outcome.id for v in found)
+    return [v.outcome for v in found]
+
+
+def quarantined(verdicts):
+    return [v.outcome for v in verdicts if isinstance(v.outcome, Quarantined)]
 
 
 def test_each_bad_one_is_quarantined_with_its_reason_and_the_good_stay(recipe):
     sets = {"train": [row("ok1"), *(r for r, _ in BAD), row("ok2")]}
     found, _ = build(recipe, sets)
-    assert [cut.id for cut in found.cuts["train"]] == ["ok1", "ok2"]
-    assert [u.id for u in found.utterances["train"]] == ["ok1", "ok2"]
-    reasons = {q.id: str(q.reason) for q in found.quarantined}
+    assert [cut.id for cut in cuts_of(found)] == ["ok1", "ok2"]
+    reasons = {q.id: str(q.reason) for q in quarantined(found)}
     assert list(reasons) == [r.id for r, _ in BAD]
     for bad, expected in BAD:
         assert reasons[bad.id].startswith(expected)
-        assert any(q.path.endswith(bad.audio) for q in found.quarantined if q.id == bad.id)
+        assert any(q.path.endswith(bad.audio) for q in quarantined(found) if q.id == bad.id)
 
 
 def test_every_utterance_is_a_cut_or_quarantined(recipe):
     sets = {"train": [row("ok1")] + [r for r, _ in BAD], "test": [row("c"), row("d", "none.wav")]}
     sets["test"] = [dataclasses.replace(u, speaker="t") for u in sets["test"]]
     found, _ = build(recipe, sets, num_jobs=3)
-    cuts = [cut.id for name in sets for cut in found.cuts[name]]
+    cuts = [cut.id for name in sets for cut in cuts_of(found, name)]
     given = [u.id for name in sets for u in sets[name]]
-    assert sorted(cuts + [q.id for q in found.quarantined]) == sorted(given)
-    assert found.total == len(given)
+    assert sorted(cuts + [q.id for q in quarantined(found)]) == sorted(given)
+    assert [v.utterance.id for v in found] == given
 
 
 def test_what_a_cut_holds(recipe):
@@ -107,8 +119,8 @@ def test_what_a_cut_holds(recipe):
         custom={"private": True},
         words=words,
     )
-    found, config = build(recipe, {"train": [utterance, row("v", speaker="t")]})
-    write_manifests(found, recipe / "data", config)
+    _, write = build(recipe, {"train": [utterance, row("v", speaker="t")]})
+    write()
     cut, other = CutSet.from_file(recipe / "data" / "train" / "cuts.jsonl.gz")
     (supervision,) = cut.supervisions
     assert (supervision.text, supervision.speaker, supervision.gender) == (
@@ -131,25 +143,94 @@ def test_jobs_and_repetition_change_no_byte(recipe):
     sets = {"train": [row(f"ok{i}") for i in range(9)] + [r for r, _ in BAD]}
     contents = []
     for num_jobs in (1, 1, 4):
-        found, config = build(recipe, sets, num_jobs, error_budget=1.0)
-        write_manifests(found, recipe / "data", config)
+        _, write = build(recipe, sets, num_jobs, error_budget=1.0)
+        write()
         files = sorted(p for p in (recipe / "data").rglob("*") if p.is_file())
         contents.append([(p.name, p.read_bytes()) for p in files])
     assert contents[0] == contents[1] == contents[2]
 
 
+def test_rows_of_a_file_that_stand_apart_are_decoded_together_and_stay_in_order(
+    recipe, monkeypatch
+):
+    """Also rows of two sets, and with duplicates between them."""
+    import asrlib.data.manifests as module
+
+    decoded = []
+    original = module.decode
+    monkeypatch.setattr(
+        module, "decode", lambda path, config: decoded.append(path.name) or original(path, config)
+    )
+    for name in "abc":
+        shutil.copy(recipe / "good.wav", recipe / f"{name}.wav")
+    sets = {
+        "train": [row(f"t{i}", f"{name}.wav") for i, name in enumerate("abacab")],
+        "test": [
+            row("e0", "c.wav", speaker="x"),
+            row("t0", "c.wav", speaker="x"),
+            row("e1", "good.wav", speaker="x"),
+            row("e1", "a.wav", speaker="x"),
+        ],
+    }
+    found, _ = build(recipe, sets, num_jobs=2)
+    assert [v.utterance for v in found] == [*sets["train"], *sets["test"]]
+    assert sorted(decoded) == ["a.wav", "b.wav", "c.wav", "good.wav"]
+    assert [q.id for q in quarantined(found)] == ["t0", "e1"]
+    # A recording is named after its utterance if it has one, duplicates apart.
+    assert cuts_of(found, "test")[1].recording_id == "e1"
+    assert cuts_of(found)[0].recording_id == str(recipe / "a.wav")
+
+
+def test_a_table_on_disk_is_judged_as_in_memory(recipe):
+    sets = {"train": [row("ok1"), *(r for r, _ in BAD)], "dev": [row("d", speaker="t")]}
+    write_raw(recipe / "data" / "raw", sets)
+    tables = {name: raw_table(path) for name, path in raw_sets(recipe / "data" / "raw").items()}
+    assert {name: list(table) for name, table in tables.items()} == sets
+    in_memory, _ = build(recipe, sets)
+    on_disk, _ = build(recipe, tables)
+    assert in_memory == on_disk
+    assert audio_digest(tables, recipe) == audio_digest(sets, recipe)
+
+
+def test_the_digest_of_the_audio_does_not_depend_on_the_order_of_rows(recipe):
+    rows = [r for r, _ in BAD]
+    digest = audio_digest({"train": rows}, recipe)
+    assert digest == audio_digest({"a": rows[5:], "b": rows[:6][::-1]}, recipe)
+    soundfile.write(recipe / "nan.wav", noise(2), RATE)
+    assert digest != audio_digest({"train": rows}, recipe)
+
+
+def test_memory_does_not_grow_with_the_rows(recipe):
+    """But by the arrays of a `RawIndex`; a row in memory would take 2,000 bytes."""
+    import tracemalloc
+
+    def peak(number):
+        rows = [row(f"u{i:05d}", "none.wav" if i % 2 else f"n{i // 8}.wav") for i in range(number)]
+        write_raw(recipe / "data" / "raw", {"train": rows})
+        del rows
+        sets = {"train": raw_table(recipe / "data" / "raw" / "train.jsonl")}
+        tracemalloc.start()
+        index = RawIndex(sets, recipe)
+        assert sum(1 for _ in index.rows()) == len(index) == number
+        _, high = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return high
+
+    assert peak(8000) - peak(2000) < 6000 * 60
+
+
 def test_resampling_when_asked_for(recipe):
     found, _ = build(recipe, {"train": [row("u", "rate.wav")]}, resample=True)
-    (cut,) = found.cuts["train"]
+    (cut,) = cuts_of(found)
     assert cut.sampling_rate == RATE
     assert cut.duration == pytest.approx(4.0)
     assert cut.load_audio().shape == (1, 4 * RATE)
 
 
 def test_past_the_budget_the_table_is_there_and_no_manifest(recipe):
-    found, config = build(recipe, {"train": [row("ok1"), *(r for r, _ in BAD)]})
+    _, write = build(recipe, {"train": [row("ok1"), *(r for r, _ in BAD)]})
     with pytest.raises(DataError, match=r"14 of 15 .* 1 missing \(b1\)"):
-        write_manifests(found, recipe / "data", config)
+        write()
     assert [p.name for p in (recipe / "data").iterdir()] == ["quarantine.tsv"]
     with open(recipe / "data" / "quarantine.tsv", newline="") as f:
         rows = list(csv.reader(f, delimiter="\t"))
@@ -159,9 +240,9 @@ def test_past_the_budget_the_table_is_there_and_no_manifest(recipe):
 
 def test_a_set_without_a_good_one_is_an_error(recipe):
     sets = {"train": [row(f"u{i}") for i in range(9)], "test": [row("t", "none.wav", speaker="t")]}
-    found, config = build(recipe, sets, error_budget=1.0)
+    _, write = build(recipe, sets, error_budget=1.0)
     with pytest.raises(DataError, match="no usable utterance in set test"):
-        write_manifests(found, recipe / "data", config)
+        write()
 
 
 def run(recipe: Path, *options: str):

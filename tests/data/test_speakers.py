@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from asrlib.data.raw import RawUtterance
 from asrlib.data.speakers import (
+    SpeakerRows,
     check_shared_speakers,
     hold_out_speakers,
-    speaker_rows,
     write_speakers,
 )
 from asrlib.errors import DataError
@@ -93,6 +93,14 @@ def test_contradictions_are_errors():
     rows = [utterance("1", "a", "f"), utterance("2", "a", "m")]
     with pytest.raises(DataError, match=r"speaker a: utterance 2 .* gender"):
         speaker_rows({"train": rows})
+
+
+def speaker_rows(sets):
+    table = SpeakerRows()
+    for name, utterances in sets.items():
+        for one in utterances:
+            table.add(name, one)
+    return table.rows()
 
 
 def sets_of(**speakers: str) -> dict[str, list[RawUtterance]]:

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from asrlib.audio.io import Audio
 from asrlib.config import from_dict, to_dict
 from asrlib.data.validation import (
+    QuarantineCounts,
     Quarantined,
     Reason,
     ValidationConfig,
-    check_budget,
     decode,
     loudest_db,
-    summarise,
     validate_utterance,
 )
 from asrlib.errors import ConfigError, DataError
@@ -137,19 +136,19 @@ def test_files(tmp_path):
 @given(total=st.integers(1, 200), bad=st.integers(0, 200), budget=st.floats(0, 1))
 def test_budget_is_a_fraction_of_all(tmp_path_factory, total, bad, budget):
     bad = min(bad, total)
-    items = [Quarantined(f"u{i}", "a.wav", Reason("silent")) for i in range(bad)]
+    counts = QuarantineCounts(Quarantined(f"u{i}", "a.wav", Reason("silent")) for i in range(bad))
     table = tmp_path_factory.getbasetemp() / "quarantine.tsv"
     if bad > budget * total:
         with pytest.raises(DataError, match=f"{bad} of {total}"):
-            check_budget(items, total, budget, table)
+            counts.check_budget(total, budget, table)
     else:
-        check_budget(items, total, budget, table)
+        counts.check_budget(total, budget, table)
 
 
 def test_summary_counts_and_names_the_first():
     items = [Quarantined(f"u{i}", "a.wav", Reason("silent", f"-{i} dB")) for i in range(5)]
     items.append(Quarantined("v", "b.wav", Reason("missing")))
-    assert summarise(items) == "5 silent (u0, u1, u2, ...); 1 missing (v)"
+    assert str(QuarantineCounts(items)) == "5 silent (u0, u1, u2, ...); 1 missing (v)"
 
 
 def test_project_defaults_spell_out_every_key(tmp_path):

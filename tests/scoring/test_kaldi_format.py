@@ -4,6 +4,7 @@ import pytest
 from scoring_fakes import entry, planted_entries, planted_speakers
 
 from asrlib.scoring import kaldi_format
+from asrlib.scoring.kaldi_format import SetCounts
 from asrlib.scoring.records import parse_utterance
 from asrlib.scoring.speaker_sums import Interval
 from asrlib.scoring.wer import ErrorRate, align
@@ -39,7 +40,7 @@ def test_per_utt_columns_stand_under_each_other():
 
 
 def test_per_spk_sums_to_the_total(planted):
-    rows = [line.split() for line in kaldi_format.per_spk(planted).splitlines()]
+    rows = [line.split() for line in kaldi_format.per_spk(SetCounts(planted)).splitlines()]
     assert " ".join(rows[0]) == "SPEAKER id #SENT #WORD Corr Sub Ins Del Err S.Err"
     raw = [r for r in rows if r[1] == "raw"]
     sums = [sum(int(r[i]) for r in raw[:-1]) for i in range(2, 10)]
@@ -54,13 +55,13 @@ def test_per_spk_sums_to_the_total(planted):
 
 
 def test_per_spk_of_a_speaker_without_words_has_no_percentages():
-    lines = kaldi_format.per_spk(aligned(entry("u", "mute", "", "A"))).splitlines()
+    lines = kaldi_format.per_spk(SetCounts(aligned(entry("u", "mute", "", "A")))).splitlines()
     assert [line.split()[1] for line in lines] == ["id", "raw", "raw"]
 
 
 def test_ops_sum_to_the_total(planted):
     seen = Counter()
-    for line in kaldi_format.ops(planted).splitlines():
+    for line in kaldi_format.ops(SetCounts(planted)).splitlines():
         kind, ref, hyp, count = line.split()
         seen[kind] += int(count)
         assert (kind == "correct") == (ref == hyp)
@@ -81,7 +82,7 @@ def test_wer_bootci():
 
 
 def test_summary_begins_with_the_wer_line(planted):
-    lines = kaldi_format.summary(planted, Interval(0.1, 0.2), 0.95).splitlines()
+    lines = kaldi_format.summary(SetCounts(planted), Interval(0.1, 0.2), 0.95).splitlines()
     assert lines[0] == ErrorRate.sum(a.words for a in planted).line()
     assert lines[1] == ErrorRate.sum(a.chars for a in planted).line("CER")
     assert lines[2].startswith("%SER ")
@@ -98,11 +99,25 @@ def test_alignments_mark_errors_under_the_words():
     assert marks.index("I") == hyp.index("NOW")
 
 
+def test_utterances_one_by_one_give_the_files_of_all(planted, tmp_path):
+    with kaldi_format.details(tmp_path) as writer:
+        for a in planted:
+            writer.add(a)
+        writer.finish(SetCounts(planted), None, 0.95)
+    assert (tmp_path / "wer_details" / "per_utt").read_text() == kaldi_format.per_utt(planted)
+    assert (tmp_path / "alignments.txt").read_text() == kaldi_format.alignments(planted)
+
+
 def test_private_words_are_never_written_and_always_counted(tmp_path):
     secret = entry("p", "s", "MY PIN IS XYZZY", "MY PIN XYZZA PLUGH", private=True)
     open_ = entry("q", "s", "PLAY JAZZ", "PLAY JAZZ")
     both = aligned(secret, open_)
-    kaldi_format.write_details(tmp_path, both, None, 0.95)
+    counts = SetCounts(both)
+    with kaldi_format.details(tmp_path) as writer:
+        for a in both:
+            writer.add(a)
+        writer.finish(counts, None, 0.95)
+    (tmp_path / "wer.txt").write_text(kaldi_format.summary(counts, None, 0.95))
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert {p.name for p in files} >= {"per_utt", "ops", "per_spk", "alignments.txt", "wer.txt"}
     for path in files:

@@ -1,11 +1,15 @@
+from contextlib import closing
+
 import pytest
 from scoring_fakes import entry, timed
 
 from asrlib.scoring.latency import (
     Histogram,
+    Latency,
+    LatencyMeter,
     correct_words,
     lags_ms,
-    measure_latency,
+    latency_of,
     summarise,
 )
 from asrlib.scoring.records import parse_utterance
@@ -13,7 +17,20 @@ from asrlib.scoring.wer import align
 
 
 def latency(*entries):
-    return measure_latency(align([parse_utterance(e) for e in entries]))
+    """The latencies of each utterance, joined."""
+    found = [latency_of(a) for a in align([parse_utterance(e) for e in entries])]
+    return Latency(
+        tuple(ms for one in found for ms in one.symbol_delays),
+        tuple(ms for one in found for ms in one.finalisations),
+        sum(one.skipped for one in found),
+    )
+
+
+def scores(*entries):
+    with closing(LatencyMeter()) as meter:
+        for a in align([parse_utterance(e) for e in entries]):
+            meter.add(a)
+        return meter.scores()
 
 
 def test_delay_is_emission_of_the_last_token_minus_end_of_the_word():
@@ -32,7 +49,7 @@ def test_words_are_matched_through_the_alignment_not_by_position():
 
 
 def test_sets_without_word_times_have_no_latency():
-    assert latency(entry("u", "s", "A", "A", ref_words=None)) is None
+    assert scores(entry("u", "s", "A", "A", ref_words=None)) is None
 
 
 def test_two_systems_are_told_apart_by_the_words_that_both_have_right():
@@ -62,14 +79,15 @@ def test_disagreeing_word_times_are_left_out_and_counted():
     result = latency(good, bad_ref, bad_hyp)
     assert result.symbol_delays == pytest.approx((200,))
     assert result.finalisations == pytest.approx((500,))
-    assert result.skipped == 2
+    assert result.skipped == scores(good, bad_ref, bad_hyp).skipped_utterances == 2
+    assert scores(good, bad_ref, bad_hyp).symbol_delay_ms.mean == pytest.approx(200)
 
 
 def test_empty_texts_have_no_latency_but_do_no_harm():
     silent = entry("u", "s", "", "", ref_words=[], hyp_words=[], final_time=1.0)
     result = latency(silent)
     assert (result.symbol_delays, result.finalisations, result.skipped) == ((), (), 0)
-    assert result.scores().symbol_delay_ms is None
+    assert scores(silent).symbol_delay_ms is None
 
 
 def test_summary():
