@@ -6,19 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import mean
 
-from asrlib.experiments.store import (
+from asrlib.experiments.run_scores import (
     MAIN_PLAN,
-    About,
-    Imported,
-    ImportedRow,
     MixtureScores,
-    PlanResults,
     PublishedRun,
     Quantiles,
     SetScores,
-    Skipped,
-    Tuning,
 )
+from asrlib.experiments.store import About, Imported, ImportedRow, PlanResults, Skipped, Tuning
 from asrlib.report.audit_page import audit_sections
 from asrlib.report.document import Block, Code, Document, Section, Table, Text
 from asrlib.report.format import (

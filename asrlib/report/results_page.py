@@ -13,14 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from asrlib.experiments.store import (
-    MAIN_PLAN,
-    RESULTS,
-    MixtureScores,
-    PlanResults,
-    SetScores,
-    read_store,
-)
+from asrlib.experiments.run_scores import MAIN_PLAN, MixtureScores, SetScores
+from asrlib.experiments.store import RESULTS, PlanResults, read_store
 from asrlib.files import atomic_write
 from asrlib.report.document import Block, Document, Section, Table, Text, to_markdown
 from asrlib.report.fairness.published import fairness_section
