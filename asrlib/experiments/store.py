@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asrlib.errors import DataError
+from asrlib.experiments.discovery_power import DiscoveryPower
 from asrlib.experiments.run_scores import MixtureScores, PublishedRun, SetScores
 from asrlib.experiments.simulation import Simulation
 from asrlib.files import atomic_write
@@ -27,7 +28,8 @@ FORMAT = 2
 RESULTS = "results"  # below the recipe
 IMPORTED_FILE, ABOUT_FILE, TUNING_FILE = "imported.json", "about.json", "tuning.json"
 AUDIT_PLAN = "audit"  # its folder holds the audit.json of each system, as NAME.json
-STATISTICS_PLAN, SIMULATION_FILE = "statistics", "simulation.json"
+STATISTICS_PLAN = "statistics"  # its folder holds what simulations gave
+SIMULATION_FILE, DISCOVERY_FILE = "simulation.json", "discovery.json"
 _RESTORE = "bring it back with git, or move it away and publish again"
 
 
@@ -140,6 +142,7 @@ class PlanResults:
     tuning: Tuning | None = None
     imported: Imported | None = None
     simulation: Simulation | None = None
+    discovery: DiscoveryPower | None = None
     audits: tuple[Audit, ...] = ()
     skipped: tuple[Skipped, ...] = ()
 
@@ -147,6 +150,16 @@ class PlanResults:
     def reference(self) -> str | None:
         """The model that the others are compared with; None: the first by name."""
         return None if self.about is None else self.about.reference
+
+
+# What a plan's folder may hold beside runs and audits.
+_EXTRAS: dict[str, type[JsonRecord]] = {
+    ABOUT_FILE: About,
+    TUNING_FILE: Tuning,
+    IMPORTED_FILE: Imported,
+    SIMULATION_FILE: Simulation,
+    DISCOVERY_FILE: DiscoveryPower,
+}
 
 
 def plan_dir(recipe_dir: Path, plan: str) -> Path:
@@ -176,10 +189,11 @@ def write_run(recipe_dir: Path, run: PublishedRun) -> Path:
     return path
 
 
-def write_about(recipe_dir: Path, plan: str, about: About | Tuning | Simulation) -> None:
+def write_about(
+    recipe_dir: Path, plan: str, about: About | Tuning | Simulation | DiscoveryPower
+) -> None:
     """Write what pages say of a plan, what it chose on dev, or what a simulation gave."""
-    names = {About: ABOUT_FILE, Tuning: TUNING_FILE, Simulation: SIMULATION_FILE}
-    name = names[type(about)]
+    name = next(name for name, kind in _EXTRAS.items() if kind is type(about))
     about.to_file(plan_dir(recipe_dir, plan) / name)
 
 
@@ -190,15 +204,9 @@ def read_plan(recipe_dir: Path, plan: str) -> PlanResults:
     runs: list[PublishedRun] = []
     audits: list[Audit] = []
     extras: dict[str, Any] = {}
-    kinds = {
-        ABOUT_FILE: About,
-        TUNING_FILE: Tuning,
-        IMPORTED_FILE: Imported,
-        SIMULATION_FILE: Simulation,
-    }
     for path in sorted(folder.glob("[!.]*.json")):  # but what a killed process left half-written
         try:
-            if kind := kinds.get(path.name):
+            if kind := _EXTRAS.get(path.name):
                 extras[path.name] = kind.from_file(path, _RESTORE)
             elif plan == AUDIT_PLAN:
                 audits.append(_read_audit(path))
@@ -217,6 +225,7 @@ def read_plan(recipe_dir: Path, plan: str) -> PlanResults:
         tuning=extras.get(TUNING_FILE),
         imported=extras.get(IMPORTED_FILE),
         simulation=extras.get(SIMULATION_FILE),
+        discovery=extras.get(DISCOVERY_FILE),
         audits=tuple(audits),
         skipped=tuple(skipped),
     )

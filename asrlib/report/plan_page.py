@@ -26,7 +26,7 @@ from asrlib.report.format import (
     number,
 )
 from asrlib.report.published import Pairing, System, pairings, reference_of, spread, systems_of
-from asrlib.report.simulation import simulation_sections
+from asrlib.report.simulation import discovery_section, simulation_sections
 from asrlib.report.verification import verification_sections
 
 _SHOWN = 10  # skipped files that are named
@@ -59,8 +59,8 @@ def about_of(recipe: str, plan: PlanResults) -> About:
     if plan.imported is not None:
         old = plan.imported
         return About(title=old.title or plan.name, finding=old.finding, command=old.command)
-    if plan.simulation is not None:
-        return About(title="How often the statistics are right", command=plan.simulation.command)
+    if simulated := plan.simulation or plan.discovery:
+        return About(title="How often the statistics are right", command=simulated.command)
     if plan.audits:
         return About(title="Audits of recognisers that others trained")
     name = recipe.rpartition("/")[2]
@@ -88,6 +88,8 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         yield Section("Chosen on dev", _tuning(plan.tuning))
     if plan.simulation is not None:
         yield from simulation_sections(plan.simulation)
+    if plan.discovery is not None:
+        yield discovery_section(plan.discovery)
     for audit in plan.audits:
         yield Section(audit.title, (Text(f"{audit.units:,} {audit.unit}s."),))
         for section in audit_sections(audit):

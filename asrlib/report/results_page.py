@@ -107,7 +107,7 @@ def _extent(plan: PlanResults) -> str:
     if plan.imported is not None:
         parts.append(f"{len(plan.imported.rows)} rows imported from {plan.imported.commit}")
     parts += [f"audits: {len(plan.audits)}"] if plan.audits else []
-    parts += ["a simulation"] if plan.simulation is not None else []
+    parts += ["a simulation"] if plan.simulation or plan.discovery else []
     return ", ".join(parts) or "Nothing published"
 
 
