@@ -1,11 +1,17 @@
 """Made-up speakers for the tests of asrlib.cohorts."""
 
+import csv
+
 import numpy as np
+from scoring_fakes import WORDS, entry, write_decode
 
 from asrlib.cohorts.config import CohortsConfig
 from asrlib.cohorts.find import Settings
 from asrlib.cohorts.table import SpeakerTable
-from asrlib.scoring.wer import ErrorRate
+from asrlib.embedding_table import EmbeddingTable
+from asrlib.scoring.records import read_utterances
+from asrlib.scoring.utt_counts import COUNTS_FILE, write_counts
+from asrlib.scoring.wer import ErrorRate, align
 
 
 def people(count, seed=0, prefix="d", times=1.0, dimension=8):
@@ -42,3 +48,41 @@ def settings(**config):
     return Settings(
         CohortsConfig(**values), columns=("gender", "age"), bands={"age": (10.0, 16.0, 30.0)}
     )
+
+
+def cohort_recipe(folder, config):
+    """A recipe with decoded discovery and confirmation sets of model m, and voices.npz.
+
+    Args:
+        config: the text of conf/cohorts.yaml.
+    """
+    sets = {}
+    for seed, name in enumerate(("discovery", "confirmation")):
+        sets[name], errors, _ = people(150, seed=seed, prefix=name[0], times=5.0)
+        _decode(folder, name, sets[name], errors)
+    (folder / "conf").mkdir()
+    (folder / "conf" / "cohorts.yaml").write_text(config)
+    (folder / "data").mkdir()
+    with open(folder / "data" / "speakers.tsv", "w", newline="") as f:
+        columns = list(sets["discovery"].columns)
+        writer = csv.writer(f, delimiter="\t")
+        writer.writerow(["speaker", "set", *columns])
+        for name, table in sets.items():
+            rows = zip(table.speakers, *table.columns.values(), strict=True)
+            writer.writerows([speaker, name, *values] for speaker, *values in rows)
+    names = tuple(s for t in sets.values() for s in t.speakers)
+    vectors = np.concatenate([t.vectors_SD for t in sets.values()])
+    EmbeddingTable(tuple(f"{s}-1" for s in names), names, vectors).write(folder / "voices.npz")
+    return folder
+
+
+def _decode(recipe, name, table, errors):
+    rng = np.random.default_rng(0)
+    entries = []
+    for speaker in table.speakers:
+        wrong = rng.permutation(60) < 60 * min(errors[speaker].rate, 1)
+        ref = rng.choice(WORDS, 60)
+        hyp = ["X" if w else word for w, word in zip(wrong, ref, strict=True)]
+        entries.append(entry(f"{speaker}-1", speaker, " ".join(ref), " ".join(hyp)))
+    folder = write_decode(recipe / "exp" / "m" / f"decode_{name}_greedy", entries)
+    write_counts(folder / COUNTS_FILE, align(read_utterances(folder / "hyp.jsonl")))

@@ -34,6 +34,7 @@ REPO = Path(__file__).resolve().parents[1]
 for folder in ("tests", "tests/data", "tests/streaming", "tests/verification", ""):
     sys.path.insert(0, str(REPO / folder))
 
+from cohort_fakes import cohort_recipe  # noqa: E402
 from command_fakes import call, in_process, write_recipe  # noqa: E402
 from mixture_fakes import talkers_cuts  # noqa: E402
 from scoring_fakes import planted_recipe, planted_speakers  # noqa: E402
@@ -60,6 +61,7 @@ VERSIONS = {
     "score": ("asrlib.scoring.score", "SCORE_VERSION"),
     "mixtures": ("asrlib.data.mixture_sets", "MIXTURES_VERSION"),
     "score-meetings": ("asrlib.meetings.score", "SCORE_MEETINGS_VERSION"),
+    "cohorts": ("asrlib.cohorts.find", "COHORTS_VERSION"),
     "score-verification": ("asrlib.verification.score", "VERIFICATION_VERSION"),
 }
 RELATIVE, ABSOLUTE = 1e-3, 1e-4
@@ -296,12 +298,36 @@ def verified(folder: Path) -> Iterator[tuple[str, Any]]:
     yield "score-verification", [file_content(out / VERIFICATION_FILE, folder), ends]
 
 
+def cohorts(folder: Path) -> Iterator[tuple[str, Any]]:
+    """Cohorts by place, column and voice: found, assigned, judged and explained."""
+    from asrlib.cohort_file import COHORTS_FILE
+    from asrlib.cohorts.confirm import CONFIRMATION_FILE
+    from asrlib.cohorts.definition import DEFINITION_FILE
+    from asrlib.cohorts.explain import EXPLANATION_FILE
+    from asrlib.cohorts.find import FOUND_FILE
+
+    methods = ("tree", "scan", "automatic", "metadata")
+    config = {"methods": [*methods], "permutations": 9, "automatic": {"clusters": [2]}}
+    cohort_recipe(folder, yaml.safe_dump(config))
+    named = ("--recipe-dir", folder, "--name", "m")
+    run("cohorts", "find", *named, "--embeddings", folder / "voices.npz")
+    run("cohorts", "confirm", *named, "--set", "score.permutations=99")
+    out = folder / "exp" / "cohorts"
+    names = (DEFINITION_FILE, COHORTS_FILE, CONFIRMATION_FILE, EXPLANATION_FILE)
+    output = [file_content(out / FOUND_FILE, folder)]
+    for method in methods:
+        run("cohorts", "explain", *named, "--method", method)
+        output += [file_content(out / method / name, folder) for name in names]
+    yield "cohorts", output
+
+
 MAKERS: tuple[Callable[[Path], Iterator[tuple[str, Any]]], ...] = (
     early_stages,
     decoded,
     scored,
     meetings,
     verified,
+    cohorts,
 )
 
 

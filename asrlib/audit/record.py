@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from asrlib.cohorts.cells import MapCells
 from asrlib.cohorts.explain import Explanation
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.confirmation import Confirmation
@@ -98,6 +99,7 @@ class Audit(JsonRecord):
         min_speakers: fewest discovery speakers of a cohort that is searched for.
         share: share of the speakers that automatic cohorts aim at.
         public: whether places are shown exactly.
+        cells: error rates on a map, of the speakers of both halves; None without any place.
         confidence: coverage of the intervals; permutations and seed are those of the tests.
     """
 
@@ -124,3 +126,4 @@ class Audit(JsonRecord):
     confidence: float
     permutations: int
     seed: int
+    cells: MapCells | None = None

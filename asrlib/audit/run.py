@@ -18,8 +18,10 @@ from asrlib.audit.inputs import Inputs
 from asrlib.audit.normalisation import NORMALISATIONS
 from asrlib.audit.record import COHORTS_DIR, Audit, Normalised
 from asrlib.audit.search import search_cohorts
+from asrlib.cohorts.cells import MapCells, map_cells
 from asrlib.cohorts.config import METHODS, AutomaticConfig, CohortsConfig, GeodemographicConfig
 from asrlib.cohorts.find import Settings, divide
+from asrlib.cohorts.places import coordinates
 from asrlib.cohorts.table import SpeakerTable
 from asrlib.scoring.confirmation import CohortRate
 from asrlib.scoring.gaps import Resampling
@@ -112,8 +114,22 @@ def run_audit(
         confidence=resampling.confidence,
         permutations=options.permutations,
         seed=options.seed,
+        cells=_cells(table, errors, options.public),
     )
     return replace(audit, finding=finding_of(audit))
+
+
+def _cells(table: SpeakerTable, errors: Mapping[str, ErrorRate], public: bool) -> MapCells | None:
+    """Error rates by place; None where nobody's place is known."""
+    points_S2 = coordinates(table, public)
+    if np.isnan(points_S2).all():
+        return None
+    errors_S, words_S = (
+        np.array([getattr(errors[s], key) for s in table.speakers], dtype=np.float64)
+        for key in ("errors", "words")
+    )
+    said_S = words_S > 0
+    return map_cells(points_S2[said_S], errors_S[said_S], words_S[said_S], public)
 
 
 def _settings(options: Options, discovery: int) -> Settings:

@@ -18,7 +18,8 @@ from asrlib.experiments.run_record import (
     identity_of,
     start_of,
 )
-from asrlib.experiments.store import PublishedRun, Trials, Tuning, read_plan
+from asrlib.experiments.run_scores import PublishedRun
+from asrlib.experiments.store import Trials, Tuning, read_plan
 from asrlib.experiments.training_log import read_curves
 from asrlib.recipe import Recipe
 from asrlib.scoring.records import decode_dir_name

@@ -10,16 +10,15 @@ from asrlib.config import configclass
 from asrlib.errors import DataError, UserError
 from asrlib.experiments.benchmarks import streaming_speed
 from asrlib.experiments.run_record import RUN_FILE, RunRecord, read_record
-from asrlib.experiments.store import (
+from asrlib.experiments.run_scores import (
     Counts,
     GroupCounts,
     MixtureScores,
     PublishedRun,
     Quantiles,
     SetScores,
-    Skipped,
-    write_run,
 )
+from asrlib.experiments.store import Skipped, write_run
 from asrlib.files import is_plain_name
 from asrlib.meetings.score import SCORES_FILE as MEETINGS_FILE
 from asrlib.meetings.score import MeetingScores

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from asrlib.errors import DataError
 from asrlib.experiments.run_record import RUN_FILE, RunRecord, read_record
-from asrlib.experiments.store import MAIN_PLAN, Skipped
+from asrlib.experiments.run_scores import MAIN_PLAN
+from asrlib.experiments.store import Skipped
 from asrlib.experiments.systems import group_systems
 from asrlib.scoring.compare import Decoding
 from asrlib.scoring.score import SCORES_FILE, Scores

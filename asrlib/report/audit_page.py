@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asrlib.audit.record import Audit, GivenGroups, Searched
+from asrlib.report.cell_map import cell_blocks
 from asrlib.report.document import Block, Code, Document, Figure, Section, Table, Text
 from asrlib.report.fairness_plots import ForestRow, GapRow, forest, found_and_confirmed
 from asrlib.report.format import DASH, GAP, gap_cells, interval, number
@@ -38,6 +39,8 @@ def audit_sections(audit: Audit) -> Iterator[Section]:
         if searched.explanation is not None:
             title = f"What the cohort is: {_TITLES[searched.method]}"
             yield Section(title, tuple(_explained(searched)), 3)
+    if audit.cells is not None:
+        yield Section("Where", cell_blocks(audit.cells, audit.unit))
     yield Section("Limits", tuple(_limits(audit)))
     if audit.command:
         yield Section("Command", (Code(audit.command, "sh"),))

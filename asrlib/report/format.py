@@ -82,3 +82,14 @@ def gap_cells(gap: Gap) -> tuple[str, ...]:
         f"{gap.p_value:.4f}",
         "none" if gap.detectable is None else f"{gap.detectable:+.0f}",
     )
+
+
+def place(latitude: float, longitude: float) -> str:
+    """A place as people write it, to a tenth of a degree."""
+    return f"{degrees('latitude', latitude)} {degrees('longitude', longitude)}"
+
+
+def degrees(axis: str, value: float) -> str:
+    """A latitude or longitude with its side, to a tenth of a degree."""
+    letters = "NS" if axis == "latitude" else "EW"
+    return f"{abs(value):.1f}° {letters[value < 0]}"

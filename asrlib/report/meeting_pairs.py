@@ -9,8 +9,8 @@ from statistics import median
 
 from asrlib.experiments.declared import declared_keys, why_not
 from asrlib.experiments.run_record import RunRecord
+from asrlib.experiments.run_scores import MAIN_PLAN
 from asrlib.experiments.runs import plan_of
-from asrlib.experiments.store import MAIN_PLAN
 from asrlib.experiments.systems import group_systems
 from asrlib.meetings.pointing import compare_medians
 from asrlib.meetings.score import MeetingScores, SessionRow

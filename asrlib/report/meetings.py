@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asrlib.errors import DataError
+from asrlib.experiments.run_scores import MAIN_PLAN
 from asrlib.experiments.runs import plan_of, record_in, training_commands
-from asrlib.experiments.store import MAIN_PLAN, Skipped, read_plan
+from asrlib.experiments.store import Skipped, read_plan
 from asrlib.meetings.metrics import MeetingSummary, TurnCounting
 from asrlib.meetings.pointing import PointingSummary
 from asrlib.meetings.score import SCORES_FILE, MeetingScores

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from asrlib import __version__
 from asrlib.errors import DataError
+from asrlib.experiments.run_scores import MAIN_PLAN
 from asrlib.experiments.runs import Run, collect_runs, curve_labels, of_set, plan_of
-from asrlib.experiments.store import MAIN_PLAN
 from asrlib.experiments.training_log import read_curves
 from asrlib.recipe import Recipe
 from asrlib.report.document import Document, Section, Table, Verbatim

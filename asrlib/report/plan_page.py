@@ -6,19 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import mean
 
-from asrlib.experiments.store import (
+from asrlib.experiments.run_scores import (
     MAIN_PLAN,
-    About,
-    Imported,
-    ImportedRow,
     MixtureScores,
-    PlanResults,
     PublishedRun,
     Quantiles,
     SetScores,
-    Skipped,
-    Tuning,
 )
+from asrlib.experiments.store import About, Imported, ImportedRow, PlanResults, Skipped, Tuning
 from asrlib.report.audit_page import audit_sections
 from asrlib.report.document import Block, Code, Document, Section, Table, Text
 from asrlib.report.format import (
@@ -32,7 +27,7 @@ from asrlib.report.format import (
 )
 from asrlib.report.memory import memory_sections
 from asrlib.report.published import Pairing, System, pairings, reference_of, spread, systems_of
-from asrlib.report.simulation import simulation_sections
+from asrlib.report.simulation import discovery_section, simulation_sections
 from asrlib.report.trust import damage_sections, fault_sections
 from asrlib.report.verification import verification_sections
 
@@ -66,8 +61,8 @@ def about_of(recipe: str, plan: PlanResults) -> About:
     if plan.imported is not None:
         old = plan.imported
         return About(title=old.title or plan.name, finding=old.finding, command=old.command)
-    if plan.simulation is not None:
-        return About(title="How often the statistics are right", command=plan.simulation.command)
+    if simulated := plan.simulation or plan.discovery:
+        return About(title="How often the statistics are right", command=simulated.command)
     if plan.memory is not None:
         return About(title="Memory by the size of a corpus", command=plan.memory.command)
     if plan.audits:
@@ -97,6 +92,8 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         yield Section("Chosen on dev", _tuning(plan.tuning))
     if plan.simulation is not None:
         yield from simulation_sections(plan.simulation)
+    if plan.discovery is not None:
+        yield discovery_section(plan.discovery)
     if plan.faults is not None:
         yield from fault_sections(plan.faults)
     if plan.damage is not None:

@@ -14,8 +14,9 @@ from statistics import mean
 
 from asrlib.errors import DataError
 from asrlib.experiments.publish import collect_run
+from asrlib.experiments.run_scores import PublishedRun, SetScores
 from asrlib.experiments.runs import Run, systems
-from asrlib.experiments.store import PublishedRun, SetScores, Skipped, read_plan
+from asrlib.experiments.store import Skipped, read_plan
 from asrlib.recipe import Recipe
 from asrlib.report import plots
 from asrlib.report.document import Block, Figure, Section, Table, Text

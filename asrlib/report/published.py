@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 from asrlib.experiments.declared import declared_keys, why_not
 from asrlib.experiments.run_record import RunRecord
-from asrlib.experiments.store import MixtureScores, PlanResults, PublishedRun, SetScores
+from asrlib.experiments.run_scores import MixtureScores, PublishedRun, SetScores
+from asrlib.experiments.store import PlanResults
 from asrlib.experiments.systems import group_systems, seeds_of
 from asrlib.report.format import DASH
 from asrlib.scoring.gaps import Comparison, compare_speakers

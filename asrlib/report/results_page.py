@@ -13,14 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from asrlib.experiments.store import (
-    MAIN_PLAN,
-    RESULTS,
-    MixtureScores,
-    PlanResults,
-    SetScores,
-    read_store,
-)
+from asrlib.experiments.run_scores import MAIN_PLAN, MixtureScores, SetScores
+from asrlib.experiments.store import RESULTS, PlanResults, read_store
 from asrlib.files import atomic_write
 from asrlib.report.document import Block, Document, Section, Table, Text, to_markdown
 from asrlib.report.fairness.published import fairness_section
@@ -113,7 +107,7 @@ def _extent(plan: PlanResults) -> str:
     if plan.imported is not None:
         parts.append(f"{len(plan.imported.rows)} rows imported from {plan.imported.commit}")
     parts += [f"audits: {len(plan.audits)}"] if plan.audits else []
-    parts += ["a simulation"] if plan.simulation is not None else []
+    parts += ["a simulation"] if plan.simulation or plan.discovery else []
     parts += [f"{plan.faults.kills} kills"] if plan.faults is not None else []
     parts += [f"{plan.damage.kinds:,} kinds of damage"] if plan.damage is not None else []
     parts += ["a measurement"] if plan.memory is not None else []

@@ -1,56 +1,19 @@
 """`python -m asrlib cohorts`: find, assign and explain in a recipe."""
 
-import csv
 import json
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
-from cohort_fakes import people
-from scoring_fakes import WORDS, entry, write_decode
+from cohort_fakes import cohort_recipe
 
 from asrlib.cli.cohorts import command
 from asrlib.cohorts.confirm import ConfirmedMethod
-from asrlib.embedding_table import EmbeddingTable
 from asrlib.errors import ConfigError, DataError
-from asrlib.scoring.records import read_utterances
-from asrlib.scoring.utt_counts import write_counts
-from asrlib.scoring.wer import align
-
-
-def _decode(recipe, name, table, errors):
-    rng = np.random.default_rng(0)
-    entries = []
-    for speaker in table.speakers:
-        wrong = rng.permutation(60) < 60 * min(errors[speaker].rate, 1)
-        ref = rng.choice(WORDS, 60)
-        hyp = ["X" if w else word for w, word in zip(wrong, ref, strict=True)]
-        entries.append(entry(f"{speaker}-1", speaker, " ".join(ref), " ".join(hyp)))
-    folder = write_decode(recipe / "exp" / "m" / f"decode_{name}_greedy", entries)
-    write_counts(folder / "utt_counts.jsonl", align(read_utterances(folder / "hyp.jsonl")))
 
 
 @pytest.fixture
 def recipe(tmp_path):
-    sets = {}
-    for seed, name in enumerate(("discovery", "confirmation")):
-        table, errors, _ = people(150, seed=seed, prefix=name[0], times=5.0)
-        sets[name] = table
-        _decode(tmp_path, name, table, errors)
-    (tmp_path / "conf").mkdir()
-    (tmp_path / "conf" / "cohorts.yaml").write_text("permutations: 9\nautomatic: {clusters: [8]}\n")
-    (tmp_path / "data").mkdir()
-    with open(tmp_path / "data" / "speakers.tsv", "w", newline="") as f:
-        columns = list(sets["discovery"].columns)
-        writer = csv.writer(f, delimiter="\t")
-        writer.writerow(["speaker", "set", *columns])
-        for name, table in sets.items():
-            rows = zip(table.speakers, *table.columns.values(), strict=True)
-            writer.writerows([speaker, name, *values] for speaker, *values in rows)
-    names = tuple(s for t in sets.values() for s in t.speakers)
-    vectors = np.concatenate([t.vectors_SD for t in sets.values()])
-    EmbeddingTable(names, names, vectors).write(tmp_path / "voices.npz")
-    return tmp_path
+    return cohort_recipe(tmp_path, "permutations: 9\nautomatic: {clusters: [8]}\n")
 
 
 def _run(*words):

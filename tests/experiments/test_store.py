@@ -17,15 +17,8 @@ from scoring_fakes import plant_run, run_record
 
 from asrlib.errors import DataError
 from asrlib.experiments.publish import collect_run, publish, shown_ids
-from asrlib.experiments.store import (
-    FORMAT,
-    Counts,
-    Imported,
-    PublishedRun,
-    read_plan,
-    read_store,
-    write_run,
-)
+from asrlib.experiments.run_scores import Counts, PublishedRun
+from asrlib.experiments.store import FORMAT, Imported, read_plan, read_store, write_run
 from asrlib.recipe import Recipe
 
 

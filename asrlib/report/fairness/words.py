@@ -11,7 +11,7 @@ from asrlib.cohorts.ranking import BOTTOM
 from asrlib.cohorts.scan import CircleRule
 from asrlib.cohorts.tree import AXES, TreeRule
 from asrlib.report.fairness.collect import Fairness, Method
-from asrlib.report.format import OPEN, interval
+from asrlib.report.format import OPEN, degrees, interval, place
 from asrlib.scoring.confirmation import CohortRate
 
 _REGION = {("latitude", 0): "south of", ("latitude", 1): "north of"}
@@ -37,16 +37,6 @@ def bottom_name(method: Method) -> str:
     )
 
 
-def place(latitude: float, longitude: float) -> str:
-    """A place as people write it, to a tenth of a degree."""
-    return f"{_degrees('latitude', latitude)} {_degrees('longitude', longitude)}"
-
-
-def _degrees(axis: str, value: float) -> str:
-    letters = "NS" if axis == "latitude" else "EW"
-    return f"{abs(value):.1f}° {letters[value < 0]}"
-
-
 def _region(rule: TreeRule, cohort: str) -> str:
     """The sides of the region, from the thresholds on the way to its leaf."""
     sides: dict[tuple[str, int], float] = {}
@@ -62,7 +52,7 @@ def _region(rule: TreeRule, cohort: str) -> str:
             assert child is not None
             paths.append((child, {**known, (node.axis, side): node.threshold}))
     words = [
-        f"{_REGION[axis, side]} {_degrees(axis, sides[axis, side])}"
+        f"{_REGION[axis, side]} {degrees(axis, sides[axis, side])}"
         for axis in AXES
         for side in (1, 0)
         if (axis, side) in sides
