@@ -11,10 +11,10 @@ test_set="confirmation"
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 [[ -n $name ]] || die "--name is missing" "give the name of a directory under $recipe_dir/exp"
+cohorts=()
 for file in "$recipe_dir"/exp/cohorts/*/cohorts.jsonl; do
-  [[ -f $file ]] || continue
-  directory=$(dirname "$file")
-  python -m asrlib score-verification --name "$name" --test-set "$test_set" --no-scores \
-    --cohorts "$directory" --out "$recipe_dir/exp/$name/verify_${test_set}_$(basename "$directory")" \
-    "${stage_options[@]}"
+  [[ ! -f $file ]] || cohorts+=(--cohorts "$(dirname "$file")")
 done
+[[ -n ${cohorts[*]} ]] || exit 0
+python -m asrlib score-verification --name "$name" --test-set "$test_set" --no-scores \
+  "${cohorts[@]}" --out "$recipe_dir/exp/$name/verify_${test_set}_cohorts" "${stage_options[@]}"

@@ -26,7 +26,12 @@ _DIR = click.Path(file_okay=False, path_type=Path)
     "--other", "others", required=True, multiple=True, type=_DIR, help="The same, other system."
 )
 @click.option("--test-set", default="test", show_default=True, help="The set, for its speakers.")
-@click.option("--cohorts", type=_DIR, help="Directory of cohorts.jsonl; its cohorts are a group.")
+@click.option(
+    "--cohorts",
+    type=_DIR,
+    multiple=True,
+    help="Directory of cohorts.jsonl; its cohorts are a group. May be repeated.",
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -38,7 +43,7 @@ def command(
     baselines: tuple[Path, ...],
     others: tuple[Path, ...],
     test_set: str,
-    cohorts: Path | None,
+    cohorts: tuple[Path, ...],
     out: Path | None,
 ) -> None:
     """Compare two verification systems on the same trials, by group, with intervals.

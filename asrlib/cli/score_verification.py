@@ -41,7 +41,12 @@ _DIR = click.Path(file_okay=False, path_type=Path)
 @click.option("--dev-embeddings", type=_FILE, help="The same for the dev set.")
 @click.option("--trials", type=_FILE, help="List of test trials in VoxCeleb's format.")
 @click.option("--dev-trials", type=_FILE, help="List of dev trials in VoxCeleb's format.")
-@click.option("--cohorts", type=_DIR, help="Directory of cohorts.jsonl; its cohorts are a group.")
+@click.option(
+    "--cohorts",
+    type=_DIR,
+    multiple=True,
+    help="Directory of cohorts.jsonl; its cohorts are a group. May be repeated.",
+)
 @click.option("--out", type=_DIR, help="Output directory; by default exp/NAME/verify_SET.")
 @click.option(
     "--scores/--no-scores",
@@ -60,7 +65,7 @@ def command(
     dev_embeddings: Path | None,
     trials: Path | None,
     dev_trials: Path | None,
-    cohorts: Path | None,
+    cohorts: tuple[Path, ...],
     out: Path | None,
     scores: bool,
 ) -> None:
@@ -90,7 +95,7 @@ def command(
     config = recipe.config(VerificationConfig, "verification")
     score = recipe.config(ScoreConfig, "score")
     fixed_by_dev = threshold is None and (dev_embeddings is not None or dev.exists())
-    others = [*_set_files(recipe, test_set), trials, cohorts and cohorts / COHORTS_FILE]
+    others = [*_set_files(recipe, test_set), trials, *(one / COHORTS_FILE for one in cohorts)]
     others += [dev, *_set_files(recipe, dev_set), dev_trials] if fixed_by_dev else []
     stamp = Stamp(
         path=out / ".score_verification.stamp",
@@ -200,7 +205,7 @@ def cut_facts(path: Path, name: str) -> dict[str, str]:
 
 
 def column_maker(
-    recipe: Recipe, test_set: str, score: Any, cohorts: Path | None
+    recipe: Recipe, test_set: str, score: Any, cohorts: Sequence[Path]
 ) -> Callable[[Sequence[str]], list[Column]]:
     """Return the function that divides speakers by the columns of conf/score.yaml and cohorts.
 
@@ -208,7 +213,7 @@ def column_maker(
         recipe: the recipe, whose speaker table is read.
         test_set: the set whose rows of the table are used.
         score: the section `score`.
-        cohorts: directory of cohorts; None if there is none.
+        cohorts: directories of cohorts.
     """
     from asrlib.scoring.records import read_speakers
     from asrlib.verification.groups import cohort_column, metadata_columns
@@ -217,6 +222,6 @@ def column_maker(
 
     def make(speakers: Sequence[str]) -> list[Column]:
         columns = metadata_columns(speakers, metadata, score.groups, score.bands)
-        return columns if cohorts is None else [*columns, cohort_column(speakers, cohorts)]
+        return [*columns, *(cohort_column(speakers, one) for one in cohorts)]
 
     return make

@@ -31,7 +31,7 @@ def collect_verification(
 ) -> tuple[list[Verification], list[Skipped]]:
     """Read all verification results of a recipe, and say which of them cannot be read.
 
-    Results by the cohorts of a method, in verify_SET_METHOD/, become a column of those of the set.
+    What was scored twice on a set, without cohorts and with them, is one result with all groups.
 
     Args:
         public: whether cohorts of few speakers may be shown.
@@ -44,26 +44,22 @@ def collect_verification(
         except DataError as e:
             skipped.append(Skipped(path.parent.relative_to(exp.parent).as_posix(), e.what))
             continue
-        prefix = f"verify_{one.set}_"
-        if path.parent.name.startswith(prefix):
-            one = _named(one, path.parent.name.removeprefix(prefix), public)
+        one = one if public else _without_small(one)
         key = path.parent.parent.name, one.set
         known = found.get(key, one)
         found[key] = replace(known, groups={**known.groups, **one.groups})
     return list(found.values()), skipped
 
 
-def _named(one: Verification, method: str, public: bool) -> Verification:
-    """Call the column of cohorts after their method, and hide those of few speakers."""
+def _without_small(one: Verification) -> Verification:
+    """Hide cohorts of few speakers."""
     groups = {}
     for column, table in one.groups.items():
-        if column == COHORT:
-            hide = {g.value for g in table.groups if hidden(g.speakers, public)}
+        hide = {g.value for g in table.groups if hidden(g.speakers, public=False)}
+        if column.startswith(COHORT) and hide:
             left = {m: d for m, d in table.disparities.items() if not {d.worst, d.best} & hide}
-            kept = tuple(g for g in table.groups if g.value not in hide)
-            groups[f"cohort by {method}"] = GroupTable(kept, left)
-        else:
-            groups[column] = table
+            table = GroupTable(tuple(g for g in table.groups if g.value not in hide), left)
+        groups[column] = table
     return replace(one, groups=groups)
 
 

@@ -28,7 +28,7 @@ from asrlib.scoring.groups import in_order, names_of
 log = logging.getLogger(__name__)
 
 ALL = "all"
-COHORT = "cohort"  # name of the column of `cohort_column`
+COHORT = "cohort by "  # with the name of their directory, the column of `cohort_column`
 
 Impostors = Literal["same_group", "enrolled"]
 
@@ -114,7 +114,7 @@ def cohort_column(speakers: Sequence[str], directory: Path) -> Column:
         )
     order = [v for v in (BOTTOM, MIDDLE, TOP) if v in known.values()]
     order += sorted(set(known.values()) - set(order))
-    return _column(COHORT, [known.get(s, "") for s in speakers], order)
+    return _column(COHORT + directory.resolve().name, [known.get(s, "") for s in speakers], order)
 
 
 def _column(name: str, values: Sequence[str], order: Sequence[str]) -> Column:

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 VERIFICATION_FILE = "verification.json"
 # Version of the files that score-verification writes; see asrlib.stamps.
-VERIFICATION_VERSION = 2
+VERIFICATION_VERSION = 3
 
 _SHOWN = 5
 _FEW_SPEAKERS = 10

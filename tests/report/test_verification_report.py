@@ -53,16 +53,16 @@ def test_results_are_collected_by_set_and_broken_ones_are_named(tmp_path):
     assert titles[2] == "Speaker verification on test"
 
 
-def test_cohorts_are_columns_named_after_their_method_and_small_ones_are_hidden(tmp_path):
+def test_groups_and_cohorts_of_a_set_are_joined_and_small_cohorts_are_hidden(tmp_path):
     large, small = (
         GroupRates(v, n, n, 9, None, None, None, True) for v, n in (("bottom", 11), ("top", 10))
     )
     gap = Disparity("bottom", "top", 3.5, None, 1.5, None, 1.75, 4.2, 0.08)
     plain = system("ecapa", groups={"gender": GroupTable((), {})})
     plain.to_file(tmp_path / "exp/ecapa/verify_test/verification.json")
-    for method in ("scan", "tree"):
-        one = system("ecapa", groups={"cohort": GroupTable((large, small), {"eer": gap})})
-        one.to_file(tmp_path / f"exp/ecapa/verify_test_{method}/verification.json")
+    table = GroupTable((large, small), {"eer": gap})
+    one = system("ecapa", groups={f"cohort by {method}": table for method in ("scan", "tree")})
+    one.to_file(tmp_path / "exp/ecapa/verify_test_cohorts/verification.json")
     (found,), _ = collect_verification(tmp_path / "exp", public=True)
     assert list(found.groups) == ["gender", "cohort by scan", "cohort by tree"]
     assert found.groups["cohort by scan"] == GroupTable((large, small), {"eer": gap})

@@ -48,7 +48,7 @@ def test_cohorts_are_judged_on_speakers_on_whom_they_were_not_found(tmp_path, ca
     write_cohorts(tmp_path, [*rows, ("c", "bottom", "discovery"), ("x", "rest", "confirmation")])
     with caplog.at_level(logging.WARNING):
         column = cohort_column("abcd", tmp_path)
-    assert column.values == ("bottom", "top")
+    assert (column.name, column.values) == (f"cohort by {tmp_path.name}", ("bottom", "top"))
     assert names(column) == ["top", "bottom", None, None]
     assert "1 speakers are in no group" in caplog.text
 
