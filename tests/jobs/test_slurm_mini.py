@@ -37,10 +37,10 @@ SETTINGS = {
     "train.num_workers": 0,
     "cohorts.min_speakers": 2,
     "cohorts.permutations": 9,
-    "score.permutations": 50,
-    "score.replicates": 50,
-    "verification.replicates": 50,
-    "verification.permutations": 50,
+    "score.permutations": 100,
+    "score.replicates": 100,
+    "verification.replicates": 100,
+    "verification.permutations": 100,
 }
 SMALL = {
     "lstm": {
