@@ -36,11 +36,15 @@ SETTINGS = {
     "train.valid_interval": 6,
     "train.num_workers": 0,
     "cohorts.min_speakers": 2,
+    "cohorts.automatic.clusters": [3],
+    "cohorts.automatic.components": 4,
+    "cohorts.automatic.bottom_share": 0.4,
+    "cohorts.automatic.top_share": 0.4,
     "cohorts.permutations": 9,
-    "score.permutations": 50,
-    "score.replicates": 50,
-    "verification.replicates": 50,
-    "verification.permutations": 50,
+    "score.permutations": 100,
+    "score.replicates": 100,
+    "verification.replicates": 100,
+    "verification.permutations": 100,
 }
 SMALL = {
     "lstm": {
