@@ -8,6 +8,7 @@ adds facts about the speakers.
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from asrlib.data.kaldi import read_kaldi_dir
@@ -17,6 +18,8 @@ from asrlib.data.speakers import hold_out_speakers
 from local.corpus import locate
 from local.script import recipe_command, run
 from local.sphere import as_flac
+
+_TABLES = ("wav.scp", "text", "utt2spk")
 
 
 def read_set(path: Path, converted: Path) -> list[RawUtterance]:
@@ -36,7 +39,8 @@ def _readable(row: RawUtterance, converted: Path) -> RawUtterance:
 def command(recipe_dir: Path) -> None:
     corpus = locate(recipe_dir)
     names = ["train", "dev", *sorted(p.name for p in corpus.glob("test*"))]
-    found = [name for name in names if (corpus / name / "wav.scp").exists()]
+    # A directory with other tables than wav.scp is one, too: it is incomplete, not to be left out.
+    found = [name for name in names if any(os.path.lexists(corpus / name / t) for t in _TABLES)]
     converted = (recipe_dir / "data" / "audio").absolute()
     sets = {name: read_set(corpus / name, converted) for name in found}
     table = corpus / "speakers.tsv"
