@@ -316,8 +316,15 @@ fi
 fair_options=(--name "$judged" --cohorts "$mitigate_for" --rows "$mitigations" --seeds "$seeds"
   --found-on "$found_on" --test-set "$confirmed_on" "${common[@]}")
 
+# tried COMMAND...: run a command that may fail: the report is still written, then run.sh fails.
+failed=0
+tried() {
+  run "$@" || failed=$?
+  ((failed < 128)) || exit "$failed" # a signal stopped it
+}
+
 if [[ -n $mitigations ]] && begin 10 mitigate; then
-  run steps/mitigate.sh --nj "$nj" "${fair_options[@]}"
+  tried steps/mitigate.sh --nj "$nj" "${fair_options[@]}"
 fi
 
 if [[ -n $cohort_methods ]] && begin 11 fairness; then
@@ -328,9 +335,16 @@ if [[ -n $cohort_methods ]] && begin 11 fairness; then
   for name in "${speaker_names[@]}"; do
     run steps/verify_cohorts.sh --name "$name" --test-set "$confirmed_on" "${common[@]}"
   done
-  [[ -z $mitigations ]] || run steps/judge_mitigations.sh "${fair_options[@]}"
+  [[ -z $mitigations ]] || tried steps/judge_mitigations.sh "${fair_options[@]}"
 fi
 
 if begin 13 report; then
   run steps/report.sh "${common[@]}"
+fi
+
+if ((failed > 0)); then
+  echo "error: stage 10 or 11 failed; the report was written without:" >&2
+  cat "$recipe_dir"/exp/plans/"$judged"-*/failed.txt >&2 2>/dev/null || true
+  echo "  fix: see the logs; ./run.sh --stage 10 runs only what failed" >&2
+  exit "$failed"
 fi
