@@ -339,8 +339,15 @@ fi
 fair_options=(--name "$judged" --cohorts "$mitigate_for" --rows "$mitigations" --seeds "$seeds"
   --found-on "$found_on" --test-set "$confirmed_on")
 
+# tried COMMAND...: run a command that may fail: the report is still written, then run.sh fails.
+failed=0
+tried() {
+  "$@" || failed=$?
+  ((failed < 128)) || exit "$failed" # a signal stopped it
+}
+
 if [[ -n $mitigations ]] && begin 10 mitigate; then
-  run steps/mitigate.sh "${fair_options[@]}" "${shared[@]}"
+  tried run steps/mitigate.sh "${fair_options[@]}" "${shared[@]}"
 fi
 
 if [[ -n $cohort_methods ]] && begin 11 fairness; then
@@ -352,9 +359,17 @@ if [[ -n $cohort_methods ]] && begin 11 fairness; then
       steps/verify_cohorts.sh --name "$name" --test-set "$confirmed_on" "${common[@]}"
   done
   finish
-  [[ -z $mitigations ]] || job judge steps/judge_mitigations.sh "${fair_options[@]}" "${common[@]}"
+  [[ -z $mitigations ]] ||
+    tried job judge steps/judge_mitigations.sh "${fair_options[@]}" "${common[@]}"
 fi
 
 if begin 13 report; then
   run steps/report.sh "${common[@]}"
+fi
+
+if ((failed > 0)); then
+  echo "error: stage 10 or 11 failed; the report was written without:" >&2
+  cat "$recipe_dir"/exp/plans/"$judged"-*/failed.txt >&2 2>/dev/null || true
+  echo "  fix: see the logs; ./run.sh --stage 10 runs only what failed" >&2
+  exit "$failed"
 fi

@@ -18,6 +18,9 @@ from typing import Literal, get_args
 from asrlib.errors import DataError
 
 COHORTS_FILE = "cohorts.jsonl"
+BY_UTTERANCE = (
+    "by_utterance"  # below a cohort directory: the cohort that each utterance tells alone
+)
 TOP, MIDDLE, BOTTOM = "top", "middle", "bottom"
 Split = Literal["discovery", "confirmation", "other"]
 

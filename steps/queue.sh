@@ -46,9 +46,11 @@ queue() {
 # time. If one fails, the others still finish, then the script fails. Here, a command that has
 # nothing beside it shows its own progress. Logs are in exp/log/NAME of the recipe.
 drain() {
-  local jobs=() i
+  local jobs=() i status=0
   if [[ $engine == local ]] && ((nj == 1 || ${#queued[@]} <= 2)); then
-    for ((i = 0; i < ${#queued[@]}; i += 2)); do eval "stoppable ${queued[i + 1]}"; done
+    for ((i = 0; i < ${#queued[@]}; i += 2)); do
+      eval "stoppable ${queued[i + 1]}" || status=$?
+    done
   else
     for ((i = 0; i < ${#queued[@]}; i += 2)); do
       jobs+=(--job "${queued[i]}" "${queued[i + 1]}")
@@ -56,9 +58,10 @@ drain() {
     job_options "$1"
     ((${#jobs[@]} == 0)) ||
       stoppable python -m asrlib jobs "$2" --log-dir "$recipe_dir/exp/log/$2" "${jobs[@]}" \
-        "${job_options[@]}"
+        "${job_options[@]}" || status=$?
   fi
   queued=()
+  return "$status"
 }
 
 trap 'kill $running 2>/dev/null || true; wait; exit 143' TERM INT

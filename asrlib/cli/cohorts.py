@@ -63,6 +63,7 @@ def find(
     embeddings: tuple[Path, ...],
 ) -> None:
     """Find cohorts on the speakers of one set and write exp/cohorts/METHOD/ for each method."""
+    from asrlib.cohorts.by_utterance import write_by_utterance
     from asrlib.cohorts.config import CohortsConfig, check_methods
     from asrlib.cohorts.find import COHORTS_VERSION, FOUND_FILE, Settings, divide, find_all
     from asrlib.cohorts.table import read_table
@@ -108,12 +109,14 @@ def find(
     else:
         confirmation = read_table(speakers, (confirm,))
     others = [read_table(speakers, (name,)) for name in assigned]
-    if embeddings:
-        tables = [EmbeddingTable.read(path) for path in embeddings]
+    tables = [EmbeddingTable.read(path) for path in embeddings]
+    if tables:
         discovery, confirmation = (t.with_embeddings(tables) for t in (discovery, confirmation))
         others = [table.with_embeddings(tables) for table in others]
     with stamp.making():
         find_all(discovery, confirmation, errors, settings, out, others)
+        if tables:
+            write_by_utterance(out, settings.methods, confirmation.speakers, tables)
 
 
 @command.command()

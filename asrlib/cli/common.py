@@ -59,7 +59,7 @@ def membership_option(*, about: str) -> Callable[..., Any]:
     Args:
         about: text for the help.
     """
-    return click.option("--membership", type=click.Choice(["true", "unknown"]), help=about)
+    return click.option("--membership", type=click.Choice(["true", "found", "unknown"]), help=about)
 
 
 def _check_tag(_: click.Context, option: click.Parameter, tag: str | None) -> str | None:

@@ -33,13 +33,15 @@ log = logging.getLogger(__name__)
     help="A checkpoint of the same model to use instead of exp/NAME/final.pt.",
 )
 @membership_option(
-    about="What a model that knows cohorts is told about each speaker: the true cohort, or that it"
-    " is unknown. The default is true if --cohorts is given."
+    about="What a model that knows cohorts is told about each speaker: the true cohort, the one"
+    " found from the utterance alone, or that it is unknown. The default is true if --cohorts is"
+    " given."
 )
 @click.option(
     "--cohorts",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The cohort directory of --membership true, for example exp/cohorts/geographic.",
+    help="The cohort directory of --membership true, for example exp/cohorts/geographic; of found,"
+    " its by_utterance.",
 )
 @tag_option(
     about="Name of the settings of decoding; it becomes part of the directory's name and of the"
@@ -63,12 +65,13 @@ def command(
     """Decode data/SET in streaming mode; write hyp.jsonl and meta.json.
 
     The files go to exp/NAME/decode_SET_SEARCH/, with --membership true to
-    decode_SET_SEARCH_true_cohorts/, and with --tag to decode_SET_SEARCH_TAG/. For a model of
-    several talkers, their turns are written to turns.seglst.json instead of hyp.jsonl. Paths of
-    language models and hotwords are relative to the recipe's directory.
+    decode_SET_SEARCH_true_cohorts/ (found: found_cohorts), and with --tag to
+    decode_SET_SEARCH_TAG/. For a model of several talkers, their turns are written to
+    turns.seglst.json instead of hyp.jsonl. Paths of language models and hotwords are relative to
+    the recipe's directory.
     """
     from asrlib.experiments.decode import META_FILE, decode_set
-    from asrlib.scoring.records import HYP_FILE, decode_dir_name
+    from asrlib.scoring.records import HYP_FILE, Told, decode_dir_name
     from asrlib.streaming.batch import DECODE_VERSION
     from asrlib.streaming.decode_files import decode_files
     from asrlib.streaming.recognizer import DecodeConfig
@@ -94,7 +97,8 @@ def command(
     if not checkpoint.exists():
         raise UserError(f"{checkpoint}: missing", "train the model first (stage 4)")
     cohort_dir = _cohort_dir(membership, cohorts)
-    told = None if cohort_dir is None else "true"
+    kind: Told = "found" if membership == "found" else "true"
+    told = None if cohort_dir is None else kind
     out = recipe.exp / name / decode_dir_name(test_set, config.search, told, tag)
     log_to(out / "log" / "decode.log")
     # The model decides which of the two files exists; with a current stamp it need not be loaded.
@@ -104,14 +108,23 @@ def command(
     if cohort_dir is not None:
         inputs.append(cohort_dir / COHORTS_FILE)
     stamp = Stamp(out / ".decode.stamp", inputs, config, outputs, version=DECODE_VERSION)
-    title = f"decode {name} {test_set} {config.search}" + (", true cohorts" if cohort_dir else "")
+    title = f"decode {name} {test_set} {config.search}" + (f", {told} cohorts" if told else "")
     title += f", {tag}" if tag else ""
     if not recipe.force and stamp.is_current():
         log.info("%s: up to date", title)
         return
     with stamp.making():
         cost = decode_set(
-            cuts_path, checkpoint, config, out, name, test_set, cohort_dir, tag, recipe.dir
+            cuts_path,
+            checkpoint,
+            config,
+            out,
+            name,
+            test_set,
+            cohort_dir,
+            tag,
+            recipe.dir,
+            told=told,
         )
     log.info(
         "%s: %.0f s of audio, real-time factor %.4f", title, cost.audio_seconds, cost.real_time
@@ -138,11 +151,11 @@ def _cohort_dir(membership: str | None, cohorts: Path | None) -> Path | None:
     """Return the directory that says each speaker's cohort; None if the model is told nothing.
 
     Raises:
-        ConfigError: the true cohorts are wanted, but no directory is given.
+        ConfigError: cohorts are to be told, but no directory is given.
     """
-    if membership == "true" and cohorts is None:
+    if membership in ("true", "found") and cohorts is None:
         raise ConfigError(
-            "--membership true: no cohorts are given",
+            f"--membership {membership}: no cohorts are given",
             "add --cohorts with a directory that holds cohorts.jsonl",
         )
     return None if membership == "unknown" else cohorts

@@ -66,10 +66,10 @@ def membership_values(cohort: str | None) -> list[float]:
 
 @dataclass(frozen=True)
 class Membership:
-    """The cohort of each speaker.
+    """The cohort of each speaker, or of each utterance.
 
     Attributes:
-        cohorts: cohort by speaker.
+        cohorts: cohort by id of speaker or utterance.
         source: the file that it was read from, for messages.
         unknown: probability of unknown memberships in training.
     """
@@ -89,7 +89,9 @@ class Membership:
         return cls(found.cohorts, found.path, unknown)
 
     def cohort(self, cut: Cut) -> str | None:
-        """Return the cohort of a cut's first speaker; None if it is not known."""
+        """Return the cohort of a cut, or of its first speaker; None if neither is known."""
+        if cut.id in self.cohorts:
+            return self.cohorts[cut.id]
         supervisions = cut.supervisions
         return self.cohorts.get(supervisions[0].speaker or "") if supervisions else None
 

@@ -22,7 +22,7 @@ from asrlib.experiments.run_record import identity_in
 from asrlib.experiments.training_log import settings_of
 from asrlib.files import atomic_write
 from asrlib.machine import machine
-from asrlib.scoring.records import HYP_FILE, DecodeMeta, Machine, ParameterCounts
+from asrlib.scoring.records import HYP_FILE, DecodeMeta, Machine, ParameterCounts, Told
 from asrlib.stamps import hash_file
 from asrlib.streaming.batch import Cost, decode_cuts, decode_turns, hyp_line
 from asrlib.streaming.decode_files import decode_files, located
@@ -47,6 +47,7 @@ def decode_set(
     cohort_dir: Path | None = None,
     tag: str | None = None,
     folder: Path = Path(),
+    told: Told | None = None,
 ) -> Cost:
     """Decode all cuts; write hypotheses in their order, or turns, and meta.json last.
 
@@ -57,6 +58,7 @@ def decode_set(
             if it is not to know them.
         tag: name of the settings of decoding, which meta.json tells.
         folder: directory that relative paths of language models and hotwords start from.
+        told: what these cohorts are, which meta.json tells.
 
     Raises:
         CheckpointError: the checkpoint is of another model than exp/MODEL.
@@ -91,7 +93,7 @@ def decode_set(
         files=files or None,
     )
     if cohort_dir is not None:
-        meta = replace(meta, membership="true", cohorts=str(cohort_dir))
+        meta = replace(meta, membership=told, cohorts=str(cohort_dir))
     replace(meta, run=identity_in(out.parent)).to_file(out / META_FILE)
     return cost
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from asrlib import __version__
 from asrlib.cohort_file import COHORTS_FILE, CohortMap, read_cohort_map
 from asrlib.errors import ConfigError, DataError
+from asrlib.experiments.failures import read_failures
 from asrlib.experiments.plan import Plan, PlannedRun, Variant
 from asrlib.experiments.plan_state import PlanState
 from asrlib.experiments.run_record import RunRecord, read_record, start_of
@@ -18,7 +19,7 @@ from asrlib.mitigation.table import Mitigations
 from asrlib.recipe import Recipe
 from asrlib.scoring.gaps import Resampling
 from asrlib.scoring.groups import UNKNOWN
-from asrlib.scoring.records import DecodeMeta, decode_dir_name, read_speakers
+from asrlib.scoring.records import DecodeMeta, Told, decode_dir_name, read_speakers
 from asrlib.scoring.utt_counts import COUNTS_FILE, UtteranceCounts, read_counts
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Collector:
     search: str
 
     def counts(
-        self, name: str, record: RunRecord, membership: str | None = None
+        self, name: str, record: RunRecord, membership: Told | None = None
     ) -> list[UtteranceCounts]:
         """Read the counts of the confirmation speakers.
 
@@ -85,18 +86,22 @@ class Collector:
         by_row: dict[str, list[PlannedRun]] = {}
         for run in self.plan.runs({}):
             by_row.setdefault(run.row, []).append(run)
+        failed = read_failures(self.recipe.exp / "plans" / self.plan.name)
         found = []
         for row in self.plan.config.rows():
-            for told in (None, "true") if row.true_cohorts else (None,):
+            runs = by_row[row.name]
+            for told in (None, *row.told):
                 try:
-                    found.append(self._row(row, by_row[row.name], start, told))
+                    found.append(self._row(row, runs, start, told))
                 except DataError as e:
-                    notes.append(f"{row.name}: not judged: {e.what}.")
-                    log.warning("%s: not judged: %s", row.name, e.what)
+                    reasons = [failed[run.name] for run in runs if run.name in failed]
+                    why = f"failed in stage 10: {'; '.join(reasons)}" if reasons else e.what
+                    notes.append(f"{_label(row, told)}: not judged: {why}.")
+                    log.warning("%s: not judged: %s", _label(row, told), why)
         return found
 
     def _row(
-        self, row: Variant, runs: Sequence[PlannedRun], start: str, told: str | None
+        self, row: Variant, runs: Sequence[PlannedRun], start: str, told: Told | None
     ) -> Judged:
         counts, updates = [], 0
         for run in runs:
@@ -105,7 +110,7 @@ class Collector:
             rows = self.counts(run.name, record, told)
             counts.append(RunCounts(record.seed, run.name, rows))
         settings = {k: v for k, v in runs[0].factors.items() if k != _SEED}
-        label = f"{row.name}, true cohorts" if told else row.name
+        label = _label(row, told)
         kind = row.kind or "adapt"
         return Judged(label, kind, row.model, start, told, settings, updates, tuple(counts))
 
@@ -217,6 +222,10 @@ def judge_plan(
         resampling=resampling,
         notes=tuple(notes),
     )
+
+
+def _label(row: Variant, told: Told | None) -> str:
+    return f"{row.name}, {told} cohorts" if told else row.name
 
 
 def _regions(recipe: Recipe, test_set: str) -> tuple[Mapping[str, str], str]:

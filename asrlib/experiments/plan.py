@@ -17,6 +17,7 @@ from pydantic import Field
 
 from asrlib.config import as_override, configclass
 from asrlib.experiments.tune_decode import Decoding
+from asrlib.scoring.records import Told
 from asrlib.training.config import MACHINE_KEYS
 
 SECTION = "plans"  # of conf/
@@ -39,6 +40,8 @@ class Variant:
         set: values by key; they count as declared factors.
         kind: what the row is in a table of mitigations; None elsewhere.
         true_cohorts: whether its models are decoded with the true cohorts of the speakers, too.
+        found_cohorts: whether they are decoded with the cohorts that each utterance's voice tells,
+            too; only cohorts that are clusters of voices have them.
         shares: shares of the way from the start to its models, at which models between them are
             decoded, too.
         init: model file, relative to the recipe, that its runs start from (`train.init_part`).
@@ -49,8 +52,18 @@ class Variant:
     set: Settings = Field(default_factory=dict)
     kind: Literal["control", "adapt", "train"] | None = None
     true_cohorts: bool = False
+    found_cohorts: bool = False
     shares: tuple[float, ...] = ()
     init: str = ""
+
+    @property
+    def told(self) -> tuple[Told, ...]:
+        """What its models are told of cohorts in further decodes."""
+        ways: tuple[tuple[Told, bool], ...] = (
+            ("true", self.true_cohorts),
+            ("found", self.found_cohorts),
+        )
+        return tuple(way for way, wanted in ways if wanted)
 
 
 @configclass

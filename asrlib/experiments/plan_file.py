@@ -17,6 +17,7 @@ from asrlib.experiments.plan import (
     Plan,
     PlanConfig,
     PlannedRun,
+    Settings,
     decides,
     part_of_name,
 )
@@ -74,12 +75,24 @@ def plan_of_start(recipe: Recipe, plan: Plan, start: str, cohorts: str) -> Plan:
     return Plan(
         name=f"{start}-{cohorts}",
         config=replace(
-            plan.config, variants=tuple(replace(row, model=model) for row in plan.config.variants)
+            plan.config,
+            variants=tuple(
+                replace(row, model=model, set=_with_start(row.set, start))
+                for row in plan.config.variants
+            ),
         ),
         given=(*plan.given, *(f"{key}={directory}" for key in COHORT_KEYS)),
         published=False,
         start=PlannedRun(start, start, model, {}, (), given=True),
     )
+
+
+def _with_start(settings: Settings, start: str) -> Settings:
+    """Put the start's name for `{start}` in the settings of a row."""
+    return {
+        key: value.replace("{start}", start) if isinstance(value, str) else value
+        for key, value in settings.items()
+    }
 
 
 def _read(recipe: Recipe, name: str, overrides: Collection[str]) -> PlanConfig:

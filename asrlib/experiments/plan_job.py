@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from asrlib.config import as_override
 from asrlib.experiments.tune_decode import Decoding
 from asrlib.jobs import python_command, run_commands
+from asrlib.scoring.records import Told
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ def decoding(
     searches: Sequence[str],
     common: Sequence[str],
     score: str = "score",
-    cohorts: str | None = None,
+    cohorts: tuple[Told, str] | None = None,
 ) -> list[tuple[str, ...]]:
     """Return the commands that decode and score a model of exp/.
 
@@ -33,10 +34,10 @@ def decoding(
         name: the model's directory.
         common: options of every command.
         score: the command that scores.
-        cohorts: directory of the true cohorts that the model is told; None: it is told nothing.
+        cohorts: what the model is told of cohorts, and their directory; None: it is told nothing.
     """
-    told = () if cohorts is None else ("--membership", "true")
-    known = () if cohorts is None else ("--cohorts", cohorts)
+    told = () if cohorts is None else ("--membership", cohorts[0])
+    known = () if cohorts is None else ("--cohorts", cohorts[1])
     commands = []
     for test_set in sets:
         for search in searches:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asrlib.cohort_file import BY_UTTERANCE
 from asrlib.errors import ConfigError, DataError
 from asrlib.experiments.plan import Plan, PlannedRun
 from asrlib.experiments.publish import collect_run
@@ -22,7 +23,7 @@ from asrlib.experiments.run_scores import PublishedRun
 from asrlib.experiments.store import Trials, Tuning, read_plan
 from asrlib.experiments.training_log import read_curves
 from asrlib.recipe import Recipe
-from asrlib.scoring.records import decode_dir_name
+from asrlib.scoring.records import Told, decode_dir_name
 from asrlib.scoring.score import SCORES_FILE
 from asrlib.training.build import Configs, load_configs
 
@@ -131,8 +132,8 @@ class PlanState:
             return ("mix_test",)
         return tuple(sorted(p.parent.name for p in self.recipe.data.glob("test*/cuts.jsonl.gz")))
 
-    def told_cohorts(self, run: PlannedRun) -> str:
-        """The directory of cohorts that a run's models are told, relative to the recipe.
+    def told_cohorts(self, run: PlannedRun, told: Told) -> Path:
+        """The directory of cohorts that a run's models are told.
 
         Raises:
             ConfigError: the model takes none.
@@ -140,10 +141,11 @@ class PlanState:
         directory = self.configs(run).sections().get("membership", {}).get("cohorts")
         if directory is None:
             raise ConfigError(
-                f"run {run.name}: true_cohorts, but the model takes no memberships",
-                "set model.encoder.condition=2 in the row, or remove true_cohorts",
+                f"run {run.name}: {told}_cohorts, but the model takes no memberships",
+                f"set model.encoder.condition=2 in the row, or remove {told}_cohorts",
             )
-        return str(directory)
+        found = self.recipe.dir / str(directory)
+        return found / BY_UTTERANCE if told == "found" else found
 
     def start_name(self, run: PlannedRun) -> str:
         """The directory under exp/ of the model that a run starts from."""
@@ -174,7 +176,7 @@ class PlanState:
         config = self.plan.config
         ways = (*config.searches, *((config.decoding.way,) if config.decoding else ()))
         sets = self.test_sets() or {name for name, _ in scored}
-        told = ("", ", true cohorts") if self.plan.row(run.row).true_cohorts else ("",)
+        told = ("", *(f", {way} cohorts" for way in self.plan.row(run.row).told))
         wanted = {(name, way + more) for name in sets for way in config.searches for more in told}
         wanted |= {(name, way) for name in sets for way in ways}
         return bool(scored) and scored >= wanted

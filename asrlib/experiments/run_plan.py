@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from asrlib.errors import DataError, UserError
+from asrlib.experiments.failures import last_error, write_failures
 from asrlib.experiments.plan import Plan, PlannedRun, as_overrides
 from asrlib.experiments.plan_job import Job, decoding, run_job, tuned_decoding, verifying
 from asrlib.experiments.plan_state import PlanState
@@ -23,6 +24,7 @@ from asrlib.experiments.store import About, plan_dir, read_plan, write_about
 from asrlib.files import alone
 from asrlib.jobs import run_each
 from asrlib.recipe import Recipe
+from asrlib.scoring.records import Told
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +141,7 @@ class PlanRunner:
         """
         told = f"{self.folder}: this plan is being run by another process"
         with alone(self.folder / ".lock", told, "wait until it is done"):
+            write_failures(self.folder, {})
             missing = self.missing()
             self._require_data(missing)
             self._tell()
@@ -146,6 +149,7 @@ class PlanRunner:
                 self._tune()
                 self._run_missing()
             self._bench()
+            write_failures(self.folder, self.failed)
         if self.failed:
             lines = "".join(f"\n  {name}: {why}" for name, why in sorted(self.failed.items()))
             raise UserError(
@@ -217,7 +221,7 @@ class PlanRunner:
             for index, outcome in outcomes:
                 name = jobs[index].name
                 if isinstance(outcome, UserError):
-                    self.failed[name] = f"{_reason(logs[index])}; log: {logs[index]}"
+                    self.failed[name] = f"{last_error(logs[index])}; log: {logs[index]}"
                     logger.warning("%s failed: %s", name, self.failed[name])
                 elif done is not None:
                     done(name)
@@ -287,7 +291,7 @@ class PlanRunner:
         return Job(run.name, ((*words, *self._common(run.overrides)),))
 
     def _job(self, run: PlannedRun) -> Job:
-        """Train, decode and score; the same with true cohorts, and with models on the way.
+        """Train, decode and score; the same with cohorts told, and with models on the way.
 
         A speaker model is trained, embeds and is scored on verification.
         """
@@ -296,9 +300,12 @@ class PlanRunner:
         if self.plan.config.stages == "voices":
             return Job(run.name, (*commands, *verifying(run.name, sets, common)))
         commands += self._decoding(run.name, run.overrides)
-        if self.plan.row(run.row).true_cohorts:
-            directory = self.recipe.dir / self.state.told_cohorts(run)
-            commands += self._decoding(run.name, run.overrides, str(directory))
+        for told in self.plan.row(run.row).told:
+            directory = self.state.told_cohorts(run, told)
+            if told == "found" and not directory.exists():
+                logger.warning("%s: no cohorts are found by utterance: %s", run.name, directory)
+                continue
+            commands += self._decoding(run.name, run.overrides, (told, str(directory)))
         for name, share in self.plan.between(run).items():
             ends = ("--start", self.state.start_name(run), "--end", run.name)
             own = ("--share", str(share), "--name", name)
@@ -317,7 +324,7 @@ class PlanRunner:
         return Job(f"{self.plan.name}-start", tuple(self._decoding(name, self.plan.given)))
 
     def _decoding(
-        self, name: str, overrides: Sequence[str], cohorts: str | None = None
+        self, name: str, overrides: Sequence[str], cohorts: tuple[Told, str] | None = None
     ) -> list[tuple[str, ...]]:
         config = self.plan.config
         score = "score" if config.stages == "one_talker" else "score-meetings"
@@ -370,10 +377,3 @@ class PlanRunner:
         if done.returncode:
             what, _, fix = done.stderr.strip().rpartition("\n  fix: ")
             raise UserError(what.rpartition("error: ")[2] or done.stderr, fix or "see above")
-
-
-def _reason(log: Path) -> str:
-    """The last error that a log tells."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    told = [line for line in lines if "error: " in line or "Error: " in line]
-    return told[-1].strip()[:300] if told else "died without an error"

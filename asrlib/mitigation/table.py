@@ -133,7 +133,9 @@ class MitigationRow(JsonRecord):
     """A row of the table.
 
     Attributes:
-        label: its name in the plan; with `, true cohorts` if the model was told them.
+        label: its name in the plan; with `, true cohorts` if the model was told the
+            speakers' cohorts, with `, found cohorts` if it was told what each utterance's voice
+            tells of them.
         kind: `control`, `adapt` (the cohort's speech alone changes a trained model) or `train`
             (training with the cohorts known).
         model: of conf/model.

@@ -133,7 +133,9 @@ def _group_tables(system: Verification) -> list[Block]:
 
 
 def _cell(rate: Rate | EqualErrorRate | None) -> str:
-    return DASH if rate is None else f"{rate.percent:.2f} {interval(rate.interval)}"
+    if rate is None or rate.percent is None:
+        return DASH
+    return f"{rate.percent:.2f} {interval(rate.interval)}"
 
 
 def _gap(found: Disparity | None) -> str:

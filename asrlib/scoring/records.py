@@ -20,6 +20,7 @@ from asrlib.spool import sorted_on_disk
 from asrlib.text.words import TimedWord
 
 HYP_FILE = "hyp.jsonl"
+Told = Literal["true", "found"]  # what a model is told about the cohorts of the speakers
 TAG = re.compile(r"[A-Za-z0-9.+-]+")  # of a name of settings of decoding
 
 # The type of a field that is left out of the file where it is None.
@@ -132,9 +133,9 @@ class DecodeMeta(JsonRecord):
         threads: number of threads of torch.
         streams: number of utterances that were decoded at the same time.
         run: identity of the training of the model; None if the training left no record.
-        membership: what the model was told about the cohorts of the speakers: the `true` ones, or
-            nothing (None). meta.json leaves None out, so that all other decodes leave what they
-            always left.
+        membership: what the model was told about the cohorts of the speakers: the `true` ones,
+            those that were `found` from each utterance alone, or nothing (None). meta.json leaves
+            None out, so that all other decodes leave what they always left.
         cohorts: cohort directory that the memberships come from.
         tag: name of the settings of decoding, where it was given one, as with a language model or
             hotwords.
@@ -157,7 +158,7 @@ class DecodeMeta(JsonRecord):
     threads: int | None = None
     streams: int | None = None
     run: str | None = None
-    membership: Annotated[Literal["true"] | None, _OrLeftOut] = None
+    membership: Annotated[Told | None, _OrLeftOut] = None
     cohorts: Annotated[str | None, _OrLeftOut] = None
     tag: Annotated[str | None, _OrLeftOut] = None
     files: Annotated[dict[str, str] | None, _OrLeftOut] = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pydantic import computed_field
+from scipy.special import ndtri
 
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.gaps import Resampling
@@ -29,8 +30,9 @@ class Rate(JsonRecord):
 
     @computed_field
     @property
-    def percent(self) -> float:
-        return 100 * self.errors / max(self.trials, 1)
+    def percent(self) -> float | None:
+        """None without trials."""
+        return 100 * self.errors / self.trials if self.trials else None
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,18 @@ class Change(JsonRecord):
     other: float
     difference: float
     interval: Interval | None
+
+    def detectable(self, confidence: float, power: float = 0.8) -> float | None:
+        """The smallest change that such an interval would show with a probability of `power`.
+
+        It is (z_confidence + z_power) standard errors, which the width of the interval tells
+        (normal approximation). None without an interval.
+        """
+        if self.interval is None:
+            return None
+        z = float(ndtri(0.5 + confidence / 2))
+        half = (self.interval.high - self.interval.low) / 2
+        return half * (1 + float(ndtri(power)) / z)
 
 
 @dataclass(frozen=True)

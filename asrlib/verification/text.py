@@ -50,14 +50,19 @@ def comparison_text(found: VerificationComparison) -> str:
     confidence = 100 * found.resampling.confidence
     lines = [
         f"{' + '.join(found.other)} against {' + '.join(found.baseline)}: changes in percentage "
-        f"points, {confidence:g} % intervals, {found.speakers} speakers resampled"
+        f"points, {confidence:g} % intervals, {found.speakers} speakers resampled; behind ±: the "
+        "smallest change that would show with a probability of 80 %"
     ]
     header = ("", "misses", "false alarms", "EER")
-    lines += _aligned([header, ("all", *_cells(found.all))])
+    level = found.resampling.confidence
+    lines += _aligned([header, ("all", *_cells(found.all, level))])
     for column, changes in found.groups.items():
         rows = [(column, *header[1:])]
-        rows += [(value, *_cells(of_group)) for value, of_group in changes.groups.items()]
-        rows += [("gap", *_cells(changes.gaps)), ("spread", *_cells(changes.spreads))]
+        rows += [(value, *_cells(of_group, level)) for value, of_group in changes.groups.items()]
+        rows += [
+            ("gap", *_cells(changes.gaps, level)),
+            ("spread", *_cells(changes.spreads, level)),
+        ]
         lines += ["", *_aligned(rows)]
         pairs = [f"{TITLES[m]} {a} - {b}" for m, (a, b) in changes.worst_and_best.items()]
         lines += [f"  gaps of the baseline: {', '.join(pairs)}"] if pairs else []
@@ -69,9 +74,13 @@ def _threshold(threshold: Threshold) -> str:
         return f"threshold {threshold.value:.4f}, as given"
     return (
         f"threshold {threshold.value:.4f}, fixed on {threshold.dev_speakers} dev speakers "
-        f"({threshold.rule}): misses {threshold.dev_misses.percent:.2f} %, false alarms "
-        f"{threshold.dev_false_alarms.percent:.2f} %, EER {threshold.dev_eer:.2f} %"
+        f"({threshold.rule}): misses {_percent(threshold.dev_misses)}, false alarms "
+        f"{_percent(threshold.dev_false_alarms)}, EER {threshold.dev_eer:.2f} %"
     )
+
+
+def _percent(rate: Rate) -> str:
+    return _DASH if rate.percent is None else f"{rate.percent:.2f} %"
 
 
 def _ends(interval: Interval | None, sign: str = "") -> str:
@@ -79,7 +88,9 @@ def _ends(interval: Interval | None, sign: str = "") -> str:
 
 
 def _rate(rate: Rate | EqualErrorRate | None) -> str:
-    return _DASH if rate is None else f"{rate.percent:.2f} {_ends(rate.interval)}"
+    if rate is None or rate.percent is None:
+        return _DASH
+    return f"{rate.percent:.2f} {_ends(rate.interval)}"
 
 
 def _counted(rate: Rate | None) -> str:
@@ -99,12 +110,16 @@ def _disparity(title: str, unequal: Disparity) -> str:
     return text
 
 
-def _cells(changes: dict[str, Change]) -> tuple[str, ...]:
+def _cells(changes: dict[str, Change], confidence: float) -> tuple[str, ...]:
     cells = []
     for metric in TITLES:
         change = changes.get(metric)
-        ends = "" if change is None else _ends(change.interval, "+")
-        cells.append(_DASH if change is None else f"{change.difference:+.2f} {ends}")
+        if change is None:
+            cells.append(_DASH)
+            continue
+        smallest = change.detectable(confidence)
+        shows = "" if smallest is None else f" ±{smallest:.2f}"
+        cells.append(f"{change.difference:+.2f} {_ends(change.interval, '+')}{shows}")
     return tuple(cells)
 
 

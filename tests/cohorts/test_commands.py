@@ -41,6 +41,11 @@ def test_find_assign_and_explain(recipe, tmp_path):
             json.loads(x) for x in (cohorts / method / "cohorts.jsonl").read_text().splitlines()
         ]
         assert [{**a, "split": f["split"]} for a, f in zip(assigned, found, strict=True)] == found
+    lines = (cohorts / "automatic" / "by_utterance" / "cohorts.jsonl").read_text().splitlines()
+    told = {line["utterance"]: line["cohort"] for line in map(json.loads, lines)}
+    # The speakers here have one utterance each, so that its voice is theirs.
+    assert told == {f"{a['speaker']}-1": a["cohort"] for a in assigned if a["speaker"][0] == "c"}
+    assert not (cohorts / "scan" / "by_utterance").exists()
     _run("explain", "--recipe-dir", recipe, "--name", "m", "--method", "scan")
     told = json.loads((cohorts / "scan" / "explanation.json").read_text())
     assert told["enriched"][0]["attributes"] == {"group": "planted"}

@@ -46,6 +46,18 @@ def test_sets_agree_with_lhotse(repo, tmp_path):
     assert ours["test"][0]["audio"] == str(corpus / "no" / "2a_nohash_0.wav")
 
 
+def test_train_speakers_of_six_words_fill_up_dev(repo, tmp_path):
+    corpus = small(tmp_path / "corpus", ".ogg")
+    for word in range(6):
+        noise(corpus / f"word{word}" / "0c_nohash_0.ogg")
+        noise(corpus / "yes" / f"0d_nohash_{word}.ogg")  # six times one word
+    prepare(repo, "speech_commands", tmp_path, corpus, "raw.py")
+    sets = raw(tmp_path)
+    assert {row["speaker"] for row in sets["dev"]} == {"1a", "0c"}
+    assert {row["speaker"] for row in sets["train"]} == {"0a", "0b", "0d"}
+    assert {row["speaker"] for row in sets["test"]} == {"2a"}
+
+
 def test_a_missing_clip_is_quarantined(repo, tmp_path):
     corpus = small(tmp_path / "corpus", ".ogg")
     lost = corpus / "yes" / "1a_nohash_0.ogg"
@@ -86,8 +98,8 @@ def test_the_corpus(repo, shared_data, tmp_path):
     prepare(repo, "speech_commands", tmp_path, shared_data / "speech_commands", "raw.py")
     sets = raw(tmp_path)
     assert {name: len(rows) for name, rows in sets.items()} == {
-        "train": 5630,
-        "dev": 735,
+        "train": 5384,
+        "dev": 981,
         "test": 5045,
     }
     rows = [row for rows in sets.values() for row in rows]

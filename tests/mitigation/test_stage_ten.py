@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from command_fakes import call, explained
+from lhotse import CutSet
 from plan_fakes import here, prepare, write_plan
 
+from asrlib.data.membership import memberships
+from asrlib.experiments.plan_file import _with_start
 from asrlib.mitigation.table import Mitigations
+from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 
 ADAPT = "mitigation.adaptation"
 TUNE = {f"{ADAPT}.method": "finetune"}
@@ -31,6 +37,7 @@ PLAN = {
             "kind": "train",
             "set": {**TUNE, f"{ADAPT}.speech": "oversampled", "model.encoder.condition": 2},
             "true_cohorts": True,
+            "found_cohorts": True,
         },
     ],
     "factors": {"train.seed": [1]},
@@ -61,6 +68,11 @@ def started(tmp_path_factory) -> Path:
     recipe = prepare(tmp_path_factory.mktemp("egs") / "small", PEOPLE, own_speakers=True)
     assert call("train", "--model", "tiny", "--recipe-dir", recipe).code == 0
     write_cohorts(recipe)
+    cuts = CutSet.from_file(recipe / "data" / "confirmation" / "cuts.jsonl.gz")
+    lines = [{"utterance": cut.id, "cohort": "bottom", "split": "confirmation"} for cut in cuts]
+    heard = recipe / "exp" / "cohorts" / "scan" / "by_utterance" / "cohorts.jsonl"
+    heard.parent.mkdir()
+    heard.write_text("".join(json.dumps(line) + "\n" for line in lines))
     write_plan(recipe, "fair", PLAN)
     return recipe
 
@@ -79,6 +91,25 @@ def judge(recipe: Path, *words: object):
     return call("judge-mitigations", "--plan", "fair", "--recipe-dir", recipe, *GIVEN, *words)
 
 
+def memberships_differ(folder: Path) -> None:
+    """The decodes without, with true and with found cohorts are of three different inputs."""
+    metas = [
+        json.loads((folder / f"decode_confirmation_greedy{told}" / "meta.json").read_text())
+        for told in ("", "_true_cohorts", "_found_cohorts")
+    ]
+    told = [(meta.get("membership"), Path(meta.get("cohorts", "")).name) for meta in metas]
+    assert told == [(None, ""), ("true", "scan"), ("found", "by_utterance")]
+    encoder = StreamingRecognizer.from_checkpoint(folder / "final.pt", DecodeConfig()).model.encoder
+    frames_BTF = torch.randn(1, 40, 80, generator=torch.Generator().manual_seed(1))
+    heard = []
+    for cohort in (None, "bottom", "top"):
+        with torch.inference_mode():
+            lengths_B = torch.tensor([frames_BTF.shape[1]])
+            heard.append(encoder(frames_BTF, lengths_B, memberships([cohort]))[0])
+    pairs = itertools.combinations(heard, 2)
+    assert all(not torch.equal(one, other) for one, other in pairs)
+
+
 def test_rows_continue_from_the_model_and_their_table_reproduces_from_files(recipe):
     done = run(recipe)
     assert done.code == 0, done
@@ -87,7 +118,8 @@ def test_rows_continue_from_the_model_and_their_table_reproduces_from_files(reci
     assert judge(recipe).code == 0
     path = recipe / "exp" / "fairness" / "mitigations.json"
     found = Mitigations.from_file(path, "")
-    labels = ["start", "general", "finetune", "membership", "membership, true cohorts"]
+    labels = ["start", "general", "finetune", "membership"]
+    labels += [f"membership, {told} cohorts" for told in ("true", "found")]
     assert [row.label for row in found.rows] == labels
     assert [row.seeds[0].run for row in found.rows[:3]] == [
         "tiny",
@@ -98,7 +130,8 @@ def test_rows_continue_from_the_model_and_their_table_reproduces_from_files(reci
     assert (found.start, found.control, found.method) == ("start", "general", "scan")
     assert [point.share for point in found.curve] == [0.0, 0.5, 1.0]
     assert found.curve[0].rates == found.rows[0].rates
-    assert found.rows[4].membership == "true"
+    assert [row.membership for row in found.rows[3:]] == [None, "true", "found"]
+    memberships_differ(recipe / "exp" / "tiny-scan-membership-seed1")
     assert found.rows[2].settings == TUNE
     # Only counts are read: the table is the same without any model.
     first = path.read_bytes()
@@ -106,6 +139,12 @@ def test_rows_continue_from_the_model_and_their_table_reproduces_from_files(reci
     shutil.rmtree(recipe / "exp" / "tiny-scan-finetune-seed1" / "checkpoints")
     assert judge(recipe).code == 0
     assert path.read_bytes() == first
+
+
+def test_a_row_may_name_files_of_its_start():
+    settings = {"mitigation.cohorts.labels": "exp/{start}/decode_discovery_greedy", "a.b": 2.0}
+    named = {"mitigation.cohorts.labels": "exp/tiny/decode_discovery_greedy", "a.b": 2.0}
+    assert _with_start(settings, "tiny") == named
 
 
 def test_a_row_that_was_not_run_becomes_a_note(recipe):
@@ -141,3 +180,8 @@ def test_a_bottom_cohort_without_speech_is_told_by_each_row_that_needs_it(recipe
     log = recipe / "exp" / "plans" / "tiny-scan" / "log" / "tiny-scan-finetune-seed1.log"
     assert "has no speaker" in log.read_text()
     assert "choose another cohort" in log.read_text()
+    assert judge(recipe, "--set", "plans.only=[finetune]").code == 0
+    found = Mitigations.from_file(recipe / "exp" / "fairness" / "mitigations.json", "")
+    (note,) = (n for n in found.notes if n.startswith("finetune: not judged"))
+    assert "failed in stage 10" in note
+    assert "has no speaker" in note

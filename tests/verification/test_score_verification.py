@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from asrlib.embedding_table import EmbeddingTable
 from asrlib.errors import DataError
 from asrlib.verification.config import VerificationConfig
 from asrlib.verification.metrics import det_curve, equal_errors
-from asrlib.verification.records import Verification, VerificationComparison
+from asrlib.verification.records import Rate, Verification, VerificationComparison
 from asrlib.verification.score import (
     TrialSource,
     fix_threshold,
@@ -104,12 +105,22 @@ def test_a_comparison_is_paired_and_averages_seeds(recipe):
     assert found.all["eer"].baseline == pytest.approx(score(recipe).eer.percent)
     assert set(found.groups["gender"].groups) == {"f", "m"}
     assert found.groups["gender"].worst_and_best["misses"] == ("m", "f")
+    eer = found.all["eer"]
+    standard_error = (eer.interval.high - eer.interval.low) / (2 * 1.96)
+    assert eer.detectable(0.95) == pytest.approx(2.80 * standard_error, rel=0.01)
+    assert f"] ±{eer.detectable(0.95):.2f}" in outcome.out
+    assert replace(eer, interval=None).detectable(0.95) is None
     sides = ("--baseline", weak, "--baseline", strong, "--other", strong, "--other", weak)
     run(recipe, "compare-verification", *sides, "--out", out)
     same = VerificationComparison.from_file(out, "")
     for change in same.all.values():
         assert change.difference == pytest.approx(0, abs=1e-9)
         assert change.interval == pytest.approx((0, 0), abs=1e-9)
+
+
+def test_without_trials_there_is_no_rate():
+    assert Rate(0, 0, None).percent is None
+    assert Rate(1, 4, None).percent == 25.0
 
 
 def test_different_trials_are_not_compared(recipe):

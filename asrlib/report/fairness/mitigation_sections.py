@@ -32,7 +32,7 @@ def mitigation_sections(fairness: Fairness) -> list[Section]:
     sections = []
     for found in fairness.mitigations:
         title = f"Before and after: {found.title or found.plan}"
-        sections.append(Section(title, tuple(_blocks(found))))
+        sections.append(Section(title, tuple(_blocks(found, fairness))))
         sections.append(
             Section(f"What got worse, by seed and region ({found.plan})", tuple(_details(found)), 3)
         )
@@ -42,13 +42,13 @@ def mitigation_sections(fairness: Fairness) -> list[Section]:
     return sections
 
 
-def _blocks(found: Mitigations) -> Iterator[Block]:
+def _blocks(found: Mitigations, fairness: Fairness) -> Iterator[Block]:
     start = found.rows[0].rates
     yield Text(
         f"Cohorts of method {found.method} ({found.cohorts}); every model was decoded on the same "
         f"speakers of set {found.test_set} ({found.search}), of whom {start.bottom.speakers} are "
         f"in the bottom cohort and {start.rest.speakers} are not. The counts of seeds are added "
-        "up. In brackets: intervals over speakers."
+        f"up. In brackets: intervals over speakers.{_opened(found, fairness)}"
     )
     changed = [row for row in found.rows if row.label != found.start]
     if changed:
@@ -60,6 +60,24 @@ def _blocks(found: Mitigations) -> Iterator[Block]:
         yield Text(_verdict(found) + "\n" + "\n".join(verdicts))
     if found.notes:
         yield Text("\n".join(f"- {note}" for note in found.notes))
+
+
+def _opened(found: Mitigations, fairness: Fairness) -> str:
+    """Whether stage 9 had looked at the speakers before; "" where that is not known."""
+    method = next((m for m in fairness.judged if m.name == found.method), None)
+    judged = None if method is None else method.judged
+    if method is None or method.record is None or judged is None or judged.bottom is None:
+        return ""
+    start, sets = found.rows[0].rates, (found.test_set, method.record.confirmation.set)
+    # The same speakers said the same number of words.
+    same = len(set(sets)) == 1 and judged.bottom.words == start.bottom.words
+    if not same or judged.rest is None or judged.rest.words != start.rest.words:
+        return " The cohorts were judged on other speakers than the mitigations."
+    return (
+        " The cohorts were judged on the same speakers, so this is a second look at them. run.sh "
+        "chooses neither the cohort nor the rows by what the first look showed; whoever does, has "
+        "to judge on new speakers."
+    )
 
 
 def _verdict(found: Mitigations) -> str:
