@@ -1,8 +1,9 @@
-"""Draw the README's picture of word error rates from its table, and write the text beside it.
+"""Draw the README's pictures, and write the text beside them.
 
 Usage: . ./path.sh && python tools/readme_pictures.py
-Run it after a change of the table. A test compares the table with committed results, and the
-picture with the table.
+Word error rates are drawn from the README's table, mitigations from results that are published.
+Run it after a change of either. A test compares the table with committed results, and the pictures
+with what they show.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from asrlib.report.fairness.published import FAIRNESS_FILE, PublishedFairness
+from asrlib.report.fairness_plots import Change, before_after
 from asrlib.report.plots import STYLE, svg_text
 from asrlib.report.style import COLOURS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PICTURE = "docs/word_error_rates.svg"
+MITIGATIONS = "docs/mitigations.svg"
+_PUBLISHED = ROOT / "egs" / "mini" / "results" / FAIRNESS_FILE
 _SEARCH = "greedy"
 _NOTES = {"mini": "synthetic"}
 
@@ -66,7 +71,6 @@ def draw(rows: list[Row]) -> str:
     models = list(dict.fromkeys(row.model for row in rows))
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": "readme"}):
         canvas = Figure(figsize=(8.6, 0.7 + 0.62 * len(labels)), layout="constrained")
-        canvas.patch.set_facecolor("white")
         axes = canvas.subplots()
         for row in rows:
             colour = COLOURS[models.index(row.model)]
@@ -110,14 +114,43 @@ def described(rows: list[Row]) -> str:
     return f"Word error rates of {' and '.join(models)}, {_SEARCH} search: {'; '.join(sets)}"
 
 
-def main() -> None:
-    """Write the picture and the text beside it."""
-    text = README.read_text(encoding="utf-8")
+def draw_mitigations(found: PublishedFairness) -> tuple[str, str]:
+    """The picture of the published mitigations as SVG text, and its description."""
+    title, rows = next(iter(found.mitigations.items()))
+    start, *others = rows
+    changes = [
+        Change(row.label, row.rest.percent, row.bottom.percent, row.kind == "control")
+        for row in others
+    ]
+    ends = (start.rest.percent, start.bottom.percent)
+    said = "; ".join(f"{c.label} {c.bottom:.1f} and {c.rest:.1f} %" for c in changes)
+    text = f"WER of the bottom cohort and of all others: start {ends[1]:.1f} and {ends[0]:.1f} %; "
+    svg = before_after(ends, changes, found.curves[title])
+    return _on_white(svg), text + said
+
+
+def _on_white(svg: str) -> str:
+    """A page of a dark theme would hide the drawing's dark letters."""
+    return re.sub(
+        r"(<svg[^>]*>)", r'\1<rect width="100%" height="100%" fill="#fff"/>', svg, count=1
+    )
+
+
+def pictures(text: str) -> dict[str, tuple[str, str]]:
+    """SVG text and description of each picture by its path, given the README's text."""
     rows = [row for row in table_rows(text) if row.search == _SEARCH]
-    (ROOT / PICTURE).write_text(draw(rows), encoding="utf-8")
-    picture = f"![{described(rows)}]({PICTURE})"
-    pattern = rf"!\[[^\]]*\]\({re.escape(PICTURE)}\)"
-    README.write_text(re.sub(pattern, lambda _: picture, text), encoding="utf-8")
+    found = PublishedFairness.from_file(_PUBLISHED, "publish egs/mini")
+    return {PICTURE: (_on_white(draw(rows)), described(rows)), MITIGATIONS: draw_mitigations(found)}
+
+
+def main() -> None:
+    """Write the pictures and the texts beside them."""
+    text = README.read_text(encoding="utf-8")
+    for path, (svg, said) in pictures(text).items():
+        (ROOT / path).write_text(svg, encoding="utf-8")
+        pattern = rf"!\[[^\]]*\]\({re.escape(path)}\)"
+        text = re.sub(pattern, lambda _, new=f"![{said}]({path})": new, text)
+    README.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

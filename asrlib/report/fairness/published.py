@@ -46,9 +46,14 @@ class PublishedCohort(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRow(JsonRecord):
-    """A mitigation, with its change of the bottom cohort against general data."""
+    """A mitigation, with its change of the bottom cohort against general data.
+
+    Attributes:
+        kind: start, control, adapt or train.
+    """
 
     label: str
+    kind: str
     seeds: int
     bottom: CohortRate
     rest: CohortRate
@@ -63,12 +68,15 @@ class PublishedFairness(JsonRecord):
     Attributes:
         lead: the one sentence.
         cohorts: by method, the worst first.
-        mitigations: rows by title of the table.
+        mitigations: rows by title of the table, the start first.
+        curves: by the same title, WER in per cent of all others and of the bottom cohort, along the
+            interpolation between the start and the fine-tuned model.
     """
 
     lead: str
     cohorts: tuple[PublishedCohort, ...]
     mitigations: dict[str, tuple[PublishedRow, ...]]
+    curves: dict[str, tuple[tuple[float, float], ...]]
 
 
 def publish_fairness(fairness: Fairness) -> Path | None:
@@ -98,6 +106,7 @@ def publish_fairness(fairness: Fairness) -> Path | None:
         found.title or found.plan: tuple(
             PublishedRow(
                 label=row.label,
+                kind=row.kind,
                 seeds=len(row.seeds),
                 bottom=row.rates.bottom,
                 rest=row.rates.rest,
@@ -108,8 +117,18 @@ def publish_fairness(fairness: Fairness) -> Path | None:
         )
         for found in fairness.mitigations
     }
+    curves = {
+        found.title or found.plan: tuple(
+            (point.rates.rest.percent, point.rates.bottom.percent)
+            for point in sorted(found.curve, key=lambda p: p.share)
+        )
+        for found in fairness.mitigations
+    }
     record = PublishedFairness(
-        lead=lead_sentence(fairness), cohorts=tuple(worst_first), mitigations=rows
+        lead=lead_sentence(fairness),
+        cohorts=tuple(worst_first),
+        mitigations=rows,
+        curves=curves,
     )
     path = fairness.recipe.dir / RESULTS / FAIRNESS_FILE
     path.parent.mkdir(exist_ok=True)
