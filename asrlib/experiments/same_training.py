@@ -38,8 +38,12 @@ def copy_training(found: Path, directory: Path, record: RunRecord) -> None:
     for name in _FOLDERS:
         if (found / name).is_dir():
             shutil.copytree(found / name, directory / name, dirs_exist_ok=True)
-    shutil.copy2(found / "config.yaml", directory / "config.yaml")
+    _copy(found / "config.yaml", directory / "config.yaml")
     named = {key: getattr(record, key) for key in ("name", "model", "plan", "factors", "argv")}
     replace(trained, **named).to_file(directory / RUN_FILE)
-    with atomic_path(directory / _FINAL) as model:
-        shutil.copy2(found / _FINAL, model)
+    _copy(found / _FINAL, directory / _FINAL)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as copy:
+        shutil.copyfile(source, copy)
