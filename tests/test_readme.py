@@ -17,6 +17,7 @@ TEXTS = [
     "docs/two_talkers.md",
     "docs/verification.md",
     "docs/audit.md",
+    "docs/cluster.md",
 ]
 TEXTS += [f"docs/lab/{recipe}.md" for recipe in ("an4", "mini", "pooled")]
 TEXTS += [f"egs/{recipe}/NOTES.md" for recipe in ("an4", "mini", "pooled")]
