@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from asrlib.errors import ConfigError, UserError
 from asrlib.training.place import Place
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 # How torch names the failure of a connection between ranks: gloo's and NCCL's errors are
 # RuntimeErrors, whose subclasses differ between versions of torch.
@@ -125,6 +128,7 @@ def meet(place: Place, device: str, timeout: float) -> Iterator[Ranks]:
         return
     if device == "cuda":
         torch.cuda.set_device(place.local_rank % torch.cuda.device_count())
+    logging.getLogger("torch.distributed").setLevel(logging.WARNING)
     wait = timedelta(seconds=timeout)
     store = _store(place, wait)
     _roll_call(store, place, timeout)
@@ -136,6 +140,7 @@ def meet(place: Place, device: str, timeout: float) -> Iterator[Ranks]:
         timeout=wait,
     )
     control = dist.new_group(backend="gloo", timeout=wait) if device == "cuda" else None
+    logger.info("%d ranks train together", place.size)
     try:
         yield Ranks(place.rank, place.size, control)
     except RuntimeError as e:
