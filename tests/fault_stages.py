@@ -158,7 +158,6 @@ STAGES = (
     Stage("publish", None, ("publish",)),
     Stage("report", 13, ("results",)),
 )
-CHEAP = ("manifests", "fbank", "tokens", "decode", "score", "publish")
 
 
 def write_small_recipe(recipe: Path) -> None:
