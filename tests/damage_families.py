@@ -69,7 +69,7 @@ def _cut_ids(recipe: Path) -> set[str]:
     return set().union(*(_ids(recipe / "data" / name / "cuts.jsonl.gz") for name in SETS))
 
 
-def _program(recipe: str) -> ModuleType:
+def program_of(recipe: str) -> ModuleType:
     """local/raw.py of another recipe, under a name of its own."""
     path = REPO / "egs" / recipe / "local" / "raw.py"
     spec = importlib.util.spec_from_file_location(f"raw_of_{recipe}", path)
@@ -335,7 +335,7 @@ def families() -> list[Family]:
                 _TEST,
                 (),
                 _both(table_lines(*more), table_names(names.get(table, "bad {}"))),
-                _program("kaldi_dir").command,
+                program_of("kaldi_dir").command,
             )
         )
     return found

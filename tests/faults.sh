@@ -11,7 +11,8 @@
 #                       (default: 120)
 #   --seed N            seed of the moments (default: 1)
 #   --stages "A B"      stages to kill: corpus manifests fbank tokens train decode score mixtures
-#                       speakers cohorts mitigate fairness plan publish report (default: all)
+#                       speakers cohorts mitigate fairness plan publish report (default: all, and
+#                       the other faults, too)
 #   --publish           write the figures to egs/mini/results/trust/, too
 set -euo pipefail
 

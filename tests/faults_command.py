@@ -44,7 +44,7 @@ def command(kills: int, seed: int, stages: tuple[str, ...], to_results: bool) ->
             click.echo(_line(found[-1]))
             for told in found[-1].failures + found[-1].differences:
                 click.echo(f"  {told}")
-        checked = tuple(checks(pipeline))
+        checked = () if stages else tuple(checks(pipeline))
     for check in checked:
         click.echo(f"{'ok  ' if check.holds else 'FAIL'} {check.name}: {check.told}")
     words = ["tests/faults.sh", f"--kills {kills}", f"--seed {seed}"]

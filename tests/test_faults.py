@@ -9,7 +9,7 @@ from pathlib import Path
 
 import fault_checks
 import pytest
-from fault_stages import CHEAP, STAGES
+from fault_stages import STAGES
 from faults import Pipeline, tree
 
 BY_NAME = {stage.name: stage for stage in STAGES}
@@ -23,7 +23,7 @@ def pipeline(tmp_path_factory) -> Pipeline:
     return pipeline
 
 
-@pytest.mark.parametrize("name", [name for name in CHEAP if name != "publish"])
+@pytest.mark.parametrize("name", ["manifests", "fbank", "tokens", "decode", "score"])
 def test_killed_and_run_again_leaves_the_same_files(pipeline, name):
     found = pipeline.strike(BY_NAME[name], 3, random.Random(name))
     assert (found.kills, found.failures, found.differences) == (3, [], [])

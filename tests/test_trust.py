@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
-from command_fakes import call, explained, write_recipe
+from command_fakes import call, explained, sound, write_recipe
+from damage_families import program_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -214,6 +216,28 @@ def test_ids_with_shell_words_and_climbing_paths_pass_the_pipeline(tmp_path, mon
     assert [path.name for path in recipe.parent.iterdir()] == ["recipe"]
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
     assert not list(tmp_path.rglob("pwned"))
+
+
+def test_copies_of_sphere_files_stay_in_the_recipe(tmp_path):
+    """wav.scp may name files by paths with `..`; their copies must not climb, too."""
+    corpus, copies = tmp_path / "corpus" / "train", tmp_path / "recipe" / "data" / "audio"
+    corpus.mkdir(parents=True)
+    path = tmp_path / "a" / "b" / "speech.sph"
+    path.parent.mkdir(parents=True)
+    soundfile.write(path, sound(0.5, 16000, 1), 16000, format="NIST", subtype="PCM_16")
+    up = "/".join([".."] * 40)
+    (corpus / "wav.scp").write_text(f"u1 {up}{path}\nu2 {tmp_path}/x/../a/b/speech.sph\n")
+    (corpus / "text").write_text("u1 ONE\nu2 TWO\n")
+    read_set = program_of("kaldi_dir").read_set
+    for row in read_set(corpus, copies):
+        copy = Path(row.audio).resolve()
+        assert copy.is_relative_to(copies), copy
+        assert soundfile.info(copy).format == "FLAC"
+    before = copy.stat().st_mtime_ns
+    soundfile.write(path, sound(0.5, 16000, 2), 16000, format="NIST", subtype="PCM_16")
+    os.utime(path, (1, 1))  # another source with an older date
+    read_set(corpus, copies)
+    assert copy.stat().st_mtime_ns != before
 
 
 def test_yaml_of_this_test_is_what_it_says():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 
 from fault_stages import MINI, REPO
 
-from asrlib.experiments.store import TRUST_PLAN, write_about
+from asrlib.experiments.store import TRUST_PLAN, read_plan, write_about
 from asrlib.experiments.trust import Damage, Faults
 from asrlib.report.results_page import write_pages
 
@@ -20,6 +21,16 @@ def commit() -> str:
 
 
 def publish(found: Faults | Damage) -> None:
-    """Write the figures to egs/mini/results/trust/ and renew the pages."""
+    """Write the figures to egs/mini/results/trust/ and renew the pages.
+
+    Of a run of some stages, those of the other stages and the other faults stay as they were.
+    """
+    before = read_plan(MINI, TRUST_PLAN).faults
+    if isinstance(found, Faults) and before is not None and not found.checks:
+        again = {stage.name: stage for stage in found.stages}
+        stages = tuple(again.pop(stage.name, stage) for stage in before.stages)
+        command = f"{before.command}\n{found.command}"
+        stages += tuple(again.values())
+        found = replace(before, command=command, commit=found.commit, stages=stages)
     write_about(MINI, TRUST_PLAN, found)
     write_pages(MINI)

@@ -6,7 +6,12 @@ from cohort_fakes import settings
 
 from asrlib.cohorts import geodemographic
 from asrlib.cohorts.config import GeodemographicConfig
-from asrlib.cohorts.definition import cohort_lines, read_definition, write_cohorts
+from asrlib.cohorts.definition import (
+    DEFINITION_FILE,
+    cohort_lines,
+    read_definition,
+    write_cohorts,
+)
 from asrlib.cohorts.find import find_cohorts
 from asrlib.cohorts.geodemographic import read_attributes
 from asrlib.cohorts.search import CannotSearch
@@ -140,7 +145,10 @@ def test_the_definition_keeps_the_table_and_refuses_another(tmp_path):
     path.unlink()
     moved = (tmp_path / "out").rename(tmp_path / "moved")
     assert read_definition(moved).assign(table) == expected
-    copy = moved / geodemographic.COPY
+    copy, told = moved / geodemographic.COPY, moved / DEFINITION_FILE
+    assert geodemographic.COPY in told.read_text()
+    told.write_text(told.read_text().replace(geodemographic.COPY, "../secret.csv"))
+    assert read_definition(moved).assign(table) == expected  # it names no file elsewhere
     copy.write_text(copy.read_text().replace("0.1", "0.2"))
     with pytest.raises(DataError, match="not the table"):
         read_definition(moved).assign(table)
