@@ -108,17 +108,20 @@ def _judged(
 ) -> Generator[tuple[dict[int, Verdict], int], None, None]:
     """Yield verdicts by number of the row, and of how many files they are."""
     jobs: deque[Future[dict[int, Verdict]]] = deque()
+    judged: set[int] = set()  # rows that were judged with the first row of their file
     with ThreadPoolExecutor(max_workers=max(1, num_jobs)) as pool:
         for number, name, utterance in index.rows():
+            if number in judged:
+                judged.remove(number)
+                continue
             path = audio_path(base, utterance)
             if index.is_duplicate(number):
                 bad = Quarantined(utterance.id, str(path), Reason("duplicate id"))
                 yield {number: Verdict(name, utterance, bad)}, 0
                 continue
-            numbers = index.rows_of_file(path)
-            if numbers[0] != number:
-                continue  # judged with the first row of its file
-            rows = [(number, name, utterance), *((n, *index.row(n)) for n in numbers[1:])]
+            others = index.rows_of_file(path)[1:]
+            judged.update(others)
+            rows = [(number, name, utterance), *((n, *index.row(n)) for n in others)]
             jobs.append(pool.submit(judge_file, path, rows))
             if len(jobs) >= _FILES_PER_JOB * num_jobs:
                 yield jobs.popleft().result(), 1
