@@ -109,18 +109,21 @@ def _judged(
 ) -> Generator[tuple[dict[int, Verdict], int], None, None]:
     """Yield verdicts by number of the row, and of how many files they are."""
     jobs: deque[Future[dict[int, Verdict]]] = deque()
+    judged: set[int] = set()  # rows that were judged with the first row of their file
     with ThreadPoolExecutor(max_workers=max(1, num_jobs)) as pool:
         for number, name, utterance in index.rows():
+            if number in judged:
+                judged.remove(number)
+                continue
             path = audio_path(base, utterance)
             duplicate = Reason("duplicate id") if index.is_duplicate(number) else None
             if reason := duplicate or _bad_name(utterance):
                 bad = Quarantined(utterance.id, str(path), reason)
                 yield {number: Verdict(name, utterance, bad)}, 0
                 continue
-            numbers = [n for n in index.rows_of_file(path) if not _bad_name(index.row(n)[1])]
-            if numbers[0] != number:
-                continue  # judged with the first row of its file
-            rows = [(number, name, utterance), *((n, *index.row(n)) for n in numbers[1:])]
+            others = [(n, *index.row(n)) for n in index.rows_of_file(path) if n > number]
+            rows = [(number, name, utterance), *(row for row in others if not _bad_name(row[2]))]
+            judged.update(n for n, _, _ in rows[1:])
             jobs.append(pool.submit(judge_file, path, rows))
             if len(jobs) >= _FILES_PER_JOB * num_jobs:
                 yield jobs.popleft().result(), 1
