@@ -120,7 +120,7 @@ def run_commands(commands: Sequence[Sequence[str]]) -> None:
             if told is None:
                 child = subprocess.Popen(command, preexec_fn=_prepare)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            status = _SAVED[0] if child is None else child.wait()
+            status = _SAVED[0] if child is None else _wait(child)
             child = None
             if told is not None and on_slurm:
                 _leave(told, status, command)
@@ -130,6 +130,13 @@ def run_commands(commands: Sequence[Sequence[str]]) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    """Wait for a command, waking often: a signal that another thread receives interrupts nothing."""
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.wait(timeout=0.5)
 
 
 def _prepare() -> None:
