@@ -133,7 +133,7 @@ def run_commands(commands: Sequence[Sequence[str]]) -> None:
 
 
 def _wait(child: subprocess.Popen[bytes]) -> int:
-    """Wait for a command, waking often: a signal that another thread receives interrupts nothing."""
+    """Wait for a command; wake often, as a signal that another thread receives wakes nobody."""
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return child.wait(timeout=0.5)
