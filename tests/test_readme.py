@@ -110,6 +110,27 @@ def test_every_figure_of_the_table_stands_in_the_file_that_its_row_links_to(repo
         assert missing(row, [json.loads((repo / f).read_text()) for f in row.files]) == [], row
 
 
+def test_figures_of_mitigations_stand_in_the_published_file(repo):
+    found = json.loads((repo / "egs/mini/results/fairness.json").read_text())
+    (rows,) = found["mitigations"].values()
+    shown = [
+        (f"{r['bottom']['percent']:.2f}", f"{r['rest']['percent']:.2f}")
+        for r in rows
+        if r["label"] != "membership, true cohorts"
+    ]
+    readme = (repo / "README.md").read_text()
+    table = readme[readme.index("| 200 updates on") : readme.index("This is one seed")]
+    cells = [line.split("|")[2:5] for line in table.strip().splitlines()[2:]]
+    assert [(a.strip(), b.strip()) for a, b, _ in cells] == shown
+    changes = [
+        r["change"] for r in rows if r["change"] and r["label"] != "membership, true cohorts"
+    ]
+    told = [
+        f"{c['difference']:.2f} [{c['interval'][0]:.2f}, {c['interval'][1]:.2f}]" for c in changes
+    ]
+    assert [c.strip() for _, _, c in cells if "[" in c] == told
+
+
 def test_a_wrong_figure_is_found():
     counts = {"insertions": 1, "deletions": 0, "substitutions": 0, "words": 8}
     scores = {"meta": {"set": "test", "search": "greedy"}, "wer": counts, "interval": [1.0, 20.0]}

@@ -14,6 +14,7 @@ from asrlib.report.plots import STYLE, svg_text
 from asrlib.report.style import COLOURS, INK, SOFT
 
 _WORST = COLOURS[3]
+_MARKS = "ov^DPX<>"  # of mitigations
 
 
 @dataclass(frozen=True)
@@ -189,20 +190,13 @@ def before_after(
             axes.annotate(
                 "", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.6}
             )
-            axes.plot(*end, "s" if change.control else "o", color=colour, ms=6)
-            left = end[0] < start[0]  # away from the arrow
-            axes.annotate(
-                change.label,
-                end,
-                xytext=(-7 if left else 7, -3),
-                textcoords="offset points",
-                ha="right" if left else "left",
-                fontsize=9,
-                color=INK,
-            )
+            mark = "s" if change.control else _MARKS[i % len(_MARKS)]
+            axes.plot(*end, mark, color=colour, ms=7, label=change.label)
         axes.plot(*start, "D", color=INK, ms=7)
         axes.annotate("start", start, xytext=(6, 8), textcoords="offset points", fontsize=9)
         axes.margins(0.15)
+        # Beside the drawing, as methods often end close to each other.
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
         axes.set_xlabel("WER of all other speakers, % (further left is better)")
         axes.set_ylabel("WER of the bottom cohort, % (lower is better)")
         return svg_text(canvas)
