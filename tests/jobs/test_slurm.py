@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 from command_fakes import call
+from plan_fakes import TWO, prepare, write_plan
 from speech_fakes import make_cuts
 from test_array import die, double, fail, fail_once
 
 import asrlib.jobs.array
 from asrlib.errors import ConfigError, UserError
+from asrlib.experiments.store import read_plan
 from asrlib.jobs import run_array
 from asrlib.jobs.slurm import QueueWatcher
 
@@ -195,6 +197,17 @@ def test_a_job_with_several_tasks_runs_its_command_in_each(on_cluster, tmp_path)
         "a: task 0 of 2",
         "a: task 1 of 2",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_plan_trains_decodes_and_scores_on_the_cluster(on_cluster, tmp_path):
+    recipe = prepare(tmp_path / "egs" / "small")
+    write_plan(recipe, "two", TWO)
+    done = call("plan", "two", "--recipe-dir", recipe, "--engine", "slurm")
+    assert done.code == 0, done.err
+    names = [run.record.name for run in read_plan(recipe, "two").runs]
+    assert sorted(names) == ["two-tiny-seed1", "two-twin-seed1"]
 
 
 def test_the_queue_tells_who_is_done():

@@ -31,7 +31,6 @@ SETTINGS = {
         f"corpus.sets.{name}.seconds_per_speaker": 6
         for name in ("train", "dev", "test", "discovery", "confirmation")
     },
-    "tokens.vocab_size": 32,
     "train.max_steps": 12,
     "train.valid_interval": 6,
     "train.num_workers": 0,
