@@ -28,6 +28,8 @@ def normalise_in_float32(model: nn.Module, config: TrainConfig) -> None:
         return
     for module in model.modules():
         if isinstance(module, (nn.LayerNorm, _BatchNorm)):
+            # torch's type for hooks forbids what its documentation allows: to replace the inputs.
+            # pyrefly: ignore[bad-argument-type]
             module.register_forward_pre_hook(_widened)
 
 
