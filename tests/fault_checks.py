@@ -37,6 +37,7 @@ def _mount(*words: object) -> None:
 def _disk(path: Path, room: int) -> Iterator[None]:
     """Put a directory on a disk of its own, with `room` bytes left."""
     copy = path.with_name(f"{path.name}-copy")
+    path.mkdir(exist_ok=True)
     path.rename(copy)
     path.mkdir()
     used = sum(-(-p.lstat().st_size // 4096) * 4096 + 4096 for p in copy.rglob("*"))
