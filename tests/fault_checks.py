@@ -133,7 +133,8 @@ def clock_skew(pipeline: Pipeline) -> str:
         os.utime(path, (moment, moment), follow_symlinks=False)
     for stage in STAGES[: STAGES.index(last) + 1]:
         pipeline.finish(stage)
-    different = pipeline.differences(last)
+    # This stamp holds the dates of the audio, so that stage 1 looks at all files again.
+    different = set(pipeline.differences(last)) - {"data/manifests.stamp"}
     assert not different, different
     return ""
 
