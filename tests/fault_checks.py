@@ -36,10 +36,12 @@ def _mount(*words: object) -> None:
 @contextmanager
 def _disk(path: Path, room: int) -> Iterator[None]:
     """Put a directory on a disk of its own, with `room` bytes left."""
-    copy = path.with_name(f"{path.name}-copy")
+    copy = path.parents[2] / f"{path.name}-copy"
+    path.mkdir(exist_ok=True)
     path.rename(copy)
     path.mkdir()
-    used = sum(-(-p.lstat().st_size // 4096) * 4096 + 4096 for p in copy.rglob("*"))
+    files = (p for p in copy.rglob("*") if p.is_file())
+    used = sum(-(-p.stat().st_size // 4096) * 4096 for p in files)
     _mount("-t", "tmpfs", "-o", f"size={used + room}", "none", path)
     try:
         shutil.copytree(copy, path, symlinks=True, dirs_exist_ok=True)
@@ -131,7 +133,8 @@ def clock_skew(pipeline: Pipeline) -> str:
         os.utime(path, (moment, moment), follow_symlinks=False)
     for stage in STAGES[: STAGES.index(last) + 1]:
         pipeline.finish(stage)
-    different = pipeline.differences(last)
+    # This stamp holds the dates of the audio, so that stage 1 looks at all files again.
+    different = set(pipeline.differences(last)) - {"data/manifests.stamp"}
     assert not different, different
     return ""
 

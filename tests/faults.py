@@ -113,17 +113,14 @@ class Found:
         runs: completed runs, each after one to three kills.
         differences: files of them that are not as they are without a fault.
         failures: runs that did not complete, with what they told.
-        leftovers: temporary files and directories that killed runs left, under hidden names.
     """
 
     stage: Stage
     seconds: float
     kills: int = 0
     runs: int = 0
-    damaged: int = 0
     differences: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    leftovers: int = 0
 
 
 class Pipeline:
@@ -196,9 +193,6 @@ class Pipeline:
         assert fix.startswith("  fix: "), text[-2000:]
         return f"{what} {fix.strip()}".replace(f"{self.recipe}/", "")
 
-    def leftovers(self) -> int:
-        return sum(is_leftover(path.relative_to(self.recipe)) for path in self.recipe.rglob("*"))
-
     def strike(self, stage: Stage, kills: int, rng: random.Random) -> Found:
         """Kill a stage at random moments, `kills` times in all."""
         found = Found(stage, self.seconds[stage.name])
@@ -209,8 +203,7 @@ class Pipeline:
                 self._kill_once(stage, rng)
                 found.kills += 1
                 if rng.random() < 0.5:
-                    found.damaged += damage_last_checkpoint(self.recipe, rng)
-            found.leftovers += self.leftovers()
+                    damage_last_checkpoint(self.recipe, rng)
             try:
                 self.finish(stage)
             except RuntimeError as e:
@@ -234,8 +227,8 @@ class Pipeline:
                 longest /= 2
 
 
-def damage_last_checkpoint(recipe: Path, rng: random.Random) -> int:
-    """Damage the newest checkpoint of an unfinished training that has an older one; how many."""
+def damage_last_checkpoint(recipe: Path, rng: random.Random) -> None:
+    """Damage the newest checkpoint of each unfinished training that has an older one."""
     for folder in sorted((recipe / "exp").glob("*/checkpoints")):
         steps = sorted(folder.glob("step-*.pt"))
         if len(steps) < 2 or (folder.parent / "final.pt").exists():
@@ -246,5 +239,3 @@ def damage_last_checkpoint(recipe: Path, rng: random.Random) -> int:
         else:
             content[rng.randrange(len(content))] ^= 255
         steps[-1].write_bytes(content)
-        return 1
-    return 0

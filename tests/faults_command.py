@@ -75,11 +75,9 @@ def _figures(found: Found) -> StageFaults:
         name=found.stage.name,
         number=found.stage.number,
         kills=found.kills,
-        damaged=found.damaged,
         runs=found.runs,
         differences=len(found.differences),
         failures=len(found.failures),
-        leftovers=found.leftovers,
     )
 
 

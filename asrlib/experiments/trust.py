@@ -14,21 +14,17 @@ class StageFaults(JsonRecord):
     Attributes:
         number: of the stage in run.sh; None: it belongs to none.
         kills: runs that were ended by SIGKILL at a random moment.
-        damaged: newest checkpoints that were damaged besides.
         runs: runs to the end, each after one to three kills.
         differences: files of these that are not as they are without a fault.
         failures: runs that did not come to their end.
-        leftovers: temporary files and directories that kills left under hidden names.
     """
 
     name: str
     number: int | None
     kills: int
-    damaged: int
     runs: int
     differences: int
     failures: int
-    leftovers: int
 
 
 @dataclass(frozen=True, kw_only=True)
