@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,12 +35,13 @@ def write_by_utterance(
         definition = read_definition(out / method)
         if not isinstance(definition.rule, ClusterRule) or definition.rule.measures:
             continue
-        lines = []
+        lines: dict[str, dict[str, Any]] = {}  # a file may be given twice
         for table in tables:
             mine_N = np.array([s in own for s in table.speakers], dtype=bool)
             kept = SpeakerTable(table.ids, {}).select(mine_N)
             voices = EmbeddingTable(table.ids, table.ids, table.vectors_ND)
             assignment = definition.assign(kept.with_embeddings([voices]))
             for line in cohort_lines(definition, kept.speakers, assignment, "confirmation"):
-                lines.append({"utterance": line.pop("speaker"), **line})
-        write_lines(out / method / BY_UTTERANCE / COHORTS_FILE, lines)
+                utterance = line.pop("speaker")
+                lines[utterance] = {"utterance": utterance, **line}
+        write_lines(out / method / BY_UTTERANCE / COHORTS_FILE, list(lines.values()))

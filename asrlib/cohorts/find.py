@@ -35,7 +35,7 @@ from asrlib.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
-COHORTS_VERSION = 1  # raise it when the same inputs give other cohorts; see asrlib/stamps.py
+COHORTS_VERSION = 2  # raise it when the same inputs give other cohorts; see asrlib/stamps.py
 FOUND_FILE = "found.json"
 
 _NOTHING = {

@@ -6,15 +6,18 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from asrlib.errors import DataError
 from asrlib.experiments.run_record import RUN_FILE, RunRecord, read_record
 from asrlib.experiments.run_scores import MAIN_PLAN
 from asrlib.experiments.store import Skipped
 from asrlib.experiments.systems import group_systems
+from asrlib.json_record import JsonRecord
 from asrlib.scoring.compare import Decoding
 from asrlib.scoring.score import SCORES_FILE, Scores
+
+RecordT = TypeVar("RecordT", bound=JsonRecord)
 
 
 class HasRecord(Protocol):
@@ -72,18 +75,36 @@ def plan_of(run: HasRecord) -> str:
 
 def collect_runs(exp: Path) -> tuple[list[Run], list[Skipped]]:
     """All scored runs, in order of test set, name and search; and what cannot be read."""
-    runs, skipped = [], []
-    for path in sorted(exp.glob(f"*/decode_*/{SCORES_FILE}")):
-        model_dir = path.parent.parent
-        try:
-            record = record_in(model_dir)
-            scores = Scores.from_file(path, "score again with --force")
-        except DataError as e:
-            skipped.append(Skipped(path.parent.relative_to(exp.parent).as_posix(), e.what))
-            continue
-        meta, decoding = scores.meta, Decoding(path.parent)
-        runs.append(Run(model_dir.name, record, meta.set, meta.way, decoding, scores))
+    found, skipped = scored_decodes(exp, SCORES_FILE, Scores)
+    runs = [
+        Run(folder.parent.name, record, scores.meta.set, scores.meta.way, Decoding(folder), scores)
+        for folder, record, scores in found
+    ]
     return sorted(runs, key=lambda r: (r.test_set, r.name, r.search)), skipped
+
+
+def scored_decodes(
+    exp: Path, file: str, kind: type[RecordT]
+) -> tuple[list[tuple[Path, RunRecord | None, RecordT]], list[Skipped]]:
+    """Read the scores of all decodes; and what cannot be read.
+
+    Args:
+        file: name of the scores in a decode directory.
+        kind: what they are.
+
+    Returns:
+        Decode directory, record of the training and scores of each, in order of path.
+    """
+    found: list[tuple[Path, RunRecord | None, RecordT]] = []
+    skipped = []
+    for path in sorted(exp.glob(f"*/decode_*/{file}")):
+        folder = path.parent
+        try:
+            record = record_in(folder.parent)
+            found.append((folder, record, kind.from_file(path, "score again with --force")))
+        except DataError as e:
+            skipped.append(Skipped(folder.relative_to(exp.parent).as_posix(), e.what))
+    return found, skipped
 
 
 def of_set(runs: Sequence[Run], test_set: str) -> list[Run]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from asrlib.errors import DataError
 from asrlib.experiments.run_scores import MAIN_PLAN
-from asrlib.experiments.runs import plan_of, record_in, training_commands
+from asrlib.experiments.runs import plan_of, scored_decodes, training_commands
 from asrlib.experiments.store import Skipped, read_plan
 from asrlib.meetings.metrics import MeetingSummary, TurnCounting
 from asrlib.meetings.pointing import PointingSummary
@@ -60,17 +59,11 @@ MEANINGS: tuple[tuple[str, str], ...] = (
 
 def collect_meetings(exp: Path) -> tuple[list[MeetingRun], list[Skipped]]:
     """All scored decodes of meeting sets, in order of set, name and search; and what is broken."""
-    runs, skipped = [], []
-    for path in sorted(exp.glob(f"*/decode_*/{SCORES_FILE}")):
-        model_dir = path.parent.parent
-        try:
-            record = record_in(model_dir)
-            scores = MeetingScores.from_file(path, "score again with --force")
-        except DataError as e:
-            skipped.append(Skipped(path.parent.relative_to(exp.parent).as_posix(), e.what))
-            continue
-        meta = scores.meta
-        runs.append(MeetingRun(model_dir.name, record, meta.set, meta.search, path.parent, scores))
+    found, skipped = scored_decodes(exp, SCORES_FILE, MeetingScores)
+    runs = [
+        MeetingRun(folder.parent.name, record, scores.meta.set, scores.meta.search, folder, scores)
+        for folder, record, scores in found
+    ]
     return sorted(runs, key=lambda r: (r.test_set, r.name, r.search)), skipped
 
 

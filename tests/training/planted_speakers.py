@@ -18,6 +18,7 @@ from asrlib.data.share import WHOLE, RankShare
 from asrlib.layers.over_ranks import gathered
 from asrlib.speakers.adversary import ReweightingConfig
 from asrlib.speakers.losses import SpeakerLossConfig
+from asrlib.training.speaker_task import SpeakerTask
 from asrlib.training.speaker_weights import SampleWeights
 from asrlib.training.task import LossSums
 
@@ -46,6 +47,10 @@ class Extractor(nn.Module):
 class PlantedTask:
     """An extractor of planted speakers; batches hold 12 of 16 speakers."""
 
+    # What keeps the weights is the real task's.
+    begin, after_update = SpeakerTask.begin, SpeakerTask.after_update
+    state, load_state = SpeakerTask.state, SpeakerTask.load_state
+
     def __init__(
         self,
         config: ReweightingConfig,
@@ -66,9 +71,6 @@ class PlantedTask:
 
     def batches_per_epoch(self) -> int:
         return BATCHES
-
-    def begin(self, total_steps: int) -> None:
-        pass
 
     def utterances(self, seed: int, count: int) -> Tensor:
         """Some utterances of each speaker."""
@@ -107,17 +109,6 @@ class PlantedTask:
         if self.weights is None:
             return sums
         return self.weights.weighted(sums, gathered(embeddings_SUD), parts, step)
-
-    def after_update(self, step: int, lr: float, sums: LossSums) -> None:
-        if self.weights is not None:
-            self.weights.after_update(sums)
-
-    def state(self) -> dict[str, Any]:
-        return {} if self.weights is None else self.weights.state()
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        if self.weights is not None:
-            self.weights.load_state(state)
 
     def drop(self, batch: Crops, ids: Collection[str]) -> Crops | None:
         keep = [i for i, name in enumerate(batch.ids) if name not in ids]

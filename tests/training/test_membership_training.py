@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from breaks_off import BreaksOff
 from click.testing import CliRunner
 from small_transducer import CONFIG, FBANK, tokenizer, transducer, write_recipe, write_set
 
@@ -119,17 +120,6 @@ def test_dev_word_errors_are_those_of_the_true_memberships(source, monkeypatch):
     figures = dev_wer.dev_wer(source.dev, 2, tokenizer(), FBANK, DecodeConfig(), source.membership)
     figures(model())
     assert given == [source.membership]
-
-
-class BreaksOff(TransducerTask):
-    """Is broken off in the midst of a step."""
-
-    step = -1
-
-    def loss(self, batch, step):
-        if step == self.step and self.model.training:
-            raise KeyboardInterrupt
-        return super().loss(batch, step)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from breaks_off import BreaksOff
 from small_transducer import CONFIG, FBANK, tokenizer, transducer, write_set
 
 from asrlib.data.augment import AugmentConfig
@@ -163,17 +164,6 @@ def test_batches_per_epoch_is_about_right(source):
     one = task(source)
     count = len(list(one.train_batches(0, 0)))
     assert abs(one.batches_per_epoch() - count) <= 1
-
-
-class BreaksOff(TransducerTask):
-    """Is broken off in the midst of a step."""
-
-    step = -1
-
-    def loss(self, batch, step):
-        if step == self.step and self.model.training:
-            raise KeyboardInterrupt
-        return super().loss(batch, step)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from asrlib.report.document import Block, Code, Section, Table, Text
-from asrlib.report.fairness.collect import COHORTS_DIR, Fairness
+from asrlib.report.fairness.collect import COHORTS_DIR, Fairness, Method
 from asrlib.report.fairness.words import detectable_words, power_sentence
+from asrlib.scoring.between_groups import fit_variation, speakers_needed
+
+_GAPS = (0.2, 0.5, 1.0)  # for which the number of speakers is told
 
 _LIMITS = (
     "Intervals are over speakers: they say how figures would move with other speakers of the same "
@@ -39,8 +42,28 @@ def limits_section(fairness: Fairness) -> list[Section]:
             )
         )
     text = f"Power, with a probability of 80 %: {power_sentence(judged)}."
+    text += _needed(judged[0])
     blocks: list[Block] = [Text("\n".join(f"- {line}" for line in _LIMITS)), Text(text)]
     return [Section("Limits and power", (*blocks, Table(header, tuple(rows))))]
+
+
+def _needed(method: Method) -> str:
+    """How many speakers it takes to show a gap, with speakers like those of confirmation."""
+    parts = list(method.parts("confirmation").values())
+    variation = fit_variation(parts)
+    errors, words = (sum(getattr(part, key) for part in parts) for key in ("errors", "words"))
+    if variation is None or not errors:
+        return ""
+    each = words / sum(len(part) for part in parts)
+    needed = [
+        f"{speakers_needed(variation, errors / words, each, gap):,} for +{100 * gap:.0f} %"
+        for gap in _GAPS
+    ]
+    return (
+        f" With speakers as different as these, of {each:.0f} words each and an error rate of "
+        f"{100 * errors / words:.1f} %, two cohorts need so many speakers each to show a gap: "
+        f"{', '.join(needed)}."
+    )
 
 
 def cohort_commands(fairness: Fairness, recipe: str) -> list[Section]:

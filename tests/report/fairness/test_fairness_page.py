@@ -106,6 +106,13 @@ def test_before_and_after_is_that_of_the_record(recipe, text):
             assert row.verdict.reason in text
     assert f"interpolation, {100 * found.curve[1].share:g} % of the way" in rows
     assert found.notes[0] in text
+    assert "this is a second look at them" in text
+
+
+def test_the_page_says_how_many_speakers_a_gap_takes(text):
+    found = re.search(r"each to show a gap: ([\d,]+) for \+20 %, (\d+) for \+50 %, (\d+) for", text)
+    small, middle, large = (int(number.replace(",", "")) for number in found.groups())
+    assert small > 4 * middle > 8 * large > 80
 
 
 def test_delay_by_cohort_is_that_of_the_scores(recipe, text):
