@@ -85,24 +85,6 @@ def test_its_record_says_what_it_is_and_how_to_repeat_it(recipe):
     assert record.seed == 1
 
 
-def test_a_run_of_a_plan_that_was_trained_under_another_name_is_copied(recipe):
-    run(recipe)
-    run(recipe, "--name", "seeds-tiny", "--plan", "seeds")
-    exp = recipe / "exp"
-    assert "the same training: it is copied" in log(recipe, "seeds-tiny")
-    assert (exp / "seeds-tiny" / "final.pt").read_bytes() == (
-        exp / "tiny" / "final.pt"
-    ).read_bytes()
-    trained, copied = read_record(exp / "tiny"), read_record(exp / "seeds-tiny")
-    assert (copied.name, copied.plan) == ("seeds-tiny", "seeds")
-    assert (copied.identity, copied.started) == (trained.identity, trained.started)
-    run(recipe, "--name", "seeds-tiny", "--plan", "seeds")
-    assert "up to date" in log(recipe, "seeds-tiny")
-    # Another seed is another training.
-    run(recipe, "--name", "seeds-tiny2", "--plan", "seeds", "--set", "train.seed=5")
-    assert "copied" not in log(recipe, "seeds-tiny2")
-
-
 def test_a_run_that_starts_from_another_says_from_which(recipe):
     run(recipe)
     run(recipe, "--name", "further", "--init", str(recipe / "exp" / "tiny"))
