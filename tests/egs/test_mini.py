@@ -35,7 +35,7 @@ from zip_attributes import write_zip_attributes  # noqa: E402
 
 from asrlib.config import load_config  # noqa: E402
 from asrlib.data.raw import read_raw  # noqa: E402
-from asrlib.errors import ConfigError, DataError  # noqa: E402
+from asrlib.errors import ConfigError, DataError, UserError  # noqa: E402
 
 RATE = acoustics.SAMPLE_RATE
 SETS = ("train", "dev", "test", "discovery", "confirmation")
@@ -136,7 +136,7 @@ def test_killed_run_continues_and_keeps_what_was_there(tiny, tmp_path):
 def test_failing_speaker_leaves_nothing_and_says_what_to_mend(tmp_path):
     voices = [f"corpus.voices.{gender}=[nobody]" for gender in ("female", "male")]
     error = make_corpus(tmp_path, 2, *voices).exception
-    assert isinstance(error, DataError)
+    assert isinstance(error, UserError)
     assert "nobody" in error.what
     assert error.fix
     assert not [path for path in (tmp_path / "corpus").rglob("*") if path.is_file()]
