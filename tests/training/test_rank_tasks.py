@@ -44,10 +44,10 @@ TRAIN = TrainConfig(
     max_steps=STEPS,
     valid_interval=STEPS,
     warmup_steps=10,
-    peak_lr=5e-4,
+    peak_lr=2e-4,
     # AdamW divides by its size a gradient that is nothing but rounding, as that of a bias before a
     # normalisation; this keeps it small, else rounding grows tenfold with every few steps.
-    adam_eps=1e-3,
+    adam_eps=1e-2,
     average=1,
 )
 PLAIN = AugmentConfig(spec_probability=0.0, silence_probability=0.0)
