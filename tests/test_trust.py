@@ -212,7 +212,7 @@ def test_ids_with_shell_words_and_climbing_paths_pass_the_pipeline(tmp_path, mon
     with gzip.open(recipe / "data" / "test" / "cuts.jsonl.gz", "rt") as lines:
         assert SHELLY in {json.loads(line)["id"] for line in lines}
     counts = recipe / "exp" / "tiny" / "decode_test_greedy" / "utt_counts.jsonl"
-    assert SHELLY in {json.loads(line)["id"] for line in counts.read_text().splitlines()}
+    assert SHELLY in {json.loads(line)["utterance"] for line in counts.read_text().splitlines()}
     assert [path.name for path in recipe.parent.iterdir()] == ["recipe"]
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
     assert not list(tmp_path.rglob("pwned"))
