@@ -169,4 +169,8 @@ class _patience:
 
 def all_kinds() -> list[tuple[Family, str, Damage]]:
     """Every damage, with its family."""
-    return [(family, name, damage) for family in families() for name, damage in family.kinds()]
+    return [
+        (family, name, damage)
+        for family in families()
+        for name, damage in dict(family.kinds()).items()  # a name of two kinds is one kind
+    ]

@@ -237,7 +237,7 @@ def families() -> list[Family]:
                     null="null\n",
                     tab="\treplicates: 100\n",
                     unknown_key="replicate: 100\n",
-                    twice="replicates: 100\nreplicates: 200\n",
+                    a_key_twice="replicates: 100\nreplicates: 200\n",
                     alias_of_itself="groups: &a [*a]\n",
                     a_billion_aliases="a: &a [x,x,x,x,x,x,x,x,x]\n"
                     + "".join(
