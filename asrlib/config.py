@@ -34,6 +34,7 @@ from asrlib.errors import ConfigError
 
 T = TypeVar("T")
 
+_DEEPEST = 50  # lists and maps in each other in a YAML file
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -240,9 +241,25 @@ def _parse_override(override: str) -> dict[str, Any]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
+        _check_depth(path)
         return _plain(OmegaConf.load(path), str(path))
     except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as e:
         raise ConfigError(f"{path}: not readable as YAML: {_one_line(e)}", "fix the syntax") from e
+
+
+def _check_depth(path: Path) -> None:
+    """Refuse nesting that would overflow the stack of the YAML library, which ends the process.
+
+    Raises:
+        ValueError: the file nests more than `_DEEPEST` lists and maps.
+    """
+    depth = 0
+    with open(path, encoding="utf-8") as file:
+        for event in yaml.parse(file, Loader=yaml.CSafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ValueError(f"more than {_DEEPEST} lists or maps in each other")
 
 
 def _plain(config: Container, source: str, resolve: bool = False) -> dict[Any, Any]:
