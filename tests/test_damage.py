@@ -36,13 +36,6 @@ def test_some_kinds(judge):
     hold(judge, KINDS[::EVERY])
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("rest", range(1, EVERY))
-def test_all_kinds(judge, rest):
-    hold(judge, KINDS[rest::EVERY])
-
-
 @pytest.mark.parametrize("family", families(), ids=lambda family: family.name)
 def test_the_whole_files_are_accepted(judge, family):
     """Else a refusal would show nothing."""
