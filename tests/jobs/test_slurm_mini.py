@@ -135,7 +135,7 @@ def test_slurm_leaves_the_numbers_that_this_machine_leaves(slurm_conf, repo, tmp
         assert "== stage 13" in told
         found[engine] = results(tmp_path / engine)
     counts = [name for name in found["local"] if name.endswith("utt_counts.jsonl")]
-    assert len(counts) >= 5
+    assert len(counts) >= 4
     assert found["slurm"] == found["local"]
     log = tmp_path / "slurm/egs/mini/exp/log/train/lstm.log"
     assert "$ steps/train.sh --model lstm" in log.read_text()
