@@ -103,14 +103,16 @@ def run_commands(commands: Sequence[Sequence[str]]) -> None:
     """
     child: subprocess.Popen[bytes] | None = None
     told: signal.Signals | None = None
+    handed_on = False
     on_slurm = os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal told
+        nonlocal told, handed_on
         told = told or signal.Signals(number)
         if child is not None:
             again = on_slurm and number == signal.SIGTERM
             child.send_signal(signal.SIGINT if again else signal.SIGTERM)
+            handed_on = True
 
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
@@ -120,6 +122,8 @@ def run_commands(commands: Sequence[Sequence[str]]) -> None:
             if told is None:
                 child = subprocess.Popen(command, preexec_fn=_prepare)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            if told is not None and not handed_on:  # another thread heard it while it started
+                stop(told, None)
             status = _SAVED[0] if child is None else _wait(child)
             child = None
             if told is not None and on_slurm:
