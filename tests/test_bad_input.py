@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import tempfile
 from pathlib import Path
 
 import jiwer
@@ -274,7 +275,6 @@ def test_transcribe_refuses_what_it_would_not_heed(recipe):
         ("manifests", 300, "data/train/cuts.jsonl.gz"),
         ("fbank", 5000, "data/train/cuts_fbank.jsonl.gz data/fbank/train/*.f16"),
         ("tokens", 300, "data/lang/bpe.model"),
-        ("train", 60, "exp/tiny/config.yaml"),
         ("train", 40_000, "exp/tiny/checkpoints/*.pt exp/tiny/final.pt"),
         ("decode", 400, "exp/tiny/decode_test_greedy/hyp.jsonl"),
         ("score", 700, "exp/tiny/decode_test_greedy/scores.json"),
@@ -297,6 +297,14 @@ def test_full_disk(recipe, stage, size, outputs):
     again = run(stage, recipe, *options)
     assert again.code == 0, again.err
     assert all(list(recipe.glob(pattern)) for pattern in outputs.split())
+
+
+def test_full_disk_of_temporary_files(recipe):
+    """A training sorts its cuts in the directory of temporary files."""
+    (recipe / "exp" / "tiny" / "final.pt").unlink()
+    with full_disk(60):
+        told = run("train", recipe, "--name", "tiny")
+    assert explained(told, tempfile.gettempdir(), "File too large", "free some space")
 
 
 def test_full_disk_where_the_corpus_is_noted(tmp_path):

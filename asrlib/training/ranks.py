@@ -82,7 +82,7 @@ class Ranks:
             torch.save(value, buffer)
             box = [buffer.getvalue()]
         dist.broadcast_object_list(box, src=0, group=self.control)
-        return torch.load(io.BytesIO(box[0]), map_location="cpu", weights_only=False)
+        return torch.load(io.BytesIO(box[0]), map_location="cpu", weights_only=True)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], idle: bool) -> None:
         """Replace each gradient by its sum over the ranks; none remains where no rank has one.
