@@ -59,7 +59,7 @@ def test_help(repo, script):
         [repo / "tests" / script, "--help"], capture_output=True, text=True, check=True
     )
     header = (repo / "tests" / script).read_text()
-    assert set(re.findall(r"--[a-z]+", done.stdout)) >= {"--publish", "--help"}
+    assert "--publish" in re.findall(r"--[a-z]+", done.stdout)
     names = re.findall(r"[a-z]+", done.stdout.partition("stages to kill:")[2].partition("(")[0])
     assert names == ([stage.name for stage in STAGES] if "--stages" in header else [])
     assert Path(repo / "tests" / script.replace(".sh", "_command.py")).exists()

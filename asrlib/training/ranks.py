@@ -7,13 +7,12 @@ ranks decide every update, so that the ranks' models stay equal. Rank 0 alone wr
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -73,16 +72,12 @@ class Ranks:
         return bool(found)
 
     def from_first(self, value: T) -> T:
-        """Return rank 0's value of what may hold tensors, which come to the CPU."""
+        """Return rank 0's value, which may hold tensors of the CPU."""
         if self.size == 1:
             return value
-        box: list[Any] = [None]
-        if self.is_first:
-            buffer = io.BytesIO()
-            torch.save(value, buffer)
-            box = [buffer.getvalue()]
+        box = [value if self.is_first else None]
         dist.broadcast_object_list(box, src=0, group=self.control)
-        return torch.load(io.BytesIO(box[0]), map_location="cpu", weights_only=True)
+        return cast(T, box[0])
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], idle: bool) -> None:
         """Replace each gradient by its sum over the ranks; none remains where no rank has one.
