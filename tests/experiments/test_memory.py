@@ -16,12 +16,13 @@ def peak(part, cuts, memory_mb):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_memory_does_not_grow_with_the_corpus(tmp_path):
     small = {p.part: p.memory_mb for p in measure_memory(10_000, tmp_path / "small")}
-    large = {p.part: p.memory_mb for p in measure_memory(100_000, tmp_path / "large")}
+    large = {p.part: p.memory_mb for p in measure_memory(40_000, tmp_path / "large")}
     assert list(small) == list(PARTS)
     for part in PARTS:
-        grown = (large[part] - small[part]) * 2**20 / 90_000
+        grown = (large[part] - small[part]) * 2**20 / 30_000
         assert grown < BYTES_A_CUT, part
         assert large[part] < 1.15 * small[part], part
 
