@@ -11,12 +11,6 @@ test_set="confirmation"
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 [[ -n $name ]] || die "--name is missing" "give the name of a directory under $recipe_dir/exp"
-cohorts=()
-for file in "$recipe_dir"/exp/cohorts/*/cohorts.jsonl; do
-  [[ ! -f $file ]] || cohorts+=(--cohorts "$(dirname "$file")")
-done
-if ((${#cohorts[@]} == 0)); then
-  echo "no cohorts were found: nothing to score"
-  exit
-fi
+# shellcheck source=steps/known_cohorts.sh
+. "$(dirname "${BASH_SOURCE[0]}")/known_cohorts.sh"
 python -m asrlib score --name "$name" --test-set "$test_set" "${cohorts[@]}" "${stage_options[@]}"

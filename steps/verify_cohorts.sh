@@ -11,10 +11,7 @@ test_set="confirmation"
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 [[ -n $name ]] || die "--name is missing" "give the name of a directory under $recipe_dir/exp"
-cohorts=()
-for file in "$recipe_dir"/exp/cohorts/*/cohorts.jsonl; do
-  [[ ! -f $file ]] || cohorts+=(--cohorts "$(dirname "$file")")
-done
-[[ -n ${cohorts[*]} ]] || exit 0
+# shellcheck source=steps/known_cohorts.sh
+. "$(dirname "${BASH_SOURCE[0]}")/known_cohorts.sh"
 python -m asrlib score-verification --name "$name" --test-set "$test_set" --no-scores \
   "${cohorts[@]}" --out "$recipe_dir/exp/$name/verify_${test_set}_cohorts" "${stage_options[@]}"

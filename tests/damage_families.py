@@ -265,23 +265,20 @@ def families() -> list[Family]:
                 )
             ),
         ),
-        Family(
-            "checkpoint",
-            Path("exp/tiny/final.pt"),
-            ("decode", "--name", "tiny", "--recipe-dir", "{recipe}"),
-            lambda recipe: _ids(recipe / _DECODED / "hyp.jsonl"),
-            _TEST,
-            (_DECODED / "hyp.jsonl",),
-            any_file,
-        ),
-        Family(
-            "cuts",
-            Path("data/test/cuts.jsonl.gz"),
-            ("decode", "--name", "tiny", "--recipe-dir", "{recipe}"),
-            lambda recipe: _ids(recipe / _DECODED / "hyp.jsonl"),
-            _TEST,
-            (_DECODED / "hyp.jsonl",),
-            any_file,
+        *(
+            Family(
+                name,
+                Path(file),
+                ("decode", "--name", "tiny", "--recipe-dir", "{recipe}"),
+                lambda recipe: _ids(recipe / _DECODED / "hyp.jsonl"),
+                _TEST,
+                (_DECODED / "hyp.jsonl",),
+                any_file,
+            )
+            for name, file in (
+                ("checkpoint", "exp/tiny/final.pt"),
+                ("cuts", "data/test/cuts.jsonl.gz"),
+            )
         ),
         Family(
             "published run",
