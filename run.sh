@@ -60,7 +60,7 @@
 #                       train.num_threads or decode.num_threads threads
 #   --engine NAME       where jobs run: local, as processes here, or slurm (default: as cmd.sh says,
 #                       which also sets the resources of each stage; see docs/cluster.md)
-#   --retries N         run a job that failed again, alone, up to N times (default: as cmd.sh says for
+#   --retries N         run a failed job again, alone, up to N times (default: as cmd.sh says for
 #                       Slurm, else 0)
 #   --set S.KEY=VALUE   override a configuration value, e.g. train.epochs=2; can be repeated
 #   --force             run stages again even if they are complete and unchanged
@@ -347,6 +347,7 @@ tried() {
 }
 
 if [[ -n $mitigations ]] && begin 10 mitigate; then
+  [[ $dry_run == true ]] || rm -f "$recipe_dir"/exp/plans/"$judged"-*/failed.txt
   tried run steps/mitigate.sh "${fair_options[@]}" "${shared[@]}"
 fi
 

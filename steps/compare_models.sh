@@ -9,7 +9,7 @@
 #   --recipe NAME       a directory under egs/, prepared up to stage 3 (default: mini)
 #   --nj N              jobs at a time (default: the number of cores)
 #   --engine NAME       local or slurm (default: as cmd.sh says); resources are those of stage 4
-#   --retries N         run a job that failed again, alone, up to N times (default: as cmd.sh says for
+#   --retries N         run a failed job again, alone, up to N times (default: as cmd.sh says for
 #                       Slurm, else 0)
 #   --set S.KEY=VALUE   override a configuration value; may be given again. What changes the runs makes
 #                       another plan of it, which is not published

@@ -15,7 +15,7 @@ declare -A common_options=(
                       if there is none, it is downloaded into the recipe's corpus/)"
   [nj]="--nj N              number of parallel jobs, if the work can be divided"
   [engine]="--engine NAME       local or slurm (default: as cmd.sh says)"
-  [retries]="--retries N         run a job that failed again, alone, up to N times (default: as cmd.sh says
+  [retries]="--retries N         run a failed job again, alone, up to N times (default: as cmd.sh says
                       for Slurm, else 0)"
   [overrides]="--set S.KEY=VALUE   override a configuration value; can be repeated"
   [force]="--force             run again even if complete and unchanged"

@@ -8,3 +8,5 @@
 . "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh"
 # shellcheck source=path.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
+# Of a Slurm job's several tasks, all train; the first one does everything else.
+[[ ${SLURM_PROCID:-0} == 0 || ${0##*/} == train.sh ]] || exit 0

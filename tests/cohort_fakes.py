@@ -1,6 +1,7 @@
 """Made-up speakers for the tests of asrlib.cohorts."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 from scoring_fakes import WORDS, entry, write_decode
@@ -10,7 +11,7 @@ from asrlib.cohorts.find import Settings
 from asrlib.cohorts.table import SpeakerTable
 from asrlib.embedding_table import EmbeddingTable
 from asrlib.scoring.records import read_utterances
-from asrlib.scoring.utt_counts import COUNTS_FILE, write_counts
+from asrlib.scoring.utt_counts import COUNTS_FILE, count_line
 from asrlib.scoring.wer import ErrorRate, align
 
 
@@ -76,6 +77,12 @@ def cohort_recipe(folder, config):
     return folder
 
 
+def write_counts(decode: Path) -> None:
+    """Write the counts of each utterance of a decode, as stage 6 does."""
+    lines = map(count_line, align(read_utterances(decode / "hyp.jsonl")))
+    (decode / COUNTS_FILE).write_text("".join(lines))
+
+
 def _decode(recipe, name, table, errors):
     rng = np.random.default_rng(0)
     entries = []
@@ -85,4 +92,4 @@ def _decode(recipe, name, table, errors):
         hyp = ["X" if w else word for w, word in zip(wrong, ref, strict=True)]
         entries.append(entry(f"{speaker}-1", speaker, " ".join(ref), " ".join(hyp)))
     folder = write_decode(recipe / "exp" / "m" / f"decode_{name}_greedy", entries)
-    write_counts(folder / COUNTS_FILE, align(read_utterances(folder / "hyp.jsonl")))
+    write_counts(folder)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from damage import Judge, all_kinds
-from damage_families import Family, families
+from damage_families import families
 
 KINDS = all_kinds()
 EVERY = 13  # of the short form; a prime, so that each file meets other kinds
@@ -57,8 +58,9 @@ def test_a_broken_law_is_seen(judge):
     assert verdict.outcome == "good lost"
     stranger = judge.recipe.parent / "climbed"
     assert judge.feed(scored, "stranger", lambda p: stranger.write_text("")).outcome == "escaped"
-    crashing = Family(
-        **{**vars(scored), "survivors": lambda recipe: set(1)}  # type: ignore[call-overload]
-    )
-    with pytest.raises(TypeError):
-        judge.feed(crashing, "none", lambda path: None)
+
+    def unreadable(recipe: Path) -> set[str]:
+        raise ValueError("half a line")
+
+    crashing = replace(scored, survivors=unreadable)
+    assert judge.feed(crashing, "none", lambda path: None).outcome == "crash"

@@ -40,6 +40,7 @@ def test_what_a_kill_leaves_is_seen(pipeline):
     path.write_bytes(path.read_bytes() + b" ")
     (pipeline.recipe / "data" / "speakers.tsv").unlink()
     (pipeline.recipe / "data" / "half").touch()
+    (pipeline.recipe / "data" / ".half.x").touch()
     different = ["data/half", "data/speakers.tsv", "exp/lstm/decode_test_greedy/hyp.jsonl"]
     assert pipeline.differences(stage) == different
     assert "data/.half.x" not in tree(pipeline.recipe)

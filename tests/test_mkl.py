@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -168,7 +169,9 @@ def test_matrix_products_are_faster_with_it():
     for _ in range(2):  # by turns: other load slows both
         for setting, found in rates.items():
             found.append(float(python(RATE, setting).stdout))
-    assert max(rates["on"]) > 1.2 * max(rates["off"])
+    # Without it, torch 1 gives 18 and torch 2 gives 71 GFLOP/s (docs/lab/torch2.md).
+    least = 1.5 if importlib.metadata.version("torch").startswith("1.") else 1.2
+    assert max(rates["on"]) > least * max(rates["off"])
 
 
 @on_amd

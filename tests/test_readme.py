@@ -18,6 +18,7 @@ TEXTS = [
     "docs/verification.md",
     "docs/audit.md",
     "docs/cluster.md",
+    "docs/fairness.md",
 ]
 TEXTS += [f"docs/lab/{recipe}.md" for recipe in ("an4", "mini", "pooled")]
 TEXTS += [f"egs/{recipe}/NOTES.md" for recipe in ("an4", "mini", "pooled")]

@@ -205,17 +205,21 @@ def test_models_side_by_side_say_who_they_are_and_fail_together(repo: Path, tmp_
 @pytest.mark.parametrize("status", [1, 143])
 def test_a_row_that_fails_ends_the_run_after_its_report(repo: Path, tmp_path: Path, status: int):
     house = copied(repo, tmp_path / "house")
-    (house / ".venv").symlink_to(repo / ".venv")
+    (house / HERE.name).symlink_to(repo / HERE.name)
     told = house / "egs/mini/exp/plans/lstm-scan"
     told.mkdir(parents=True)
-    (told / "failed.txt").write_text("lstm-scan-ewc-seed1: error: no space\n")
+    (told / "failed.txt").write_text("lstm-scan-old-seed1: error: of an earlier run\n")
     for script in ("mitigate", "score_cohorts", "verify_cohorts", "judge_mitigations", "report"):
         code = status if script == "mitigate" else 0
-        (house / f"steps/{script}.sh").write_text(f"#!/bin/sh\necho did {script}\nexit {code}\n")
+        text = f"#!/bin/sh\necho did {script}\n"
+        if script == "mitigate":
+            text += f"echo lstm-scan-ewc-seed1: error: no space >{told}/failed.txt\n"
+        (house / f"steps/{script}.sh").write_text(f"{text}exit {code}\n")
     done = call(house, "./run.sh", "--stage", "10", "--nj", "1")
     assert done.returncode == status
     assert ("did report" in done.stdout) == ("lstm-scan-ewc-seed1: error" in done.stderr)
     assert ("did report" in done.stdout) == (status == 1)
+    assert "earlier run" not in done.stderr
 
 
 def tree(folder: Path) -> dict[Path, tuple[int, ...]]:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from lhotse import CutSet
 
 from asrlib.cli.common import log_to, recipe_options
 from asrlib.cli.job_options import job_options, parse_options
 from asrlib.data.augment import AugmentConfig
+from asrlib.data.manifests import write_cuts
 from asrlib.data.noise import NOISE_SET, import_noise, make_noise_cuts
 from asrlib.data.raw import TRAIN_SET
 from asrlib.data.sampler import DataConfig
@@ -33,7 +33,7 @@ from asrlib.features.extract import (
 )
 from asrlib.features.fbank import FbankConfig
 from asrlib.features.on_the_fly import STORAGE as ON_THE_FLY
-from asrlib.files import alone, atomic_path
+from asrlib.files import alone
 from asrlib.jobs import run_array
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
@@ -158,12 +158,19 @@ def _extract(
         for task in tasks:
             task.moments.unlink(missing_ok=True)
     begin = time.monotonic()
-    moments = run_array(
-        _extract_shard, tasks, nj=nj, engine=engine, log_dir=log_dir, name="fbank", options=options
-    )
-    by_task = dict(zip(tasks, moments, strict=True))
-    for plan, share in zip(plans, shares, strict=True):
-        with plan.stamp.making():
+    with contextlib.ExitStack() as stack:
+        for plan in plans:
+            stack.enter_context(plan.stamp.making())
+        moments = run_array(
+            *(_extract_shard, tasks),
+            nj=nj,
+            engine=engine,
+            log_dir=log_dir,
+            name="fbank",
+            options=options,
+        )
+        by_task = dict(zip(tasks, moments, strict=True))
+        for plan, share in zip(plans, shares, strict=True):
             _finish(plan, share, [by_task[task] for task in share])
     seconds = sum(m.frames for m in moments) * config.frame_shift
     speed = seconds / (time.monotonic() - begin)
@@ -210,5 +217,4 @@ def _prepare_noise(recipe: Recipe, config: FbankConfig, manifest: Path | None) -
         cuts = make_noise_cuts(out.parent / "audio", config.sample_rate)
     else:
         cuts = import_noise(manifest, config.sample_rate)
-    with atomic_path(out) as temp:
-        CutSet.from_cuts(cuts).to_file(temp)
+    write_cuts(out, cuts)

@@ -21,14 +21,14 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             metavar="KEY=VALUE",
             help="For Slurm, as submitit names it: slurm_partition=..., mem_gb=4. retries=N runs a"
-            " job that failed again, alone, up to N times. May be repeated.",
+            " failed job again, alone, up to N times. May be repeated.",
         ),
         click.option(
             "--engine",
             default="local",
             show_default=True,
             type=click.Choice(ENGINES),
-            help="Runs them.",
+            help="Where the jobs run.",
         ),
         click.option(
             "--nj", default=2, show_default=True, type=click.IntRange(1), help="Jobs at a time."

@@ -26,7 +26,7 @@ from asrlib.jobs import run_jobs
     "--log-dir",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="Directory of the logs: LABEL.log of each job, with dots for spaces.",
+    help="Directory of the logs: LABEL.log of each job, with dots for spaces and slashes.",
 )
 @job_options
 def command(

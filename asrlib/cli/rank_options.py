@@ -32,7 +32,7 @@ def rank_options(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.FloatRange(min=0, min_open=True),
         default=600.0,
         show_default=True,
-        help="Seconds that they wait for one that is missing.",
+        help="Seconds that the ranks wait for a missing one.",
     )
     return number(timeout(function))
 

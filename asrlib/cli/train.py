@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,12 +115,15 @@ class _Run:
         if ranks.from_first(done):
             logger.info("%s: up to date", self.directory / "final.pt")
             return None
-        with _alone(self.directory) if ranks.is_first else nullcontext():
+        told = f"{self.directory}: another training is at work there"
+        fix = "wait until it ends, stop it, or give another --name"
+        with alone(self.directory / ".lock", told, fix) if ranks.is_first else nullcontext():
+            key = stamp.key() if ranks.is_first else None  # of the data as they are read now
             trainer = build_trainer(
                 self.configs, self.directory, self.recipe.data, self.init, ranks
             )
             record = self._record()
-            if ranks.from_first(ranks.is_first and self._is_copied(record, stamp)):
+            if ranks.from_first(ranks.is_first and self._is_copied(record, stamp, key)):
                 return None
             if ranks.is_first and self.recipe.force:
                 _clear(self.directory)  # after building: an earlier run survives its failure
@@ -130,11 +133,11 @@ class _Run:
                     yaml.safe_dump(self.configs.sections(), f, sort_keys=False)
                 record.to_file(self.directory / RUN_FILE)
             outcome = trainer.run()
-        if ranks.is_first and outcome.signal is None:
-            stamp.write()
+            if ranks.is_first and outcome.signal is None:
+                stamp.write(key)
         return outcome
 
-    def _is_copied(self, record: RunRecord, stamp: Stamp) -> bool:
+    def _is_copied(self, record: RunRecord, stamp: Stamp, key: str | None) -> bool:
         """Copy the same training of a plan from another name, if there is one."""
         if self.plan is None or self.recipe.force:
             return False
@@ -143,7 +146,7 @@ class _Run:
             return False
         logger.info("%s is the same training: it is copied, not repeated", known)
         copy_training(known, self.directory, record)
-        stamp.write()
+        stamp.write(key)
         return True
 
     def _files(self) -> tuple[Path, ...]:
@@ -190,19 +193,6 @@ def _factors(factors: Sequence[str], configs: Configs) -> dict[str, Any]:
             )
         values[key] = value
     return values
-
-
-def _alone(directory: Path) -> AbstractContextManager[None]:
-    """Lock the directory against other trainings; the lock ends with the process.
-
-    Raises:
-        UserError: another process trains in the directory.
-    """
-    return alone(
-        directory / ".lock",
-        f"{directory}: another training is at work there",
-        "wait until it ends, stop it, or give another --name",
-    )
 
 
 def _clear(directory: Path) -> None:

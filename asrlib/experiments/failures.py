@@ -8,7 +8,6 @@ from pathlib import Path
 from asrlib.files import atomic_write
 
 FAILED_FILE = "failed.txt"
-_LONGEST = 300  # characters of a reason
 
 
 def write_failures(folder: Path, failed: Mapping[str, str]) -> None:
@@ -27,10 +26,3 @@ def read_failures(folder: Path) -> dict[str, str]:
     path = folder / FAILED_FILE
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {name: why for name, _, why in (line.partition(": ") for line in lines)}
-
-
-def last_error(log: Path) -> str:
-    """The last error that a log tells."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    told = [line for line in lines if "error: " in line or "Error: " in line]
-    return told[-1].strip()[:_LONGEST] if told else "died without an error"

@@ -15,20 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from asrlib.errors import DataError, UserError
-from asrlib.experiments.failures import last_error, write_failures
+from asrlib.experiments.failures import write_failures
 from asrlib.experiments.plan import Plan, PlannedRun, as_overrides
 from asrlib.experiments.plan_job import Job, decoding, run_job, tuned_decoding, verifying
 from asrlib.experiments.plan_state import PlanState
 from asrlib.experiments.publish import publish
 from asrlib.experiments.store import About, plan_dir, read_plan, write_about
 from asrlib.files import alone
-from asrlib.jobs import run_each
+from asrlib.jobs import GRACE_SECONDS, first_error, run_each
 from asrlib.recipe import Recipe
 from asrlib.scoring.records import Told
 
 logger = logging.getLogger(__name__)
-
-_GRACE_SECONDS = 120.0  # for trainings to save in, when the plan is stopped
 
 
 @dataclass
@@ -215,13 +213,13 @@ class PlanRunner:
             logs=logs,
             name=f"{self.plan.name} {title}".replace(" ", "-"),
             options=self.options,
-            grace_s=_GRACE_SECONDS,
+            grace_s=GRACE_SECONDS,
         )
         with contextlib.closing(outcomes):
             for index, outcome in outcomes:
                 name = jobs[index].name
                 if isinstance(outcome, UserError):
-                    self.failed[name] = f"{last_error(logs[index])}; log: {logs[index]}"
+                    self.failed[name] = f"{first_error(logs[index])}; log: {logs[index]}"
                     logger.warning("%s failed: %s", name, self.failed[name])
                 elif done is not None:
                     done(name)

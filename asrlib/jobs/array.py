@@ -21,6 +21,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from tqdm import tqdm
 
 from asrlib.errors import ConfigError, UserError
+from asrlib.files import alone
 from asrlib.jobs.follow import LogFollower
 from asrlib.jobs.slurm import QueueWatcher, cancel, cancel_leftovers
 from asrlib.jobs.worker import GPUS, Result, Shard, Work, collect
@@ -114,6 +115,7 @@ def run_each(
 
     Raises:
         ConfigError: no such engine, or it refuses the options.
+        UserError: another process runs jobs of this name with logs in the same directory.
     """
     if not shards:
         return
@@ -124,24 +126,32 @@ def run_each(
     log_dir = logs[0].parent
     log_dir.mkdir(parents=True, exist_ok=True)
     workplace = log_dir / f".{name}.jobs"
-    if engine == "slurm":
-        left = cancel_leftovers(workplace, name, _SLURM_GRACE_SECONDS)
-        if left:
-            logger.warning("%s: cancelled jobs of an earlier run: %s", name, ", ".join(left))
-    for log in logs:
-        log.unlink(missing_ok=True)
     options = dict(options or {})
-    retries = options.pop(RETRIES, 0)
-    executor = _executor(engine, workplace, name, nj, options)
-    array = _Array(works, executor, engine, nj, name, retries, grace_s)
-    if followed:
-        array.followers = [LogFollower(*pair) for pair in zip(followed, logs, strict=True)]
-    with _ended_by_sigterm():
-        try:
-            yield from array.outcomes()
-        finally:
-            array.cancel()
-    shutil.rmtree(workplace, ignore_errors=True)
+    retries = _retries(options.pop(RETRIES, 0))
+    told = f"{log_dir}: another run of {name} is at work there"
+    with alone(log_dir / f".{name}.lock", told, "wait until it ends, or stop it, then run again"):
+        if engine == "slurm":
+            left = cancel_leftovers(workplace, name, _SLURM_GRACE_SECONDS)
+            if left:
+                logger.warning("%s: cancelled jobs of an earlier run: %s", name, ", ".join(left))
+        for log in logs:
+            log.unlink(missing_ok=True)
+        executor = _executor(engine, workplace, name, nj, options)
+        array = _Array(works, executor, engine, nj, name, retries, grace_s)
+        if followed:
+            array.followers = [LogFollower(*pair) for pair in zip(followed, logs, strict=True)]
+        with _ended_by_sigterm():
+            try:
+                yield from array.outcomes()
+            finally:
+                array.cancel()
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _retries(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ConfigError(f"retries={value}: not a number of retries", "give 0 or more")
+    return value
 
 
 def _executor(

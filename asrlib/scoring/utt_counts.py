@@ -6,12 +6,11 @@ A row holds sums, so that those of any set of utterances are the counts of the s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asrlib.errors import DataError
-from asrlib.files import atomic_write
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.latency import latency_of
 from asrlib.scoring.wer import Aligned, ErrorRate
@@ -76,12 +75,6 @@ def counts_of(a: Aligned) -> UtteranceCounts:
 def count_line(a: Aligned) -> str:
     """The line of an aligned utterance, with its line break."""
     return json.dumps(counts_of(a).to_json(), ensure_ascii=False) + "\n"
-
-
-def write_counts(path: Path, aligned: Iterable[Aligned]) -> None:
-    """Write the file, whole or not at all."""
-    with atomic_write(path) as f:
-        f.writelines(count_line(a) for a in aligned)
 
 
 def read_counts(path: Path) -> list[UtteranceCounts]:

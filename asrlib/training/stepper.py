@@ -55,7 +55,7 @@ class _Losses:
     """The losses of a batch on one rank, or of a part of it.
 
     Attributes:
-        idle: whether they are those of other items and do not count.
+        idle: whether they are of another rank's items and do not count here.
         sums: the losses.
         dropped: the items whose loss was not finite.
     """

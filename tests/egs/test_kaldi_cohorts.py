@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 
+from cohort_fakes import write_counts
 from recipe_steps import noise, prepare
 from scoring_fakes import entry, write_decode
 
 from asrlib.cohorts.confirm import ConfirmedMethod
-from asrlib.scoring.records import read_utterances
-from asrlib.scoring.utt_counts import write_counts
-from asrlib.scoring.wer import align
 
 SPEAKERS = 90
 
@@ -49,7 +47,7 @@ def test_speakers_tsv_of_a_kaldi_directory_reaches_stage_nine(repo, tmp_path):
         wrong = 25 + n % 2 if n % 3 == 0 else 5 + n % 2
         entries.append(entry(i, i, " ".join(ref), " ".join(["X"] * wrong + ref[wrong:])))
     decode = write_decode(recipe / "exp" / "m" / "decode_test_greedy", entries)
-    write_counts(decode / "utt_counts.jsonl", align(read_utterances(decode / "hyp.jsonl")))
+    write_counts(decode)
     same = ["--name", "m", "--set-name", "test", "--confirm", "test", "--recipe-dir", recipe]
     small = ["--set", "cohorts.min_speakers=11", "--set", "cohorts.permutations=19"]
     small += ["--set", "score.permutations=199"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from asrlib.errors import ConfigError, DataError, UserError
+from asrlib.files import alone
 from asrlib.jobs import run_array, run_each
 
 
@@ -61,7 +62,8 @@ def test_results_in_order_and_a_log_each(tmp_path):
         text = (tmp_path / f"work.{number}.log").read_text()
         assert f"shard {shard}\n" in text
         assert "from below python" in text
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"work.{i}.log" for i in (1, 2, 3)]
+    logs = [f"work.{i}.log" for i in (1, 2, 3)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".work.lock", *logs]
 
 
 def test_nothing_to_do(tmp_path):
@@ -118,6 +120,18 @@ def test_a_local_job_sees_the_gpus_that_its_caller_sees(tmp_path, monkeypatch):
     assert run(os.environ.get, ["CUDA_VISIBLE_DEVICES"], tmp_path) == ["3"]
 
 
+def test_jobs_of_one_name_and_directory_run_once_at_a_time(tmp_path):
+    with alone(tmp_path / ".work.lock", "", ""), pytest.raises(UserError, match="another run"):
+        run(double, [1], tmp_path)
+    assert run(double, [1], tmp_path) == [2]
+
+
+@pytest.mark.parametrize("retries", ["one", -1, 1.5])
+def test_retries_are_a_number(tmp_path, retries):
+    with pytest.raises(ConfigError, match="not a number of retries"):
+        run(double, [1], tmp_path, options={"retries": retries})
+
+
 def test_unknown_engine(tmp_path):
     with pytest.raises(ConfigError, match="local, slurm"):
         run(double, [1], tmp_path, engine="cloud")
@@ -135,4 +149,5 @@ def test_a_failed_job_leaves_the_others_alone(tmp_path):
     assert (outcomes[0], outcomes[2]) == (0, 2)
     assert isinstance(outcomes[1], UserError)
     assert "b.log" in outcomes[1].what
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.log", "b.log", "c.log"]
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert left == [".work.lock", "a.log", "b.log", "c.log"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asrlib.errors import DataError
+from asrlib.experiments.run_record import RunRecord, read_record
 from asrlib.experiments.store import RESULTS
 from asrlib.json_record import JsonRecord
 from asrlib.report.document import Block, Section, Table, Text
@@ -67,6 +68,8 @@ class PublishedFairness(JsonRecord):
 
     Attributes:
         lead: the one sentence.
+        trained: the model whose errors showed the cohorts, and from which mitigations start; None
+            if its training left no record.
         cohorts: by method, the worst first.
         mitigations: rows by title of the table, the start first.
         curves: by the same title, WER in per cent of all others and of the bottom cohort, along the
@@ -74,6 +77,7 @@ class PublishedFairness(JsonRecord):
     """
 
     lead: str
+    trained: RunRecord | None
     cohorts: tuple[PublishedCohort, ...]
     mitigations: dict[str, tuple[PublishedRow, ...]]
     curves: dict[str, tuple[tuple[float, float], ...]]
@@ -126,6 +130,7 @@ def publish_fairness(fairness: Fairness) -> Path | None:
     }
     record = PublishedFairness(
         lead=lead_sentence(fairness),
+        trained=_trained(fairness),
         cohorts=tuple(worst_first),
         mitigations=rows,
         curves=curves,
@@ -134,6 +139,16 @@ def publish_fairness(fairness: Fairness) -> Path | None:
     path.parent.mkdir(exist_ok=True)
     record.to_file(path)
     return path
+
+
+def _trained(fairness: Fairness) -> RunRecord | None:
+    models = {m.record.discovery.model for m in fairness.judged if m.record is not None}
+    if len(models) != 1:
+        return None
+    try:
+        return read_record(fairness.recipe.exp / models.pop())
+    except DataError:
+        return None
 
 
 def fairness_section(recipe_dir: Path) -> list[Section]:
@@ -146,10 +161,20 @@ def fairness_section(recipe_dir: Path) -> list[Section]:
     except DataError as e:
         reason = e.what.removeprefix(f"{path}: ")
         return [Section("Whom does it fail?", (Text(f"{FAIRNESS_FILE}: {reason}."),))]
-    blocks: list[Block] = [Text(found.lead), _cohorts(found)]
+    blocks: list[Block] = [Text(found.lead), *_how_made(found, recipe_dir), _cohorts(found)]
     for title, rows in found.mitigations.items():
         blocks += [Text(f"{title}, before and after:"), _rows(rows)]
     return [Section("Whom does it fail?", tuple(blocks))]
+
+
+def _how_made(found: PublishedFairness, recipe_dir: Path) -> list[Block]:
+    run = found.trained
+    if run is None:
+        return []
+    commit = run.git.commit[:12] if run.git else "unknown"
+    command = f"./run.sh --recipe {recipe_dir.resolve().name}"
+    text = f"Command: `{command}`, for the model {run.name} (seed {run.seed}); "
+    return [Text(text + f"commit {commit}; {run.processor.cpu}, {run.device}.")]
 
 
 def _cohorts(found: PublishedFairness) -> Table:

@@ -3,10 +3,10 @@
 dev and test are the corpus's validation and testing lists, train is everything else. Verification
 enrols a speaker on three words and tests on three others, and in a part of the corpus hardly any
 dev speaker said six: then speakers of train who did move to dev, as many as are missing. lhotse's
-`prepare_speechcommands` makes the same sets (a test compares them), but it reads `.wav` only, wants
-the names of Google's two archives, needs the second archive for its test set, and stops at the
-first broken file. Therefore the lists are read here, and broken and missing files are left to
-stage 1, which quarantines them.
+`prepare_speechcommands` makes the same sets before that move (a test compares them), but it reads
+`.wav` only, wants the names of Google's two archives, needs the second archive for its test set,
+and stops at the first broken file. Therefore the lists are read here, and broken and missing
+files are left to stage 1, which quarantines them.
 """
 
 from __future__ import annotations

@@ -264,8 +264,9 @@ def test_private_places_and_people_are_hidden(private):
     page = to_html(document)
     text = to_markdown(document)
     assert "cells with fewer than 11 speakers" in text
-    for line in re.findall(r"^\| \d+\.0° N .*$", text, re.MULTILINE):
-        assert int(line.split("|")[2]) >= 11
+    cells = re.findall(r"^\| \d+\.0° N .*$", text, re.MULTILINE)
+    assert cells
+    assert all(int(line.split("|")[2]) >= 11 for line in cells)
     assert "The planted truth" not in text
     rows = (private / "data/speakers.tsv").read_text().splitlines()
     names = rows[0].split("\t")
