@@ -40,9 +40,14 @@ def tree(recipe: Path) -> dict[str, str]:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file, or a directory it is in, is a temporary one of asrlib.files."""
+    """Whether a file, or a directory it is in, is a temporary one of asrlib.files.
+
+    Its name is a dot, the name of the file to be, and random letters; the suffix stays. So that of
+    the hidden stamp `.score.stamp` starts with two dots.
+    """
     return any(
-        part.startswith(".") and not part.endswith(("stamp", ".lock")) for part in path.parts
+        part.startswith("..") or (part.startswith(".") and not part.endswith(("stamp", ".lock")))
+        for part in path.parts
     )
 
 

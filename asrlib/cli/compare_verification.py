@@ -30,7 +30,7 @@ _DIR = click.Path(file_okay=False, path_type=Path)
     "--cohorts",
     type=_DIR,
     multiple=True,
-    help="Directory of cohorts.jsonl; its cohorts are a group. May be repeated.",
+    help="Directory with cohorts.jsonl, by whose cohorts errors are given, too. May be repeated.",
 )
 @click.option(
     "--out",

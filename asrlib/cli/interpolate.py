@@ -45,11 +45,12 @@ def command(recipe: Recipe, start: str, end: str, share: float, name: str) -> No
         )
     if out in (first, last):
         raise CheckpointError(f"{out}: holds one of the two models", "give another --name")
-    interpolate(first / "final.pt", last / "final.pt", share, out / "final.pt")
+    (out / "final.pt").unlink(missing_ok=True)  # made last: a half-made directory has no model
     record = _record(record, name, share, command_line(recipe, *_OWN))
     with atomic_write(out / "config.yaml") as f:
         yaml.safe_dump(record.config, f, sort_keys=False)
     record.to_file(out / RUN_FILE)
+    interpolate(first / "final.pt", last / "final.pt", share, out / "final.pt")
     click.echo(str(out / "final.pt"))
 
 

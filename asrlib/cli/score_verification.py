@@ -45,7 +45,7 @@ _DIR = click.Path(file_okay=False, path_type=Path)
     "--cohorts",
     type=_DIR,
     multiple=True,
-    help="Directory of cohorts.jsonl; its cohorts are a group. May be repeated.",
+    help="Directory with cohorts.jsonl, by whose cohorts errors are given, too. May be repeated.",
 )
 @click.option("--out", type=_DIR, help="Output directory; by default exp/NAME/verify_SET.")
 @click.option(
@@ -100,7 +100,7 @@ def command(
     stamp = Stamp(
         path=out / ".score_verification.stamp",
         inputs=[test, *(path for path in others if path is not None and path.exists())],
-        config=[config, score, threshold, trials is not None, dev_trials is not None],
+        config=[name, test_set, config, score, threshold, trials is None, dev_trials is None],
         outputs=[out / VERIFICATION_FILE, *([out / SCORES_FILE] if scores else [])],
         version=VERIFICATION_VERSION,
     )

@@ -141,7 +141,7 @@ class _Run:
         """Copy the same training of a plan from another name, if there is one."""
         if self.plan is None or self.recipe.force:
             return False
-        known = same_training(self.recipe.exp, record)
+        known = same_training(self.recipe.exp, record.name, record.identity)
         if known is None:
             return False
         logger.info("%s is the same training: it is copied, not repeated", known)

@@ -28,7 +28,6 @@ from asrlib.seeds import named_generator
 SEARCHES = ("scan", "tree")
 RULES = (*SEARCHES, "oracle")
 LEVEL = 0.05  # below which a p-value confirms
-_PERMUTATIONS = 199  # as in conf/cohorts.yaml
 # Where no speaker of egs/mini lives: territories and addresses of the armed forces.
 _TERRITORIES = ("AS", "FM", "GU", "MH", "MP", "PR", "PW", "VI", "AA", "AE", "AP")
 
@@ -217,9 +216,11 @@ def _draw_half(
 def _judge_draw(
     groups: Sequence[Group], model: SpeakerModel, homes: _Homes, seed: int, draw: int
 ) -> list[_Judged]:
+    from asrlib.cohorts.config import CohortsConfig
+
     rng = named_generator("discovery", seed, draw)
     discovery, confirmation = (_draw_half(rng, groups, model, homes, name) for name in "dc")
-    settings = Resampling(seed=draw, permutations=_PERMUTATIONS)
+    settings = Resampling(seed=draw, permutations=CohortsConfig().permutations)
     judged = []
     for rule in RULES:
         bottom_S = confirmation.in_area_S

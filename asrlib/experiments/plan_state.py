@@ -20,6 +20,7 @@ from asrlib.experiments.run_record import (
     start_of,
 )
 from asrlib.experiments.run_scores import PublishedRun
+from asrlib.experiments.same_training import same_training
 from asrlib.experiments.store import Trials, Tuning, read_plan
 from asrlib.experiments.training_log import read_curves
 from asrlib.recipe import Recipe
@@ -147,6 +148,14 @@ class PlanState:
         found = self.recipe.dir / str(directory)
         return found / BY_UTTERANCE if told == "found" else found
 
+    def told(self, run: PlannedRun) -> dict[Told, Path]:
+        """The directories of the cohorts that a run's models are told, by the way of telling.
+
+        Cohorts that are found by utterance are left out where no method found any.
+        """
+        ways = {told: self.told_cohorts(run, told) for told in self.plan.row(run.row).told}
+        return {told: d for told, d in ways.items() if told != "found" or d.exists()}
+
     def start_name(self, run: PlannedRun) -> str:
         """The directory under exp/ of the model that a run starts from."""
         if run.start is None:
@@ -174,11 +183,11 @@ class PlanState:
         mixtures = self.plan.config.stages == "mixtures"
         scored = {(s.meta.set, s.meta.way) for s in (held.mixtures if mixtures else held.sets)}
         config = self.plan.config
-        ways = (*config.searches, *((config.decoding.way,) if config.decoding else ()))
         sets = self.test_sets() or {name for name, _ in scored}
-        told = ("", *(f", {way} cohorts" for way in self.plan.row(run.row).told))
+        told = ("", *(f", {way} cohorts" for way in self.told(run)))
         wanted = {(name, way + more) for name in sets for way in config.searches for more in told}
-        wanted |= {(name, way) for name in sets for way in ways}
+        if config.decoding:
+            wanted |= {(name, config.decoding.way) for name in sets}
         return bool(scored) and scored >= wanted
 
     def published(self, run: PlannedRun) -> PublishedRun | None:
@@ -199,9 +208,10 @@ class PlanState:
         own = self.recipe.exp / run.name
         if run.given:
             return own
-        others = (path.parent for path in sorted(self.recipe.exp.glob("*/final.pt")))
         wanted = self.identity(run)
-        return next((d for d in (own, *others) if _is_finished(d, wanted)), None)
+        if (own / "final.pt").exists() and identity_in(own) == wanted:
+            return own
+        return same_training(self.recipe.exp, run.name, wanted)
 
     def chosen(self) -> dict[str, Any]:
         """The tuned value by row, where it was chosen."""
@@ -270,10 +280,6 @@ class PlanState:
         if before and same == (tune.key, tune.by, self.budget()):
             models = {**before.models, **models}
         return Tuning(key=tune.key, judged_by=tune.by, budget=self.budget(), models=models)
-
-
-def _is_finished(directory: Path, identity: str) -> bool:
-    return (directory / "final.pt").exists() and identity_in(directory) == identity
 
 
 def _check_read(sections: Mapping[str, Any], key: str, name: str) -> None:

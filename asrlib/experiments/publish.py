@@ -122,9 +122,9 @@ def collect_run(recipe: Recipe, name: str) -> tuple[PublishedRun, list[Skipped]]
     voices: list[Verification] = []
     for path in sorted(directory.glob(f"verify_*/{VERIFICATION_FILE}")):
         try:
-            found = _voices(path, record)
+            found = Verification.from_file(path, _AGAIN)
             if path.parent.name == f"verify_{found.set}":  # not those by cohort
-                voices.append(found)
+                voices.append(_voices(path, found, record))
         except DataError as e:
             skipped.append(Skipped(f"exp/{name}/{path.parent.name}", e.what))
     run = PublishedRun(
@@ -133,9 +133,8 @@ def collect_run(recipe: Recipe, name: str) -> tuple[PublishedRun, list[Skipped]]
     return run, skipped
 
 
-def _voices(path: Path, record: RunRecord) -> Verification:
-    """Read verification.json without its small groups, which would tell of single speakers."""
-    found = Verification.from_file(path, _AGAIN)
+def _voices(path: Path, found: Verification, record: RunRecord) -> Verification:
+    """What a verification.json says without small groups, which would tell of single speakers."""
     if found.run != record.identity:
         raise DataError(
             f"{path}: is of another training than that of {RUN_FILE}",

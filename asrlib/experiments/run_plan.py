@@ -59,7 +59,7 @@ class PlanRunner:
         return self.recipe.exp / "plans" / self.plan.name
 
     def missing(self) -> list[PlannedRun]:
-        """Runs that are not published or, of a plan that is not, not scored."""
+        """Runs that still have to be published; of a plan that is not published, to be scored."""
         runs = self.plan.runs(self.state.chosen())
         if self.recipe.force:
             return runs
@@ -298,11 +298,7 @@ class PlanRunner:
         if self.plan.config.stages == "voices":
             return Job(run.name, (*commands, *verifying(run.name, sets, common)))
         commands += self._decoding(run.name, run.overrides)
-        for told in self.plan.row(run.row).told:
-            directory = self.state.told_cohorts(run, told)
-            if told == "found" and not directory.exists():
-                logger.warning("%s: no cohorts are found by utterance: %s", run.name, directory)
-                continue
+        for told, directory in self.state.told(run).items():
             commands += self._decoding(run.name, run.overrides, (told, str(directory)))
         for name, share in self.plan.between(run).items():
             ends = ("--start", self.state.start_name(run), "--end", run.name)

@@ -17,12 +17,10 @@ _FINAL = "final.pt"
 _FOLDERS = ("checkpoints", "tensorboard")  # of a training, not of its decoding
 
 
-def same_training(exp: Path, record: RunRecord) -> Path | None:
-    """The directory of another finished training of this identity under `exp`; None if none is."""
+def same_training(exp: Path, name: str, identity: str) -> Path | None:
+    """The directory of a finished training of this identity under `exp`, but not that of `name`."""
     others = (path.parent for path in sorted(exp.glob(f"*/{_FINAL}")))
-    return next(
-        (d for d in others if d.name != record.name and identity_in(d) == record.identity), None
-    )
+    return next((d for d in others if d.name != name and identity_in(d) == identity), None)
 
 
 def copy_training(found: Path, directory: Path, record: RunRecord) -> None:

@@ -72,7 +72,7 @@ class FamilyDamage(JsonRecord):
     Attributes:
         refused: commands that told the file, the reason and the fix.
         quarantined: utterances that were left out, with a reason.
-        accepted: inputs that could be used, or whose damage no good item was lost by.
+        accepted: inputs that could be used, or whose damage cost no good utterance or speaker.
         crashes: commands that ended with a traceback, or did not end.
         unnamed: errors that did not name the file.
         lost: inputs by which a good utterance or speaker, or an earlier output, was lost.

@@ -23,6 +23,8 @@ from asrlib.verification.records import Disparity, EqualErrorRate, GroupTable, R
 from asrlib.verification.score import VERIFICATION_FILE
 
 _TICKS = (0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # per cent
+# What two results have in common of which one has cohorts, too.
+_SAME = ("run", "trials", "impostors", "threshold", "targets", "impostor_trials")
 _METRICS = {"misses": "misses", "false_alarms": "false alarms", "eer": "EER"}
 
 
@@ -47,6 +49,11 @@ def collect_verification(
         one = one if public else _without_small(one)
         key = path.parent.parent.name, one.set
         known = found.get(key, one)
+        if any(getattr(known, name) != getattr(one, name) for name in _SAME):
+            where = path.parent.relative_to(exp.parent).as_posix()
+            told = f"{where}: is of other trials or another training than what is shown"
+            skipped.append(Skipped(where, told))
+            continue
         found[key] = replace(known, groups={**known.groups, **one.groups})
     return list(found.values()), skipped
 

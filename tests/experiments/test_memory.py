@@ -8,7 +8,7 @@ from asrlib.experiments.memory import PARTS, Memory, Peak, measure_memory
 from asrlib.experiments.store import MEMORY_FILE, MEMORY_PLAN, read_plan, write_about
 from asrlib.report.results_page import write_pages
 
-BYTES_A_CUT = 150  # of arrays, at most; a cut in memory takes 5,000 or more
+BYTES_A_CUT = 400  # at most: arrays, identifiers, noise; a cut in memory takes 5,000 or more
 
 
 def peak(part, cuts, memory_mb):
