@@ -30,6 +30,7 @@ from asrlib.searches import SEARCHES
 from asrlib.spool import sorted_on_disk
 from asrlib.stamps import hash_file
 from asrlib.training.config import (
+    HARMLESS_DATA_KEYS,
     HARMLESS_DECODING_KEYS,
     HARMLESS_MEMBERSHIP_KEYS,
     HARMLESS_MITIGATION_KEYS,
@@ -52,6 +53,11 @@ class GitState(JsonRecord):
 
     commit: str
     dirty: bool
+
+
+# A key that is added to conf/ has a line here: its value that gives what the code did without it.
+_CAME_LATER: dict[tuple[str, str], Any] = {("train", "precision"): "float32"}
+_NEVER = object()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +115,16 @@ def identity_of(
 
 
 def decisive(config: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The sections without keys that do not touch the result, and those of the machine."""
-    sections = {name: dict(values) for name, values in config.items()}
-    apart = {"train": MACHINE_KEYS, "decode": HARMLESS_DECODING_KEYS}
+    """The sections without keys that do not touch the result, and those of the machine.
+
+    Keys that came later are left out where their value says what was so before, so that results
+    that were published before stay those of the same training.
+    """
+    sections = {
+        name: {k: v for k, v in values.items() if _CAME_LATER.get((name, k), _NEVER) != v}
+        for name, values in config.items()
+    }
+    apart = {"train": MACHINE_KEYS, "decode": HARMLESS_DECODING_KEYS, "data": HARMLESS_DATA_KEYS}
     apart |= {"membership": HARMLESS_MEMBERSHIP_KEYS, "mitigation": HARMLESS_MITIGATION_KEYS}
     if decode := sections.get("decode"):
         apart["decode"] = apart["decode"] | (set(SEARCHES) - {decode.get("search")})

@@ -1,0 +1,35 @@
+"""What the recipes have published stays what their plans ask for."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from asrlib.experiments.plan_file import load_plan
+from asrlib.experiments.plan_state import PlanState
+from asrlib.experiments.store import read_plan
+from asrlib.recipe import PROJECT_DIR, Recipe
+
+PUBLISHED = sorted(
+    {
+        path.parent.relative_to(PROJECT_DIR)
+        for path in PROJECT_DIR.glob("egs/*/results/*/*-seed*.json")
+    }
+)
+
+
+def test_there_are_published_plans():
+    assert Path("egs/mini/results/main") in PUBLISHED
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda f: f"{f.parts[1]}-{f.name}")
+def test_published_runs_are_those_of_their_plan(folder, tmp_path):
+    """In a clone without data; a new key of conf/ with its default does not change a run."""
+    source, recipe = PROJECT_DIR / "egs" / folder.parts[1], tmp_path / "egs" / folder.parts[1]
+    for part in ("conf", "results"):
+        shutil.copytree(source / part, recipe / part)
+    plan = load_plan(Recipe(recipe), folder.name)
+    state = PlanState(Recipe(recipe), plan)
+    held = [run.record.name for run in read_plan(recipe, folder.name).runs]
+    asked = [run for run in plan.runs(state.chosen()) if state.published(run) is not None]
+    assert len(held) == len(asked)
