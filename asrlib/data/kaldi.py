@@ -31,7 +31,8 @@ def read_kaldi_dir(
         has an empty transcript; without a line in `utt2spk`, its id is also its speaker's id.
 
     Raises:
-        DataError: a table is missing or malformed, or `wav.scp` holds a command.
+        DataError: a table is missing or malformed, `text` has utterances without audio, or
+            `wav.scp` holds a command.
     """
     wavs = read_table(path / "wav.scp", required=True)
     texts = read_table(path / "text", required=True)
@@ -39,8 +40,13 @@ def read_kaldi_dir(
     genders = read_table(path / "spk2gender")
     ages = read_table(path / "spk2age")
     roots = [audio_root] if audio_root else [path, path.parent]
+    segments = _segments(path, wavs)
+    if lost := sorted(texts.keys() - segments.keys()):
+        table = "segments" if (path / "segments").exists() else "wav.scp"
+        named = ", ".join(lost[:5]) + (f", ... ({len(lost)} in all)" if len(lost) > 5 else "")
+        raise DataError(f"{path / table}: lacks utterances that text has: {named}", _FIX)
     rows = []
-    for utterance, (recording, start, end) in _segments(path, wavs).items():
+    for utterance, (recording, start, end) in segments.items():
         speaker = speakers.get(utterance, utterance)
         rows.append(
             RawUtterance(

@@ -42,6 +42,7 @@ from asrlib.data.validation import (
     Reason,
     ValidationConfig,
     decode,
+    printable,
     validate_utterance,
 )
 from asrlib.errors import DataError
@@ -280,7 +281,7 @@ def _divide(
         outcome = verdict.outcome
         if isinstance(outcome, Quarantined):
             bad.add(outcome)
-            rows.writerow([outcome.id, outcome.path, str(outcome.reason)])
+            rows.writerow(map(printable, (outcome.id, outcome.path, str(outcome.reason))))
         else:
             parts[verdict.set].add(outcome)
             speakers.add(verdict.set, verdict.utterance)

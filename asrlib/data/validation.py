@@ -114,6 +114,11 @@ def loudest_db(samples_N: np.ndarray, rate: int) -> float:
     return float(10 * np.log10(max(power, 1e-20)))
 
 
+def printable(text: object) -> str:
+    """Return text with escapes for what cannot be printed; csv refuses to write a NUL."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
 class QuarantineCounts:
     """How many utterances are unusable for each kind of reason, with the first ids of each."""
 
@@ -128,7 +133,7 @@ class QuarantineCounts:
         self._counts[item.reason.kind] += 1
         first = self._first.setdefault(item.reason.kind, [])
         if len(first) < 3:
-            first.append(item.id)
+            first.append(printable(item.id))
 
     def __len__(self) -> int:
         return self._counts.total()

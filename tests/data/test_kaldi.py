@@ -50,11 +50,23 @@ def test_agrees_with_lhotse(kaldi_dir):
 def test_without_segments_an_utterance_is_a_file(kaldi_dir):
     (kaldi_dir / "segments").unlink()
     (kaldi_dir / "wav.scp").write_text("u1 r1.wav\nu9 train/r2.wav\n")
+    (kaldi_dir / "text").write_text("u1 ONE\n")
     first, second = read_kaldi_dir(kaldi_dir)
     assert (first.start, first.end, first.age) == (None, None, 7.0)
     assert Path(first.audio).samefile(kaldi_dir / "r1.wav")
     assert Path(second.audio).samefile(kaldi_dir / "r2.wav")
     assert (second.text, second.speaker, second.gender) == ("", "u9", None)
+
+
+@pytest.mark.parametrize("table", ["segments", "wav.scp"])
+def test_utterances_without_audio_are_refused_by_name(kaldi_dir, table):
+    if table == "wav.scp":
+        (kaldi_dir / "segments").unlink()
+    first = (kaldi_dir / table).read_text().splitlines()[0]
+    (kaldi_dir / table).write_text(first + "\n")
+    (kaldi_dir / "text").write_text(f"{first.split()[0]} ONE\nu8 TWO\nu9 THREE\n")
+    with pytest.raises(DataError, match=f"{table}: lacks utterances that text has: u8, u9"):
+        read_kaldi_dir(kaldi_dir)
 
 
 def test_tabs_separate_too(kaldi_dir):

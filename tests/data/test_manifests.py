@@ -97,6 +97,16 @@ def test_each_bad_one_is_quarantined_with_its_reason_and_the_good_stay(recipe):
         assert any(q.path.endswith(bad.audio) for q in quarantined(found) if q.id == bad.id)
 
 
+def test_names_that_cannot_be_printed_are_told_in_one_line(recipe):
+    bad = [row("nul\x00l"), row("two\nlines"), row("b", "no\x00ne.wav")]
+    _, write = build(recipe, {"train": [row("ok"), *bad]}, error_budget=1.0)
+    write()
+    lines = (recipe / "data" / "quarantine.tsv").read_text(encoding="utf-8").splitlines()
+    told = [line.split("\t")[:2] for line in lines[1:]]
+    assert [name for name, _ in told] == [r"nul\x00l", r"two\nlines", "b"]
+    assert told[2][1].endswith(r"no\x00ne.wav")
+
+
 def test_every_utterance_is_a_cut_or_quarantined(recipe):
     sets = {"train": [row("ok1")] + [r for r, _ in BAD], "test": [row("c"), row("d", "none.wav")]}
     sets["test"] = [dataclasses.replace(u, speaker="t") for u in sets["test"]]
