@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from asrlib.data.raw import RawUtterance
+from asrlib.data.validation import printable
 from asrlib.errors import DataError
 
 _FIX = "fix the directory; Kaldi's utils/fix_data_dir.sh finds such faults"
@@ -41,10 +42,7 @@ def read_kaldi_dir(
     ages = read_table(path / "spk2age")
     roots = [audio_root] if audio_root else [path, path.parent]
     segments = _segments(path, wavs)
-    if lost := sorted(texts.keys() - segments.keys()):
-        table = "segments" if (path / "segments").exists() else "wav.scp"
-        named = ", ".join(lost[:5]) + (f", ... ({len(lost)} in all)" if len(lost) > 5 else "")
-        raise DataError(f"{path / table}: lacks utterances that text has: {named}", _FIX)
+    _check_audio(path, segments, texts)
     rows = []
     for utterance, (recording, start, end) in segments.items():
         speaker = speakers.get(utterance, utterance)
@@ -122,6 +120,16 @@ def _segments(
         start, end = (_number(path / "segments", field) for field in fields[1:])
         segments[utterance] = (fields[0], start, None if end < 0 else end)
     return segments
+
+
+def _check_audio(path: Path, segments: Mapping[str, object], texts: Mapping[str, str]) -> None:
+    """Refuse transcripts without audio, which a table that was cut short leaves."""
+    lost = [printable(name) for name in sorted(texts.keys() - segments.keys())]
+    if not lost:
+        return
+    table = "segments" if (path / "segments").exists() else "wav.scp"
+    named = ", ".join(lost[:5]) + (f", ... ({len(lost)} in all)" if len(lost) > 5 else "")
+    raise DataError(f"{path / table}: lacks utterances that text has: {named}", _FIX)
 
 
 def _audio(path: Path, recording: str, wavs: Mapping[str, str], roots: list[Path]) -> str:
