@@ -147,6 +147,25 @@ def alone(lock: Path, what: str, fix: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(what, fix) from None
-        except OSError as e:  # some network file systems have no locks
-            logging.warning("%s: cannot be locked against a second run: %s", lock, e.strerror)
+        except OSError as e:
+            _not_locked(lock, e)
         yield
+
+
+@contextlib.contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in this context with this folder, which must exist."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as e:
+            _not_locked(folder, e)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _not_locked(path: Path, error: OSError) -> None:
+    # Some network file systems have no locks.
+    logging.warning("%s: cannot be locked against a second run: %s", path, error.strerror)

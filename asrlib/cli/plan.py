@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from dataclasses import replace
-from types import FrameType
 
 import click
 
@@ -44,6 +41,7 @@ def command(
     """
     from asrlib.experiments.plan_file import load_plan, plan_of_start
     from asrlib.experiments.run_plan import PlanRunner
+    from asrlib.jobs.sigterm import ended_by_sigterm
     from asrlib.report.results_page import write_pages
 
     if (start is None) != (cohorts is None):
@@ -58,11 +56,7 @@ def command(
             click.echo(line)
         return
     log_to(runner.folder / "log" / "plan.log")
-    signal.signal(signal.SIGTERM, _leave)
     for line in runner.outline():
         click.echo(line)
-    runner.run()
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+    with ended_by_sigterm():
+        runner.run()

@@ -7,13 +7,10 @@ import logging
 import os
 import shutil
 import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Generic
 
 import submitit
@@ -23,6 +20,7 @@ from tqdm import tqdm
 from asrlib.errors import ConfigError, UserError
 from asrlib.files import alone
 from asrlib.jobs.follow import LogFollower
+from asrlib.jobs.sigterm import ended_by_sigterm
 from asrlib.jobs.slurm import QueueWatcher, cancel, cancel_leftovers
 from asrlib.jobs.worker import GPUS, Result, Shard, Work, collect
 
@@ -140,7 +138,7 @@ def run_each(
         array = _Array(works, executor, engine, nj, name, retries, grace_s)
         if followed:
             array.followers = [LogFollower(*pair) for pair in zip(followed, logs, strict=True)]
-        with _ended_by_sigterm():
+        with ended_by_sigterm():
             try:
                 yield from array.outcomes()
             finally:
@@ -279,23 +277,6 @@ class _Array(Generic[Shard, Result]):
         until = time.monotonic() + self.grace_s
         while time.monotonic() < until and not all(job.done() for job in self.running.values()):
             time.sleep(_POLL_SECONDS["local"])
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Make SIGTERM end the process as `sys.exit` does, so that jobs are cancelled."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

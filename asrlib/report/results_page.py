@@ -6,16 +6,13 @@ same bytes, whatever lies in exp/.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from asrlib.experiments.run_scores import MAIN_PLAN, MixtureScores, SetScores
 from asrlib.experiments.store import RESULTS, PlanResults, read_store
-from asrlib.files import atomic_write
+from asrlib.files import atomic_write, in_turn
 from asrlib.report.document import Block, Document, Section, Table, Text, to_markdown
 from asrlib.report.fairness.published import fairness_section
 from asrlib.report.format import DASH, interval, number
@@ -39,7 +36,7 @@ def write_pages(recipe_dir: Path) -> list[Path]:
     folder = recipe_dir / RESULTS
     if not folder.is_dir():
         return []
-    with _alone(folder):
+    with in_turn(folder):
         pages = dict(_pages(recipe_dir))
         for path, text in pages.items():
             if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -166,14 +163,3 @@ def _chosen(plan: PlanResults, rows: Sequence[T], rate: Callable[[T], float]) ->
 
 def _mean_rate(system: System) -> float:
     return sum(system.percents()) / len(system.percents())
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process writes pages of this folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
