@@ -9,6 +9,7 @@
 # Options:
 #   --recipe NAME       a directory under egs/ (default: mini)
 #   --nj N              jobs at a time, and nodes of the cluster (default: 2)
+#   --stages "A B"      stages to measure, in this order (default: all)
 #   --run-options "A B" more options of run.sh, e.g. "--models lstm --set corpus.scale=0.1"
 #   --work DIR          directory of the copy, which must not exist (default: a temporary one, deleted
 #                       at the end)
@@ -18,6 +19,7 @@ set -euo pipefail
 
 recipe=mini
 nj=2
+stages="0 1 2 3 4 5 6 7 8 9 10 11 13"
 run_options=""
 work=""
 port=27817
@@ -26,7 +28,6 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/steps/parse_options.sh"
 [[ -z $work || ! -e $work ]] || die "--work $work: exists" "give a directory that does not exist"
 read -ra more <<<"$run_options"
-stages="0 1 2 3 4 5 6 7 8 9 10 11 13"
 
 finish() {
   "$root/tools/slurm_cluster.sh" stop --dir "$work/cluster" >/dev/null || true
