@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """An error in the input, the configuration or the environment, which the user can fix.
@@ -30,3 +32,9 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint that is corrupt, too old, or for another model."""
+
+
+def first_few(values: Sequence[str], limit: int = 5, separator: str = ", ") -> str:
+    """List the first values, and how many there are if there are more."""
+    some = separator.join(values[:limit])
+    return some if len(values) <= limit else f"{some}{separator}... ({len(values)} in all)"

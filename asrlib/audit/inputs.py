@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from asrlib.audit.normalisation import NORMALISATIONS
-from asrlib.cohorts.places import joined
 from asrlib.cohorts.table import SpeakerTable, read_table
 from asrlib.data import kaldi
 from asrlib.embedding_table import EmbeddingTable
-from asrlib.errors import DataError
+from asrlib.errors import DataError, first_few
 from asrlib.scoring.records import Utterance
 
 
@@ -68,9 +67,9 @@ def read_inputs(
     if not refs.keys() & hyps.keys():
         raise DataError(
             f"{hyp}: none of its {len(hyps)} utterances is in {ref}"
-            + (f"; it has {joined(sorted(hyps), 2)}" if hyps else ""),
+            + (f"; it has {first_few(sorted(hyps), 2)}" if hyps else ""),
             "begin each line with the utterance's id as the references have it, such as "
-            + (joined(sorted(refs), 2) or "utt1"),
+            + (first_few(sorted(refs), 2) or "utt1"),
         )
     missing, extra = sorted(refs.keys() - hyps.keys()), sorted(hyps.keys() - refs.keys())
     kept = sorted(refs if count_missing else refs.keys() & hyps.keys())
@@ -121,8 +120,8 @@ def _table(
     if not row.keys() & set(speakers):
         raise DataError(
             f"{path}: none of its {len(row)} speakers has an utterance"
-            + (f"; they are {joined(sorted(row), 2)}" if row else ""),
-            f"write the ids as utt2spk has them, such as {joined(speakers, 2)}",
+            + (f"; they are {first_few(sorted(row), 2)}" if row else ""),
+            f"write the ids as utt2spk has them, such as {first_few(speakers, 2)}",
         )
     absent = [s for s in speakers if s not in row]
     told = "their groups are unknown"
@@ -144,8 +143,8 @@ def with_embeddings(inputs: Inputs, table: EmbeddingTable) -> tuple[SpeakerTable
     keep = [i for i, id in enumerate(table.ids) if id in owner]
     if not keep:
         raise DataError(
-            f"the embeddings are of other utterances: {joined(table.ids, 2)}",
-            f"give embeddings of the audited ones, such as {joined(sorted(owner), 2)}",
+            f"the embeddings are of other utterances: {first_few(table.ids, 2)}",
+            f"give embeddings of the audited ones, such as {first_few(sorted(owner), 2)}",
         )
     ids = tuple(table.ids[i] for i in keep)
     vectors_ND = table.vectors_ND[np.array(keep)]

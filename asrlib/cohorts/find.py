@@ -22,13 +22,13 @@ from asrlib.cohorts.config import METHODS, CohortsConfig
 from asrlib.cohorts.definition import Definition, cohort_lines, write_cohorts
 from asrlib.cohorts.geodemographic import AttributeSearch, attribute_of, read_attributes
 from asrlib.cohorts.metadata import MetadataSearch, values_of
-from asrlib.cohorts.places import MIN_SHOWN, coordinates, joined
+from asrlib.cohorts.places import MIN_SHOWN, coordinates
 from asrlib.cohorts.scan import ScanSearch
 from asrlib.cohorts.search import CannotSearch, Search, weigh
 from asrlib.cohorts.table import SpeakerTable
 from asrlib.cohorts.tree import TreeSearch
 from asrlib.data.halves import halves
-from asrlib.errors import DataError
+from asrlib.errors import DataError, first_few
 from asrlib.files import atomic_write
 from asrlib.scoring.wer import ErrorRate
 from asrlib.seeds import derive_seed
@@ -98,7 +98,7 @@ def check_halves(discovery: SpeakerTable, confirmation: SpeakerTable) -> None:
     both = sorted(set(discovery.speakers) & set(confirmation.speakers))
     if both:
         raise DataError(
-            f"speakers in both halves, discovery and confirmation: {joined(both)}",
+            f"speakers in both halves, discovery and confirmation: {first_few(both)}",
             "cohorts must be judged on other speakers than those they were found on; move each "
             "speaker into one half",
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
 
 import numpy as np
 import zipcodes
@@ -82,9 +81,3 @@ def unique_places(points_S2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the different places (P, 2) and the index of each speaker's place (S,)."""
     places_P2, index_S = np.unique(points_S2, axis=0, return_inverse=True)
     return places_P2, index_S.reshape(-1)
-
-
-def joined(values: Sequence[str], limit: int = 5) -> str:
-    """List the first values, and how many there are if there are more."""
-    some = ", ".join(values[:limit])
-    return some if len(values) <= limit else f"{some}, ... ({len(values)} in all)"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asrlib.data.raw import RawUtterance
 from asrlib.data.validation import printable
-from asrlib.errors import DataError
+from asrlib.errors import DataError, first_few
 
 _FIX = "fix the directory; Kaldi's utils/fix_data_dir.sh finds such faults"
 
@@ -128,8 +128,7 @@ def _check_audio(path: Path, segments: Mapping[str, object], texts: Mapping[str,
     if not lost:
         return
     table = "segments" if (path / "segments").exists() else "wav.scp"
-    named = ", ".join(lost[:5]) + (f", ... ({len(lost)} in all)" if len(lost) > 5 else "")
-    raise DataError(f"{path / table}: lacks utterances that text has: {named}", _FIX)
+    raise DataError(f"{path / table}: lacks utterances that text has: {first_few(lost)}", _FIX)
 
 
 def _audio(path: Path, recording: str, wavs: Mapping[str, str], roots: list[Path]) -> str:

@@ -13,11 +13,11 @@ import dataclasses
 import io
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from asrlib.data.raw import RawUtterance, Scalar
-from asrlib.errors import DataError
+from asrlib.errors import DataError, first_few
 
 _LIMITS = {"age": (0.0, 150.0), "latitude": (-90.0, 90.0), "longitude": (-180.0, 180.0)}
 _IGNORED = ("set",)
@@ -115,13 +115,14 @@ def add_speaker_facts(
     if not speakers & facts.keys():
         raise DataError(
             f"{path}: none of its {len(facts)} speakers has an utterance in the corpus"
-            + (f"; they are {_named(facts)}" if facts else ""),
-            f"write the speakers' ids as utt2spk has them, for example {_named(speakers)}",
+            + (f"; they are {first_few(sorted(facts))}" if facts else ""),
+            "write the speakers' ids as utt2spk has them, for example "
+            + first_few(sorted(speakers)),
         )
     if unknown := facts.keys() - speakers:
-        logging.warning("%s: speakers without an utterance: %s", path, _named(unknown))
+        logging.warning("%s: speakers without an utterance: %s", path, first_few(sorted(unknown)))
     if bare := speakers - facts.keys():
-        logging.warning("%s: nothing about these speakers: %s", path, _named(bare))
+        logging.warning("%s: nothing about these speakers: %s", path, first_few(sorted(bare)))
     return {name: [_with_facts(u, facts, path) for u in rows] for name, rows in sets.items()}
 
 
@@ -148,9 +149,3 @@ def _with_facts(
         age=None if age is None else float(age),
         speaker_meta=merged,
     )
-
-
-def _named(speakers: Iterable[str]) -> str:
-    ordered = sorted(speakers)
-    some = ", ".join(ordered[:5])
-    return some if len(ordered) <= 5 else f"{some}, ... ({len(ordered)} in all)"

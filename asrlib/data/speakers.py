@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from asrlib.data.raw import TRAIN_SET, RawUtterance, Scalar
-from asrlib.errors import DataError
+from asrlib.errors import DataError, first_few
 from asrlib.files import atomic_write
 
 FIRST_COLUMNS = ("speaker", "set", "gender", "age")
@@ -81,8 +81,8 @@ def check_shared_speakers(sets: Mapping[str, Iterable[RawUtterance]], permit: bo
 
 def _listed(shared: Mapping[str, Sequence[str]]) -> str:
     """Name the first five speakers with their sets; if there are more, add the total."""
-    some = "; ".join(f"{speaker} in {', '.join(shared[speaker])}" for speaker in sorted(shared)[:5])
-    return some if len(shared) <= 5 else f"{some}; ... ({len(shared)} in all)"
+    named = [f"{speaker} in {', '.join(shared[speaker])}" for speaker in sorted(shared)]
+    return first_few(named, separator="; ")
 
 
 def write_speakers(path: Path, rows: Sequence[Mapping[str, Scalar]]) -> None:

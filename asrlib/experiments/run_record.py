@@ -55,9 +55,9 @@ class GitState(JsonRecord):
     dirty: bool
 
 
-# A key that is added to conf/ has a line here: its value that gives what the code did without it.
-_CAME_LATER: dict[tuple[str, str], Any] = {("train", "precision"): "float32"}
-_NEVER = object()
+# A key that is added to conf/ has a line here, `section.key` or `section.key.key`: the value that
+# gives what the code did without it.
+_CAME_LATER: dict[str, Any] = {"train.precision": "float32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,15 +120,24 @@ def decisive(config: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
     Keys that came later are left out where their value says what was so before, so that results
     that were published before stay those of the same training.
     """
-    sections = {
-        name: {k: v for k, v in values.items() if _CAME_LATER.get((name, k), _NEVER) != v}
-        for name, values in config.items()
-    }
+    sections = _as_before(config)
     apart = {"train": MACHINE_KEYS, "decode": HARMLESS_DECODING_KEYS, "data": HARMLESS_DATA_KEYS}
     apart |= {"membership": HARMLESS_MEMBERSHIP_KEYS, "mitigation": HARMLESS_MITIGATION_KEYS}
     if decode := sections.get("decode"):
         apart["decode"] = apart["decode"] | (set(SEARCHES) - {decode.get("search")})
     return {name: without(values, apart.get(name, ())) for name, values in sections.items()}
+
+
+def _as_before(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values without the keys that came later and have the value of `_CAME_LATER`."""
+    kept = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            kept[key] = _as_before(value, f"{name}.")
+        elif name not in _CAME_LATER or _CAME_LATER[name] != value:
+            kept[key] = value
+    return kept
 
 
 def make_record(

@@ -6,10 +6,10 @@ from asrlib.cohorts.places import (
     distances_km,
     five_digits,
     hidden,
-    joined,
     shown_zip,
 )
 from asrlib.cohorts.table import SpeakerTable
+from asrlib.errors import first_few
 
 
 def _table(**columns):
@@ -70,5 +70,5 @@ def test_distances_are_those_of_great_circles():
 
 
 def test_a_long_list_says_how_many_there_are():
-    assert joined(list("abcdef")) == "a, b, c, d, e, ... (6 in all)"
-    assert joined(["a"]) == "a"
+    assert first_few(list("abcdef")) == "a, b, c, d, e, ... (6 in all)"
+    assert first_few(["a"]) == "a"
