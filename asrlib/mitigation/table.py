@@ -7,6 +7,7 @@ that its rates are means over its seeds; intervals are over speakers, and every 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from asrlib.json_record import JsonRecord
@@ -214,3 +215,8 @@ class Mitigations(JsonRecord):
     curve: tuple[CurvePoint, ...]
     resampling: Resampling
     notes: tuple[str, ...] = ()
+
+    @property
+    def heading(self) -> str:
+        """Title of the plan and kind of cohorts, since a recipe has a table for each kind."""
+        return f"{self.title or self.plan} ({Path(self.cohorts).name} cohorts)"

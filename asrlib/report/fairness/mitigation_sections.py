@@ -31,14 +31,13 @@ def mitigation_sections(fairness: Fairness) -> list[Section]:
         return [Section("Before and after", (Text(_STAGE),))] if fairness.judged else []
     sections = []
     for found in fairness.mitigations:
-        title = f"Before and after: {found.title or found.plan}"
+        title = f"Before and after: {found.heading}"
         sections.append(Section(title, tuple(_blocks(found, fairness))))
-        sections.append(
-            Section(f"What got worse, by seed and region ({found.plan})", tuple(_details(found)), 3)
-        )
+        title = f"What got worse, by seed and region: {found.heading}"
+        sections.append(Section(title, tuple(_details(found)), 3))
         measures = tuple(_measures(found))
         if measures:
-            sections.append(Section(f"Delay after mitigation ({found.plan})", measures, 3))
+            sections.append(Section(f"Delay after mitigation: {found.heading}", measures, 3))
     return sections
 
 

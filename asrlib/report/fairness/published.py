@@ -71,8 +71,8 @@ class PublishedFairness(JsonRecord):
         trained: the model whose errors showed the cohorts, and from which mitigations start; None
             if its training left no record.
         cohorts: by method, the worst first.
-        mitigations: rows by title of the table, the start first.
-        curves: by the same title, WER in per cent of all others and of the bottom cohort, along the
+        mitigations: rows by heading of the table, the start first.
+        curves: by the same heading, WER in per cent of all others and of the bottom cohort, along the
             interpolation between the start and the fine-tuned model.
     """
 
@@ -107,7 +107,7 @@ def publish_fairness(fairness: Fairness) -> Path | None:
         )
     worst_first = sorted(cohorts, key=lambda c: (-(c.bottom.percent if c.bottom else 0), c.method))
     rows = {
-        found.title or found.plan: tuple(
+        found.heading: tuple(
             PublishedRow(
                 label=row.label,
                 kind=row.kind,
@@ -122,7 +122,7 @@ def publish_fairness(fairness: Fairness) -> Path | None:
         for found in fairness.mitigations
     }
     curves = {
-        found.title or found.plan: tuple(
+        found.heading: tuple(
             (point.rates.rest.percent, point.rates.bottom.percent)
             for point in sorted(found.curve, key=lambda p: p.share)
         )
