@@ -15,7 +15,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from asrlib.report.fairness.published import FAIRNESS_FILE, PublishedFairness
+from asrlib.report.fairness.published import PublishedFairness, fairness_file
 from asrlib.report.fairness_plots import Change, before_after
 from asrlib.report.plots import STYLE, svg_text
 from asrlib.report.style import COLOURS
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PICTURE = "docs/word_error_rates.svg"
 MITIGATIONS = "docs/mitigations.svg"
-_PUBLISHED = ROOT / "egs" / "mini" / "results" / FAIRNESS_FILE
+_PUBLISHED = fairness_file(ROOT / "egs" / "mini", "lstm")
 _SEARCH = "greedy"
 _NOTES = {"mini": "synthetic"}
 

@@ -22,7 +22,7 @@ def command(recipe: Recipe, runs: tuple[str, ...], plan: str | None) -> None:
 
     What is published stays: another run of the same name gets a file of its own. Ids of speakers
     become numbers unless conf/publish.yaml of the recipe says `public: true`. What is known about
-    cohorts of speakers goes to results/fairness.json.
+    cohorts of speakers goes to results/fairness_MODEL.json, for the model whose errors showed them.
     """
     from asrlib.experiments.publish import publish
     from asrlib.report.fairness.collect import collect_fairness

@@ -14,7 +14,7 @@ from asrlib.experiments.run_scores import MAIN_PLAN, MixtureScores, SetScores
 from asrlib.experiments.store import RESULTS, PlanResults, read_store
 from asrlib.files import atomic_write, in_turn
 from asrlib.report.document import Block, Document, Section, Table, Text, to_markdown
-from asrlib.report.fairness.published import fairness_section
+from asrlib.report.fairness.published import fairness_sections
 from asrlib.report.format import DASH, interval, number
 from asrlib.report.plan_page import about_of, imported_rate, plan_document, skipped_sections
 from asrlib.report.published import System, systems_of
@@ -50,7 +50,7 @@ def _pages(recipe_dir: Path) -> Iterator[tuple[Path, str]]:
     for plan in plans:
         path = recipe_dir / RESULTS / plan.name / "README.md"
         yield path, to_markdown(plan_document(recipe, plan))
-    yield recipe_dir / "RESULTS.md", results_text(recipe, plans, fairness_section(recipe_dir))
+    yield recipe_dir / "RESULTS.md", results_text(recipe, plans, fairness_sections(recipe_dir))
 
 
 def results_text(

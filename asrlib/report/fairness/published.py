@@ -1,4 +1,4 @@
-"""results/fairness.json: what RESULTS.md says about cohorts. It holds sums over cohorts, no ids."""
+"""results/fairness_MODEL.json: what RESULTS.md says about cohorts; sums over cohorts, no ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asrlib.report.format import DASH, interval, number
 from asrlib.scoring.confirmation import CohortRate
 from asrlib.scoring.gaps import Comparison
 
-FAIRNESS_FILE = "fairness.json"
+_FILES = "fairness_*.json"
 _ROWS = 10  # of each table
 _AGAIN = "publish again: python -m asrlib publish"
 
@@ -64,7 +64,7 @@ class PublishedRow(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedFairness(JsonRecord):
-    """fairness.json.
+    """fairness_MODEL.json.
 
     Attributes:
         lead: the one sentence.
@@ -84,7 +84,7 @@ class PublishedFairness(JsonRecord):
 
 
 def publish_fairness(fairness: Fairness) -> Path | None:
-    """Write results/fairness.json; nothing without judged cohorts."""
+    """Write the file of the model whose errors showed the cohorts; nothing without judged ones."""
     if not fairness.judged:
         return None
     cohorts = []
@@ -128,14 +128,15 @@ def publish_fairness(fairness: Fairness) -> Path | None:
         )
         for found in fairness.mitigations
     }
+    trained = _trained(fairness)
     record = PublishedFairness(
         lead=lead_sentence(fairness),
-        trained=_trained(fairness),
+        trained=trained,
         cohorts=tuple(worst_first),
         mitigations=rows,
         curves=curves,
     )
-    path = fairness.recipe.dir / RESULTS / FAIRNESS_FILE
+    path = fairness_file(fairness.recipe.dir, trained.name if trained else "unknown")
     path.parent.mkdir(exist_ok=True)
     record.to_file(path)
     return path
@@ -151,20 +152,28 @@ def _trained(fairness: Fairness) -> RunRecord | None:
         return None
 
 
-def fairness_section(recipe_dir: Path) -> list[Section]:
-    """Of RESULTS.md; nothing where nothing is published."""
-    path = recipe_dir / RESULTS / FAIRNESS_FILE
-    if not path.exists():
-        return []
+def fairness_file(recipe_dir: Path, model: str) -> Path:
+    """Where it is published for whom a model fails."""
+    return recipe_dir / RESULTS / _FILES.replace("*", model)
+
+
+def fairness_sections(recipe_dir: Path) -> list[Section]:
+    """Of RESULTS.md, one for each model; nothing where nothing is published."""
+    return [_section(path, recipe_dir) for path in sorted((recipe_dir / RESULTS).glob(_FILES))]
+
+
+def _section(path: Path, recipe_dir: Path) -> Section:
+    model = path.stem.removeprefix(_FILES.split("*")[0])
+    title = f"Whom does it fail? ({model})"
     try:
         found = PublishedFairness.from_file(path, _AGAIN)
     except DataError as e:
         reason = e.what.removeprefix(f"{path}: ")
-        return [Section("Whom does it fail?", (Text(f"{FAIRNESS_FILE}: {reason}."),))]
+        return Section(title, (Text(f"{path.name}: {reason}."),))
     blocks: list[Block] = [Text(found.lead), *_how_made(found, recipe_dir), _cohorts(found)]
-    for title, rows in found.mitigations.items():
-        blocks += [Text(f"{title}, before and after:"), _rows(rows)]
-    return [Section("Whom does it fail?", tuple(blocks))]
+    for heading, rows in found.mitigations.items():
+        blocks += [Text(f"{heading}, before and after:"), _rows(rows)]
+    return Section(title, tuple(blocks))
 
 
 def _how_made(found: PublishedFairness, recipe_dir: Path) -> list[Block]:

@@ -206,9 +206,11 @@ def test_publishing_puts_a_short_table_into_results(recipe, document, tmp_path, 
         assert cohorts[name][2].startswith(f"{record.judged.bottom.percent:.2f} [")
     assert table_rows(text, ("row", "seeds", "bottom WER %"))["EWC"][-1] == "yes"
     assert text.count("\n") < 150
-    (copy / "results" / "fairness.json").write_text("{")
+    (copy / "results" / "fairness_other.json").write_text("{")
     assert cli("results", "--recipe-dir", copy).exit_code == 0
-    assert "fairness.json: not readable" in (copy / "RESULTS.md").read_text()
+    both = (copy / "RESULTS.md").read_text()
+    assert "fairness_other.json: not readable" in both
+    assert document.lead in both, "each model has a section of its own"
 
 
 # ---- what is missing or broken
