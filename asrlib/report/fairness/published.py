@@ -181,7 +181,7 @@ def _how_made(found: PublishedFairness, recipe_dir: Path) -> list[Block]:
     if run is None:
         return []
     commit = run.git.commit[:12] if run.git else "unknown"
-    command = f"./run.sh --recipe {recipe_dir.resolve().name}"
+    command = f"./run.sh --recipe {recipe_dir.resolve().name} --models {run.model}"
     text = f"Command: `{command}`, for the model {run.name} (seed {run.seed}); "
     return [Text(text + f"commit {commit}; {run.processor.cpu}, {run.device}.")]
 
