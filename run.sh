@@ -58,6 +58,8 @@
 #   --nj N              number of parallel jobs (default: the number of cores). A job processes a
 #                       part of a stage's data, or is a training or a decoding, which uses
 #                       train.num_threads or decode.num_threads threads
+#   --ranks N           processes that train one model together, each on a share of every batch; then
+#                       N times fewer trainings run at a time (default: 1; see docs/cluster.md)
 #   --engine NAME       where jobs run: local, as processes here, or slurm (default: as cmd.sh says,
 #                       which also sets the resources of each stage; see docs/cluster.md)
 #   --retries N         run a failed job again, alone, up to N times (default: as cmd.sh says for
@@ -87,6 +89,7 @@ test_sets=""
 decode_tag=""
 corpus_dir=""
 nj=$(nproc)
+ranks=1
 engine=""
 retries=""
 force=false
@@ -105,6 +108,7 @@ for number in "$stage" "$stop_stage"; do
 done
 ((stage <= stop_stage)) ||
   die "--stage $stage comes after --stop-stage $stop_stage" "swap the two numbers"
+[[ $ranks =~ ^[1-9][0-9]*$ ]] || die "--ranks '$ranks' is no number of processes" "give 1 or more"
 recipe_dir=egs/$recipe
 [[ -d $recipe_dir/local ]] ||
   die "no recipe '$recipe'" "choose among $(cd egs && echo *)"
@@ -157,6 +161,20 @@ job() {
   finish
 }
 
+# training MODEL NAME SEED OPTIONS...: queue a training.
+training() {
+  local options=(--model "$1" --name "$2" "${@:4}" "${common[@]}")
+  ((ranks == 1)) || options+=(--ranks "$ranks")
+  [[ $3 == - ]] || options+=(--set "train.seed=$3")
+  queue "$2" steps/train.sh "${options[@]}"
+}
+
+# finish_training: as `finish`, for trainings, which are several processes each.
+finish_training() {
+  local nj=$((nj > ranks ? nj / ranks : 1))
+  finish
+}
+
 # names [MODELS]: print one line "MODEL NAME SEED" per requested training.
 names() {
   local model seed
@@ -201,11 +219,9 @@ fi
 
 if begin 4 train; then
   while read -r model name seed <&3; do
-    options=(--model "$model" --name "$name" ${init:+--init "$init"} "${common[@]}")
-    [[ $seed == - ]] || options+=(--set "train.seed=$seed")
-    queue "$name" steps/train.sh "${options[@]}"
+    training "$model" "$name" "$seed" ${init:+--init "$init"}
   done 3< <(names)
-  finish
+  finish_training
 fi
 
 if begin 5 decode; then
@@ -240,15 +256,12 @@ if [[ -n $talker_models ]] && begin 7 talkers; then
   run python -m asrlib sizes --recipe-dir "$recipe_dir" "${overrides[@]}" --talkers 2 "${talking[@]}"
   # All multi-talker models start from one model that is trained on single talkers.
   read -r model single seed < <(names sts/single)
-  options=(--model "$model" --name "$single" "${common[@]}")
-  [[ $seed == - ]] || options+=(--set "train.seed=$seed")
-  job "$single" steps/train.sh "${options[@]}"
+  training "$model" "$single" "$seed"
+  finish_training
   while read -r model name seed <&3; do
-    options=(--model "$model" --name "$name" --init "$single" "${common[@]}")
-    [[ $seed == - ]] || options+=(--set "train.seed=$seed")
-    queue "$name" steps/train.sh "${options[@]}"
+    training "$model" "$name" "$seed" --init "$single"
   done 3< <(names "$talker_models")
-  finish
+  finish_training
   # The single-talker model is scored as a baseline: it has neither a second channel nor turns.
   for script in decode score_meetings; do
     while read -r _ name _ <&3; do
@@ -282,11 +295,9 @@ speaker_model=${speaker_names[0]:-}
 
 if [[ -n $speaker_models ]] && begin 8 speakers; then
   while read -r model name seed <&3; do
-    options=(--model "$model" --name "$name" "${common[@]}")
-    [[ $seed == - ]] || options+=(--set "train.seed=$seed")
-    queue "$name" steps/train.sh "${options[@]}"
+    training "$model" "$name" "$seed"
   done 3< <(names "$speaker_models")
-  finish
+  finish_training
   while read -r _ name _ <&3; do
     more=$(judged_sets)
     # Cohorts are found and assigned by the embeddings of the first model alone.

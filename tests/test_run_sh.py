@@ -179,6 +179,19 @@ def test_dry_run_names_models_seeds_searches_and_overrides(repo: Path):
     assert "--set train.seed=2" in lines[1]
 
 
+def test_every_training_is_told_its_number_of_processes(repo: Path):
+    args = ["--dry-run", "--ranks", "2", "--stage", "4", "--stop-stage", "8"]
+    lines = call(repo, "./run.sh", *args, "--talker-models", "sts").stdout.splitlines()
+    trainings = [line for line in lines if line.startswith("steps/train.sh")]
+    assert len(trainings) == 2 + 2 + 2
+    assert all("--ranks 2" in line for line in trainings)
+    assert not any("--ranks" in line for line in lines if not line.startswith("steps/train.sh"))
+    assert "--ranks" not in call(repo, "./run.sh", "--dry-run").stdout
+    refused = call(repo, "./run.sh", "--dry-run", "--ranks", "0")
+    assert refused.returncode != 0
+    assert "--ranks '0'" in refused.stderr
+
+
 def copied(repo: Path, folder: Path) -> Path:
     """A copy of all that run.sh needs but .venv; its tools/install.sh only leaves a file."""
     for name in ("asrlib", "conf", "local", "steps", "tools"):
