@@ -75,7 +75,7 @@ class FisherConfig:
 _TRAIN: dict[str, Any] = {
     "epochs": 1000000,
     "max_steps": 200,
-    "peak_lr": 2e-4,
+    "peak_lr": 4e-4,
     "warmup_steps": 20,
     "weight_decay": 0.0,
     "valid_interval": 50,
