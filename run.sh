@@ -224,31 +224,23 @@ if begin 4 train; then
   finish_training
 fi
 
-if begin 5 decode; then
+# decodings SCRIPT: run steps/SCRIPT.sh for every model, test set and search.
+decodings() {
+  local name set search
   while read -r _ name _ <&3; do
     for set in $(sets); do
       for search in $searches; do
         queue "$name $set $search" \
-          steps/decode.sh --name "$name" --test-set "$set" --search "$search" \
+          "steps/$1.sh" --name "$name" --test-set "$set" --search "$search" \
           ${decode_tag:+--tag "$decode_tag"} "${common[@]}"
       done
     done
   done 3< <(names)
   finish
-fi
+}
 
-if begin 6 score; then
-  while read -r _ name _ <&3; do
-    for set in $(sets); do
-      for search in $searches; do
-        queue "$name $set $search" \
-          steps/score.sh --name "$name" --test-set "$set" --search "$search" \
-          ${decode_tag:+--tag "$decode_tag"} "${common[@]}"
-      done
-    done
-  done 3< <(names)
-  finish
-fi
+if begin 5 decode; then decodings decode; fi
+if begin 6 score; then decodings score; fi
 
 if [[ -n $talker_models ]] && begin 7 talkers; then
   job mixtures steps/make_mixtures.sh "${common[@]}"
@@ -325,20 +317,15 @@ fi
 found_on=${halves[0]} confirmed_on=${halves[-1]}
 
 if [[ -n $cohort_methods ]] && begin 9 cohorts; then
-  while read -r _ name _ <&3; do
-    for set in "${halves[@]}"; do
-      queue "decode $name $set" \
-        steps/decode.sh --name "$name" --test-set "$set" --search greedy "${common[@]}"
-    done
-  done 3< <(names)
-  finish
-  while read -r _ name _ <&3; do
-    for set in "${halves[@]}"; do
-      queue "score $name $set" \
-        steps/score.sh --name "$name" --test-set "$set" --search greedy "${common[@]}"
-    done
-  done 3< <(names)
-  finish
+  for script in decode score; do
+    while read -r _ name _ <&3; do
+      for set in "${halves[@]}"; do
+        queue "$script $name $set" \
+          "steps/$script.sh" --name "$name" --test-set "$set" --search greedy "${common[@]}"
+      done
+    done 3< <(names)
+    finish
+  done
   options=(--name "$judged" --set-name "$found_on" --confirm "$confirmed_on" "${common[@]}")
   job find steps/find_cohorts.sh --methods "$cohort_methods" --speaker-model "$speaker_model" \
     "${options[@]}"

@@ -13,7 +13,7 @@ from lhotse import CutSet, Features, MonoCut, NumpyFilesWriter, SupervisionSegme
 from lhotse.supervision import AlignmentItem
 
 from asrlib.config import to_dict
-from asrlib.encoders import LstmConfig, LstmStackConfig
+from asrlib.encoders import ConvRnntConfig, LstmConfig, LstmStackConfig
 from asrlib.features.fbank import FbankConfig
 from asrlib.text.tokenizer import Tokenizer, TokensConfig, train_tokenizer
 from asrlib.transducer.loss import LossConfig
@@ -28,6 +28,16 @@ CONFIG = TransducerConfig(
     predictor=StatelessConfig(output_dim=16),
     joiner_dim=16,
     loss=LossConfig(warmup_steps=4, ctc_scale=0.2),
+)
+CONV = TransducerConfig(
+    encoder=ConvRnntConfig(
+        local_channels=(4, 4),
+        global_blocks=2,
+        lstm=LstmStackConfig(layers=1, hidden_dim=16),
+        output_dim=16,
+    ),
+    predictor=CONFIG.predictor,
+    joiner_dim=16,
 )
 
 

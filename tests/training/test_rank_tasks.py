@@ -13,7 +13,7 @@ import pytest
 import torch
 from rank_fakes import on_ranks
 from small_transducer import CONFIG as LSTM
-from small_transducer import FBANK, tokenizer, transducer, write_set
+from small_transducer import CONV, FBANK, tokenizer, transducer, write_set
 from speaker_fakes import CONFIG as ECAPA
 from speaker_fakes import FBANK as SPEAKER_FBANK
 from speaker_fakes import speaker_cuts, speaker_model
@@ -22,8 +22,6 @@ from torch import nn
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.sampler import DataConfig
 from asrlib.data.speaker_dataset import SpeakerCuts, SpeakerDataConfig
-from asrlib.encoders import ConvRnntConfig
-from asrlib.encoders.lstm import LstmStackConfig
 from asrlib.speakers.adversary import ReweightingConfig
 from asrlib.speakers.model import SpeakerModelConfig
 from asrlib.speakers.resnet import ResNetConfig
@@ -51,17 +49,6 @@ TRAIN = TrainConfig(
     average=1,
 )
 PLAIN = AugmentConfig(spec_probability=0.0, silence_probability=0.0)
-# The schedule of batch renormalisation follows the number of steps, so its correction takes part.
-CONV = TransducerConfig(
-    encoder=ConvRnntConfig(
-        local_channels=(4, 4),
-        global_blocks=2,
-        lstm=LstmStackConfig(layers=1, hidden_dim=16),
-        output_dim=16,
-    ),
-    predictor=LSTM.predictor,
-    joiner_dim=16,
-)
 RESNET = ResNetConfig(channels=4, se_reduction=2, attention_dim=4, embedding_dim=6)
 WEIGHTS = ReweightingConfig(warmup_steps=3, regions=3, hidden_dim=4, lr=0.02, step_size=0.1)
 
@@ -111,6 +98,7 @@ def speaker(kind: str) -> SpeakerModelConfig:
 
 TASKS: dict[str, Callable[[Path], Task[Any]]] = {
     "lstm": lambda folder: transducer_task(folder, LSTM),
+    # Its batch renormalisation follows the number of steps, so the correction takes part.
     "conv_rnnt": lambda folder: transducer_task(folder, CONV),
     "group_dro": weighted_task,
     "ecapa": lambda folder: speaker_task(folder, ECAPA),

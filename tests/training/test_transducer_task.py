@@ -9,31 +9,18 @@ import math
 import pytest
 import torch
 from breaks_off import BreaksOff
-from small_transducer import CONFIG, FBANK, tokenizer, transducer, write_set
+from small_transducer import CONFIG, CONV, FBANK, tokenizer, transducer, write_set
 
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.sampler import DataConfig
 from asrlib.data.share import WHOLE
-from asrlib.encoders import ConvRnntConfig
-from asrlib.encoders.lstm import LstmStackConfig
 from asrlib.training.config import TrainConfig
 from asrlib.training.stepper import Stepper
 from asrlib.training.trainer import Trainer
 from asrlib.training.transducer_task import TransducerData, TransducerTask
-from asrlib.transducer.model import TransducerConfig
 from asrlib.transducer.model_io import load_transducer
 
 TRAIN = TrainConfig(num_threads=1, num_workers=0, epochs=2, warmup_steps=4, average=2)
-CONV = TransducerConfig(
-    encoder=ConvRnntConfig(
-        local_channels=(4, 4),
-        global_blocks=2,
-        lstm=LstmStackConfig(layers=1, hidden_dim=16),
-        output_dim=16,
-    ),
-    predictor=CONFIG.predictor,
-    joiner_dim=16,
-)
 
 
 @pytest.fixture(scope="module")
