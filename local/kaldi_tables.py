@@ -1,7 +1,8 @@
 """Write one set of a recipe as Kaldi tables: text, utt2spk, wav.scp, and speakers.tsv.
 
 The audit (`python -m asrlib audit`) takes them, as does any other tool that reads Kaldi's formats.
-They are made from data/raw/, so the recipe's own data preparation decides what a speaker is.
+They are made from data/raw/, so the recipe's own data preparation decides what a speaker is. With
+--decode, what a model of the recipe wrote becomes hyp.txt.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import click
 
 from asrlib.data.raw import RawUtterance, read_raw
 from asrlib.files import atomic_write
+from asrlib.scoring.records import HYP_FILE, iter_utterances
 from local.script import recipe_command, run
 
 
@@ -26,7 +28,12 @@ def facts(utterance: RawUtterance) -> dict[str, str]:
 @recipe_command("kaldi_tables", __doc__)
 @click.option("--set-name", required=True, help="The set: data/raw/SET_NAME.jsonl.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
-def command(recipe_dir: Path, set_name: str, out: Path) -> None:
+@click.option(
+    "--decode",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A decode directory of that set, such as exp/lstm/decode_test_greedy.",
+)
+def command(recipe_dir: Path, set_name: str, out: Path, decode: Path | None) -> None:
     rows = read_raw(recipe_dir / "data" / "raw" / f"{set_name}.jsonl")
     speakers = {u.speaker: facts(u) for u in rows}
     columns = list(dict.fromkeys(c for known in speakers.values() for c in known if c != "corpus"))
@@ -38,6 +45,10 @@ def command(recipe_dir: Path, set_name: str, out: Path) -> None:
         "wav.scp": [f"{u.id} {u.audio}" for u in rows],
         "speakers.tsv": ["\t".join(row) for row in table],
     }
+    if decode is not None:
+        contents["hyp.txt"] = [
+            f"{u.id} {u.hyp}".rstrip() for u in iter_utterances(decode / HYP_FILE)
+        ]
     for name, lines in contents.items():
         with atomic_write(out / name) as f:
             f.writelines(f"{line}\n" for line in lines)
