@@ -46,9 +46,8 @@ def command(recipe_dir: Path, set_name: str, out: Path, decode: Path | None) -> 
         "speakers.tsv": ["\t".join(row) for row in table],
     }
     if decode is not None:
-        contents["hyp.txt"] = [
-            f"{u.id} {u.hyp}".rstrip() for u in iter_utterances(decode / HYP_FILE)
-        ]
+        heard = iter_utterances(decode / HYP_FILE)
+        contents["hyp.txt"] = [" ".join((u.id, *u.hyp)) for u in heard]
     for name, lines in contents.items():
         with atomic_write(out / name) as f:
             f.writelines(f"{line}\n" for line in lines)
