@@ -72,8 +72,8 @@ class PublishedFairness(JsonRecord):
             if its training left no record.
         cohorts: by method, the worst first.
         mitigations: rows by heading of the table, the start first.
-        curves: by the same heading, WER in per cent of all others and of the bottom cohort, along the
-            interpolation between the start and the fine-tuned model.
+        curves: by the same heading, WER in per cent of all others and of the bottom cohort, along
+            the interpolation between the start and the fine-tuned model.
     """
 
     lead: str
