@@ -61,13 +61,18 @@ def held(content: dict[str, Any], row: Row) -> tuple[list[float], list[float]]:
         return [r["wer"] for r in same], others
     run = content["run"]  # published
     model = run["record"]["model"]
-    same = [s for s in run["sets"] if (model, s["meta"]["set"], s["meta"]["search"]) == wanted]
+    same = [s for s in run["sets"] if (model, s["meta"]["set"], search_of(s["meta"])) == wanted]
     rates = [
         100 * sum(s["wer"][kind] for kind in ("insertions", "deletions", "substitutions"))
         / s["wer"]["words"]
         for s in same
     ]  # fmt: skip
     return rates, [*rates, *(x for s in same for x in s["interval"] or ())]
+
+
+def search_of(meta: dict[str, Any]) -> str:
+    """The search, and the tag of its settings: `modified_beam, lm`."""
+    return ", ".join(x for x in (meta["search"], meta.get("tag")) if x)
 
 
 def missing(row: Row, contents: list[dict[str, Any]]) -> list[str]:
