@@ -12,9 +12,9 @@ which instructions the processor has.
     FAIRSTREAM_MKL=off ./run.sh
     FAIRSTREAM_MKL=off python -m asrlib train ...
 
-To turn it off permanently, set the variable in path.sh. Below the command line, it is the only
-environment variable that asrlib reads, because the choice is made when torch is imported, before
-the command line is read, and worker processes must make the same choice.
+To turn it off permanently, set the variable in path.sh. It is the only setting that asrlib takes
+from the environment, because the choice is made when torch is imported, before the command line is
+read, and worker processes must make the same choice.
 
 The two codes round sums differently: losses agree to about six digits at first, and to three digits
 after dozens of updates; weights are not equal bit for bit. A training that was killed and resumed

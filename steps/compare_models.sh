@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Compare encoders fairly: equal size, data, updates, augmentation and search; several seeds.
 #
-# What is missing is run, and published in egs/RECIPE/results/encoders/; a killed run goes on. Models, seeds,
-# values and searches, which once were options here, stand in conf/plans/encoders.yaml, and a recipe's own
-# in egs/RECIPE/conf/plans/encoders.yaml.
+# What is missing is run, and published in egs/RECIPE/results/encoders/; a killed run goes on.
+# conf/plans/encoders.yaml sets models, seeds, values and searches; egs/RECIPE/conf/plans/encoders.yaml
+# overrides it.
 #
 # Options:
 #   --recipe NAME       a directory under egs/, prepared up to stage 3 (default: mini)

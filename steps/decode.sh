@@ -5,9 +5,9 @@
 #   --name NAME         name of the model's directory under exp/
 #   --test-set SET      name of a directory under data/ (default: test)
 #   --search SEARCH     greedy, modified_beam or fast_beam (default: greedy)
-#   --membership M      true or unknown: what a model that knows cohorts is told of each speaker
+#   --membership M      true, found or unknown: what a model that knows cohorts is told of each speaker
 #                       (default: unknown, and true if there are cohorts)
-#   --cohorts DIR       directory of the cohorts, for --membership true
+#   --cohorts DIR       directory of the cohorts, for --membership true and found
 #   --tag TAG           name of the settings of decoding, for a language model or hotwords
 set -euo pipefail
 

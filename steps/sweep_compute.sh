@@ -2,9 +2,9 @@
 # Word error rate against compute and CPU time: the amortized Transformer at several weights of its
 # cost, beside its full model, a sliding window and random toggles.
 #
-# What is missing is run, and published in egs/RECIPE/results/compute/; a killed run goes on. Models, seeds,
-# values and searches, which once were options here, stand in conf/plans/compute.yaml, and a recipe's own
-# in egs/RECIPE/conf/plans/compute.yaml.
+# What is missing is run, and published in egs/RECIPE/results/compute/; a killed run goes on.
+# conf/plans/compute.yaml sets models, seeds, values and searches; egs/RECIPE/conf/plans/compute.yaml
+# overrides it.
 #
 # Options:
 #   --recipe NAME       a directory under egs/, prepared up to stage 3 (default: mini)

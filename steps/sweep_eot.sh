@@ -2,9 +2,9 @@
 # Ends of turns against errors (arXiv 2205.05199): one finished model of two talkers goes on under
 # penalties on late <eot> of several sizes.
 #
-# What is missing is run, and published in egs/RECIPE/results/eot/; a killed run goes on. Models, seeds,
-# values and searches, which once were options here, stand in conf/plans/eot.yaml, and a recipe's own
-# in egs/RECIPE/conf/plans/eot.yaml.
+# What is missing is run, and published in egs/RECIPE/results/eot/; a killed run goes on.
+# conf/plans/eot.yaml sets models, seeds, values and searches; egs/RECIPE/conf/plans/eot.yaml
+# overrides it.
 #
 # Options:
 #   --recipe NAME       a directory under egs/, prepared up to stage 7 (default: mini)

@@ -171,6 +171,7 @@ def write_mitigations(recipe: Path, errors: dict[str, ErrorRate]) -> None:
         curve=tuple(curve),
         resampling=FEW,
         notes=("No model of another seed of the start was trained.",),
+        commands=("python -m asrlib plan fairness", "python -m asrlib judge-mitigations"),
     ).to_file(path)
 
 

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 @click.option(
     "--cohorts",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The cohort directory of --membership true, for example exp/cohorts/geographic; of found,"
+    help="The cohort directory of --membership true, for example exp/cohorts/tree; of found,"
     " its by_utterance.",
 )
 @tag_option(

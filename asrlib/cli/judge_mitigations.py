@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,20 @@ def command(
     resampling = recipe.config(ScoreConfig, "score").resampling
     own = replace(recipe, overrides=())  # the plan's runs hold them
     found = judge_plan(own, plan, name, cohorts, resampling, beside)
+    found = replace(found, commands=_commands(recipe, name, start, cohorts, beside))
     found.to_file(out or folder / MITIGATIONS_FILE)
     for line in sentences(found):
         log.info("%s", line)
+
+
+def _commands(
+    recipe: Recipe, name: str, start: str, cohorts: str, beside: tuple[str, ...]
+) -> tuple[str, str]:
+    """Return what trains the rows of the table, and what judges them."""
+    common = ["--recipe-dir", f"egs/{recipe.dir.resolve().name}"]
+    common += ["--start", start, "--cohorts", cohorts]
+    common += [word for override in recipe.overrides for word in ("--set", override)]
+    others = [word for other in beside for word in ("--beside", other)]
+    trained = ["python", "-m", "asrlib", "plan", name, *common]
+    judged = ["python", "-m", "asrlib", "judge-mitigations", "--plan", name, *common, *others]
+    return shlex.join(trained), shlex.join(judged)

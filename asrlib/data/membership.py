@@ -54,7 +54,7 @@ class MembershipConfig:
         if self.cohorts is None:
             raise ConfigError(
                 "membership.cohorts names no directory, but the encoder takes memberships",
-                "set for example membership.cohorts=exp/cohorts/geographic",
+                "set for example membership.cohorts=exp/cohorts/tree",
             )
         return recipe_dir / self.cohorts / COHORTS_FILE
 

@@ -5,7 +5,8 @@ Every row was decoded on the same confirmation speakers. A method succeeds if
 - the bottom cohort is better than with the same updates on general data, its interval below 0;
 - the change of the rest has its upper end below +5 % relative;
 - no model between the start and the fine-tuned model has both rates lower, their paired intervals
-  below 0: that line costs nothing, so a method has to beat it.
+  below 0: these models need no training beyond the fine-tuning, so a method that one of them beats
+  is not worth its own.
 """
 
 from __future__ import annotations

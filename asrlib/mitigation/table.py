@@ -200,6 +200,7 @@ class Mitigations(JsonRecord):
         curve: by share, the ends included; empty without interpolated models.
         resampling: settings of intervals and draws.
         notes: sentences on what could not be computed.
+        commands: what repeats the table: the plan's command, then the one that judges.
     """
 
     version: str
@@ -215,6 +216,7 @@ class Mitigations(JsonRecord):
     curve: tuple[CurvePoint, ...]
     resampling: Resampling
     notes: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
     @property
     def heading(self) -> str:

@@ -259,7 +259,8 @@ def _imported(imported: Imported | None) -> list[Section]:
     text = (
         f"Imported from commit {imported.commit}, {imported.source}: kept as they stood there, "
         "without records, so that they take no part in comparisons. Their intervals are percentile "
-        "bootstraps over speakers, which are too narrow where speakers are few."
+        "bootstraps over speakers (of mixtures: over sessions), which are too narrow where these "
+        "are few. Options that their commands name may now be keys of the plan in conf/plans/."
     )
     extra = list(dict.fromkeys(key for row in imported.rows for key in row.more or {}))[:3]
     header = ("system", "set", "search", "seeds", "WER %", "interval", *extra, "note")

@@ -94,21 +94,27 @@ def _plan_section(recipe: str, plan: PlanResults) -> Section:
     about = about_of(recipe, plan)
     blocks: list[Block] = [Text(" ".join(about.finding.split()))] if about.finding else []
     if about.command:
-        blocks.append(Text(f"Command: `{' '.join(about.command.split())}`"))
+        old = plan.about is None and plan.imported is not None
+        when = f" (at {plan.imported.commit})" if old and plan.imported else ""
+        blocks.append(Text(f"Command{when}: `{' '.join(about.command.split())}`"))
     blocks.append(Text(f"{_extent(plan)}: [tables, comparisons and runs]({_page(plan)})"))
     return Section(about.title, tuple(blocks))
 
 
 def _extent(plan: PlanResults) -> str:
-    parts = [f"{len(plan.runs)} runs"] if plan.runs else []
+    parts = [_count(len(plan.runs), "run")] if plan.runs else []
     if plan.imported is not None:
         parts.append(f"{len(plan.imported.rows)} rows imported from {plan.imported.commit}")
-    parts += [f"audits: {len(plan.audits)}"] if plan.audits else []
+    parts += [_count(len(plan.audits), "audit")] if plan.audits else []
     parts += ["a simulation"] if plan.simulation or plan.discovery else []
     parts += [f"{plan.faults.kills} kills"] if plan.faults is not None else []
     parts += [f"{plan.damage.kinds:,} kinds of damage"] if plan.damage is not None else []
     parts += ["a measurement"] if plan.memory is not None else []
-    return ", ".join(parts) or "Nothing published"
+    return ", ".join(parts) or "The figures above"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def _headline(plans: Sequence[PlanResults]) -> tuple[Block, ...]:

@@ -133,6 +133,11 @@ def test_rows_continue_from_the_model_and_their_table_reproduces_from_files(reci
     assert [row.membership for row in found.rows[3:]] == [None, "true", "found"]
     memberships_differ(recipe / "exp" / "tiny-scan-membership-seed1")
     assert found.rows[2].settings == TUNE
+    words = "--recipe-dir egs/small --start tiny --cohorts scan"
+    assert found.commands == (
+        f"python -m asrlib plan fair {words}",
+        f"python -m asrlib judge-mitigations --plan fair {words}",
+    )
     # Only counts are read: the table is the same without any model.
     first = path.read_bytes()
     path.unlink()

@@ -152,7 +152,7 @@ def test_a_plans_section_is_its_finding_its_command_and_a_link(recipe):
     assert [line for line in found[at + 1 : at + 12] if line] == [
         "They agree.",
         "Command: `run it`",
-        "1 runs: [tables, comparisons and runs](results/p/README.md)",
+        "1 run: [tables, comparisons and runs](results/p/README.md)",
     ]
     assert Path(recipe.dir / "results/p/README.md").exists()
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from asrlib.errors import DataError
 from asrlib.experiments.run_record import RunRecord, read_record
 from asrlib.experiments.store import RESULTS
 from asrlib.json_record import JsonRecord
+from asrlib.mitigation.table import MitigationRow
 from asrlib.report.document import Block, Section, Table, Text
-from asrlib.report.fairness.collect import Fairness
+from asrlib.report.fairness.collect import Fairness, Method
 from asrlib.report.fairness.words import bottom_name, lead_sentence
 from asrlib.report.format import DASH, interval, number
 from asrlib.scoring.confirmation import CohortRate
@@ -19,6 +20,11 @@ from asrlib.scoring.gaps import Comparison
 _FILES = "fairness_*.json"
 _ROWS = 10  # of each table
 _AGAIN = "publish again: python -m asrlib publish"
+_GAP = (
+    "The gap is (bottom - top) / top; the top cohort, the best speakers of the same method, is not "
+    "shown. 95 % of permutations of the speakers stay below 'chance'. p is corrected over all "
+    "methods (Holm)."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +53,15 @@ class PublishedCohort(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRow(JsonRecord):
-    """A mitigation, with its change of the bottom cohort against general data.
+    """A mitigation, with its changes against general data.
 
     Attributes:
-        kind: start, control, adapt or train.
+        kind: control, adapt or train.
+        change, rest_change: of the bottom cohort and of all others.
+        overall: rate of all speakers.
+        gap: bottom against top, in per cent.
+        worst_region: highest rate of a region, in per cent.
+        regions_variance: variance of the regions' rates, in squared per cent.
     """
 
     label: str
@@ -60,6 +71,11 @@ class PublishedRow(JsonRecord):
     rest: CohortRate
     change: Comparison | None
     success: bool | None
+    rest_change: Comparison | None = None
+    overall: CohortRate | None = None
+    gap: float | None = None
+    worst_region: float | None = None
+    regions_variance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +90,7 @@ class PublishedFairness(JsonRecord):
         mitigations: rows by heading of the table, the start first.
         curves: by the same heading, WER in per cent of all others and of the bottom cohort, along
             the interpolation between the start and the fine-tuned model.
+        commands: by the same heading, what repeats the table.
     """
 
     lead: str
@@ -81,46 +98,16 @@ class PublishedFairness(JsonRecord):
     cohorts: tuple[PublishedCohort, ...]
     mitigations: dict[str, tuple[PublishedRow, ...]]
     curves: dict[str, tuple[tuple[float, float], ...]]
+    commands: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def publish_fairness(fairness: Fairness) -> Path | None:
     """Write the file of the model whose errors showed the cohorts; nothing without judged ones."""
     if not fairness.judged:
         return None
-    cohorts = []
-    for method in fairness.judged:
-        one = method.judged
-        assert one is not None
-        hide = one.bottom is not None and method.hides(one.bottom.speakers, fairness.public)
-        cohorts.append(
-            PublishedCohort(
-                method=method.name,
-                name=bottom_name(method),
-                bottom=None if hide else one.bottom,
-                rest=None if hide else one.rest,
-                gap=one.confirmed.gap if one.confirmed and not hide else None,
-                null=one.null_gap,
-                p=one.p_holm,
-                detectable=one.detectable_gap,
-                confirmed=one.is_confirmed,
-            )
-        )
+    cohorts = [_published_cohort(method, fairness.public) for method in fairness.judged]
     worst_first = sorted(cohorts, key=lambda c: (-(c.bottom.percent if c.bottom else 0), c.method))
-    rows = {
-        found.heading: tuple(
-            PublishedRow(
-                label=row.label,
-                kind=row.kind,
-                seeds=len(row.seeds),
-                bottom=row.rates.bottom,
-                rest=row.rates.rest,
-                change=row.against_control.bottom if row.against_control else None,
-                success=None if row.verdict is None else row.verdict.success,
-            )
-            for row in found.rows
-        )
-        for found in fairness.mitigations
-    }
+    rows = {f.heading: tuple(map(_published_row, f.rows)) for f in fairness.mitigations}
     curves = {
         found.heading: tuple(
             (point.rates.rest.percent, point.rates.bottom.percent)
@@ -135,11 +122,47 @@ def publish_fairness(fairness: Fairness) -> Path | None:
         cohorts=tuple(worst_first),
         mitigations=rows,
         curves=curves,
+        commands={found.heading: found.commands for found in fairness.mitigations},
     )
     path = fairness_file(fairness.recipe.dir, trained.name if trained else "unknown")
     path.parent.mkdir(exist_ok=True)
     record.to_file(path)
     return path
+
+
+def _published_cohort(method: Method, public: bool) -> PublishedCohort:
+    one = method.judged
+    assert one is not None
+    hide = one.bottom is not None and method.hides(one.bottom.speakers, public)
+    return PublishedCohort(
+        method=method.name,
+        name=bottom_name(method),
+        bottom=None if hide else one.bottom,
+        rest=None if hide else one.rest,
+        gap=one.confirmed.gap if one.confirmed and not hide else None,
+        null=one.null_gap,
+        p=one.p_holm,
+        detectable=one.detectable_gap,
+        confirmed=one.is_confirmed,
+    )
+
+
+def _published_row(row: MitigationRow) -> PublishedRow:
+    changes, regional = row.against_control, row.regional
+    return PublishedRow(
+        label=row.label,
+        kind=row.kind,
+        seeds=len(row.seeds),
+        bottom=row.rates.bottom,
+        rest=row.rates.rest,
+        change=changes.bottom if changes else None,
+        success=None if row.verdict is None else row.verdict.success,
+        rest_change=changes.rest if changes else None,
+        overall=row.rates.overall,
+        gap=row.rates.gap.gap if row.rates.gap else None,
+        worst_region=regional.highest if regional else None,
+        regions_variance=regional.raw_variance if regional else None,
+    )
 
 
 def _trained(fairness: Fairness) -> RunRecord | None:
@@ -171,8 +194,12 @@ def _section(path: Path, recipe_dir: Path) -> Section:
         reason = e.what.removeprefix(f"{path}: ")
         return Section(title, (Text(f"{path.name}: {reason}."),))
     blocks: list[Block] = [Text(found.lead), *_how_made(found, recipe_dir), _cohorts(found)]
+    blocks.append(Text(_GAP))
     for heading, rows in found.mitigations.items():
         blocks += [Text(f"{heading}, before and after:"), _rows(rows)]
+        commands = found.commands.get(heading, ())
+        if commands:
+            blocks.append(Text("Commands: " + ", then ".join(f"`{c}`" for c in commands) + "."))
     return Section(title, tuple(blocks))
 
 
@@ -206,20 +233,17 @@ def _cohorts(found: PublishedFairness) -> Table:
 
 
 def _rows(rows: tuple[PublishedRow, ...]) -> Table:
-    header = (
-        "row",
-        "seeds",
-        "bottom WER %",
-        "rest WER %",
-        "bottom against general data",
-        "success",
-    )
+    header = ("row", "seeds", "bottom WER %", "rest WER %", "all WER %", "gap %")
+    header += ("worst region %", "bottom against general data", "success")
     cells = tuple(
         (
             r.label,
             str(r.seeds),
             _rate(r.bottom),
             _rate(r.rest),
+            _rate(r.overall),
+            number(r.gap, 0),
+            number(r.worst_region, 2),
             _change(r.change),
             DASH if r.success is None else ("yes" if r.success else "no"),
         )

@@ -200,6 +200,7 @@ def test_publishing_puts_a_short_table_into_results(recipe, document, tmp_path, 
     shutil.copytree(recipe, copy)
     assert cli("publish", "--recipe-dir", copy).exit_code == 0
     text = (copy / "RESULTS.md").read_text()
+    assert "`python -m asrlib plan fairness`, then `python -m asrlib judge-mitigations`" in text
     assert document.lead in text
     cohorts = table_rows(text, ("method", "bottom cohort", "bottom WER %"))
     for name, record in records(recipe).items():
