@@ -30,15 +30,16 @@ def command(recipe: Recipe) -> None:
     logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it tells of every file it opens
     config = recipe.config(ScoreConfig, "score")
     written = write_pages(recipe.dir)
+    if written:
+        log.info("written: %s", ", ".join(map(str, written)))
     try:
         document = build_document(recipe.dir, config)
     except DataError as e:
         if not written:
             raise
         log.info("no exp/report.html: %s", e.what)
-    else:
-        page = recipe.exp / "report.html"
-        with atomic_write(page) as f:
-            f.write(to_html(document))
-        written.append(page)
-    log.info("written: %s", ", ".join(map(str, written)))
+        return
+    page = recipe.exp / "report.html"
+    with atomic_write(page) as f:
+        f.write(to_html(document))
+    log.info("the report: %s", page)
