@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
 from dataclasses import replace
@@ -129,7 +130,8 @@ def searches(model: Transducer) -> list[Search]:
         GreedySearch(model, GreedyConfig()),
         ModifiedBeamSearch(model, ModifiedBeamConfig()),
     ]
-    if model.config.predictor.name == "stateless":
+    k2 = importlib.util.find_spec("k2")  # torch 2.13 has none
+    if k2 is not None and model.config.predictor.name == "stateless":
         made.append(FastBeamSearch(model, FastBeamConfig(max_lattice_frames=16)))
     return made
 
@@ -164,7 +166,7 @@ def test_frames_count_from_the_stream(model):
         assert later.frames == tuple(f + 100 for f in first.frames)
 
 
-def test_a_settled_lattice_goes_on_with_its_history(stateless):
+def test_a_settled_lattice_of_fast_beam_goes_on_with_its_history(stateless):
     """A new lattice at every frame is the greedy search: it knows only the best path."""
     h_BSD = frames(60, 4)
     search = FastBeamSearch(stateless, FastBeamConfig(max_lattice_frames=1))
