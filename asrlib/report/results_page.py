@@ -94,8 +94,8 @@ def _plan_section(recipe: str, plan: PlanResults) -> Section:
     about = about_of(recipe, plan)
     blocks: list[Block] = [Text(" ".join(about.finding.split()))] if about.finding else []
     if about.command:
-        old = plan.about is None and plan.imported is not None
-        when = f" (at {plan.imported.commit})" if old and plan.imported else ""
+        imported = plan.imported if plan.about is None else None
+        when = f" (at {imported.commit})" if imported else ""
         blocks.append(Text(f"Command{when}: `{' '.join(about.command.split())}`"))
     blocks.append(Text(f"{_extent(plan)}: [tables, comparisons and runs]({_page(plan)})"))
     return Section(about.title, tuple(blocks))

@@ -8,10 +8,11 @@ from asrlib.experiments.memory import PARTS, Memory, Peak, measure_memory
 from asrlib.experiments.store import MEMORY_FILE, MEMORY_PLAN, read_plan, write_about
 from asrlib.report.results_page import write_pages
 
-# Half of what a cut in memory takes, which is 5,000 bytes or more. Beside arrays and identifiers
-# there are buffers of a fixed size that 10,000 cuts do not always fill: stage 2 took 16 and 33 MiB
-# more for 40,000 cuts, and no more for a million than for 100,000 (results/memory).
-BYTES_A_CUT = 2500
+# A cut in memory takes 5,000 bytes or more, 30,000 of them 30 to 150 % of what a stage needs. Less
+# is permitted, because there are buffers of a fixed size that 10,000 cuts do not always fill: stage
+# 2 took 4 and 9 % more for 40,000 cuts, and no more for a million than for 100,000
+# (results/memory).
+GROWTH = 1.15
 
 
 def peak(part, cuts, memory_mb):
@@ -25,9 +26,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
     large = {p.part: p.memory_mb for p in measure_memory(40_000, tmp_path / "large")}
     assert list(small) == list(PARTS)
     for part in PARTS:
-        grown = (large[part] - small[part]) * 2**20 / 30_000
-        assert grown < BYTES_A_CUT, part
-        assert large[part] < 1.15 * small[part], part
+        assert large[part] < GROWTH * small[part], part
 
 
 def test_what_was_measured_before_is_kept():

@@ -184,7 +184,8 @@ def test_what_was_tried_on_dev_is_shown(recipe):
 def test_imported_rows_are_shown_as_such_and_not_compared(recipe):
     plant(recipe, "old", "lstm", 1)
     (recipe.dir / "results" / "old" / "imported.json").write_text(
-        '{"format": 1, "commit": "21a86a4", "source": "egs/an4/RESULTS.md", "rows": [{"model":'
+        '{"format": 1, "commit": "21a86a4", "source": "egs/an4/RESULTS.md", "command": "old it",'
+        ' "rows": [{"model":'
         ' "conv_rnnt", "label": "ConvRNN-T, 3 M", "set": "test", "search": "greedy", "wer": 9.5,'
         ' "interval": [8, 11], "more": {"GFLOP/s": "0.2"}}]}'
     )
@@ -195,6 +196,7 @@ def test_imported_rows_are_shown_as_such_and_not_compared(recipe):
     assert cells[1:7] == ["test", "greedy", "–", "9.50", "[8.00, 11.00]", "0.2"]
     assert "Difference to" not in text
     assert any("ConvRNN-T, 3 M (imported)" in line for line in lines(recipe))
+    assert "Command (at 21a86a4): `old it`" in lines(recipe)
 
 
 def test_the_command_publishes_and_skips(recipe, cli):
