@@ -6,7 +6,7 @@ import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,7 @@ import yaml
 
 from asrlib.cli.common import command_line, log_to, recipe_options
 from asrlib.cli.rank_options import joined, own_place, rank_options, start
-from asrlib.config import split_override
-from asrlib.errors import ConfigError
+from asrlib.experiments.factors import told_factors
 from asrlib.experiments.run_record import (
     RUN_FILE,
     RunRecord,
@@ -87,7 +86,9 @@ def command(
     log_to(directory / "log" / "train.log", quiet=place is not None and place.rank > 0)
     configs = load_configs(recipe, model)
     init = init / "final.pt" if init is not None and init.is_dir() else init
-    run = _Run(recipe, model, directory, configs, init, plan, _factors(factors, configs))
+    run = _Run(
+        recipe, model, directory, configs, init, plan, told_factors(factors, configs, recipe, model)
+    )
     if place is None and ranks > 1:
         sys.exit(start(ranks))
     with joined(place, configs.train.device, rank_timeout) as met:
@@ -173,26 +174,6 @@ class _Run:
             data=hash_data(self.recipe.data, self._files()),
             start=start_of(self.init),
         )
-
-
-def _factors(factors: Sequence[str], configs: Configs) -> dict[str, Any]:
-    """Return the value of each factor by its key.
-
-    Raises:
-        ConfigError: the training has another value, or the key does not exist.
-    """
-    values: dict[str, Any] = {}
-    for factor in factors:
-        key, value = split_override(factor)
-        found: Any = configs.sections()
-        for part in key.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-        if found != value:
-            raise ConfigError(
-                f"--factor {factor}: the training has {key}: {found}", f"give --set {factor} too"
-            )
-        values[key] = value
-    return values
 
 
 def _clear(directory: Path) -> None:

@@ -42,7 +42,8 @@ class Thinning:
     Attributes:
         column: column of data/speakers.tsv that the group is defined by, such as `age`.
         value: the group's value in the column; empty if the group is a range of numbers.
-        low, high: the group's range, `high` excluded; speakers without a number are no members.
+        low, high: the group's range, `high` excluded; none: without a bound. Speakers without a
+            number are no members.
         share: share of the group's speakers that is kept. A hash of their ids and `seed` chooses
             them, and at least two are kept.
         seed: another seed keeps other speakers.
@@ -50,8 +51,8 @@ class Thinning:
 
     column: str
     value: str = ""
-    low: float = -math.inf
-    high: float = math.inf
+    low: float | None = None
+    high: float | None = None
     share: Share = 1.0
     seed: int = 1
 
@@ -61,9 +62,19 @@ class Thinning:
         if self.value:
             return found == self.value
         try:
-            return self.low <= float(found) < self.high
+            number = float(found)
         except ValueError:
             return False
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        return low <= number < high
+
+    def __str__(self) -> str:
+        if self.value:
+            return f"{self.column} {self.value}"
+        bounds = (("from", self.low), ("below", self.high))
+        told = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
+        return " ".join([self.column, *told])
 
 
 def thinned(rules: Sequence[Thinning], speakers: Mapping[str, Mapping[str, str]]) -> frozenset[str]:
@@ -81,14 +92,13 @@ def thinned(rules: Sequence[Thinning], speakers: Mapping[str, Mapping[str, str]]
         members = [name for name, facts in speakers.items() if rule.holds(facts)]
         if not members:
             raise DataError(
-                f"speaker.thin: no training speaker has {rule.column} "
-                f"{rule.value or f'from {rule.low:g} to {rule.high:g}'}",
+                f"speaker.thin: no training speaker has {rule}",
                 "see the columns of data/speakers.tsv",
             )
         ranked = sorted(members, key=lambda name: derive_seed("thin", rule.seed, name))
         kept = min(len(members), max(2, round(rule.share * len(members))))
         dropped.update(ranked[kept:])
-        logger.info("speaker.thin: %d of %d speakers kept of %s", kept, len(members), rule)
+        logger.info("speaker.thin: %d of %d speakers of %s are kept", kept, len(members), rule)
     return frozenset(dropped)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from asrlib.cohort_file import BY_UTTERANCE
 from asrlib.errors import ConfigError, DataError
+from asrlib.experiments.factors import value_of
 from asrlib.experiments.plan import Plan, PlannedRun
 from asrlib.experiments.publish import collect_run
 from asrlib.experiments.run_record import (
@@ -54,10 +55,10 @@ class PlanState:
             overrides = (*run.overrides, "train.device=cpu")
             try:
                 configs = load_configs(Recipe(self.recipe.dir, overrides), run.model)
+                for factor in run.factors:
+                    value_of(configs.sections(), factor)
             except ConfigError as e:
                 raise ConfigError(f"run {run.name}: {e.what}", e.fix) from e
-            for factor in run.factors:
-                _check_read(configs.sections(), factor, run.name)
             self._configs[key] = configs
         return self._configs[key]
 
@@ -280,14 +281,3 @@ class PlanState:
         if before and same == (tune.key, tune.by, self.budget()):
             models = {**before.models, **models}
         return Tuning(key=tune.key, judged_by=tune.by, budget=self.budget(), models=models)
-
-
-def _check_read(sections: Mapping[str, Any], key: str, name: str) -> None:
-    found: Any = sections
-    for part in key.split("."):
-        if not isinstance(found, Mapping) or part not in found:
-            raise ConfigError(
-                f"run {name}: factor {key}: the training of this model reads no such key",
-                "choose a key of the sections train, model, data, augment or features",
-            )
-        found = found[part]

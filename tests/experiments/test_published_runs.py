@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from asrlib.config import as_override
+from asrlib.experiments.factors import told_factors
 from asrlib.experiments.plan_file import load_plan
 from asrlib.experiments.plan_state import PlanState
 from asrlib.experiments.store import read_plan
 from asrlib.recipe import PROJECT_DIR, Recipe
+from asrlib.training.build import load_configs
 
 PUBLISHED = sorted(
     {
@@ -34,3 +37,20 @@ def test_published_runs_are_those_of_their_plan(folder, tmp_path):
     held = [run for run in read_plan(recipe, folder.name).runs if run.record.plan == folder.name]
     asked = [run for run in plan.runs(state.chosen()) if state.published(run) is not None]
     assert len(held) == len(asked)
+
+
+OF_RECIPES = sorted(
+    path.relative_to(PROJECT_DIR) for path in PROJECT_DIR.glob("egs/*/conf/plans/*")
+)
+
+
+@pytest.mark.parametrize("path", OF_RECIPES, ids=lambda path: f"{path.parts[1]}-{path.stem}")
+def test_the_trainings_of_a_plan_accept_its_factors(path):
+    """A rule of a list, which leaves out what has a default, once stopped the first training."""
+    plan = load_plan(Recipe(PROJECT_DIR / path.parents[2]), path.stem)
+    for run in plan.runs({}):
+        recipe = Recipe(PROJECT_DIR / path.parents[2], run.overrides)
+        factors = [as_override(key, value) for key, value in run.factors.items()]
+        assert (
+            told_factors(factors, load_configs(recipe, run.model), recipe, run.model) == run.factors
+        )
