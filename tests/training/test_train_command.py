@@ -96,7 +96,7 @@ def test_a_run_that_starts_from_another_says_from_which(recipe):
 def test_a_factor_that_the_training_does_not_have_is_refused(recipe):
     with pytest.raises(ConfigError, match=r"the training has train.seed: 1\n.*give --set"):
         run(recipe, "--factor", "train.seed=2")
-    with pytest.raises(ConfigError, match="factor train.sed: .* reads no such key"):
+    with pytest.raises(ConfigError, match=r"factor train\.sed: .* reads no such key"):
         run(recipe, "--factor", "train.sed=2")
 
 
