@@ -228,7 +228,7 @@ class Plan:
 
     def _tried(self, row: Variant) -> Variant:
         name = self.trial_of(row.name)
-        named = {other.name: other for other in self.config.rows()}
+        named = {other.name: other for other in self.config.all_rows()}
         return named.get(name) or Variant(name=name, model=name)
 
     def runs(self, chosen: Mapping[str, Any]) -> list[PlannedRun]:

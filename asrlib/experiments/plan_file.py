@@ -126,6 +126,7 @@ def _check_rows(config: PlanConfig, where: Path, recipe: Recipe) -> None:
     while start is not None:
         models.add(start.model)
         start = start.start
+    names = [row.name for row in config.all_rows()]  # the reference may be run at another time
     judges = config.tune.judged_by if config.tune else {}
     for row in judges:
         if row not in names:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from asrlib.errors import DataError, UserError
+from asrlib.experiments.declared import SEED
 from asrlib.experiments.failures import write_failures
 from asrlib.experiments.plan import Plan, PlannedRun, as_overrides
 from asrlib.experiments.plan_job import Job, decoding, run_job, tuned_decoding, verifying
@@ -59,8 +60,11 @@ class PlanRunner:
         return self.recipe.exp / "plans" / self.plan.name
 
     def missing(self) -> list[PlannedRun]:
-        """Runs that still have to be published; of a plan that is not published, to be scored."""
-        runs = self.plan.runs(self.state.chosen())
+        """Runs that still have to be published; of a plan that is not published, to be scored.
+
+        They are in order of seed, so that what is there when a plan is stopped can be compared.
+        """
+        runs = sorted(self.plan.runs(self.state.chosen()), key=lambda run: run.factors.get(SEED, 0))
         if self.recipe.force:
             return runs
         done: Callable[[PlannedRun], Any] = (
@@ -248,7 +252,7 @@ class PlanRunner:
                 self.plan.name,
             )
             return
-        rows = {row.name: row.model for row in config.rows()}
+        rows = {row.name: row.model for row in config.all_rows()}
         recipe = f"egs/{self.recipe.dir.resolve().name}"
         held = read_plan(self.recipe.dir, self.plan.name)
         told = next((t.finding for t in (held.about, held.imported) if t and t.finding), "")

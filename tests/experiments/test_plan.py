@@ -51,6 +51,11 @@ def test_rows_are_crossed_with_factors(recipe):
     )
 
 
+def test_a_row_may_be_run_without_the_reference(recipe):
+    content = {**GOOD, "reference": "lstm", "only": ["conv_rnnt/local_only"]}
+    assert {run.row for run in load(recipe, content).runs({})} == {"conv_rnnt/local_only"}
+
+
 def test_settings_of_a_variant_count_as_factors(recipe):
     wide = {"name": "wide", "model": "lstm", "set": {"train.weight_decay": 0.1}}
     plan = load(recipe, {"title": "A", "models": ["lstm"], "variants": [wide]})

@@ -51,6 +51,16 @@ def test_a_plan_is_run_once_and_published(recipe):
     assert {p: p.stat().st_mtime_ns for p in (recipe / "exp").rglob("final.pt")} == before
 
 
+def test_seeds_are_run_one_after_the_other(recipe):
+    """A plan that is stopped early has compared rows, not seeds of one row."""
+    write_plan(recipe, "two", {**TWO, "factors": {"train.seed": [2, 1]}})
+    told = plan(recipe, "two", "--dry-run").split()
+    assert [word for word in told if word.startswith("two-")] == [
+        *("two-tiny-seed1", "two-twin-seed1"),
+        *("two-tiny-seed2", "two-twin-seed2"),
+    ]
+
+
 def test_a_fresh_clone_has_nothing_to_do_for_what_is_published(recipe):
     write_plan(recipe, "two", {**TWO, "models": ["tiny"]})
     plan(recipe, "two")
