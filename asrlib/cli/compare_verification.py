@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from asrlib.cli.common import log_to, recipe_options
-from asrlib.cli.score_verification import column_maker
 from asrlib.recipe import Recipe
 
 _DIR = click.Path(file_okay=False, path_type=Path)
@@ -54,6 +53,7 @@ def command(
     from asrlib.scoring.score import ScoreConfig
     from asrlib.verification.compare import VerificationRun, compare_runs
     from asrlib.verification.config import VerificationConfig
+    from asrlib.verification.groups import column_maker
     from asrlib.verification.text import comparison_text
 
     log_to(None)
@@ -66,7 +66,7 @@ def command(
     found = compare_runs(
         baseline,
         other,
-        column_maker(recipe, test_set, score, cohorts),
+        column_maker(recipe.data / "speakers.tsv", test_set, score.groups, score.bands, cohorts),
         config.impostors,
         score.min_speakers,
         config.resampling,

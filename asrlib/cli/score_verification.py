@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ from asrlib.stamps import Stamp
 
 if TYPE_CHECKING:
     from asrlib.verification.config import VerificationConfig
-    from asrlib.verification.groups import Column
     from asrlib.verification.records import Threshold
     from asrlib.verification.score import TrialSource
 
@@ -78,6 +77,7 @@ def command(
     from asrlib.experiments.run_record import identity_in
     from asrlib.scoring.score import ScoreConfig
     from asrlib.verification.config import VerificationConfig
+    from asrlib.verification.groups import column_maker
     from asrlib.verification.records import Threshold
     from asrlib.verification.score import (
         VERIFICATION_FILE,
@@ -113,7 +113,8 @@ def command(
     elif fixed is None:
         log.warning("%s: missing, so no threshold is fixed; embed %s first", dev, dev_set)
     source, unusable = read_source(recipe, test, test_set, trials, config)
-    config, columns = with_list(config, trials), column_maker(recipe, test_set, score, cohorts)
+    config, table = with_list(config, trials), recipe.data / "speakers.tsv"
+    columns = column_maker(table, test_set, score.groups, score.bands, cohorts)
     scored = score_trials(source, config, str(test))
     found = judge(scored, fixed, columns, config, score.min_speakers, name, test_set, unusable)
     if embeddings is None:
@@ -202,26 +203,3 @@ def cut_facts(path: Path, name: str) -> dict[str, str]:
     if not facts:
         log.warning("%s: no cut has '%s'", path, name)
     return facts
-
-
-def column_maker(
-    recipe: Recipe, test_set: str, score: Any, cohorts: Sequence[Path]
-) -> Callable[[Sequence[str]], list[Column]]:
-    """Return the function that divides speakers by the columns of conf/score.yaml and cohorts.
-
-    Args:
-        recipe: the recipe, whose speaker table is read.
-        test_set: the set whose rows of the table are used.
-        score: the section `score`.
-        cohorts: directories of cohorts.
-    """
-    from asrlib.scoring.records import read_speakers
-    from asrlib.verification.groups import cohort_column, metadata_columns
-
-    metadata = read_speakers(recipe.data / "speakers.tsv", test_set)
-
-    def make(speakers: Sequence[str]) -> list[Column]:
-        columns = metadata_columns(speakers, metadata, score.groups, score.bands)
-        return [*columns, *(cohort_column(speakers, one) for one in cohorts)]
-
-    return make

@@ -22,7 +22,7 @@ from asrlib.training.config import MACHINE_KEYS
 
 SECTION = "plans"  # of conf/
 # Sections that a run's identity does not hold: they decide how it is decoded, scored, published.
-_LATER_SECTIONS = frozenset({"decode", "score", "publish", SECTION})
+_LATER_SECTIONS = frozenset({"decode", "score", "verification", "publish", SECTION})
 # Keys that name the directory of cohorts.
 COHORT_KEYS = ("mitigation.cohorts.directory", "membership.cohorts")
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -116,6 +116,7 @@ class PlanConfig:
         test_sets: sets to decode; none: every data/test*, or mix_test of mixtures.
         decoding: a further decoding of the test sets; None for none.
         reference: the row that the others are compared with; none: the first.
+        controls: rows of speaker models that the others are compared with, too.
         stages: `one_talker` decodes and scores; `mixtures` scores with score-meetings; `voices`
             embeds and scores verification.
         bench: measure real-time factors of each row's first run.
@@ -135,6 +136,7 @@ class PlanConfig:
     searches: tuple[str, ...] = ("greedy",)
     decoding: Decoding | None = None
     reference: str = ""
+    controls: tuple[str, ...] = ()
     stages: Literal["one_talker", "mixtures", "voices"] = "one_talker"
     bench: bool = False
 

@@ -140,10 +140,13 @@ def _check_rows(config: PlanConfig, where: Path, recipe: Recipe) -> None:
             raise ConfigError(f"{where}: no model {model}", _nearest(model, sorted(known)))
     if config.start and any(row.init for row in rows):
         raise ConfigError(f"{where}: a row has init, but the plan has start", "leave one out")
-    if config.reference and config.reference not in names:
-        raise ConfigError(
-            f"{where}: reference: no row {config.reference}", _nearest(config.reference, names)
-        )
+    named = {"reference": [config.reference] if config.reference else []}
+    for key, wanted in (named | {"controls": config.controls}).items():
+        for row in wanted:
+            if row not in names:
+                raise ConfigError(f"{where}: {key}: no row {row}", _nearest(row, names))
+    if config.controls and config.stages != "voices":
+        raise ConfigError(f"{where}: controls: only plans of stages: voices have them", "delete it")
 
 
 def _check_keys(config: PlanConfig, where: Path, recipe: Recipe, given: Collection[str]) -> None:

@@ -22,6 +22,7 @@ from asrlib.experiments.plan_job import Job, decoding, run_job, tuned_decoding, 
 from asrlib.experiments.plan_state import PlanState
 from asrlib.experiments.publish import publish
 from asrlib.experiments.store import About, plan_dir, read_plan, write_about
+from asrlib.experiments.voice_pairs import compare_rows
 from asrlib.files import alone
 from asrlib.jobs import GRACE_SECONDS, first_error, run_each
 from asrlib.recipe import Recipe
@@ -150,6 +151,7 @@ class PlanRunner:
             if missing:
                 self._tune()
                 self._run_missing()
+            self._compare_voices()
             self._bench()
             write_failures(self.folder, self.failed)
         if self.failed:
@@ -227,6 +229,16 @@ class PlanRunner:
                     logger.warning("%s failed: %s", name, self.failed[name])
                 elif done is not None:
                     done(name)
+
+    def _compare_voices(self) -> None:
+        """Compare the rows of speaker models, where their scores are there."""
+        if self.plan.config.stages != "voices" or not self.plan.published:
+            return
+        runs = [run for run in self.plan.runs(self.state.chosen()) if self._scored(run)]
+        pairs = compare_rows(self.recipe, self.plan.config, runs, self.state.test_sets())
+        if pairs is not None:
+            write_about(self.recipe.dir, self.plan.name, pairs)
+            self.write_pages(self.recipe.dir)
 
     def _publish(self, run: PlannedRun) -> None:
         if not self.plan.published:

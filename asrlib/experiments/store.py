@@ -22,6 +22,7 @@ from asrlib.experiments.trust import Damage, Faults
 from asrlib.files import atomic_write
 from asrlib.json_record import JsonRecord, compact_text
 from asrlib.scoring.speaker_sums import Interval
+from asrlib.verification.records import VoicePairs
 
 if TYPE_CHECKING:
     from asrlib.audit.record import Audit
@@ -34,6 +35,7 @@ STATISTICS_PLAN = "statistics"  # its folder holds what simulations gave
 SIMULATION_FILE, DISCOVERY_FILE = "simulation.json", "discovery.json"
 TRUST_PLAN, FAULTS_FILE, DAMAGE_FILE = "trust", "faults.json", "damage.json"
 MEMORY_PLAN, MEMORY_FILE = "memory", "memory.json"
+VOICE_PAIRS_FILE = "voice_pairs.json"  # in the folder of a plan of speaker models
 _RESTORE = "bring it back with git, or move it away and publish again"
 
 
@@ -149,6 +151,7 @@ class PlanResults:
     faults: Faults | None = None
     damage: Damage | None = None
     memory: Memory | None = None
+    voice_pairs: VoicePairs | None = None
     discovery: DiscoveryPower | None = None
     audits: tuple[Audit, ...] = ()
     skipped: tuple[Skipped, ...] = ()
@@ -169,6 +172,7 @@ _KINDS: dict[str, type[JsonRecord]] = {
     FAULTS_FILE: Faults,
     DAMAGE_FILE: Damage,
     MEMORY_FILE: Memory,
+    VOICE_PAIRS_FILE: VoicePairs,
 }
 
 

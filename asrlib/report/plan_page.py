@@ -14,6 +14,7 @@ from asrlib.experiments.run_scores import (
     SetScores,
 )
 from asrlib.experiments.store import About, Imported, ImportedRow, PlanResults, Skipped, Tuning
+from asrlib.experiments.systems import group_systems
 from asrlib.report.audit_page import audit_sections
 from asrlib.report.document import Block, Code, Document, Section, Table, Text
 from asrlib.report.format import (
@@ -30,6 +31,7 @@ from asrlib.report.published import Pairing, System, pairings, reference_of, spr
 from asrlib.report.simulation import discovery_section, simulation_sections
 from asrlib.report.trust import damage_sections, fault_sections
 from asrlib.report.verification import verification_sections
+from asrlib.report.voice_pairs import voice_pair_sections
 
 _SHOWN = 10  # skipped files that are named
 
@@ -86,8 +88,9 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         reference = reference_of(mixed, plan.reference)
         blocks = [_mixtures(mixed), *_pairs(reference, pairings(plan, mixed))]
         yield Section(f"{test_set}, {search}", tuple(blocks))
-    voices = [replace(v, name=run.record.name) for run in plan.runs for v in run.voices]
-    yield from verification_sections(voices)
+    if plan.voice_pairs is not None:
+        yield from voice_pair_sections(plan.voice_pairs)
+    yield from _voices(plan.runs)
     if plan.tuning is not None:
         yield Section("Chosen on dev", _tuning(plan.tuning))
     if plan.simulation is not None:
@@ -106,6 +109,13 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
             yield replace(section, level=section.level + 1)
     if plan.runs:
         yield Section("Runs", (_runs(plan.runs),))
+
+
+def _voices(runs: Sequence[PublishedRun]) -> list[Section]:
+    """Speaker models; of each system the groups and curves of its lowest seed."""
+    found = [replace(v, name=run.record.name) for run in runs for v in run.voices]
+    systems = group_systems(runs, lambda run: run.record, lambda run: run.record.name)
+    return verification_sections(found, {members[0].record.name for members in systems.values()})
 
 
 def _size(system: System[SetScores]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,16 +70,24 @@ def _without_small(one: Verification) -> Verification:
     return replace(one, groups=groups)
 
 
-def verification_sections(found: Sequence[Verification]) -> list[Section]:
-    """Describe the results of all systems, by test set; none without results."""
+def verification_sections(
+    found: Sequence[Verification], detailed: Collection[str] | None = None
+) -> list[Section]:
+    """Describe the results of all systems, by test set; none without results.
+
+    Args:
+        detailed: names of the systems whose groups and curves are shown; None: of all.
+    """
     return [
         section
         for test_set in sorted({s.set for s in found})
-        for section in _set_sections(test_set, [s for s in found if s.set == test_set])
+        for section in _set_sections(test_set, [s for s in found if s.set == test_set], detailed)
     ]
 
 
-def _set_sections(test_set: str, systems: Sequence[Verification]) -> list[Section]:
+def _set_sections(
+    test_set: str, systems: Sequence[Verification], detailed: Collection[str] | None
+) -> list[Section]:
     first = systems[0]
     text = Text(
         f"{first.speakers:,} speakers, {first.utterances:,} utterances, {first.targets:,} target "
@@ -88,6 +96,7 @@ def _set_sections(test_set: str, systems: Sequence[Verification]) -> list[Sectio
         "of both sides resampled."
     )
     blocks: list[Block] = [text, _systems_table(systems)]
+    systems = [s for s in systems if detailed is None or s.name in detailed]
     curves = {s.name: s.det for s in systems if s.det}
     if curves:
         blocks.append(det_figure(curves, {s.name: s.eer for s in systems if s.eer}))

@@ -14,7 +14,7 @@ Shapes: S speakers, in the order of their names; P pairs of speakers; T trials.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ import numpy as np
 from asrlib.cohort_file import BOTTOM, MIDDLE, TOP, read_cohort_map
 from asrlib.errors import DataError
 from asrlib.scoring.groups import in_order, names_of
+from asrlib.scoring.records import read_speakers
 
 log = logging.getLogger(__name__)
 
@@ -143,3 +144,27 @@ class Inside:
         if self.impostors == "enrolled":
             return enrolled
         return enrolled & (self.group_S[second] == self.group)
+
+
+def column_maker(
+    table: Path,
+    test_set: str,
+    columns: Sequence[str],
+    bands: Mapping[str, Sequence[float]],
+    cohorts: Sequence[Path] = (),
+) -> Callable[[Sequence[str]], list[Column]]:
+    """Return the function that divides speakers by columns of the speaker table and by cohorts.
+
+    Args:
+        table: the speaker table.
+        test_set: the set whose rows of the table are used.
+        columns, bands: as for `metadata_columns`.
+        cohorts: directories of cohorts.
+    """
+    metadata = read_speakers(table, test_set)
+
+    def make(speakers: Sequence[str]) -> list[Column]:
+        found = metadata_columns(speakers, metadata, columns, bands)
+        return [*found, *(cohort_column(speakers, one) for one in cohorts)]
+
+    return make

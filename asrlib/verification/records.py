@@ -258,3 +258,28 @@ class VerificationComparison(JsonRecord):
     all: dict[str, Change]
     groups: dict[str, GroupChanges]
     resampling: Resampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoicePair(JsonRecord):
+    """Two rows, compared on one test set.
+
+    Attributes:
+        set: the test set.
+        baseline, other: the rows.
+        seeds: seeds of the trainings that both rows have.
+        found: changes from `baseline` to `other`, means over the seeds.
+    """
+
+    set: str
+    baseline: str
+    other: str
+    seeds: tuple[int, ...]
+    found: VerificationComparison
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoicePairs(JsonRecord):
+    """voice_pairs.json: each row against the reference, and against each control."""
+
+    pairs: tuple[VoicePair, ...]

@@ -134,6 +134,8 @@ def test_a_start_has_a_start(recipe):
         ({"test_sets": ["tset"]}, "no set tset"),
         ({"test_sets": ["mix_test"]}, "no set mix_test"),
         ({"reference": "lstn"}, "reference: no row lstn"),
+        ({"stages": "voices", "controls": ["lstn"]}, "controls: no row lstn"),
+        ({"controls": ["lstm"]}, "controls: only plans of stages: voices have them"),
         (
             {
                 "variants": [{"name": "a", "model": "lstm", "init": "final.pt"}],

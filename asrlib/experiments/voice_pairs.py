@@ -1,0 +1,87 @@
+"""Rows of a plan of speaker models, compared with each other on the same trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from asrlib.experiments.declared import SEED
+from asrlib.experiments.plan import PlanConfig, PlannedRun, part_of_name
+from asrlib.recipe import Recipe
+from asrlib.scoring.score import ScoreConfig
+from asrlib.verification.compare import VerificationRun, compare_runs
+from asrlib.verification.config import VerificationConfig
+from asrlib.verification.groups import column_maker
+from asrlib.verification.records import VoicePair, VoicePairs
+from asrlib.verification.scores import SCORES_FILE
+
+
+def compare_rows(
+    recipe: Recipe, config: PlanConfig, runs: Sequence[PlannedRun], sets: Sequence[str]
+) -> VoicePairs | None:
+    """Compare the rows of a plan, as far as their runs are scored under exp/.
+
+    Args:
+        recipe: whose score files are read, and whose sections `verification` and `score`.
+        config: the plan, for its reference and its controls.
+        runs: those of its runs that are scored.
+        sets: test sets.
+
+    Returns:
+        All comparisons; None where no two rows have a scored run of one seed.
+
+    Raises:
+        DataError: scores are broken, or of different trials.
+    """
+    first = config.reference or config.all_rows()[0].name
+    found = []
+    for name in sets:
+        by_row = _scored(recipe.exp, config.factors, runs, name)
+        for baseline in (first, *config.controls):
+            found += list(_with(recipe, by_row, baseline, name, first))
+    return VoicePairs(pairs=tuple(found)) if found else None
+
+
+def _with(
+    recipe: Recipe,
+    by_row: Mapping[str, Mapping[int, Path]],
+    baseline: str,
+    test_set: str,
+    first: str,
+) -> Iterator[VoicePair]:
+    """Compare all rows with one of them; the reference takes no second part against controls."""
+    score = recipe.config(ScoreConfig, "score")
+    verification = recipe.config(VerificationConfig, "verification")
+    columns = column_maker(recipe.data / "speakers.tsv", test_set, score.groups, score.bands)
+    ours = by_row.get(baseline, {})
+    for other, theirs in by_row.items():
+        seeds = sorted(ours.keys() & theirs.keys())
+        if other in (baseline, first) or not seeds:
+            continue
+        sides = ([VerificationRun.read(side[seed]) for seed in seeds] for side in (ours, theirs))
+        before, after = sides
+        found = compare_runs(
+            before,
+            after,
+            columns,
+            verification.impostors,
+            score.min_speakers,
+            verification.resampling,
+        )
+        yield VoicePair(
+            set=test_set, baseline=baseline, other=other, seeds=tuple(seeds), found=found
+        )
+
+
+def _scored(
+    exp: Path, keys: Iterable[str], runs: Sequence[PlannedRun], test_set: str
+) -> dict[str, dict[int, Path]]:
+    """Directories of scored runs by row, then by seed; other factors make rows of their own."""
+    found: dict[str, dict[int, Path]] = {}
+    for run in runs:
+        directory = exp / run.name / f"verify_{test_set}"
+        if (directory / SCORES_FILE).exists():
+            seed = run.factors.get(SEED, 0)
+            varied = [part_of_name(key, run.factors[key]) for key in keys if key != SEED]
+            found.setdefault("".join([run.row, *varied]), {})[seed] = directory
+    return found
