@@ -46,7 +46,7 @@ class Thinning:
             number are no members.
         share: share of the group's speakers that is kept. A hash of their ids and `seed` chooses
             them, and at least two are kept.
-        seed: another seed keeps other speakers.
+        seed: another seed keeps other speakers; none: the seed of the training.
     """
 
     column: str
@@ -54,7 +54,7 @@ class Thinning:
     low: float | None = None
     high: float | None = None
     share: Share = 1.0
-    seed: int = 1
+    seed: int | None = None
 
     def holds(self, facts: Mapping[str, str]) -> bool:
         """Whether a speaker with these facts is a member of the group."""
@@ -77,12 +77,15 @@ class Thinning:
         return " ".join([self.column, *told])
 
 
-def thinned(rules: Sequence[Thinning], speakers: Mapping[str, Mapping[str, str]]) -> frozenset[str]:
+def thinned(
+    rules: Sequence[Thinning], speakers: Mapping[str, Mapping[str, str]], seed: int
+) -> frozenset[str]:
     """Return the speakers that the rules leave out of training.
 
     Args:
         rules: applied one after the other, each to all speakers of its group.
         speakers: facts of each training speaker.
+        seed: that of rules without one.
 
     Raises:
         DataError: a rule's group has no speaker.
@@ -95,7 +98,8 @@ def thinned(rules: Sequence[Thinning], speakers: Mapping[str, Mapping[str, str]]
                 f"speaker.thin: no training speaker has {rule}",
                 "see the columns of data/speakers.tsv",
             )
-        ranked = sorted(members, key=lambda name: derive_seed("thin", rule.seed, name))
+        chosen = seed if rule.seed is None else rule.seed
+        ranked = sorted(members, key=lambda name: derive_seed("thin", chosen, name))
         kept = min(len(members), max(2, round(rule.share * len(members))))
         dropped.update(ranked[kept:])
         logger.info("speaker.thin: %d of %d speakers of %s are kept", kept, len(members), rule)

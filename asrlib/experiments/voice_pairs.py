@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from asrlib.experiments.declared import SEED
-from asrlib.experiments.plan import PlanConfig, PlannedRun, part_of_name
+from asrlib.experiments.plan import PlanConfig, PlannedRun, as_overrides, part_of_name
 from asrlib.recipe import Recipe
 from asrlib.scoring.score import ScoreConfig
 from asrlib.verification.compare import VerificationRun, compare_runs
@@ -23,7 +24,7 @@ def compare_rows(
 
     Args:
         recipe: whose score files are read, and whose sections `verification` and `score`.
-        config: the plan, for its reference and its controls.
+        config: the plan, for its reference, its controls and its settings.
         runs: those of its runs that are scored.
         sets: test sets.
 
@@ -34,6 +35,8 @@ def compare_rows(
         DataError: scores are broken, or of different trials.
     """
     first = config.reference or config.all_rows()[0].name
+    given = as_overrides(config.set)
+    recipe = replace(recipe, overrides=(*given, *recipe.overrides))
     found = []
     for name in sets:
         by_row = _scored(recipe.exp, config.factors, runs, name)

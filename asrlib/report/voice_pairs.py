@@ -24,10 +24,13 @@ def voice_pair_sections(found: VoicePairs) -> Iterator[Section]:
 def _explained(pair: VoicePair) -> str:
     return (
         f"Means over the seeds that both rows have, on the same draws of {pair.found.speakers:,} "
-        f"speakers; in brackets {100 * pair.found.resampling.confidence:g} % intervals over "
-        "speakers, seeds as they are. Below zero is better. Misses and false alarms are those at "
-        "the one threshold of each run, fixed on dev speakers. Detectable: the smallest change of "
-        "the misses that such an interval would show with a probability of 80 %."
+        f"speakers; in brackets {100 * pair.found.resampling.confidence:g} % intervals for other "
+        "speakers and, where there are several seeds, other seeds; no interval is corrected for "
+        "the number of those shown. Misses and false alarms are those at the one threshold of each "
+        "run, fixed on dev speakers: where misses fall because the threshold did, false alarms "
+        "rise, and the EER stays. Gaps are those of the worst and the best group of the baseline, "
+        "so they shrink a little by chance. Detectable: the smallest change of the misses that "
+        "such an interval would show with a probability of 80 %."
     )
 
 
@@ -36,14 +39,17 @@ def _against(baseline: str, pairs: Sequence[VoicePair]) -> tuple[Block, Block]:
     rows = []
     for pair in pairs:
         for group, changes in _groups(pair):
+            misses = changes.get("misses")
             rows.append(
                 (
-                    *(pair.other, str(len(pair.seeds)), group, _both(changes.get("misses"))),
+                    *(pair.other, str(len(pair.seeds)), group, _both(misses)),
                     *(_change(changes.get(metric)) for metric in _METRICS),
-                    _detectable(changes.get("misses"), pair.found.resampling.confidence),
+                    " ".join(f"{x:+.2f}" for x in misses.each) if misses else DASH,
+                    _detectable(misses, pair.found.resampling.confidence),
                 )
             )
-    return Text(f"Against the row `{baseline}`:"), Table((*header, "detectable"), tuple(rows), 3)
+    header = (*header, "misses by seed", "detectable")
+    return Text(f"Each row minus the row `{baseline}`:"), Table(header, tuple(rows), 3)
 
 
 def _groups(pair: VoicePair) -> Iterator[tuple[str, Mapping[str, Change]]]:
@@ -52,7 +58,8 @@ def _groups(pair: VoicePair) -> Iterator[tuple[str, Mapping[str, Change]]]:
         for value, of_group in changes.groups.items():
             yield f"{column} {value}", of_group
         if changes.gaps:
-            yield f"{column}: gap", changes.gaps
+            names = " - ".join(changes.worst_and_best.get("misses", ()))
+            yield f"{column}: gap {names}".rstrip(), changes.gaps
         if changes.spreads:
             yield f"{column}: spread", changes.spreads
 

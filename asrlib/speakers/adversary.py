@@ -65,7 +65,7 @@ class ReweightingConfig:
         warmup_steps: number of first steps without weights, in which only the learner learns.
         regions: number of k-means regions of the embedding space.
         utterances: number of utterances of each training speaker whose embeddings form the regions;
-            they are embedded once in each epoch.
+            they are embedded at the end of the warm-up and at the start of each later epoch.
         hidden_dim: outputs of the adversary's first layer; 0 for the output layer alone.
         lr: learning rate of the adversary.
         penalty: weight of the mean square of the scores, which the adversary pays out of the

@@ -57,7 +57,8 @@ class GroupDro:
     The weights q of the groups are a distribution. After a step, the mean loss L_g of each group in
     the batch changes them: q_g <- q_g exp(eta L_g), or with alpha > 0
     q_g <- q_g exp(eta L_g / (q_g + alpha)), as in CTC-DRO (arXiv 2502.01777), and then they are
-    divided by their sum. Groups that are absent from the batch keep their value until the division.
+    divided by their sum. A group that is absent from the batch counts with the mean loss of the
+    others, so that rare groups do not sink because they are rare `[our choice]`.
 
     An item of group g has the weight q_g / p_g, with p_g the share of the group among the training
     items. So the expected gradient is that of sum_g q_g L_g for any order of the data, and the
@@ -97,8 +98,10 @@ class GroupDro:
         groups_B, losses_B = groups_B.cpu(), losses_B.detach().cpu().double()
         sizes_B = torch.ones_like(losses_B) if sizes_B is None else sizes_B.cpu().double()
         zeros_G = torch.zeros_like(self.log_q_G)
-        loss_G = zeros_G.index_add(0, groups_B, losses_B)
-        loss_G /= zeros_G.index_add(0, groups_B, sizes_B).clamp(min=1e-9)
+        sizes_G = zeros_G.index_add(0, groups_B, sizes_B)
+        loss_G = zeros_G.index_add(0, groups_B, losses_B) / sizes_G.clamp(min=1e-9)
+        present_G = zeros_G.index_add(0, groups_B, torch.ones_like(losses_B)) > 0
+        loss_G[~present_G] = loss_G[present_G].mean()
         if self.smoothing:
             loss_G /= self.log_q_G.exp() + self.smoothing
         self.log_q_G = torch.log_softmax(self.log_q_G + self.step_size * loss_G, dim=0)
@@ -113,19 +116,21 @@ class GroupDro:
 
 
 def permuted_over_groups(weights_B: Tensor, groups_B: Tensor, order_G: Sequence[int]) -> Tensor:
-    """Give the items of each group the mean weight of another group of the batch, as a control.
+    """Give the items of each group the weights of another group of the batch, as a control.
 
     If weights help because they find the groups that need them, permuted weights must not help.
-    The groups of the batch form a cycle, in the order of `order_G`, and each receives the mean
-    weight of the next one. So no group keeps its own weight unless it is alone in the batch.
+    The groups of the batch form a cycle, in the order of `order_G`, and each receives the weights
+    of the next one's items, one after the other and again from the first if it is the larger group.
+    So no group keeps its own weights unless it is alone in the batch, and the weights differ as
+    much as before.
     """
     present = set(groups_B.unique().tolist())
     cycle = [group for group in order_G if group in present]
-    mean_of = {group: weights_B[groups_B == group].mean() for group in cycle}
-    given = {group: mean_of[cycle[(i + 1) % len(cycle)]] for i, group in enumerate(cycle)}
     permuted_B = weights_B.clone()
-    for group, weight in given.items():
-        permuted_B[groups_B == group] = weight
+    for group, giver in zip(cycle, cycle[1:] + cycle[:1], strict=True):
+        members_B, given_M = groups_B == group, weights_B[groups_B == giver]
+        places_N = torch.arange(int(members_B.sum()), device=given_M.device) % len(given_M)
+        permuted_B[members_B] = given_M[places_N]
     return permuted_B
 
 

@@ -65,8 +65,7 @@ class SpeakerConfigs(Configs):
 
     def build_task(self, data: Path, init: Path | None) -> SpeakerTask:
         train_path, dev_path = self.input_files(data)[:2]
-        table = read_speakers(data / SPEAKER_TABLE, "train") if self.speaker.thin else {}
-        dropped = thinned(self.speaker.thin, table)
+        dropped = self._dropped(data / SPEAKER_TABLE, train_path)
         train = self._speakers(train_path, self.speaker.speed_speakers, dropped)
         dev = self._speakers(dev_path, speed_speakers=False)
         if all(len(cuts) < 2 for cuts in dev.cuts):
@@ -90,6 +89,15 @@ class SpeakerConfigs(Configs):
             train, dev, load_noise(data), self.features, self.speaker, self.augment
         )
         return SpeakerTask(model, source, self.train)
+
+    def _dropped(self, table: Path, train: Path) -> frozenset[str]:
+        """Return the training speakers that `speaker.thin` leaves out."""
+        if not self.speaker.thin:
+            return frozenset()
+        known = read_speakers(table, "train")
+        heard = {s.speaker for cut in read_features(train) for s in cut.supervisions}
+        ours = {name: facts for name, facts in known.items() if name in heard}
+        return thinned(self.speaker.thin, ours, self.train.seed)
 
     def _speakers(
         self, path: Path, speed_speakers: bool, without: Collection[str] = ()

@@ -65,8 +65,8 @@ class SpeakerTask:
     """The task of training a speaker extractor; an item of its batches is a speaker.
 
     The samples have weights if `model.config.reweighting` asks for them. Then the task keeps the
-    state of `SampleWeights`, and each epoch begins with embeddings of the training speakers, from
-    which the regions are found anew.
+    state of `SampleWeights`. The regions are found in embeddings of the training speakers, first
+    when the weights begin, and anew at the start of each later epoch.
 
     Args:
         model: the model, with a class for each training speaker.
@@ -102,7 +102,7 @@ class SpeakerTask:
     def train_batches(
         self, epoch: int, start_batch: int, share: RankShare = WHOLE
     ) -> Iterable[SpeakerBatch]:
-        if self.weights is not None and start_batch == 0:
+        if self.weights is not None and start_batch == 0 and self.weights.have_begun:
             self._find_regions(self.weights)
         source = self.source
         return speaker_batches(
@@ -124,6 +124,8 @@ class SpeakerTask:
         A speaker's impostors are the others in the batch, those of all ranks. So a part of a batch
         that does not fit into memory as a whole has fewer of them.
         """
+        if self.weights is not None and self.weights.begin_at(step):
+            self._find_regions(self.weights)
         every = gathered(self.model.embed(batch.x_SUTF.to(self.device)).float())
         classes_S = gathered(batch.classes_S.to(self.device)).items
         with torch.autocast(self.device.type, enabled=False):

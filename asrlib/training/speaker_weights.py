@@ -162,6 +162,15 @@ class SampleWeights:
                 "give model.loss.prototypical a weight above 0, or choose accumulated",
             )
 
+    @property
+    def have_begun(self) -> bool:
+        """Whether there are regions, which are found when the warm-up has ended."""
+        return self.regions.centroids_KD is not None
+
+    def begin_at(self, step: int) -> bool:
+        """Whether the weights begin with this step, so that regions have to be found."""
+        return step >= self.config.warmup_steps and not self.have_begun
+
     def refresh(self, vectors_ND: Tensor) -> None:
         """Find the regions anew in embeddings of the same utterances each time."""
         self.regions.search(vectors_ND)

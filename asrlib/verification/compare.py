@@ -1,12 +1,13 @@
 """Compare two verification systems on the same trials, with the same draws of speakers.
 
 A system may have several runs, one for each training seed. Each run has its own scores and its own
-threshold, and a figure of the system is the mean over its runs. Speakers are resampled, seeds are
-not.
+threshold, and a figure of the system is the mean over its runs. Speakers are resampled; the
+variance over seeds is added to theirs.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from asrlib.errors import DataError
 from asrlib.scoring.gaps import Resampling
+from asrlib.scoring.speaker_sums import Interval, t_quantile
 from asrlib.verification.bootstrap import Replicated, mean_of
 from asrlib.verification.groups import ALL, Column, Impostors, everyone
 from asrlib.verification.inequality import comparable, spread, worst_and_best
@@ -114,8 +116,30 @@ def _check_same_trials(a: VerificationRun, b: VerificationRun) -> None:
         raise DataError(f"{names}: were scored on different trials", "use the same settings")
 
 
-# By column, then by group: the figures of the first run, with means over all runs.
-_Side = dict[str, dict[str, GroupFigures]]
+@dataclass(frozen=True)
+class _Figure:
+    """A figure of a system.
+
+    Attributes:
+        mean: the mean over its runs.
+        each: that of each run.
+    """
+
+    mean: Replicated
+    each: tuple[float, ...]
+
+    @classmethod
+    def of(cls, of_runs: Sequence[Replicated]) -> _Figure:
+        return cls(mean_of(of_runs), tuple(one.value for one in of_runs))
+
+    def minus(self, other: _Figure) -> _Figure:
+        each = tuple(a - b for a, b in zip(self.each, other.each, strict=True))
+        return _Figure(self.mean.minus(other.mean), each)
+
+
+# By column, then by group: the figures of the first run, and those over all runs by metric.
+_Group = tuple[GroupFigures, Mapping[Metric, _Figure]]
+_Side = dict[str, dict[str, _Group]]
 
 
 def _measure(
@@ -126,12 +150,12 @@ def _measure(
     min_speakers: int,
     resampling: Resampling,
 ) -> _Side:
-    of_runs: list[_Side] = []
+    of_runs: list[dict[str, dict[str, GroupFigures]]] = []
     for run in runs:
         fixed = run.result.threshold
         threshold = None if fixed is None else fixed.value
         evidence = Evidence.of(run.scored, threshold, resampling)
-        side: _Side = {ALL: evidence.measure(total, "same_group", min_speakers)}
+        side = {ALL: evidence.measure(total, "same_group", min_speakers)}
         if impostors == "enrolled":
             evidence = Evidence.of(run.scored, threshold, resampling, both_orders=True)
         for column in columns:
@@ -139,52 +163,96 @@ def _measure(
         of_runs.append(side)
     return {
         name: {
-            value: GroupFigures(figures.rates, _mean([s[name][value].replicated for s in of_runs]))
+            value: (figures, _over_runs([s[name][value].replicated for s in of_runs]))
             for value, figures in groups.items()
         }
         for name, groups in of_runs[0].items()
     }
 
 
-def _mean(of_runs: Sequence[Mapping[Metric, Replicated]]) -> dict[Metric, Replicated]:
+def _over_runs(of_runs: Sequence[Mapping[Metric, Replicated]]) -> dict[Metric, _Figure]:
     shared = [m for m in METRICS if all(m in figures for figures in of_runs)]
-    return {m: mean_of([figures[m] for figures in of_runs]) for m in shared}
+    return {m: _Figure.of([figures[m] for figures in of_runs]) for m in shared}
 
 
-def _changes(before: GroupFigures, after: GroupFigures, confidence: float) -> dict[str, Change]:
+def _changes(before: _Group, after: _Group, confidence: float) -> dict[str, Change]:
+    (_, ours), (_, theirs) = before, after
     return {
-        metric: _change(before.replicated[metric], after.replicated[metric], confidence)
+        metric: _change(ours[metric], theirs[metric], confidence)
         for metric in METRICS
-        if metric in before.replicated and metric in after.replicated
+        if metric in ours and metric in theirs
     }
 
 
-def _change(before: Replicated, after: Replicated, confidence: float) -> Change:
-    difference = after.minus(before)
+def _change(before: _Figure, after: _Figure, confidence: float) -> Change:
+    difference = after.mean.minus(before.mean)
+    values = before.mean.value, after.mean.value
     # Two systems without an error have no replicate that differs, which is no evidence of equality.
-    same_end = before.value == after.value and before.value in (0.0, 1.0)
-    ends = None if same_end else difference.interval(confidence)
+    same_end = values[0] == values[1] and values[0] in (0.0, 1.0)
+    ends = None if same_end else _interval(difference, before.each, after.each, confidence)
+    paired = len(before.each) == len(after.each)
+    each = zip(before.each, after.each, strict=True) if paired else ()
     return Change(
-        baseline=100 * before.value,
-        other=100 * after.value,
+        baseline=100 * values[0],
+        other=100 * values[1],
         difference=100 * difference.value,
         interval=ends and ends.percent(),
+        each=tuple(100 * (b - a) for a, b in each),
     )
 
 
+def _interval(
+    difference: Replicated, before: Sequence[float], after: Sequence[float], confidence: float
+) -> Interval | None:
+    """The interval for other speakers and, where there are several runs, for other seeds.
+
+    The variances by speakers and by seeds are added, which counts what the two share twice: the
+    interval is rather too wide `[our choice]`. Its degrees of freedom are Satterthwaite's.
+    """
+    if difference.speakers < 2:
+        return None
+    terms = [(difference.standard_error**2, difference.speakers - 1)]
+    if len(before) == len(after):
+        sides = [np.subtract(after, before)]
+    else:
+        sides = [np.array(before), np.array(after)]
+    terms += [(float(x.var(ddof=1)) / len(x), len(x) - 1) for x in sides if len(x) > 1]
+    total = sum(variance for variance, _ in terms)
+    if total == 0:
+        return Interval(difference.value, difference.value)
+    freedom = total**2 / sum(variance**2 / count for variance, count in terms)
+    half = t_quantile(confidence, freedom) * math.sqrt(total)
+    return Interval(difference.value - half, difference.value + half)
+
+
 def _group_changes(
-    before: dict[str, GroupFigures], after: dict[str, GroupFigures], confidence: float
+    before: dict[str, _Group], after: dict[str, _Group], confidence: float
 ) -> GroupChanges:
     gaps, names, spreads = {}, {}, {}
     for metric in METRICS:
-        ours, theirs = comparable(before, metric), comparable(after, metric)
+        ours, theirs = _comparable(before, metric), _comparable(after, metric)
         if len(ours) < 2 or ours.keys() != theirs.keys():
             continue
-        worst, best = worst_and_best(ours)
+        worst, best = worst_and_best({value: figure.mean for value, figure in ours.items()})
         names[metric] = worst, best
         gap_before, gap_after = (s[worst].minus(s[best]) for s in (ours, theirs))
         gaps[metric] = _change(gap_before, gap_after, confidence)
-        both = spread(list(ours.values())), spread(list(theirs.values()))
+        both = _spread(list(ours.values())), _spread(list(theirs.values()))
         spreads[metric] = _change(*both, confidence)
     groups = {v: _changes(before[v], after[v], confidence) for v in before}
     return GroupChanges(groups, gaps, names, spreads)
+
+
+def _comparable(groups: Mapping[str, _Group], metric: Metric) -> dict[str, _Figure]:
+    """Groups that take part in gaps of a metric."""
+    taking_part = comparable({value: figures for value, (figures, _) in groups.items()}, metric)
+    return {
+        value: of_runs[metric]
+        for value, (_, of_runs) in groups.items()
+        if value in taking_part and metric in of_runs
+    }
+
+
+def _spread(figures: Sequence[_Figure]) -> _Figure:
+    each = np.std([figure.each for figure in figures], axis=0)
+    return _Figure(spread([figure.mean for figure in figures]), tuple(each.tolist()))

@@ -200,14 +200,16 @@ class Change(JsonRecord):
     Attributes:
         baseline, other: the two figures, in per cent or percentage points; means over seeds.
         difference: negative if the other system is better.
-        interval: of the difference; None with fewer than two speakers, or if neither system makes
-            an error.
+        interval: of the difference, for other speakers and other seeds; None with fewer than two
+            speakers, or if neither system makes an error.
+        each: the difference of each pair of runs, where both systems have as many.
     """
 
     baseline: float
     other: float
     difference: float
     interval: Interval | None
+    each: tuple[float, ...] = ()
 
     def detectable(self, confidence: float, power: float = 0.8) -> float | None:
         """The smallest change that such an interval would show with a probability of `power`.

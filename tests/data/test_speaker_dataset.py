@@ -206,20 +206,22 @@ FACTS = {
 
 
 def test_thinning_keeps_a_share_of_one_group_and_all_others():
-    dropped = thinned([Thinning(column="age", high=16, share=0.1)], FACTS)
+    dropped = thinned([Thinning(column="age", high=16, share=0.1)], FACTS, 1)
     assert len(dropped) == 18
     assert all(name.startswith("child") for name in dropped)
-    assert thinned([Thinning(column="age", high=16, share=0.1, seed=2)], FACTS) != dropped
-    assert len(thinned([Thinning(column="age", high=16, share=0.0)], FACTS)) == 18
-    assert not thinned([Thinning(column="age", high=16)], FACTS)
+    assert thinned([Thinning(column="age", high=16, share=0.1)], FACTS, 2) != dropped
+    fixed = Thinning(column="age", high=16, share=0.1, seed=2)
+    assert thinned([fixed], FACTS, 1) == thinned([fixed], FACTS, 3)
+    assert len(thinned([Thinning(column="age", high=16, share=0.0)], FACTS, 1)) == 18
+    assert not thinned([Thinning(column="age", high=16)], FACTS, 1)
 
 
 def test_thinning_by_value_drops_that_group_only():
-    dropped = thinned([Thinning(column="gender", value="m", share=0.4)], FACTS)
+    dropped = thinned([Thinning(column="gender", value="m", share=0.4)], FACTS, 1)
     assert {FACTS[name]["gender"] for name in dropped} == {"m"}
     assert len(dropped) == 3
 
 
 def test_thinning_of_nobody_is_an_error():
     with pytest.raises(DataError, match="no training speaker has accent irish"):
-        thinned([Thinning(column="accent", value="irish", share=0.1)], FACTS)
+        thinned([Thinning(column="accent", value="irish", share=0.1)], FACTS, 1)

@@ -171,13 +171,25 @@ def test_group_dro_against_an_explicit_loop(smoothing):
         losses = 4.0 * torch.rand(6, generator=generator)
         sizes = torch.randint(1, 9, (6,), generator=generator)
         dro.update(groups, losses, sizes)
-        for g in range(4):
+        means = {}
+        for g in set(groups.tolist()):
             of = [i for i in range(6) if groups[i] == g]
-            loss = sum(float(losses[i]) for i in of) / max(1, sum(int(sizes[i]) for i in of))
+            means[g] = sum(float(losses[i]) for i in of) / sum(int(sizes[i]) for i in of)
+        for g in range(4):
+            loss = means.get(g, sum(means.values()) / len(means))
             q[g] *= math.exp(0.3 * loss / (q[g] + smoothing if smoothing else 1.0))
         q = [value / sum(q) for value in q]
     weights = dro.group_weights(torch.arange(4)).tolist()
     assert weights == pytest.approx([a / b for a, b in zip(q, shares, strict=True)], rel=1e-5)
+
+
+def test_a_rare_group_does_not_sink_because_it_is_rare():
+    """Its loss is that of the others; it is in one batch of ten."""
+    dro = GroupDro(torch.tensor([0.6, 0.36, 0.04]), 0.01)
+    for step in range(500):
+        groups = torch.tensor([0, 0, 1, 1, 2 if step % 10 == 0 else 1])
+        dro.update(groups, torch.full((5,), 8.0))
+    assert dro.log_q_G.exp().tolist() == pytest.approx([1 / 3] * 3)
 
 
 def test_expected_weight_of_a_training_item_is_one():
@@ -239,7 +251,7 @@ def test_permuted_groups_exchange_their_weights():
 
 
 @given(groups=st.lists(st.integers(0, 4), min_size=1, max_size=12), order=st.permutations(range(5)))
-def test_a_permutation_moves_the_mean_of_each_group_to_another(groups, order):
+def test_a_permutation_moves_the_weights_of_each_group_to_another(groups, order):
     groups_B = torch.tensor(groups)
     weights_B = 1.0 + groups_B.float()
     given_B = permuted_over_groups(weights_B, groups_B, order)
@@ -247,6 +259,17 @@ def test_a_permutation_moves_the_mean_of_each_group_to_another(groups, order):
     assert sorted(received.values()) == sorted(1.0 + g for g in set(groups))
     if len(set(groups)) > 1:
         assert all(value != 1.0 + g for g, value in received.items())
+
+
+def test_permuted_weights_differ_within_a_group_as_much_as_before():
+    groups_B = torch.tensor([0, 1, 0, 1, 0, 1])
+    weights_B = torch.tensor([0.5, 1.0, 0.6, 1.1, 2.0, 0.8])
+    assert permuted_over_groups(weights_B, groups_B, [1, 0]).tolist() == pytest.approx(
+        [1.0, 0.5, 1.1, 0.6, 0.8, 2.0]
+    )
+    larger_B = torch.tensor([0, 0, 0, 1])
+    given_B = permuted_over_groups(torch.tensor([3.0, 4.0, 5.0, 9.0]), larger_B, [0, 1])
+    assert given_B.tolist() == [9.0, 9.0, 9.0, 3.0]
 
 
 def test_an_item_without_a_group_is_named():

@@ -79,6 +79,8 @@ def test_none_keeps_no_state_and_weights_change_the_training(recipe):
         for name in ("none", "pairwise", "warm")
     )
     assert all(torch.equal(none[name], warm[name]) for name in none)
+    # Embeddings of an extractor that has learned little yet have no regions worth finding.
+    assert state(recipe, "warm")["regions"]["centroids"] is None
     assert any(not torch.equal(none[name], pairwise[name]) for name in none)
     with pytest.raises(CheckpointError, match="reweighting"):
         run(recipe, *options("accumulated"), "--name", "pairwise")

@@ -87,6 +87,17 @@ def test_models_of_conf_load(recipe, name):
     assert configs.model.extractor.name == name.removesuffix("_512")
 
 
+def test_thinning_counts_training_speakers_alone(recipe):
+    """Those of dev and test stand in the same table; they once raised the number that is kept."""
+    rows = [f"train{i}\ttrain\t{8 if i < 4 else 40}" for i in range(6)]
+    rows += [f"test{i}\ttest\t8" for i in range(40)]
+    (recipe / "data" / "speakers.tsv").write_text("\n".join(["speaker\tset\tage", *rows, ""]))
+    run(recipe, "--set", "speaker.thin=[{column: age, high: 16, share: 0.5}]")
+    out = recipe / "exp" / "tiny_speaker"
+    assert load(out / "final.pt", KIND)["payload"]["num_classes"] == 4  # two children, two adults
+    assert "2 of 4 speakers of age below 16" in (out / "log" / "train.log").read_text()
+
+
 def struck(name: str, step: int, recipe: Path, *options: str) -> int:
     """Exit code of a child that trains until a signal strikes it in the midst of a step."""
     pid = os.fork()

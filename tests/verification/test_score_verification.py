@@ -110,12 +110,27 @@ def test_a_comparison_is_paired_and_averages_seeds(recipe):
     assert eer.detectable(0.95) == pytest.approx(2.80 * standard_error, rel=0.01)
     assert f"] ±{eer.detectable(0.95):.2f}" in outcome.out
     assert replace(eer, interval=None).detectable(0.95) is None
-    sides = ("--baseline", weak, "--baseline", strong, "--other", strong, "--other", weak)
+    sides = ("--baseline", weak, "--baseline", strong, "--other", weak, "--other", strong)
     run(recipe, "compare-verification", *sides, "--out", out)
     same = VerificationComparison.from_file(out, "")
     for change in same.all.values():
-        assert change.difference == pytest.approx(0, abs=1e-9)
-        assert change.interval == pytest.approx((0, 0), abs=1e-9)
+        assert change.each == (0, 0)
+        assert change.interval == (0, 0)
+
+
+def test_seeds_that_differ_widen_the_interval(recipe):
+    """Of two systems whose seeds are one good and one bad run each, neither is better."""
+    for name in ("weak", "strong"):
+        score(recipe, name)
+    out = recipe / "out.json"
+    weak, strong = "weak/verify_test", "strong/verify_test"
+    sides = ("--baseline", weak, "--baseline", strong, "--other", strong, "--other", weak)
+    run(recipe, "compare-verification", *sides, "--out", out)
+    found = VerificationComparison.from_file(out, "").all["eer"]
+    assert found.difference == pytest.approx(0, abs=1e-9)
+    assert found.each[0] == pytest.approx(-found.each[1])
+    # Half the width is t(1 degree of freedom) standard errors of two seeds, |each|.
+    assert found.interval.high == pytest.approx(12.7 * abs(found.each[0]), rel=0.01)
 
 
 def test_without_trials_there_is_no_rate():

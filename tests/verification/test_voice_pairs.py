@@ -100,7 +100,7 @@ def test_the_page_shows_them_by_group(recipe):
     assert f"| {change.baseline:.2f} → {change.other:.2f} | {change.difference:+.2f} [" in row
     assert f" {change.detectable(0.95):.2f} |" in row
     alone = to_markdown(Document("x", tuple(voice_pair_sections(found)), ""))
-    assert "Against the row `none`" in alone
+    assert "Each row minus the row `none`" in alone
 
 
 def test_rows_without_a_common_seed_are_not_compared(recipe):
