@@ -21,7 +21,13 @@ from asrlib.experiments.plan import Plan, PlannedRun, as_overrides
 from asrlib.experiments.plan_job import Job, decoding, run_job, tuned_decoding, verifying
 from asrlib.experiments.plan_state import PlanState
 from asrlib.experiments.publish import publish
-from asrlib.experiments.store import About, plan_dir, read_plan, write_about
+from asrlib.experiments.store import (
+    VOICE_PAIRS_FILE,
+    About,
+    plan_dir,
+    read_plan,
+    write_about,
+)
 from asrlib.experiments.voice_pairs import compare_rows
 from asrlib.files import alone
 from asrlib.jobs import GRACE_SECONDS, first_error, run_each
@@ -145,13 +151,14 @@ class PlanRunner:
         told = f"{self.folder}: this plan is being run by another process"
         with alone(self.folder / ".lock", told, "wait until it is done"):
             write_failures(self.folder, {})
-            missing = self.missing()
+            missing, held = self.missing(), plan_dir(self.recipe.dir, self.plan.name)
             self._require_data(missing)
             self._tell()
             if missing:
                 self._tune()
                 self._run_missing()
-            self._compare_voices()
+            if missing or not (held / VOICE_PAIRS_FILE).exists():
+                self._compare_voices()
             self._bench()
             write_failures(self.folder, self.failed)
         if self.failed:

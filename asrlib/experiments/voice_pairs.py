@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,12 @@ from asrlib.experiments.declared import SEED
 from asrlib.experiments.plan import PlanConfig, PlannedRun, as_overrides, part_of_name
 from asrlib.recipe import Recipe
 from asrlib.scoring.score import ScoreConfig
-from asrlib.verification.compare import VerificationRun, compare_runs
+from asrlib.verification.compare import (
+    Measured,
+    VerificationRun,
+    compare_measured,
+    measure_runs,
+)
 from asrlib.verification.config import VerificationConfig
 from asrlib.verification.groups import column_maker
 from asrlib.verification.records import VoicePair, VoicePairs
@@ -35,44 +41,55 @@ def compare_rows(
         DataError: scores are broken, or of different trials.
     """
     first = config.reference or config.all_rows()[0].name
-    given = as_overrides(config.set)
-    recipe = replace(recipe, overrides=(*given, *recipe.overrides))
+    recipe = replace(recipe, overrides=(*as_overrides(config.set), *recipe.overrides))
     found = []
     for name in sets:
         by_row = _scored(recipe.exp, config.factors, runs, name)
+        measure = _measurer(recipe, name)
         for baseline in (first, *config.controls):
-            found += list(_with(recipe, by_row, baseline, name, first))
+            found += list(_with(measure, by_row, baseline, name, first))
     return VoicePairs(pairs=tuple(found)) if found else None
 
 
+def _measurer(recipe: Recipe, test_set: str) -> Callable[[tuple[Path, ...]], Measured]:
+    """Return the function that measures the runs in some directories, each system once."""
+    score = recipe.config(ScoreConfig, "score")
+    verification = recipe.config(VerificationConfig, "verification")
+    columns = column_maker(recipe.data / "speakers.tsv", test_set, score.groups, score.bands)
+
+    @functools.cache
+    def measure(directories: tuple[Path, ...]) -> Measured:
+        return measure_runs(
+            [VerificationRun.read(directory) for directory in directories],
+            columns,
+            verification.impostors,
+            score.min_speakers,
+            verification.resampling,
+        )
+
+    return measure
+
+
 def _with(
-    recipe: Recipe,
+    measure: Callable[[tuple[Path, ...]], Measured],
     by_row: Mapping[str, Mapping[int, Path]],
     baseline: str,
     test_set: str,
     first: str,
 ) -> Iterator[VoicePair]:
     """Compare all rows with one of them; the reference takes no second part against controls."""
-    score = recipe.config(ScoreConfig, "score")
-    verification = recipe.config(VerificationConfig, "verification")
-    columns = column_maker(recipe.data / "speakers.tsv", test_set, score.groups, score.bands)
     ours = by_row.get(baseline, {})
     for other, theirs in by_row.items():
         seeds = sorted(ours.keys() & theirs.keys())
         if other in (baseline, first) or not seeds:
             continue
-        sides = ([VerificationRun.read(side[seed]) for seed in seeds] for side in (ours, theirs))
-        before, after = sides
-        found = compare_runs(
-            before,
-            after,
-            columns,
-            verification.impostors,
-            score.min_speakers,
-            verification.resampling,
-        )
+        before, after = (measure(tuple(side[seed] for seed in seeds)) for side in (ours, theirs))
         yield VoicePair(
-            set=test_set, baseline=baseline, other=other, seeds=tuple(seeds), found=found
+            set=test_set,
+            baseline=baseline,
+            other=other,
+            seeds=tuple(seeds),
+            found=compare_measured(before, after),
         )
 
 

@@ -78,25 +78,67 @@ def compare_runs(
     Raises:
         DataError: the runs were not scored on the same trials.
     """
-    first = baseline[0]
-    for run in (*baseline[1:], *other):
-        _check_same_trials(first, run)
-    speakers = sorted(set(first.scored.speakers))
-    total = everyone(len(speakers))
-    columns = make_columns(speakers)
-    confidence = resampling.confidence
+    _check_same_trials(baseline[0], other[0])
     sides = [
-        _measure(runs, total, columns, impostors, min_speakers, resampling)
+        measure_runs(runs, make_columns, impostors, min_speakers, resampling)
         for runs in (baseline, other)
     ]
-    before, after = sides
+    return compare_measured(*sides)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The figures of a system's runs, with replicates that two systems share.
+
+    Attributes:
+        first: the first run, for its trials.
+        names: of the runs.
+        speakers: number of speakers that were resampled.
+        figures: by column, then by group.
+        resampling: settings of the bootstrap.
+    """
+
+    first: VerificationRun
+    names: tuple[str, ...]
+    speakers: int
+    figures: _Side
+    resampling: Resampling
+
+
+def measure_runs(
+    runs: Sequence[VerificationRun],
+    make_columns: Callable[[Sequence[str]], Sequence[Column]],
+    impostors: Impostors,
+    min_speakers: int,
+    resampling: Resampling,
+) -> Measured:
+    """Measure one system; see `compare_runs`."""
+    first = runs[0]
+    for run in runs[1:]:
+        _check_same_trials(first, run)
+    speakers = sorted(set(first.scored.speakers))
+    total, columns = everyone(len(speakers)), make_columns(speakers)
+    figures = _measure(runs, total, columns, impostors, min_speakers, resampling)
+    names = tuple(run.result.name for run in runs)
+    return Measured(first, names, len(speakers), figures, resampling)
+
+
+def compare_measured(baseline: Measured, other: Measured) -> VerificationComparison:
+    """Compare two systems that were measured alike; see `compare_runs`."""
+    _check_same_trials(baseline.first, other.first)
+    before, after = baseline.figures, other.figures
+    confidence = baseline.resampling.confidence
     return VerificationComparison(
-        baseline=tuple(run.result.name for run in baseline),
-        other=tuple(run.result.name for run in other),
-        speakers=len(speakers),
+        baseline=baseline.names,
+        other=other.names,
+        speakers=baseline.speakers,
         all=_changes(before[ALL][ALL], after[ALL][ALL], confidence),
-        groups={c.name: _group_changes(before[c.name], after[c.name], confidence) for c in columns},
-        resampling=resampling,
+        groups={
+            name: _group_changes(before[name], after[name], confidence)
+            for name in before
+            if name != ALL
+        },
+        resampling=baseline.resampling,
     )
 
 
