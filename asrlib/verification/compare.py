@@ -30,6 +30,7 @@ from asrlib.verification.records import (
 from asrlib.verification.score import VERIFICATION_FILE
 from asrlib.verification.scores import SCORES_FILE, ScoredTrials
 
+_ROUNDING = 1e-20  # a variance of fractions that is nothing but rounding
 _FIX = "run python -m asrlib score-verification with --scores again"
 
 
@@ -260,8 +261,8 @@ def _interval(
         sides = [np.array(before), np.array(after)]
     terms += [(float(x.var(ddof=1)) / len(x), len(x) - 1) for x in sides if len(x) > 1]
     total = sum(variance for variance, _ in terms)
-    if total == 0:
-        return Interval(difference.value, difference.value)
+    if total < _ROUNDING:  # all speakers differ alike: few of them, or the same system twice
+        return None if difference.value else Interval(0.0, 0.0)
     freedom = total**2 / sum(variance**2 / count for variance, count in terms)
     half = t_quantile(confidence, freedom) * math.sqrt(total)
     return Interval(difference.value - half, difference.value + half)

@@ -201,7 +201,7 @@ class Change(JsonRecord):
         baseline, other: the two figures, in per cent or percentage points; means over seeds.
         difference: negative if the other system is better.
         interval: of the difference, for other speakers and other seeds; None with fewer than two
-            speakers, or if neither system makes an error.
+            speakers, if neither system makes an error, or if all speakers differ alike.
         each: the difference of each pair of runs, where both systems have as many.
     """
 
