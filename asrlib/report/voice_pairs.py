@@ -35,7 +35,8 @@ def _explained(pair: VoicePair) -> str:
 
 
 def _against(baseline: str, pairs: Sequence[VoicePair]) -> tuple[Block, Block]:
-    header = ("row", "seeds", "group", "misses %", *(f"{m}, points" for m in _METRICS.values()))
+    changed = (f"{metric}, points" for metric in _METRICS.values())
+    header = ("row", "seeds", "group", "misses %", *changed, "misses by seed", "detectable")
     rows = []
     for pair in pairs:
         for group, changes in _groups(pair):
@@ -48,7 +49,6 @@ def _against(baseline: str, pairs: Sequence[VoicePair]) -> tuple[Block, Block]:
                     _detectable(misses, pair.found.resampling.confidence),
                 )
             )
-    header = (*header, "misses by seed", "detectable")
     return Text(f"Each row minus the row `{baseline}`:"), Table(header, tuple(rows), 3)
 
 

@@ -12,7 +12,8 @@ from typing_extensions import Self
 
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.noise import NOISE_SET, load_noise
-from asrlib.data.speaker_dataset import SpeakerCuts, SpeakerDataConfig, thinned
+from asrlib.data.speaker_dataset import SpeakerCuts, SpeakerDataConfig
+from asrlib.data.thinning import thinned
 from asrlib.errors import ConfigError, DataError
 from asrlib.features.fbank import FbankConfig
 from asrlib.recipe import Recipe

@@ -19,11 +19,10 @@ from asrlib.data.speaker_dataset import (
     SpeakerCrops,
     SpeakerCuts,
     SpeakerDataConfig,
-    Thinning,
     plan_crops,
     speaker_batches,
-    thinned,
 )
+from asrlib.data.thinning import Thinning, thinned
 from asrlib.errors import ConfigError, DataError
 
 DATA = SpeakerDataConfig(speakers=4, crop_seconds=0.4)
