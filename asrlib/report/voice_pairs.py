@@ -23,6 +23,7 @@ def voice_pair_sections(found: VoicePairs) -> Iterator[Section]:
 
 def _explained(pair: VoicePair) -> str:
     return (
+        "In parentheses: speakers of the group; of few of them, an interval is wide. "
         f"Means over the seeds that both rows have, on the same draws of {pair.found.speakers:,} "
         f"speakers; in brackets {100 * pair.found.resampling.confidence:g} % intervals for other "
         "speakers and, where there are several seeds, other seeds; no interval is corrected for "
@@ -56,7 +57,7 @@ def _groups(pair: VoicePair) -> Iterator[tuple[str, Mapping[str, Change]]]:
     yield "all", pair.found.all
     for column, changes in pair.found.groups.items():
         for value, of_group in changes.groups.items():
-            yield f"{column} {value}", of_group
+            yield f"{column} {value} ({changes.speakers[value]:,})", of_group
         if changes.gaps:
             names = " - ".join(changes.worst_and_best.get("misses", ()))
             yield f"{column}: gap {names}".rstrip(), changes.gaps

@@ -282,7 +282,8 @@ def _group_changes(
         both = _spread(list(ours.values())), _spread(list(theirs.values()))
         spreads[metric] = _change(*both, confidence)
     groups = {v: _changes(before[v], after[v], confidence) for v in before}
-    return GroupChanges(groups, gaps, names, spreads)
+    speakers = {value: figures.rates.speakers for value, (figures, _) in before.items()}
+    return GroupChanges(speakers, groups, gaps, names, spreads)
 
 
 def _comparable(groups: Mapping[str, _Group], metric: Metric) -> dict[str, _Figure]:

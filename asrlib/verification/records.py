@@ -229,6 +229,7 @@ class GroupChanges(JsonRecord):
     """Changes of the groups of one column.
 
     Attributes:
+        speakers: number of speakers of each group.
         groups: by group, then by metric (`misses`, `false_alarms`, `eer`).
         gaps: by metric: change of the gap between the two groups that are worst and best in the
             baseline.
@@ -236,6 +237,7 @@ class GroupChanges(JsonRecord):
         spreads: by metric: change of the population standard deviation over the groups.
     """
 
+    speakers: dict[str, int]
     groups: dict[str, dict[str, Change]]
     gaps: dict[str, Change]
     worst_and_best: dict[str, tuple[str, str]]

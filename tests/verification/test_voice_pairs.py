@@ -95,8 +95,10 @@ def test_the_page_shows_them_by_group(recipe):
     held = read_plan(recipe.dir, "voices")
     assert held.voice_pairs == found
     text = to_markdown(plan_document("egs/demo", held))
-    change = found.pairs[0].found.groups["gender"].groups["m"]["misses"]
-    row = next(line for line in text.splitlines() if "gender m |" in line)
+    genders = found.pairs[0].found.groups["gender"]
+    change, speakers = genders.groups["m"]["misses"], genders.speakers["m"]
+    assert sum(genders.speakers.values()) == found.pairs[0].found.speakers
+    row = next(line for line in text.splitlines() if f"gender m ({speakers}) |" in line)
     assert f"| {change.baseline:.2f} → {change.other:.2f} | {change.difference:+.2f} [" in row
     assert f" {change.detectable(0.95):.2f} |" in row
     alone = to_markdown(Document("x", tuple(voice_pair_sections(found)), ""))
