@@ -69,9 +69,8 @@ def command(
         overrides = (*recipe.overrides, f"decode.search={search}", *own)
         return Recipe(recipe.dir, overrides).config(DecodeConfig, "decode")
 
-    for key, values in grid.items():  # an unknown key or value fails before any decoding
-        for value in values:
-            config({key: value})
+    # An unknown key or value fails before any decoding.
+    tried = [config({key: value}) for key, values in grid.items() for value in values]
     base = config({})
     checkpoint = recipe.exp / name / "final.pt"
     if not checkpoint.exists():
@@ -80,7 +79,8 @@ def command(
     cuts = read_cuts(cuts_path, "run stage 1 first")
     out = tuned_file(recipe.exp / name, search, tag)
     log_to(recipe.exp / name / "log" / "tune_decode.log")
-    inputs = [cuts_path, checkpoint, *decode_files(base, recipe.dir).values()]
+    read = {path for one in (base, *tried) for path in decode_files(one, recipe.dir).values()}
+    inputs = [cuts_path, checkpoint, *sorted(read)]
     stamp = Stamp(out.with_suffix(".stamp"), inputs, [base, grid], [out], version=DECODE_VERSION)
     if not recipe.force and stamp.is_current():
         log.info("%s: up to date", out)

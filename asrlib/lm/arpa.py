@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Collection, Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from asrlib.errors import DataError
 from asrlib.lm.kneser_ney import BEGIN, END, UNKNOWN, Ngram, NgramTable
+
+logger = logging.getLogger(__name__)
 
 _COUNT = re.compile(r"ngram (\d{1,3})=(\d{1,18})")
 _FIX = "write it with python -m asrlib train-lm, or with a toolkit that writes the ARPA format"
@@ -26,7 +29,7 @@ def read_arpa(path: Path, vocabulary: Collection[str]) -> NgramTable:
 
     Raises:
         DataError: the file is missing or broken, or has a symbol that is not in the vocabulary;
-            the message names the line.
+            the message names the line. Or it has less than a tenth of the vocabulary.
     """
     if not path.is_file():
         raise DataError(f"{path}: there is no such language model", _FIX)
@@ -55,13 +58,34 @@ def read_arpa(path: Path, vocabulary: Collection[str]) -> NgramTable:
                     "train the language model on this tokenizer's pieces with "
                     "python -m asrlib train-lm",
                 )
+            if gram in log_probs[-1]:
+                raise DataError(f"{path}, line {number}: {' '.join(gram)} comes twice", _FIX)
             log_probs[-1][gram] = log_prob
             if back_off is not None:
                 back_offs[gram] = back_off
     sizes = {n: len(probs) for n, probs in enumerate(log_probs, start=1)}
     if not ended or not sizes.get(1) or sizes != announced:
         raise DataError(f"{path}: is incomplete: announces {announced}, has {sizes}", _FIX)
+    _check_coverage(path, log_probs[0], vocabulary)
     return NgramTable(tuple(log_probs), back_offs)
+
+
+def _check_coverage(path: Path, single: Collection[Ngram], vocabulary: Collection[str]) -> None:
+    """Warn of symbols that the model lacks; a model that lacks nearly all is of another vocabulary.
+
+    Raises:
+        DataError: it has less than a tenth of the vocabulary (our choice).
+    """
+    lacking = sorted(symbol for symbol in vocabulary if (symbol,) not in single)
+    if not lacking:
+        return
+    said = f"lacks {len(lacking)} of {len(vocabulary)} pieces, for example {lacking[0]}"
+    if len(lacking) > 0.9 * len(vocabulary):
+        raise DataError(
+            f"{path}: {said}: it is a model of another vocabulary",
+            "train the language model on this tokenizer's pieces with python -m asrlib train-lm",
+        )
+    logger.warning("%s: %s; they get the lowest probability", path, said)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

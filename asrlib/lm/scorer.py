@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from asrlib.lm.kneser_ney import BEGIN, NgramTable
+from asrlib.lm.kneser_ney import BEGIN, UNKNOWN, NgramTable
 
 _ROWS = 20_000  # rows of scores kept in memory; a row of 500 symbols has 4 KB
 
@@ -47,9 +47,13 @@ class NgramScorer:
     2203.16776), which stands for the transducer's internal language model. The end of a segment
     adds nothing, because in a stream it says little about the end of a sentence.
 
+    A symbol that the model lacks has the probability of its `<unk>`, or the lowest of all single
+    symbols if there is none. Where the model is subtracted, such a symbol, `<unk>` among them,
+    scores as the least of all others: that the training text lacks it is no reason to prefer it
+    (our choice).
+
     Args:
-        table: the model; a symbol that it lacks has the probability of its `<unk>`, or the lowest
-            of all single symbols if there is none.
+        table: the model.
         pieces: the piece of each token id.
         scale: weight of the model.
         ignored: ids that add nothing and leave the history as it is, blank among them.
@@ -60,8 +64,8 @@ class NgramScorer:
     ) -> None:
         self.table, self.pieces, self.scale = table, list(pieces), scale
         self.ignored = frozenset(ignored)
-        floor = min(table.log_probs[0].values())
-        self._unknown = table.log_probs[0].get(("<unk>",), floor)
+        single = {gram: value for gram, value in table.log_probs[0].items() if gram != (BEGIN,)}
+        self._unknown = single.get((UNKNOWN,), min(single.values(), default=0.0))
         self._row = lru_cache(maxsize=_ROWS)(self._compute)
 
     def start(self) -> tuple[str, ...]:
@@ -72,11 +76,16 @@ class NgramScorer:
 
     def _compute(self, history: tuple[str, ...]) -> np.ndarray:
         scores_V = np.zeros(len(self.pieces))
+        lacking, known = [], []
         for token, piece in enumerate(self.pieces):
             if token not in self.ignored:
-                log_prob = self.table.log_prob(history, piece)
-                scores_V[token] = log_prob if np.isfinite(log_prob) else self._unknown
-        scores_V *= self.scale
+                scores_V[token] = self.scale * self.table.log_prob(history, piece)
+                is_known = np.isfinite(scores_V[token]) and (self.scale > 0 or piece != UNKNOWN)
+                (known if is_known else lacking).append(token)
+        least = self.scale * self._unknown
+        if self.scale < 0:
+            least = min((scores_V[token] for token in known), default=0.0)
+        scores_V[lacking] = least
         scores_V.flags.writeable = False
         return scores_V
 

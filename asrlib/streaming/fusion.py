@@ -81,7 +81,8 @@ def build_scorer(
         boost = hotwords.boost
         phrases = read_hotwords(Path(hotwords.path), tokenizer, boost) if hotwords.path else {}
         if hotwords.phrases:
-            phrases |= read_phrases(hotwords.phrases, "decode.hotwords.phrases", tokenizer, boost)
+            further = read_phrases(hotwords.phrases, "decode.hotwords.phrases", tokenizer, boost)
+            phrases = further | phrases  # a phrase of both keeps its boost in the file
         scorers.append(HotwordScorer(phrases, tokenizer.vocab_size, _IGNORED))
     if not scorers:
         return None

@@ -41,7 +41,8 @@ class ModifiedBeamConfig:
     Attributes:
         beam: number of hypotheses kept per stream.
         length_norm: whether the best hypothesis is the one with the highest score per token (the
-            start symbol counts as a token) instead of the highest score.
+            start symbol counts as a token) instead of the highest score. Scores above 0, which
+            only hotwords or a subtracted model make, are not divided.
     """
 
     beam: Positive = 4
@@ -265,7 +266,9 @@ class ModifiedBeamSearch:
 
     def _rank(self, hyp: BeamHypothesis) -> float:
         score = self._final_score(hyp)
-        return score / (hyp.history.length + 1) if self.config.length_norm else score
+        # Hotwords can lift a score above 0, where a division would favour short hypotheses.
+        normed = self.config.length_norm and score < 0
+        return score / (hyp.history.length + 1) if normed else score
 
     def _best(self, state: BeamState) -> BeamHypothesis:
         return max(state.beam, key=self._rank)

@@ -55,7 +55,8 @@ class DecodeConfig:
         num_threads: number of torch threads in the commands.
         blank_penalty, temperature: see `asrlib.streaming.search.symbol_log_probs`; not for
             fast_beam.
-        n_best: number of alternatives that results hold; above 1 only with modified_beam.
+        n_best: number of different transcripts that results hold, at most those of the beam; above
+            1 only with modified_beam.
         lm, hotwords: what modified_beam adds to the scores of tokens.
         greedy, modified_beam, fast_beam: settings of each search.
         endpoint: settings of endpoint detection.
@@ -317,8 +318,12 @@ class StreamingRecognizer:
     def _alternatives(self, search_state: Any) -> tuple[Alternative, ...]:
         if self.config.n_best == 1 or not isinstance(self.search, ModifiedBeamSearch):
             return ()
-        found = self.search.n_best(search_state, self.config.n_best)
-        return tuple(Alternative(self.tokenizer.decode(hyp.tokens), hyp.score) for hyp in found)
+        found = self.search.n_best(search_state, self.config.modified_beam.beam)
+        texts: dict[str, Alternative] = {}
+        for hyp in found:  # a text that is segmented in several ways counts as its best one
+            text = self.tokenizer.decode(hyp.tokens)
+            texts.setdefault(text, Alternative(text, hyp.score))
+        return tuple(texts.values())[: self.config.n_best]
 
     def result(self, stream: Stream) -> Result:
         """Return what was recognised so far; it is final once the stream is finished and decoded.

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from asrlib.text.words import TimedWord
 
+_SHORTEST = 0.001  # seconds
+
 
 def textgrid(words: Sequence[TimedWord], duration: float, tier: str = "words") -> str:
     """Return a TextGrid of one tier of intervals, in praat's long text format.
 
     Args:
         words: in order of time, without overlaps; the gaps between them become empty intervals.
+            A word without length gets a millisecond, because praat refuses such an interval.
         duration: length of the audio in seconds; a word that ends later makes the tier longer.
     """
     intervals: list[TimedWord] = []
@@ -19,8 +22,9 @@ def textgrid(words: Sequence[TimedWord], duration: float, tier: str = "words") -
     for word in words:
         if word.start > at:
             intervals.append(TimedWord("", at, word.start))
-        intervals.append(word)
-        at = word.end
+        start = max(word.start, at)
+        at = max(word.end, start + _SHORTEST)
+        intervals.append(TimedWord(word.word, start, at))
     end = max(duration, at)
     if end > at or not intervals:
         intervals.append(TimedWord("", at, end))

@@ -83,6 +83,7 @@ GOOD = "\\data\\\nngram 1=3\n\n\\1-grams:\n-1\t<s>\n-0.5\ta\n-0.5\t</s>\n\n\\end
         ("\ta\n", "\tb\n", r"line 6: b is no piece"),
         ("-0.5\ta", "x\ta", r"line 6: is no 1-gram"),
         ("-0.5\ta", "nan\ta", r"line 6: is no 1-gram"),
+        ("\t</s>\n", "\ta\n", r"line 7: a comes twice"),
         ("1=3", "1=4", r"incomplete: announces \{1: 4\}"),
         ("\\end\\\n", "", r"incomplete"),
         ("\\1-grams:", "\\2-grams:", r"line 4: .* where order 1 begins"),
@@ -95,6 +96,15 @@ def test_a_bad_file_names_its_line(tmp_path, old, new, message):
     path.write_text(GOOD.replace(old, new))
     with pytest.raises(DataError, match=message):
         read_arpa(path, "a")
+
+
+def test_pieces_that_the_model_lacks_are_told(tmp_path, caplog):
+    path = tmp_path / "lm.arpa"
+    path.write_text(GOOD)
+    read_arpa(path, "abc")
+    assert "lacks 2 of 3 pieces, for example b" in caplog.text
+    with pytest.raises(DataError, match=r"lm.arpa: lacks 11 of 12 pieces.* another vocabulary"):
+        read_arpa(path, "abcdefghijkl")
 
 
 def test_a_missing_or_binary_file_is_named(tmp_path):

@@ -13,6 +13,7 @@ from streaming_fakes import WORDS, babble, outcome, random_model, recognizer_of,
 from test_searches import VOCAB, alignment_scores, frames, run, tokens_of
 
 from asrlib.errors import ConfigError, DataError
+from asrlib.lm.arpa import read_arpa
 from asrlib.lm.hotwords import HotwordScorer
 from asrlib.lm.kneser_ney import train_ngrams, write_arpa
 from asrlib.lm.scorer import NgramScorer, SumScorer
@@ -29,9 +30,16 @@ def model():
     return random_model("lstm", "stateless", VOCAB, seed=3)
 
 
+TEXT = [tuple("ab"), tuple("abc"), tuple("cb"), tuple("bb")]
+
+
 def bigrams() -> NgramScorer:
-    table = train_ngrams([tuple("ab"), tuple("abc"), tuple("cb"), tuple("bb")], 2, "abc")
-    return NgramScorer(table, PIECES, 0.7, ignored=(0,))
+    return NgramScorer(train_ngrams(TEXT, 2, "abc"), PIECES, 0.7, ignored=(0,))
+
+
+def lodr() -> SumScorer:
+    subtracted = NgramScorer(train_ngrams(TEXT, 1, "abc"), PIECES, -0.4, ignored=(0,))
+    return SumScorer([bigrams(), subtracted])
 
 
 def added(scorer, tokens) -> float:
@@ -43,10 +51,11 @@ def added(scorer, tokens) -> float:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", ["lm", "hotwords", "both"])
+@pytest.mark.parametrize("kind", ["lm", "lodr", "hotwords", "both"])
 def test_fusion_equals_brute_force(model, seed, kind):
     hot = HotwordScorer({(1, 2): 1.0, (3,): 0.5}, VOCAB, ignored=(0,))
-    scorer = {"lm": bigrams(), "hotwords": hot, "both": SumScorer([bigrams(), hot])}[kind]
+    scorers = {"lm": bigrams(), "lodr": lodr(), "hotwords": hot}
+    scorer = {**scorers, "both": SumScorer([bigrams(), hot])}[kind]
     h_BSD = frames(4, seed)
     totals: dict[tuple[int, ...], float] = {}
     for path, score in alignment_scores(model, h_BSD).items():
@@ -61,6 +70,22 @@ def test_fusion_equals_brute_force(model, seed, kind):
     assert [hyp.tokens for hyp in found] == ranked[:5]
     for hyp in found:
         assert hyp.score == pytest.approx(totals[hyp.tokens], abs=1e-4)
+
+
+def test_what_a_subtracted_model_lacks_is_not_favoured(tmp_path):
+    path = tmp_path / "lm.arpa"
+    write_arpa(train_ngrams(TEXT, 2, "abc"), path)
+    scorer = NgramScorer(read_arpa(path, "abc"), [*PIECES, "<unk>", "d"], -0.4, ignored=(0,))
+    scores_V = scorer.row(("a",))
+    assert (scores_V[4:] == scores_V[1:4].min()).all()
+    added_V = NgramScorer(read_arpa(path, "abc"), [*PIECES, "<unk>"], 0.4, ignored=(0,)).row(())
+    assert added_V[4] == added_V[1:4].min() > -0.4 * 99  # the -99 of <s> is no probability
+
+
+def test_a_score_above_zero_is_not_divided_by_the_length(model):
+    hot = HotwordScorer({(1,): 50.0}, VOCAB, ignored=(0,))
+    normed = ModifiedBeamSearch(model, replace(WIDE, length_norm=True), hot)
+    assert run(normed, frames(4, 1)).tokens == (1, 1, 1, 1)
 
 
 def test_a_blank_penalty_changes_blank_alone_and_a_temperature_flattens(model):
@@ -103,8 +128,13 @@ def test_streaming_equals_offline_at_any_chunking(fused, sizes):
     cut = transcribe(fused, samples, [s + 400 for s in sizes])
     assert outcome(cut) == outcome(whole)
     assert whole.segments[0].alternatives[0].text == whole.text
-    texts = [[a.text for a in r.segments[0].alternatives] for r in (whole, cut)]
+    texts, scores = (
+        [[getattr(a, name) for a in r.segments[0].alternatives] for r in (whole, cut)]
+        for name in ("text", "score")
+    )
     assert texts[0] == texts[1]
+    assert len(set(texts[0])) == len(texts[0])
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
 
 
 def test_fusion_changes_something_and_weight_zero_nothing(random_models, tokenizer, arpa, fused):

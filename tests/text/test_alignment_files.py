@@ -24,6 +24,8 @@ def test_intervals_cover_the_audio_without_gap():
         ("", 1.25, 2.0),
     ]
     assert "intervals: size = 4" in textgrid(WORDS, 2.0)
+    words = [TimedWord("NO", 0.0, 0.0), TimedWord("YES", 0.0, 0.5)]
+    assert intervals(textgrid(words, 0.5)) == [("NO", 0.0, 0.001), ("YES", 0.001, 0.5)]
     assert intervals(textgrid([], 1.5)) == [("", 0.0, 1.5)]
     assert intervals(textgrid(WORDS, 1.25))[-1] == ("YES", 0.9, 1.25)
 
