@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _SEED = "train.seed"
 _REGION = "region"  # column of data/speakers.tsv
 _TREE = "tree"
+_SPEECH, _GENERAL = "mitigation.adaptation.speech", "general"
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def judge_plan(
         *(collector.start(other, other) for other in beside),
         *collector.rows(start, notes),
     ]
-    control = next((r.name for r in plan.config.rows() if r.kind == "control"), None)
+    control = _general_control(plan)
     labels = [row.label for row in rows]
     if control not in labels:
         notes.append("No row is adapted to general data, so no method is judged against it.")
@@ -204,9 +205,7 @@ def judge_plan(
     regions, regions_by = _regions(recipe, collector.test_set)
     judge = Judge(collector.cohorts.cohorts, regions, regions_by, resampling)
     judge.check(rows)
-    curve = collector.curve(first, rows)
-    if curve:
-        judge.check([first, *curve.values()])
+    curve = _curve(collector, judge, first, rows, notes)
     return Mitigations(
         version=__version__,
         plan=name,
@@ -222,6 +221,27 @@ def judge_plan(
         resampling=resampling,
         notes=tuple(notes),
     )
+
+
+def _general_control(plan: Plan) -> str | None:
+    """The control on general data; controls on repeated speech of other speakers are others."""
+    rows = (r for r in plan.config.rows() if r.kind == "control")
+    return next((r.name for r in rows if r.set.get(_SPEECH, _GENERAL) == _GENERAL), None)
+
+
+def _curve(
+    collector: Collector, judge: Judge, start: Judged, rows: Sequence[Judged], notes: list[str]
+) -> dict[float, Judged]:
+    """The models on the way to a row; a note says why there are none if they cannot be judged."""
+    try:
+        curve = collector.curve(start, rows)
+        if curve:
+            judge.check([start, *curve.values()])
+    except DataError as e:
+        notes.append(f"The interpolation between the start and a row is not judged: {e.what}.")
+        log.warning("interpolation: not judged: %s", e.what)
+        return {}
+    return curve
 
 
 def _label(row: Variant, told: Told | None) -> str:

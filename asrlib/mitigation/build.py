@@ -222,7 +222,7 @@ def _with_speech(
     """Return the recipe's sets and the speech of the cohort, None if it is not known.
 
     Training utterances that are too short for their tokens are left out, and so are the cohort's
-    speakers from the dev set.
+    speakers from the dev set, and those who choose settings from the training set.
     """
 
     def kept(cuts: CutSet) -> CutSet:
@@ -236,7 +236,10 @@ def _with_speech(
         found, train=kept(found.train), choose=kept(found.choose), pool=kept(found.pool)
     )
     dev = _others(inputs.dev, speech.speakers, "dev")
-    return replace(inputs, train=kept(inputs.train), dev=dev), speech
+    train = kept(inputs.train)
+    if TRAIN_SET in config.cohorts.sets:
+        train = _others(train, frozenset(speaker_of(cut) for cut in found.choose), TRAIN_SET)
+    return replace(inputs, train=train, dev=dev), speech
 
 
 def _others(cuts: CutSet, speakers: frozenset[str], name: str) -> CutSet:

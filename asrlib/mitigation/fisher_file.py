@@ -80,7 +80,8 @@ def _batches(
 def _key(model: Transducer, cuts: CutSet, config: FisherConfig) -> str:
     """Return a hash of all that the Fisher information depends on besides the checkpoint."""
     said = [(cut.id, cut.duration, cut.supervisions[0].text) for cut in cuts]
-    content = [to_dict(config), to_dict(model.config.loss), sorted(said)]
+    shapes = {name: list(weight.shape) for name, weight in model.named_parameters()}
+    content = [to_dict(config), to_dict(model.config.loss), shapes, sorted(said)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

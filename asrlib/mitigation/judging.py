@@ -238,7 +238,10 @@ class Judge:
         return compare_speakers(of_a, of_b, self.resampling.confidence)
 
     def regional(self, row: Judged) -> RegionalRates | None:
-        """Compute mean, maximum and variance over regions; None with fewer than two of them."""
+        """Compute mean, maximum and variance over regions; None with fewer than two of them.
+
+        A region of one speaker takes no part, since nothing tells how far its rate would move.
+        """
         members: dict[str, list[str]] = {}
         for speaker in row.errors:
             if region := self.regions.get(speaker):
@@ -246,8 +249,8 @@ class Judge:
         everybody, rates, errors = SpeakerSums.of(row.errors), {}, []
         for region in sorted(members):
             sums = everybody.take(members[region])
-            error = sums.standard_error()
-            if error:
+            error = sums.sampling_error()
+            if error is not None:
                 rates[region] = 100 * sums.rate
                 errors.append(100 * error)
         if len(rates) < 2:

@@ -111,6 +111,16 @@ class SpeakerSums:
         square = speakers / (speakers - 1) * float((self.residuals_S**2).sum())
         return math.sqrt(square) / self.words
 
+    def sampling_error(self) -> float | None:
+        """Standard error of the rate that is never 0: where the speakers show no spread, Poisson's.
+
+        Without an error that of one error (our choice). None as for `standard_error`.
+        """
+        error = self.standard_error()
+        if error is None or error >= _TINY * self.rate > 0:
+            return error
+        return math.sqrt(max(self.errors, 1)) / self.words
+
     def interval(self, confidence: float = CONFIDENCE) -> Interval | None:
         """Compute the interval of the rate, as a fraction.
 

@@ -8,11 +8,14 @@ import shutil
 import pytest
 from lhotse import CutSet
 from mitigation_fakes import adapt, ids, weights, write_cohort_recipe, write_cohorts
+from small_transducer import transducer
 
 from asrlib.errors import CheckpointError, ConfigError, DataError
 from asrlib.experiments.run_record import read_record
+from asrlib.mitigation.build import _with_speech, epoch_mix
 from asrlib.mitigation.cohort_speech import choosers, cohort_speech, speaker_of
-from asrlib.mitigation.config import CohortsConfig
+from asrlib.mitigation.config import AdaptationConfig, CohortsConfig, MitigationConfig
+from asrlib.training.training_inputs import read_inputs
 
 METHOD, SPEECH = "mitigation.adaptation.method=", "mitigation.adaptation.speech="
 DIRECTORY = "exp/cohorts/tree"
@@ -142,13 +145,29 @@ def test_a_broken_file_of_cohorts(recipe, line, message):
 
 def test_training_from_nothing_may_repeat_a_cohort_of_its_own_set(recipe):
     write_cohorts(recipe, {"t0": "bottom", "t1": "bottom", "t2": "top"}, set())
-    own, twice = "mitigation.cohorts.sets=[train]", "mitigation.oversampling.times=3"
+    own, more_often = "mitigation.cohorts.sets=[train]", "mitigation.oversampling.times=3"
+    none = "mitigation.cohorts.choose=0"
     plain = adapt(recipe, "plain", 'mitigation.cohorts.directory=""', init=None)
-    same = adapt(recipe, "same", own, init=None)
-    more = adapt(recipe, "more", own, twice, init=None)
+    same = adapt(recipe, "same", own, none, init=None)
+    more = adapt(recipe, "more", own, none, more_often, init=None)
     before, after = weights(plain), weights(more)
     assert all((weights(same)[name] == before[name]).all() for name in before)
     assert any((after[name] != before[name]).any() for name in before)
+
+
+def test_speakers_who_choose_are_not_trained_on_as_general_speech(recipe):
+    write_cohorts(recipe, {"t0": "bottom", "t1": "bottom", "t2": "top"}, set())
+    data = recipe / "data"
+    cohorts = CohortsConfig(directory=DIRECTORY, sets=("train",))
+    before = read_inputs(data, data / "lang" / "bpe.model")
+    inputs, own = _with_speech(MitigationConfig(cohorts=cohorts), transducer(seed=3), before, data)
+    (chosen,) = speakers(own.choose)
+    assert speakers(inputs.train) == speakers(before.train) - {chosen}
+    for kind in ("general", "oversampled"):
+        adaptation = AdaptationConfig(method="finetune", speech=kind)
+        config = MitigationConfig(cohorts=cohorts, adaptation=adaptation)
+        mix = epoch_mix(config, inputs.train, own, 1)
+        assert chosen not in speakers(mix.of_epoch(0))
 
 
 def test_an_adaptation_is_the_same_wherever_its_cohorts_lie(recipe):

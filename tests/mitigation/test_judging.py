@@ -9,7 +9,9 @@ from asrlib.errors import DataError
 from asrlib.mitigation.judging import Judge, Judged, RunCounts
 from asrlib.mitigation.table import MitigationRow
 from asrlib.scoring.gaps import Resampling
+from asrlib.scoring.speaker_sums import SpeakerSums
 from asrlib.scoring.utt_counts import UtteranceCounts
+from asrlib.scoring.wer import ErrorRate
 
 SPEAKERS = [f"s{i:02d}" for i in range(40)]
 COHORTS = {
@@ -126,6 +128,20 @@ def test_regions_and_delays():
     assert set(found.measures) == {"symbol_delay_ms"}
     one = Judge(COHORTS, dict.fromkeys(SPEAKERS, "r"), "tree", JUDGE.resampling)
     assert one.regional(START) is None
+
+
+def test_every_row_has_the_same_regions_with_errors_or_without():
+    lone = {speaker: f"r{i // 10}" for i, speaker in enumerate(SPEAKERS)}
+    other = Judge(COHORTS, lone, "tree", JUDGE.resampling)
+    before, after = other.regional(row("start", 0.1, 0.05)), other.regional(row("none", 0.0, 0.0))
+    assert before.regions == after.regions > 1
+    assert after.mean < before.mean
+    assert after.tau2 <= after.raw_variance
+
+
+def test_regions_whose_speakers_are_all_alike_have_a_variance():
+    alike = {f"s{n}": ErrorRate(substitutions=23 * n, words=21 * n) for n in (1, 2)}
+    assert SpeakerSums.of(alike).sampling_error() == pytest.approx(69**0.5 / 63)
 
 
 def test_rows_of_other_utterances_are_refused():

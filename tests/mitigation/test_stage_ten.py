@@ -14,8 +14,10 @@ from lhotse import CutSet
 from plan_fakes import here, prepare, write_plan
 
 from asrlib.data.membership import memberships
-from asrlib.experiments.plan_file import _with_start
+from asrlib.experiments.mitigations import _general_control
+from asrlib.experiments.plan_file import _with_start, load_plan
 from asrlib.mitigation.table import Mitigations
+from asrlib.recipe import Recipe
 from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
 
 ADAPT = "mitigation.adaptation"
@@ -144,6 +146,21 @@ def test_rows_continue_from_the_model_and_their_table_reproduces_from_files(reci
     shutil.rmtree(recipe / "exp" / "tiny-scan-finetune-seed1" / "checkpoints")
     assert judge(recipe).code == 0
     assert path.read_bytes() == first
+    shutil.rmtree(
+        recipe / "exp" / "tiny-scan-finetune-seed1-share0.5" / "decode_confirmation_greedy"
+    )
+    assert judge(recipe).code == 0
+    found = Mitigations.from_file(path, "")
+    assert (len(found.rows), found.curve) == (len(labels), ())
+    assert any(note.startswith("The interpolation between") for note in found.notes)
+
+
+def test_the_control_is_the_row_on_general_data():
+    controls = []
+    for only in ("[general,random,oversampling]", "[random,oversampling]"):
+        recipe = Recipe(Path("egs/mini"), (f"plans.only={only}",))
+        controls.append(_general_control(load_plan(recipe, "mitigation_full")))
+    assert controls == ["general", None]
 
 
 def test_a_row_may_name_files_of_its_start():
