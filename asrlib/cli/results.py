@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 @click.command(name="results")
 @recipe_options
 def command(recipe: Recipe) -> None:
-    """Write RESULTS.md and results/*/README.md from what is published, exp/report.html from exp/.
+    """Write RESULTS.md and the pages of results/ from what is published, exp/report.html from exp/.
 
     `python -m asrlib publish` copies what was scored in exp/ to results/.
     """

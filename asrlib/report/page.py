@@ -67,7 +67,7 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
     everything = (*runs, *meetings)
     curves = {n: read_curves(exp / n) for n in sorted({r.name for r in everything})}
     main = [r for r in runs if plan_of(r) == MAIN_PLAN]
-    tests = sorted({r.test_set for r in main} - fairness.halves)
+    tests = sorted({r.test_set for r in main} - fairness.own_sets)
     sections: list[Section] = []
     for test_set in tests:
         sections.extend(error_sections(of_set(main, test_set), test_set, config))
@@ -82,7 +82,7 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
     sections.extend(cohort_latency(fairness))
     sections.extend(talkers_sections(meetings, recipe_dir, config))
     sections.extend(truth_sections(fairness))
-    for test_set in sorted({r.test_set for r in main} & fairness.halves):
+    for test_set in sorted({r.test_set for r in main} & fairness.own_sets):
         sections.extend(error_sections(of_set(main, test_set), test_set, config))
     for plan in sorted({plan_of(r) for r in everything} - {MAIN_PLAN}):
         of_plan = sorted({r.name for r in everything if plan_of(r) == plan})

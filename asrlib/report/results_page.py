@@ -1,6 +1,6 @@
 """RESULTS.md of a recipe: a headline table, and a few lines for each plan that is published.
 
-RESULTS.md and results/<plan>/README.md are functions of results/ alone: the same folder gives the
+RESULTS.md and all pages below results/ are functions of results/ alone: the same folder gives the
 same bytes, whatever lies in exp/.
 """
 
@@ -14,7 +14,7 @@ from asrlib.experiments.run_scores import MAIN_PLAN, MixtureScores, SetScores
 from asrlib.experiments.store import RESULTS, PlanResults, read_store
 from asrlib.files import atomic_write, in_turn
 from asrlib.report.document import Block, Document, Section, Table, Text, to_markdown
-from asrlib.report.fairness.published import fairness_sections
+from asrlib.report.fairness.published import fairness_pages, fairness_sections
 from asrlib.report.format import DASH, interval, number
 from asrlib.report.plan_page import about_of, imported_rate, plan_document, skipped_sections
 from asrlib.report.published import System, systems_of
@@ -50,6 +50,8 @@ def _pages(recipe_dir: Path) -> Iterator[tuple[Path, str]]:
     for plan in plans:
         path = recipe_dir / RESULTS / plan.name / "README.md"
         yield path, to_markdown(plan_document(recipe, plan))
+    for path, document in fairness_pages(recipe_dir):
+        yield path, to_markdown(document)
     yield recipe_dir / "RESULTS.md", results_text(recipe, plans, fairness_sections(recipe_dir))
 
 

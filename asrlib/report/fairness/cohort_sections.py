@@ -27,7 +27,7 @@ def cohort_sections(fairness: Fairness) -> list[Section]:
         lines = [f"- {name}: {sentence}" for name, sentence in sorted(fairness.tried.items())]
         return [Section("Whom does it fail?", (Text("\n".join([_STAGE, *lines])),))]
     sections = [Section("Whom does it fail?", tuple(_overview(fairness)))]
-    gaps = _gaps(fairness.judged)
+    gaps = _gaps(fairness.judged, fairness.public)
     sections.append(Section("Found against confirmed gaps", tuple(gaps), 3))
     for method in sorted(fairness.methods, key=_order):
         if method.explanation is not None:
@@ -129,11 +129,13 @@ def _order(method: Method) -> tuple[float, str]:
     return (-(one.bottom.percent if one and one.bottom else 0.0), method.name)
 
 
-def _gaps(judged: Sequence[Method]) -> list[Block]:
+def _gaps(judged: Sequence[Method], public: bool) -> list[Block]:
     rows, cells = [], []
     for method in sorted(judged, key=_order):
         one = method.judged
         assert one is not None
+        if one.bottom is not None and method.hides(one.bottom.speakers, public):
+            continue
         found = one.found.gap if one.found else None
         confirmed = one.confirmed.gap if one.confirmed else None
         ends = one.confirmed.gap_interval if one.confirmed else None

@@ -113,6 +113,21 @@ class Fairness:
         return {meta.set for r in records for meta in (r.discovery, r.confirmation)}
 
     @property
+    def own_sets(self) -> set[str]:
+        """Sets that only serve to find and to judge cohorts; a test set that was halved is none."""
+        records = [m.record for m in self.judged if m.record is not None]
+        pairs = [(r.discovery.set, r.confirmation.set) for r in records]
+        return {name for pair in pairs if len(set(pair)) == 2 for name in pair}
+
+    def hides(self, found: Mitigations) -> bool:
+        """Whether a table of mitigations tells of too few speakers to be shown."""
+        method = next((m for m in self.methods if m.name == found.method), None)
+        speakers = found.rows[0].rates.bottom.speakers
+        if method is None:  # its definition is gone, and may have been one of places
+            return hidden(speakers, self.public)
+        return method.hides(speakers, self.public)
+
+    @property
     def config(self) -> CohortsConfig:
         return self.recipe.config(CohortsConfig, "cohorts")
 

@@ -18,6 +18,7 @@ _STAGE = (
     "No mitigation was judged yet: stage 10 of run.sh trains them, stage 11 judges them on "
     "confirmation speakers."
 )
+_HIDDEN = "Not shown: the bottom cohort is one of places, and has too few speakers."
 _MEASURES = {
     "symbol_delay_ms": "symbol delay, ms",
     "finalisation_ms": "finalisation latency, ms",
@@ -32,6 +33,9 @@ def mitigation_sections(fairness: Fairness) -> list[Section]:
     sections = []
     for found in fairness.mitigations:
         title = f"Before and after: {found.heading}"
+        if fairness.hides(found):
+            sections.append(Section(title, (Text(_HIDDEN),)))
+            continue
         sections.append(Section(title, tuple(_blocks(found, fairness))))
         title = f"What got worse, by seed and region: {found.heading}"
         sections.append(Section(title, tuple(_details(found)), 3))

@@ -1,7 +1,11 @@
-"""results/fairness_MODEL.json: what RESULTS.md says about cohorts; sums over cohorts, no ids."""
+"""results/fairness_MODEL.json: what is published about cohorts; sums over cohorts, no ids.
+
+RESULTS.md shows the first rows of each of its tables, results/fairness_MODEL.md all of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +14,7 @@ from asrlib.experiments.run_record import RunRecord, read_record
 from asrlib.experiments.store import RESULTS
 from asrlib.json_record import JsonRecord
 from asrlib.mitigation.table import MitigationRow
-from asrlib.report.document import Block, Section, Table, Text
+from asrlib.report.document import Block, Document, Section, Table, Text
 from asrlib.report.fairness.collect import Fairness, Method
 from asrlib.report.fairness.words import bottom_name, lead_sentence
 from asrlib.report.format import DASH, interval, number
@@ -18,7 +22,7 @@ from asrlib.scoring.confirmation import CohortRate
 from asrlib.scoring.gaps import Comparison
 
 _FILES = "fairness_*.json"
-_ROWS = 10  # of each table
+_ROWS = 10  # of each table of RESULTS.md
 _AGAIN = "publish again: python -m asrlib publish"
 _GAP = (
     "The gap is (bottom - top) / top; the top cohort, the best speakers of the same method, is not "
@@ -62,6 +66,8 @@ class PublishedRow(JsonRecord):
         gap: bottom against top, in per cent.
         worst_region: highest rate of a region, in per cent.
         regions_variance: variance of the regions' rates, in squared per cent.
+        regions_tau2: the same without what the sampling of speakers adds.
+        reason: why it succeeds or not.
     """
 
     label: str
@@ -76,6 +82,8 @@ class PublishedRow(JsonRecord):
     gap: float | None = None
     worst_region: float | None = None
     regions_variance: float | None = None
+    regions_tau2: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +115,14 @@ def publish_fairness(fairness: Fairness) -> Path | None:
         return None
     cohorts = [_published_cohort(method, fairness.public) for method in fairness.judged]
     worst_first = sorted(cohorts, key=lambda c: (-(c.bottom.percent if c.bottom else 0), c.method))
-    rows = {f.heading: tuple(map(_published_row, f.rows)) for f in fairness.mitigations}
+    shown = [found for found in fairness.mitigations if not fairness.hides(found)]
+    rows = {found.heading: tuple(map(_published_row, found.rows)) for found in shown}
     curves = {
         found.heading: tuple(
             (point.rates.rest.percent, point.rates.bottom.percent)
             for point in sorted(found.curve, key=lambda p: p.share)
         )
-        for found in fairness.mitigations
+        for found in shown
     }
     trained = _trained(fairness)
     record = PublishedFairness(
@@ -122,7 +131,7 @@ def publish_fairness(fairness: Fairness) -> Path | None:
         cohorts=tuple(worst_first),
         mitigations=rows,
         curves=curves,
-        commands={found.heading: found.commands for found in fairness.mitigations},
+        commands={found.heading: found.commands for found in shown},
     )
     path = fairness_file(fairness.recipe.dir, trained.name if trained else "unknown")
     path.parent.mkdir(exist_ok=True)
@@ -162,6 +171,8 @@ def _published_row(row: MitigationRow) -> PublishedRow:
         gap=row.rates.gap.gap if row.rates.gap else None,
         worst_region=regional.highest if regional else None,
         regions_variance=regional.raw_variance if regional else None,
+        regions_tau2=regional.tau2 if regional else None,
+        reason=None if row.verdict is None else row.verdict.reason,
     )
 
 
@@ -182,25 +193,79 @@ def fairness_file(recipe_dir: Path, model: str) -> Path:
 
 def fairness_sections(recipe_dir: Path) -> list[Section]:
     """Of RESULTS.md, one for each model; nothing where nothing is published."""
-    return [_section(path, recipe_dir) for path in sorted((recipe_dir / RESULTS).glob(_FILES))]
+    return [_section(path, recipe_dir) for path in _files(recipe_dir)]
+
+
+def fairness_pages(recipe_dir: Path) -> Iterator[tuple[Path, Document]]:
+    """results/fairness_MODEL.md, with all rows, for each model whose file can be read."""
+    for path in _files(recipe_dir):
+        try:
+            found = PublishedFairness.from_file(path, _AGAIN)
+        except DataError:  # RESULTS.md says so
+            continue
+        sections = [Section("Cohorts", (Text(found.lead), _cohorts(found, None), Text(_GAP)))]
+        for heading, rows in found.mitigations.items():
+            blocks = (_rows(rows), *_against_control(rows), *_curve(found.curves.get(heading, ())))
+            sections.append(Section(heading, (*blocks, *_commands(found, heading))))
+        recipe = f"egs/{recipe_dir.resolve().name}"
+        footer = f"Written by `python -m asrlib results --recipe-dir {recipe}` from {path.name}."
+        document = Document(_title(path), tuple(sections), footer)
+        yield path.with_suffix(".md"), document
+
+
+def _files(recipe_dir: Path) -> list[Path]:
+    return sorted((recipe_dir / RESULTS).glob(_FILES))
+
+
+def _title(path: Path) -> str:
+    return f"Whom does it fail? ({path.stem.removeprefix(_FILES.split('*')[0])})"
 
 
 def _section(path: Path, recipe_dir: Path) -> Section:
-    model = path.stem.removeprefix(_FILES.split("*")[0])
-    title = f"Whom does it fail? ({model})"
+    title = _title(path)
     try:
         found = PublishedFairness.from_file(path, _AGAIN)
     except DataError as e:
         reason = e.what.removeprefix(f"{path}: ")
         return Section(title, (Text(f"{path.name}: {reason}."),))
-    blocks: list[Block] = [Text(found.lead), *_how_made(found, recipe_dir), _cohorts(found)]
+    blocks: list[Block] = [Text(found.lead), *_how_made(found, recipe_dir), _cohorts(found, _ROWS)]
     blocks.append(Text(_GAP))
+    page = f"{RESULTS}/{path.with_suffix('.md').name}"
     for heading, rows in found.mitigations.items():
-        blocks += [Text(f"{heading}, before and after:"), _rows(rows)]
-        commands = found.commands.get(heading, ())
-        if commands:
-            blocks.append(Text("Commands: " + ", then ".join(f"`{c}`" for c in commands) + "."))
+        blocks += [Text(f"{heading}, before and after:"), _rows(rows[:_ROWS])]
+        more = len(rows) - _ROWS
+        told = f"{more} more rows, and what" if more > 0 else "What"
+        blocks.append(Text(f"{told} decides about success: [{page}]({page})."))
+        blocks += _commands(found, heading)
     return Section(title, tuple(blocks))
+
+
+def _commands(found: PublishedFairness, heading: str) -> list[Block]:
+    commands = found.commands.get(heading, ())
+    return [Text("Commands: " + ", then ".join(f"`{c}`" for c in commands) + ".")][: len(commands)]
+
+
+def _against_control(rows: Sequence[PublishedRow]) -> list[Block]:
+    header = ("row", "rest against general data", "regions: variance", "between them")
+    header += ("why success or not",)
+    cells = tuple(
+        (
+            r.label,
+            _change(r.rest_change),
+            number(r.regions_variance, 2),
+            number(r.regions_tau2, 2),
+            r.reason or DASH,
+        )
+        for r in rows
+    )
+    return [Table(header, cells)]
+
+
+def _curve(points: Sequence[tuple[float, float]]) -> list[Block]:
+    if not points:
+        return []
+    said = ", ".join(f"{bottom:.2f} and {rest:.2f} %" for rest, bottom in points)
+    return [Text(f"Between the start and the fine-tuned model, bottom and rest have {said}.")]
 
 
 def _how_made(found: PublishedFairness, recipe_dir: Path) -> list[Block]:
@@ -213,7 +278,7 @@ def _how_made(found: PublishedFairness, recipe_dir: Path) -> list[Block]:
     return [Text(text + f"commit {commit}; {run.processor.cpu}, {run.device}.")]
 
 
-def _cohorts(found: PublishedFairness) -> Table:
+def _cohorts(found: PublishedFairness, limit: int | None) -> Table:
     header = ("method", "bottom cohort", "bottom WER %", "rest WER %", "gap %", "chance %", "p")
     header += ("confirmed",)
     rows = tuple(
@@ -227,12 +292,12 @@ def _cohorts(found: PublishedFairness) -> Table:
             number(c.p, 4),
             "yes" if c.confirmed else "no",
         )
-        for c in found.cohorts[:_ROWS]
+        for c in found.cohorts[:limit]
     )
     return Table(header, rows, 2)
 
 
-def _rows(rows: tuple[PublishedRow, ...]) -> Table:
+def _rows(rows: Sequence[PublishedRow]) -> Table:
     header = ("row", "seeds", "bottom WER %", "rest WER %", "all WER %", "gap %")
     header += ("worst region %", "bottom against general data", "success")
     cells = tuple(
@@ -247,7 +312,7 @@ def _rows(rows: tuple[PublishedRow, ...]) -> Table:
             _change(r.change),
             DASH if r.success is None else ("yes" if r.success else "no"),
         )
-        for r in rows[:_ROWS]
+        for r in rows
     )
     return Table(header, cells)
 

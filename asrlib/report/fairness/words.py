@@ -79,6 +79,8 @@ def lead_sentence(fairness: Fairness) -> str:
     if confirmed:
         worst = max(confirmed, key=lambda m: m.judged.bottom.percent)  # pyrefly: ignore
         return _confirmed_sentence(worst)
+    if any(m.judged is not None and m.judged.is_confirmed for m in judged):
+        return "A cohort of places was confirmed; it has too few speakers to be shown."
     return f"Nothing confirmed; {power_sentence(judged)}."
 
 

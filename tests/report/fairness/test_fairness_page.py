@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -11,8 +12,10 @@ from fairness_fakes import fair_recipe
 
 from asrlib.cohorts.confirm import ConfirmedMethod
 from asrlib.mitigation.table import Mitigations
+from asrlib.recipe import Recipe
 from asrlib.report.document import Figure, to_html, to_markdown
-from asrlib.report.fairness.words import detectable_words
+from asrlib.report.fairness.collect import collect_fairness
+from asrlib.report.fairness.words import detectable_words, lead_sentence
 from asrlib.report.page import build_document
 from asrlib.scoring.cohort_frame import CohortScores
 from asrlib.scoring.score import ScoreConfig
@@ -206,6 +209,11 @@ def test_publishing_puts_a_short_table_into_results(recipe, document, tmp_path, 
     for name, record in records(recipe).items():
         assert cohorts[name][2].startswith(f"{record.judged.bottom.percent:.2f} [")
     assert table_rows(text, ("row", "seeds", "bottom WER %"))["EWC"][-1] == "yes"
+    page = (copy / "results/fairness_lstm.md").read_text()
+    found = Mitigations.from_file(recipe / "exp/fairness/mitigations.json", "")
+    told = table_rows(page, ("row", "rest against general data"))
+    assert set(told) == {row.label for row in found.rows}
+    assert all(told[r.label][-1] == r.verdict.reason for r in found.rows if r.verdict)
     assert text.count("\n") < 150
     (copy / "results" / "fairness_other.json").write_text("{")
     assert cli("results", "--recipe-dir", copy).exit_code == 0
@@ -280,7 +288,7 @@ def test_private_places_and_people_are_hidden(private, document):
             assert not told & {speaker["speaker"], speaker["latitude"], speaker["longitude"]}
 
 
-def test_a_small_cohort_of_places_is_hidden(private, tmp_path):
+def test_a_small_cohort_of_places_is_hidden(private, tmp_path, cli):
     copy = tmp_path / "secret"
     shutil.copytree(private, copy)
     for name, record in records(copy).items():
@@ -291,7 +299,45 @@ def test_a_small_cohort_of_places_is_hidden(private, tmp_path):
         assert content["judged"]["bottom"]["speakers"] == record.judged.bottom.speakers
         content["judged"]["bottom"]["speakers"] = 10
         path.write_text(json.dumps(content))
-    text = to_markdown(build_document(copy, CONFIG))
+    table = copy / "exp/fairness/mitigations.json"
+    content = json.loads(table.read_text())
+    assert content["method"] == "scan"
+    content["rows"][0]["rates"]["bottom"]["speakers"] = 10
+    table.write_text(json.dumps(content))
+    document = build_document(copy, CONFIG)
+    text = to_markdown(document)
     rows = table_rows(text, ("method", "bottom cohort", "confirmed"))
     assert rows["scan"][4] == rows["scan"][6] == "–"
     assert rows["automatic"][4] == "10"  # voices are no places
+    assert "scan" not in table_rows(text, ("method", "found %"))
+    assert "Not shown: the bottom cohort is one of places" in text
+    assert not re.search(r"\| EWC \|", text)
+    assert cli("publish", "--recipe-dir", copy).exit_code == 0
+    assert "EWC" not in (copy / "RESULTS.md").read_text()
+
+
+def test_a_confirmed_cohort_that_is_hidden_leads_the_page_without_a_figure(private):
+    fairness = collect_fairness(Recipe(private))
+    places = tuple(m for m in fairness.methods if m.is_of_places)
+    small = [
+        replace(m, record=replace(m.record, judged=replace(m.judged, bottom=few(m.judged.bottom))))
+        for m in places
+    ]
+    assert any(m.judged.is_confirmed for m in small)
+    lead = lead_sentence(replace(fairness, methods=tuple(small)))
+    assert lead == "A cohort of places was confirmed; it has too few speakers to be shown."
+
+
+def few(rate):
+    return replace(rate, speakers=10)
+
+
+def test_a_test_set_that_was_halved_stays_a_test_set(recipe):
+    fairness = collect_fairness(Recipe(recipe))
+    assert fairness.own_sets == {"discovery", "confirmation"}
+    halved = [
+        replace(m, record=replace(m.record, discovery=m.record.confirmation))
+        for m in fairness.methods
+        if m.record is not None
+    ]
+    assert replace(fairness, methods=tuple(halved)).own_sets == set()
