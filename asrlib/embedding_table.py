@@ -10,6 +10,7 @@ Shapes: N utterances, S speakers, D width of an embedding.
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,29 @@ class EmbeddingTable:
             tuple(s for s, keep in zip(self.speakers, keep_N, strict=True) if keep),
             self.vectors_ND[keep_N],
         )
+
+    @classmethod
+    def joined(cls, tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
+        """Put tables of different utterances, one or more, below one another.
+
+        Raises:
+            DataError: two tables have the same utterance, or vectors of different widths.
+        """
+        ids = tuple(id_ for table in tables for id_ in table.ids)
+        widths = sorted({table.vectors_ND.shape[1] for table in tables})
+        if len(widths) > 1:
+            raise DataError(
+                f"tables of embeddings: their vectors have different widths, {widths}",
+                "embed all sets with one model",
+            )
+        if len(set(ids)) < len(ids):
+            twice = next(id_ for id_, count in Counter(ids).items() if count > 1)
+            raise DataError(
+                f"tables of embeddings: utterance {twice} is in two of them",
+                "name each set once, and sets without a common utterance",
+            )
+        speakers = tuple(s for table in tables for s in table.speakers)
+        return cls(ids, speakers, np.concatenate([table.vectors_ND for table in tables]))
 
     def by_speaker(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Average the unit-length embeddings of each speaker's utterances.

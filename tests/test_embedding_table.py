@@ -25,6 +25,18 @@ def test_a_speaker_is_the_mean_of_unit_vectors():
     np.testing.assert_allclose(means, [[0.3, 0.9]], rtol=1e-6)
 
 
+def test_joined_tables_share_no_utterance_and_have_one_width():
+    other = EmbeddingTable(("u4",), ("a",), np.ones((1, 2), np.float32))
+    both = EmbeddingTable.joined([table(), other])
+    assert (both.ids, both.speakers) == (("u1", "u2", "u3", "u4"), ("b", "b", "a", "a"))
+    assert both.vectors_ND[[0, 3]].tolist() == [[3, 4], [1, 1]]
+    with pytest.raises(DataError, match="utterance u4 is in two"):
+        EmbeddingTable.joined([other, other])
+    wider = EmbeddingTable(("u5",), ("a",), np.ones((1, 3), np.float32))
+    with pytest.raises(DataError, match=r"different widths, \[2, 3\]"):
+        EmbeddingTable.joined([other, wider])
+
+
 @pytest.mark.parametrize("damage", ["missing", "text", "pickled", "short", "twice"])
 def test_a_bad_file_is_named(tmp_path, damage):
     path = tmp_path / "x.npz"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,14 @@ _DIR = click.Path(file_okay=False, path_type=Path)
 
 @click.command(name="score-verification")
 @click.option("--name", required=True, help="The system: a directory under exp/.")
-@click.option("--test-set", default="test", show_default=True, help="The embedded test set.")
+@click.option(
+    "--test-set",
+    "test_sets",
+    default=["test"],
+    show_default=True,
+    multiple=True,
+    help="The embedded test set. May be repeated, for a list of trials that spans several.",
+)
 @click.option(
     "--dev-set", default="dev", show_default=True, help="The set that fixes the threshold."
 )
@@ -35,7 +42,7 @@ _DIR = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--embeddings",
     type=_FILE,
-    help="Embeddings of the test set; by default exp/NAME/embeddings_SET/utterances.npz.",
+    help="Embeddings of the tests; by default exp/NAME/embeddings_SET/utterances.npz of each set.",
 )
 @click.option("--dev-embeddings", type=_FILE, help="The same for the dev set.")
 @click.option("--trials", type=_FILE, help="List of test trials in VoxCeleb's format.")
@@ -46,7 +53,11 @@ _DIR = click.Path(file_okay=False, path_type=Path)
     multiple=True,
     help="Directory with cohorts.jsonl, by whose cohorts errors are given, too. May be repeated.",
 )
-@click.option("--out", type=_DIR, help="Output directory; by default exp/NAME/verify_SET.")
+@click.option(
+    "--out",
+    type=_DIR,
+    help="Output directory; by default exp/NAME/verify_SET; with --trials LIST.txt, verify_LIST.",
+)
 @click.option(
     "--scores/--no-scores",
     default=True,
@@ -57,7 +68,7 @@ _DIR = click.Path(file_okay=False, path_type=Path)
 def command(
     recipe: Recipe,
     name: str,
-    test_set: str,
+    test_sets: tuple[str, ...],
     dev_set: str,
     threshold: float | None,
     embeddings: Path | None,
@@ -88,18 +99,19 @@ def command(
     from asrlib.verification.scores import SCORES_FILE
     from asrlib.verification.text import verification_text
 
+    test_set = "+".join(test_sets) if trials is None else trials.stem
     out = out or recipe.exp / name / f"verify_{test_set}"
-    test = embeddings or recipe.exp / name / f"embeddings_{test_set}" / "utterances.npz"
-    dev = dev_embeddings or recipe.exp / name / f"embeddings_{dev_set}" / "utterances.npz"
+    tests = [embeddings] if embeddings else [_table(recipe, name, one) for one in test_sets]
+    dev = dev_embeddings or _table(recipe, name, dev_set)
     log_to(out / "log" / "score_verification.log")
     config = recipe.config(VerificationConfig, "verification")
     score = recipe.config(ScoreConfig, "score")
     fixed_by_dev = threshold is None and (dev_embeddings is not None or dev.exists())
-    others = [*_set_files(recipe, test_set), trials, *(one / COHORTS_FILE for one in cohorts)]
+    others = [*_set_files(recipe, *test_sets), trials, *(one / COHORTS_FILE for one in cohorts)]
     others += [dev, *_set_files(recipe, dev_set), dev_trials] if fixed_by_dev else []
     stamp = Stamp(
         path=out / ".score_verification.stamp",
-        inputs=[test, *(path for path in others if path is not None and path.exists())],
+        inputs=[*tests, *(path for path in others if path is not None and path.exists())],
         config=[name, test_set, config, score, threshold, trials is None, dev_trials is None],
         outputs=[out / VERIFICATION_FILE, *([out / SCORES_FILE] if scores else [])],
         version=VERIFICATION_VERSION,
@@ -112,10 +124,10 @@ def command(
         fixed = _dev_threshold(recipe, dev, dev_set, dev_trials, config)
     elif fixed is None:
         log.warning("%s: missing, so no threshold is fixed; embed %s first", dev, dev_set)
-    source, unusable = read_source(recipe, test, test_set, trials, config)
+    source, unusable = read_source(recipe, tests, test_sets, trials, config)
     config, table = with_list(config, trials), recipe.data / "speakers.tsv"
-    columns = column_maker(table, test_set, score.groups, score.bands, cohorts)
-    scored = score_trials(source, config, str(test))
+    columns = column_maker(table, test_sets[0], score.groups, score.bands, cohorts)
+    scored = score_trials(source, config, " and ".join(map(str, tests)))
     found = judge(scored, fixed, columns, config, score.min_speakers, name, test_set, unusable)
     if embeddings is None:
         found = dataclasses.replace(found, run=identity_in(recipe.exp / name))
@@ -127,8 +139,13 @@ def command(
     click.echo(f"written to {out / VERIFICATION_FILE}")
 
 
-def _set_files(recipe: Recipe, set_name: str) -> list[Path]:
-    return [recipe.data / set_name / "cuts.jsonl.gz", recipe.data / "speakers.tsv"]
+def _table(recipe: Recipe, name: str, set_name: str) -> Path:
+    return recipe.exp / name / f"embeddings_{set_name}" / "utterances.npz"
+
+
+def _set_files(recipe: Recipe, *set_names: str) -> list[Path]:
+    cuts = [recipe.data / set_name / "cuts.jsonl.gz" for set_name in set_names]
+    return [*cuts, recipe.data / "speakers.tsv"]
 
 
 def _dev_threshold(
@@ -137,7 +154,7 @@ def _dev_threshold(
     """Fix the threshold on the embeddings of a dev set."""
     from asrlib.verification.score import fix_threshold, score_trials
 
-    source, _ = read_source(recipe, dev, dev_set, trials, config)
+    source, _ = read_source(recipe, [dev], [dev_set], trials, config)
     config = with_list(config, trials)
     return fix_threshold(score_trials(source, config, str(dev)), config, str(dev))
 
@@ -148,15 +165,19 @@ def with_list(config: VerificationConfig, trials: Path | None) -> VerificationCo
 
 
 def read_source(
-    recipe: Recipe, path: Path, set_name: str, trials: Path | None, config: VerificationConfig
+    recipe: Recipe,
+    paths: Sequence[Path],
+    set_names: Sequence[str],
+    trials: Path | None,
+    config: VerificationConfig,
 ) -> tuple[TrialSource, int]:
-    """Read what the trials of a set are made of.
+    """Read what the trials of one set or of several sets together are made of.
 
     Args:
         recipe: the recipe; the cuts and the speaker table of its data are used if they exist.
-        path: embeddings of the set.
-        set_name: name of the set.
-        trials: list of trials; None if there is none.
+        paths: tables of the embeddings.
+        set_names: names of the sets.
+        trials: list of trials, which needs no facts of the cuts; None if there is none.
         config: configuration.
 
     Returns:
@@ -166,19 +187,21 @@ def read_source(
     from asrlib.scoring.records import read_speakers
     from asrlib.verification.score import TrialSource, usable
 
-    table = EmbeddingTable.read(path)
-    kept = usable(table, str(path))
+    tables = {path: EmbeddingTable.read(path) for path in paths}
+    kept = EmbeddingTable.joined([usable(table, str(path)) for path, table in tables.items()])
     sessions: dict[str, str] = {}
     values: dict[str, str] | None = None
-    cuts = recipe.data / set_name / "cuts.jsonl.gz"
-    if cuts.exists():
-        sessions = cut_facts(cuts, config.session)
-        values = cut_facts(cuts, config.enrol_attribute) if config.enrol_attribute else None
-    else:
-        log.info("%s: missing, so each utterance counts as a session of its own", cuts)
-    metadata = read_speakers(recipe.data / "speakers.tsv", set_name)
+    for name in set_names if trials is None else ():
+        cuts = recipe.data / name / "cuts.jsonl.gz"
+        if not cuts.exists():
+            log.info("%s: missing, so each utterance counts as a session of its own", cuts)
+            continue
+        sessions |= cut_facts(cuts, config.session)
+        if config.enrol_attribute:
+            values = (values or {}) | cut_facts(cuts, config.enrol_attribute)
+    metadata = read_speakers(recipe.data / "speakers.tsv", set_names[0])
     source = TrialSource(kept, sessions, values, metadata, trials)
-    return source, len(table.ids) - len(kept.ids)
+    return source, sum(len(table.ids) for table in tables.values()) - len(kept.ids)
 
 
 def cut_facts(path: Path, name: str) -> dict[str, str]:

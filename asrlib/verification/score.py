@@ -30,7 +30,13 @@ from asrlib.verification.metrics import (
 from asrlib.verification.records import Disparity, GroupTable, Rate, Threshold, Verification
 from asrlib.verification.scores import ScoredTrials, cosine_scores
 from asrlib.verification.trial_list import read_trials
-from asrlib.verification.trials import Trials, all_pairs, enrol_and_test, same_group
+from asrlib.verification.trials import (
+    Trials,
+    all_pairs,
+    enrol_and_test,
+    same_group,
+    without_idle_rows,
+)
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +138,7 @@ def _make_trials(source: TrialSource, config: VerificationConfig) -> tuple[Embed
             raise DataError(
                 "trials: list: no list of trials is given", "give --trials and --dev-trials"
             )
-        return table, read_trials(source.trial_list, table)
+        return without_idle_rows(table, read_trials(source.trial_list, table))
     if config.trials == "enrol":
         return enrol_and_test(table, config.enrol, source.values, source.sessions, config.seed)
     pairs = all_pairs(table, source.sessions)

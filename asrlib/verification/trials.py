@@ -4,7 +4,7 @@ A target trial pairs two utterances of one speaker, an impostor trial those of t
 utterances of one session are no target trial: they also share the microphone and the room, so a
 high score would prove nothing about the voice.
 
-Shapes: N rows of the table, T trials.
+Shapes: N rows of the table, M of them in trials, T trials.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from asrlib.errors import DataError
 from asrlib.seeds import derive_seed
 
 log = logging.getLogger(__name__)
+
+MAX_PAIRS = 150_000_000  # a pair takes up to 142 bytes until it is judged, so these take 21 GB
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,17 @@ def all_pairs(table: EmbeddingTable, sessions: Mapping[str, str]) -> Trials:
     Args:
         table: N embeddings.
         sessions: session of each utterance; one that is missing is a session of its own.
+
+    Raises:
+        DataError: there are more pairs than memory holds.
     """
     count = len(table.ids)
+    if count * (count - 1) // 2 > MAX_PAIRS:
+        raise DataError(
+            f"trials: {count:,} utterances make {count * (count - 1) // 2:,} pairs, more than "
+            f"the {MAX_PAIRS:,} that memory is meant to hold",
+            "give a list of trials (--trials, --dev-trials), or set verification.trials=enrol",
+        )
     per_row_N = np.arange(count - 1, -1, -1)
     enrol_T = np.repeat(np.arange(count, dtype=np.int32), per_row_N)
     starts_N = np.concatenate([[0], np.cumsum(per_row_N)[:-1]]) if count else per_row_N
@@ -73,6 +84,21 @@ def all_pairs(table: EmbeddingTable, sessions: Mapping[str, str]) -> Trials:
     session_N = codes([sessions.get(i, f"\n{i}") for i in table.ids])
     together_T = target_T & (session_N[enrol_T] == session_N[test_T])
     return Trials(enrol_T, test_T, target_T, symmetric=True).keep(~together_T)
+
+
+def without_idle_rows(table: EmbeddingTable, trials: Trials) -> tuple[EmbeddingTable, Trials]:
+    """Leave out the rows of a table that no trial names, so that no speaker is without a trial."""
+    rows_M = np.union1d(trials.enrol_T, trials.test_T)
+    enrol_T, test_T = (
+        np.searchsorted(rows_M, side_T).astype(np.int32)
+        for side_T in (trials.enrol_T, trials.test_T)
+    )
+    kept = EmbeddingTable(
+        tuple(table.ids[row] for row in rows_M),
+        tuple(table.speakers[row] for row in rows_M),
+        table.vectors_ND[rows_M],
+    )
+    return kept, Trials(enrol_T, test_T, trials.target_T, trials.symmetric)
 
 
 def same_group(trials: Trials, speakers: Sequence[str], groups: Mapping[str, str]) -> Trials:

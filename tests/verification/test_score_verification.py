@@ -58,10 +58,11 @@ def run(recipe, *arguments):
     return call(*arguments, "--recipe-dir", recipe, *QUICK)
 
 
-def score(recipe, name="weak", *arguments):
+def score(recipe, name="weak", *arguments, scored="test"):
     outcome = run(recipe, "score-verification", "--name", name, *arguments)
     assert outcome.code == 0, outcome.err
-    return Verification.from_file(recipe / "exp" / name / "verify_test" / "verification.json", "")
+    out = recipe / "exp" / name / f"verify_{scored}"
+    return Verification.from_file(out / "verification.json", "")
 
 
 def test_the_command_scores_at_the_threshold_of_dev(recipe):
@@ -160,9 +161,24 @@ def test_without_dev_or_scores_the_rest_is_scored(recipe):
 def test_a_given_threshold_and_a_list_of_trials(recipe):
     path = recipe / "trials.txt"
     path.write_text("1 test000-0 test000-1.wav\n0 test000-0 test001-0\n0 test002-0 lost\n")
-    found = score(recipe, "weak", "--threshold", "0.5", "--trials", path)
-    assert (found.trials, found.targets, found.impostor_trials) == ("list", 1, 1)
+    given = ("--threshold", "0.5", "--trials", path)
+    found = score(recipe, "weak", *given, scored="trials")
+    assert (found.set, found.trials, found.targets) == ("trials", "list", 1)
+    assert (found.impostor_trials, found.speakers, found.utterances) == (1, 2, 3)
     assert found.threshold.rule == "given"
+
+
+def test_a_list_of_trials_spans_several_sets(recipe):
+    path = recipe / "both.txt"
+    path.write_text("1 test000-0 test000-1\n0 test000-0 dev001-0\n0 dev000-0 dev002-0\n")
+    given = ("--threshold", "0.5", "--trials", path)
+    outcome = run(recipe, "score-verification", "--name", "weak", *given)
+    assert "2 trials are left out: no usable embedding of dev001-0" in outcome.err
+    sets = ("--test-set", "test", "--test-set", "dev")
+    found = score(recipe, "weak", *sets, *given, scored="both")
+    assert (found.targets, found.impostor_trials, found.speakers) == (1, 2, 4)
+    groups = {g.value: g.speakers for g in found.groups["gender"].groups}
+    assert groups == {"f": 3, "m": 1}
 
 
 def test_sessions_and_words_come_from_the_cuts(recipe):

@@ -11,7 +11,13 @@ from asrlib.embedding_table import EmbeddingTable
 from asrlib.errors import DataError
 from asrlib.verification.scores import ScoredTrials, _dense, _sparse, cosine_scores
 from asrlib.verification.trial_list import read_trials
-from asrlib.verification.trials import Trials, all_pairs, enrol_and_test, same_group
+from asrlib.verification.trials import (
+    Trials,
+    all_pairs,
+    enrol_and_test,
+    same_group,
+    without_idle_rows,
+)
 
 
 def table_of(speakers, vectors=None):
@@ -40,6 +46,22 @@ def test_all_pairs_are_those_of_itertools_without_pairs_of_one_session(rows, kno
         if not (target and together):
             expected.add((i, j, target))
     assert as_set(all_pairs(table, sessions)) == expected
+
+
+def test_more_pairs_than_memory_holds_are_refused_with_a_way_out():
+    table = EmbeddingTable(tuple(map(str, range(148_642))), ("a",) * 148_642, np.ones((148_642, 1)))
+    with pytest.raises(DataError, match="148,642 utterances make 11,047,147,761 pairs") as caught:
+        all_pairs(table, {})
+    assert "--trials" in caught.value.fix
+
+
+def test_rows_without_a_trial_are_left_out():
+    table = table_of("abcd", np.arange(8, dtype=np.float32).reshape(4, 2))
+    columns = (np.array(side, np.int32) for side in ([3, 1], [1, 3]))
+    kept, trials = without_idle_rows(table, Trials(*columns, np.array([False, False]), False))
+    assert (kept.ids, kept.speakers) == (("u1", "u3"), ("b", "d"))
+    assert kept.vectors_ND.tolist() == [[2, 3], [6, 7]]
+    assert (trials.enrol_T.tolist(), trials.test_T.tolist()) == ([1, 0], [0, 1])
 
 
 def test_impostors_of_the_same_group_are_of_one_known_group():
