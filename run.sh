@@ -34,6 +34,8 @@
 #                       rows of the paper's table (default, with --stage 7: "sts")
 #   --speaker-models "A B"  models of stage 8 (default: those of the recipe's conf/run.conf; with
 #                       --stage 8: "speaker/ecapa speaker/ecapa/pairwise")
+#   --trials "A B"      names of data/trials/*.txt, lists of trials that span the test sets, by which
+#                       stage 8 scores instead of by set (default: all of them, if there are any)
 #   --cohort-methods "A B"  methods of stage 9: tree, scan, geodemographic, automatic,
 #                       automatic_measured, metadata; or all of conf/cohorts.yaml (default: those of
 #                       the recipe's conf/run.conf; with --stage 9, 10 or 11: all). Cohorts are found
@@ -78,6 +80,7 @@ stop_stage=13
 models="lstm conv_rnnt"
 talker_models=""
 speaker_models=""
+trials=""
 cohort_methods=""
 mitigations=""
 mitigate_for="automatic scan tree metadata"
@@ -200,6 +203,15 @@ sets() {
   fi
 }
 
+# trial_lists: print the requested lists of trials, or those that the recipe has made.
+trial_lists() {
+  local list
+  for list in ${trials:-$(cd "$recipe_dir" && compgen -G "data/trials/*.txt" || true)}; do
+    list=${list##*/}
+    echo "${list%.txt}"
+  done
+}
+
 if begin 0 corpus; then
   run python -m asrlib doctor
   run "$recipe_dir/local/corpus.sh" ${corpus_dir:+--corpus-dir "$corpus_dir"} "${shared[@]}"
@@ -299,7 +311,14 @@ if [[ -n $speaker_models ]] && begin 8 speakers; then
       queue "embed $name $set" steps/embed.sh --name "$name" --set-name "$set" "${common[@]}"
     done
     finish
-    for set in $(sets); do
+    lists=$(trial_lists)
+    read -ra tested < <(sets)
+    for list in $lists; do
+      queue "score $name $list" steps/score_verification.sh --name "$name" \
+        --test-set "${tested[*]}" --trials "$recipe_dir/data/trials/$list.txt" "${common[@]}"
+    done
+    [[ -z $lists ]] || tested=()
+    for set in "${tested[@]}"; do
       queue "score $name $set" \
         steps/score_verification.sh --name "$name" --test-set "$set" "${common[@]}"
     done

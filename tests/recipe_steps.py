@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,18 @@ def step(repo: Path, recipe: str, script: str, *options: object) -> subprocess.C
     if script.endswith(".py"):
         command = ["bash", "-c", f'. "{repo}/path.sh" && exec python "$@"', "-", *command]
     return subprocess.run(command, capture_output=True, text=True, timeout=280)
+
+
+def copied(repo: Path, folder: Path) -> Path:
+    """A copy of all that run.sh needs but .venv; its tools/install.sh only leaves a file."""
+    for name in ("asrlib", "conf", "local", "steps", "tools"):
+        shutil.copytree(repo / name, folder / name)
+    unwanted = shutil.ignore_patterns("data", "exp", "corpus")
+    shutil.copytree(repo / "egs", folder / "egs", ignore=unwanted)
+    for script in repo.glob("*.sh"):
+        shutil.copy(script, folder)
+    (folder / "tools" / "install.sh").write_text("#!/usr/bin/env bash\n>installed\n")
+    return folder
 
 
 def prepare(repo: Path, recipe: str, recipe_dir: Path, corpus: Path, script: str) -> None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from recipe_steps import copied
 
 from asrlib.installation import HERE
 
@@ -158,6 +159,16 @@ def test_test_speakers_are_divided_where_there_are_no_sets_for_it(repo: Path):
     assert "--found-on test --test-set test" in lines_of(done, "mitigate")[0]
 
 
+def test_voices_are_scored_by_list_of_trials_where_there_is_one(repo: Path):
+    args = ["--dry-run", "--recipe", "voxceleb", "--stage", "8", "--stop-stage", "8"]
+    args += ["--test-sets", "test test_rest", "--speaker-models", "speaker/ecapa"]
+    by_set = lines_of(call(repo, "./run.sh", *args), "score_verification")
+    assert [line.split()[4] for line in by_set] == ["test", "test_rest"]
+    by_list = lines_of(call(repo, "./run.sh", *args, "--trials", "O E"), "score_verification")
+    assert len(by_list) == 2
+    assert "--test-set test\\ test_rest --trials egs/voxceleb/data/trials/E.txt" in by_list[1]
+
+
 def test_what_has_no_cohorts_is_left_out_with_a_sentence(repo: Path, tmp_path: Path):
     for script in ("mitigate", "judge_mitigations", "score_cohorts"):
         done = call(repo, f"steps/{script}.sh", "--recipe-dir", str(tmp_path), "--name", "m")
@@ -190,18 +201,6 @@ def test_every_training_is_told_its_number_of_processes(repo: Path):
     refused = call(repo, "./run.sh", "--dry-run", "--ranks", "0")
     assert refused.returncode != 0
     assert "--ranks '0'" in refused.stderr
-
-
-def copied(repo: Path, folder: Path) -> Path:
-    """A copy of all that run.sh needs but .venv; its tools/install.sh only leaves a file."""
-    for name in ("asrlib", "conf", "local", "steps", "tools"):
-        shutil.copytree(repo / name, folder / name)
-    unwanted = shutil.ignore_patterns("data", "exp", "corpus")
-    shutil.copytree(repo / "egs", folder / "egs", ignore=unwanted)
-    for script in repo.glob("*.sh"):
-        shutil.copy(script, folder)
-    (folder / "tools" / "install.sh").write_text("#!/usr/bin/env bash\n>installed\n")
-    return folder
 
 
 def test_models_side_by_side_say_who_they_are_and_fail_together(repo: Path, tmp_path: Path):
