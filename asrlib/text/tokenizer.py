@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ SPECIALS = (BLANK, UNKNOWN, *TALKER_SYMBOLS)
 # `SPECIALS` are the first pieces of every `Tokenizer`, so their ids are always the same.
 BLANK_ID = SPECIALS.index(BLANK)
 WORD_MARK = "\u2581"
+_OWN = "\ue000"  # ends the pieces of `own_words`; a private character, which no transcript has
 
 
 @configclass
@@ -32,11 +34,15 @@ class TokensConfig:
         vocab_size: number of pieces with the five special ones; fewer if the text yields fewer.
         model_type: sentencepiece's algorithm that chooses the pieces.
         character_coverage: fraction of the text's characters that get a piece; others are <unk>.
+        own_words: words that get a piece of their own, which is part of no other word: for example
+            the names of letters and digits, which sound other than the same letters in a word. The
+            text of the pieces is that of the words, so nothing else changes.
     """
 
     vocab_size: int = 500
     model_type: Literal["unigram", "bpe", "char"] = "unigram"
     character_coverage: float = 1.0
+    own_words: tuple[str, ...] = ()
 
 
 class Tokenizer:
@@ -66,6 +72,8 @@ class Tokenizer:
                 f"token model: begins with {specials}, not {list(SPECIALS)}",
                 "train it with `python -m asrlib tokens`",
             )
+        pieces = map(self._processor.IdToPiece, range(self._processor.GetPieceSize()))
+        self._own = _pattern([p[1:-1] for p in pieces if p.endswith(_OWN)])
 
     @classmethod
     def from_file(cls, path: Path) -> Tokenizer:
@@ -93,11 +101,11 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a normalised transcript; unknown characters give <unk>."""
-        return self._processor.EncodeAsIds(text)
+        return self._processor.EncodeAsIds(_marked(text, self._own))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids; special symbols other than <unk> give no text."""
-        return self._processor.DecodeIds([int(i) for i in ids])
+        return self._processor.DecodeIds([int(i) for i in ids]).replace(_OWN, "")
 
     def piece(self, token_id: int) -> str:
         """Return the piece as sentencepiece writes it, with the mark of a word's start."""
@@ -141,12 +149,20 @@ def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> No
 
     Raises:
         DataError: there is no text.
-        ConfigError: `tokens.vocab_size` is smaller than the characters require.
+        ConfigError: `tokens.vocab_size` is smaller than the characters require, or one of
+            `tokens.own_words` is no word.
     """
     lines = sorted(text for text in texts if text.strip())
     if not lines:
         raise DataError(f"{out}: no text to train on", "check the transcripts of the train set")
-    least = len(SPECIALS) + _num_characters(lines, config.character_coverage)
+    for word in config.own_words:
+        if word.split() != [word]:
+            raise ConfigError(f"tokens.own_words: {word!r} is no single word", "give single words")
+    own = _pattern(config.own_words)
+    lines = [_marked(line, own) for line in lines]
+    others = [" ".join(w for w in line.split() if not w.endswith(_OWN)) for line in lines]
+    least = len(SPECIALS) + len(config.own_words)
+    least += _num_characters(others, config.character_coverage)
     if config.vocab_size < least:
         raise ConfigError(
             f"tokens.vocab_size: {config.vocab_size} is too small for this text's characters",
@@ -169,6 +185,7 @@ def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> No
         unk_piece=UNKNOWN,
         unk_surface=UNKNOWN,
         control_symbols=[BLANK, *TALKER_SYMBOLS],
+        user_defined_symbols=[f"{WORD_MARK}{word}{_OWN}" for word in config.own_words],
         normalization_rule_name="identity",  # texts are normalised, and must decode unchanged
         shuffle_input_sentence=False,
         max_sentence_length=1 << 20,
@@ -177,6 +194,17 @@ def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> No
     )
     with atomic_write(out, "wb") as f:
         f.write(model.getvalue())
+
+
+def _pattern(words: Iterable[str]) -> re.Pattern[str] | None:
+    """Match the words, each between spaces; None without words."""
+    either = "|".join(map(re.escape, words))
+    return re.compile(rf"(?<!\S)(?:{either})(?!\S)") if either else None
+
+
+def _marked(text: str, own: re.Pattern[str] | None) -> str:
+    """Mark the words that have a piece of their own."""
+    return text if own is None else own.sub(lambda found: found[0] + _OWN, text)
 
 
 def _num_characters(lines: Sequence[str], coverage: float) -> int:

@@ -100,6 +100,39 @@ def test_order_of_texts_does_not_matter(tmp_path):
     assert one.model_bytes == two.model_bytes
 
 
+OWN = ("A", "B", "SEVEN")
+
+
+@pytest.fixture(scope="module")
+def with_own(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own") / "bpe.model"
+    texts = ["A B BAND", "A BAD SEVENTY", "SEVEN B A", "BA"] * 20
+    train_tokenizer(texts, TokensConfig(vocab_size=40, model_type="bpe", own_words=OWN), path)
+    return Tokenizer.from_file(path)
+
+
+@given(words=st.lists(st.sampled_from([*OWN, "BAND", "SEVENTY", "BAD", "BA"]), max_size=8))
+def test_own_words_have_a_piece_that_no_other_word_has(with_own, words):
+    text = " ".join(words)
+    ids = with_own.encode(text)
+    assert with_own.decode(ids) == text
+    again = Tokenizer.from_bytes(with_own.model_bytes)  # the model knows its own words
+    assert again.encode(text) == ids
+    spans = with_own.word_spans(ids)
+    assert len(spans) == len(words)
+    own = {i for word in OWN for i in with_own.encode(word)}
+    assert len(own) == len(OWN)
+    for word, span in zip(words, spans, strict=True):
+        pieces = [ids[i] for i in span]
+        assert (word in OWN) == bool(own & set(pieces))
+        assert word not in OWN or len(pieces) == 1
+
+
+def test_two_words_are_no_own_word(tmp_path):
+    with pytest.raises(ConfigError, match="own_words: 'A B' is no single word"):
+        train_tokenizer(["A B"], TokensConfig(own_words=("A B",)), tmp_path / "bpe.model")
+
+
 @pytest.mark.parametrize("model_type", ["unigram", "bpe", "char"])
 def test_too_small_vocabulary_names_the_least(tmp_path, model_type):
     with pytest.raises(ConfigError, match=r"tokens\.vocab_size: 9") as error:
