@@ -29,8 +29,8 @@ def embed_features(
         max_frames: bound on utterances x longest utterance in a batch, in frames.
 
     Returns:
-        Embeddings (N, D), in the given order, on the CPU. A row is NaN if its utterance has no
-        frames.
+        Embeddings (N, D), float32 under autocast, too, in the given order, on the CPU. A row is NaN
+        if its utterance has no frames.
     """
     device = next(extractor.parameters()).device
     vectors_ND = torch.full((len(features), extractor.embedding_dim), torch.nan)
@@ -38,7 +38,7 @@ def embed_features(
         chosen = [features[i] for i in batch]
         lengths_B = torch.tensor([len(x_TF) for x_TF in chosen], device=device)
         x_BTF = pad_sequence(chosen, batch_first=True).to(device)
-        vectors_ND[batch] = extractor(x_BTF, lengths_B).cpu()
+        vectors_ND[batch] = extractor(x_BTF, lengths_B).float().cpu()
     return vectors_ND
 
 

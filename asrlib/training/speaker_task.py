@@ -23,6 +23,7 @@ from asrlib.data.speaker_dataset import (
     SpeakerDataConfig,
     speaker_batches,
 )
+from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.layers.over_ranks import gathered
 from asrlib.speakers.embed import embed_features
@@ -92,7 +93,21 @@ class SpeakerTask:
         return len(self._plain_crops(self.source.train))
 
     def begin(self, total_steps: int) -> None:
-        """Do nothing: no module of the extractors has a schedule."""
+        """Check that the weights begin within the training; no module has a schedule.
+
+        Raises:
+            ConfigError: the warm-up of the reweighting does not end before the training.
+        """
+        if self.weights is None:
+            return
+        warm_up = self.weights.config.warmup_steps
+        if warm_up >= total_steps:
+            raise ConfigError(
+                f"model.reweighting.warmup_steps: {warm_up}, but the training has {total_steps} "
+                "steps (train.max_steps, train.epochs), so no sample would ever have a weight",
+                f"set model.reweighting.warmup_steps below {total_steps}, or raise train.max_steps "
+                "or train.epochs, or set model.reweighting.kind=none",
+            )
 
     def _plain_crops(self, speakers: SpeakerCuts) -> SpeakerCrops:
         """Return batches of crops without augmentation, which are the same for every seed."""
@@ -144,7 +159,8 @@ class SpeakerTask:
         )
         if self.weights is None:
             return sums
-        return self.weights.weighted(sums, every, parts, step)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.weights.weighted(sums, every, parts, step)
 
     def after_update(self, step: int, lr: float, sums: LossSums) -> None:
         """Let the adversary make its step; see `Task.after_update`."""
@@ -159,10 +175,14 @@ class SpeakerTask:
             self.weights.load_state(state)
 
     def _find_regions(self, weights: SampleWeights) -> None:
-        """Find the regions of the embedding space in the present embeddings."""
+        """Find the regions of the embedding space in the present embeddings.
+
+        They are float32 whatever the precision of the training, in the midst of a step, too.
+        """
         self.model.eval()
         limit = self.model.config.reweighting.utterances
-        weights.refresh(self._embedded(self.source.train, limit)[1])
+        with torch.autocast(self.device.type, enabled=False):
+            weights.refresh(self._embedded(self.source.train, limit)[1])
         self.model.train()
 
     def _embedded(self, speakers: SpeakerCuts, limit: int) -> tuple[list[tuple[str, str]], Tensor]:

@@ -77,6 +77,14 @@ def test_utterance_without_frames_is_nan_and_the_others_are_not(name):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+def test_embeddings_are_float32_under_autocast_too(name):
+    with torch.autocast("cpu", torch.bfloat16):
+        vectors_ND = embed_features(extractor(name), utterances(20, 31))
+    assert vectors_ND.dtype == torch.float32
+    assert torch.isfinite(vectors_ND).all()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 def test_every_weight_has_a_gradient(name):
     torch.manual_seed(2)
     model = CONFIGS[name].build(NUM_BINS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,22 @@ import pytest
 import torch
 import yaml
 from lhotse import CutSet
-from speaker_fakes import CONFIG, write_recipe
-from test_speaker_task import run, struck
+from speaker_fakes import CONFIG, speaker_model, write_recipe
+from test_speaker_task import run, struck, task
 
 from asrlib.checkpoint_file import load
 from asrlib.config import from_dict, to_dict
-from asrlib.errors import CheckpointError
+from asrlib.errors import CheckpointError, ConfigError
 from asrlib.recipe import Recipe
 from asrlib.speakers.adversary import ReweightingConfig
 from asrlib.speakers.model import SpeakerModelConfig
 from asrlib.speakers.model_io import KIND, load_speaker_model
+from asrlib.speakers.resnet import ResNetConfig
 from asrlib.training.build import load_configs
+from asrlib.training.speaker_task import SpeakerTask
 
+KEPT = ("--set", "train.keep_last=9")
+RESNET = ResNetConfig(channels=4, se_reduction=2, attention_dim=4, embedding_dim=6)
 KINDS = ("accumulated", "pseudo_labels", "pairwise", "group_dro")
 
 
@@ -39,6 +44,11 @@ def state(recipe: Path, name: str) -> dict:
     """What the last checkpoint holds of the task."""
     path = max((recipe / "exp" / name / "checkpoints").glob("step-*.pt"))
     return load(path, f"{KIND}-training")["task"]
+
+
+def checkpoint(recipe: Path, name: str, step: int) -> dict:
+    path = recipe / "exp" / name / "checkpoints" / f"step-{step:08d}.pt"
+    return load(path, f"{KIND}-training")
 
 
 @pytest.mark.parametrize("kind", ["pairwise", "group_dro"])
@@ -73,17 +83,61 @@ def test_none_keeps_no_state_and_weights_change_the_training(recipe):
     run(recipe, "--name", "none")
     assert state(recipe, "none") == {}
     run(recipe, *options("pairwise"), "--name", "pairwise")
-    run(recipe, *options("pairwise", "warmup_steps=99"), "--name", "warm")
-    none, pairwise, warm = (
-        load(recipe / "exp" / name / "final.pt", KIND)["model"]
-        for name in ("none", "pairwise", "warm")
+    none, pairwise = (
+        load(recipe / "exp" / name / "final.pt", KIND)["model"] for name in ("none", "pairwise")
     )
-    assert all(torch.equal(none[name], warm[name]) for name in none)
-    # Embeddings of an extractor that has learned little yet have no regions worth finding.
-    assert state(recipe, "warm")["regions"]["centroids"] is None
     assert any(not torch.equal(none[name], pairwise[name]) for name in none)
     with pytest.raises(CheckpointError, match="reweighting"):
         run(recipe, *options("accumulated"), "--name", "pairwise")
+
+
+def test_steps_of_the_warm_up_are_those_without_weights(recipe):
+    """Of twelve steps, the first six have no weights and the last six do."""
+    run(recipe, *KEPT, "--name", "none")
+    run(recipe, *KEPT, *options("pairwise", "warmup_steps=6"), "--name", "warm")
+    for step, equal in ((3, True), (6, True), (9, False), (12, False)):
+        none, warm = (checkpoint(recipe, name, step) for name in ("none", "warm"))
+        same = [torch.equal(none["model"][name], warm["model"][name]) for name in none["model"]]
+        assert all(same) == equal, step
+        # Embeddings of an extractor that has learned little yet have no regions worth finding.
+        assert (warm["task"]["regions"]["centroids"] is None) == equal, step
+
+
+def test_a_warm_up_of_the_whole_training_is_refused(recipe):
+    with pytest.raises(ConfigError, match=r"reweighting\.warmup_steps: 12, .* 12 steps") as caught:
+        run(recipe, *options("pairwise", "warmup_steps=12"))
+    assert "train.max_steps" in caught.value.fix
+    short = ("--set", "train.max_steps=5")
+    with pytest.raises(ConfigError, match="the training has 5 steps"):
+        run(recipe, *options("group_dro", "warmup_steps=99"), *short)
+    assert run(recipe, *options("none", "warmup_steps=99"), *short) == 0
+    assert run(recipe, *options("pairwise", "warmup_steps=4"), *short, "--name", "last") == 0
+
+
+@pytest.mark.parametrize("kind", ["pairwise", "group_dro"])
+def test_a_linear_output_of_lower_precision_has_regions(recipe, kind):
+    """The first regions are found in the midst of a step, which is under autocast."""
+    values = yaml.safe_load((recipe / "conf" / "model" / "tiny_speaker.yaml").read_text())
+    values["extractor"] = to_dict(RESNET)
+    (recipe / "conf" / "model" / "resnet.yaml").write_text(yaml.safe_dump(values))
+    short = ("--set", "train.precision=bfloat16", "--set", "train.max_steps=5")
+    assert run(recipe, *short, *options(kind), model="resnet") == 0
+    assert state(recipe, "resnet")["regions"]["centroids"].shape == (3, 6)
+
+
+def test_regions_do_not_depend_on_the_precision(tmp_path):
+    reweighting = ReweightingConfig(kind="group_dro", warmup_steps=0, regions=3)
+    plain = task(tmp_path, speakers=6)
+    found = []
+    for enabled in (False, True):
+        made = speaker_model(6, replace(CONFIG, extractor=RESNET, reweighting=reweighting))
+        trained = SpeakerTask(made, plain.source, plain.config)
+        batch = next(iter(trained.train_batches(0, 0)))
+        with torch.autocast("cpu", torch.bfloat16, enabled):
+            trained.loss(batch, 0)
+        found.append(trained.state()["regions"])
+    for name in ("centroids", "members"):
+        assert torch.equal(found[0][name], found[1][name]), name
 
 
 def test_training_utterance_without_a_finite_embedding_ends_nothing(recipe):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from planted_speakers import BATCHES, DIM, MINORITY, SPEAKERS, PlantedTask
 
+from asrlib.checkpoint_file import load
 from asrlib.errors import ConfigError
 from asrlib.speakers.adversary import ReweightingConfig
 from asrlib.speakers.losses import SpeakerLossConfig
@@ -27,6 +28,7 @@ CONFIG = TrainConfig(
 BASE = ReweightingConfig(
     warmup_steps=3, regions=4, hidden_dim=8, lr=0.02, step_size=0.1, utterances=3
 )
+WEIGHT = "linear.weight"
 KINDS = ("accumulated", "pseudo_labels", "pairwise", "group_dro")
 
 
@@ -75,13 +77,20 @@ def test_the_penalty_keeps_weights_from_a_few_samples(penalty):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_first_steps_are_those_without_weights(tmp_path, kind):
-    run = replace(CONFIG, max_steps=5)
-    config = replace(BASE, kind=kind, warmup_steps=5)
-    plain, _ = train(tmp_path / "plain", ReweightingConfig(), run)
-    warm, _ = train(tmp_path / "warm", config, run)
-    early, _ = train(tmp_path / "early", replace(config, warmup_steps=1), run)
-    assert torch.equal(plain.model.linear.weight, warm.model.linear.weight)
-    assert not torch.equal(plain.model.linear.weight, early.model.linear.weight)
+    run = replace(CONFIG, max_steps=8)
+    for name, config in (
+        ("plain", ReweightingConfig()),
+        ("warm", replace(BASE, kind=kind, warmup_steps=5)),
+        ("early", replace(BASE, kind=kind, warmup_steps=1)),
+    ):
+        train(tmp_path / name, config, run)
+    for step, equal in ((5, True), (8, False)):
+        plain, warm, early = (
+            load(tmp_path / name / "checkpoints" / f"step-{step:08d}.pt", "planted-training")
+            for name in ("plain", "warm", "early")
+        )
+        assert torch.equal(plain["model"][WEIGHT], warm["model"][WEIGHT]) == equal, step
+        assert not torch.equal(plain["model"][WEIGHT], early["model"][WEIGHT]), step
 
 
 @pytest.mark.parametrize("permuted", [False, True])
