@@ -65,14 +65,23 @@ class SpeakerTrials:
 
         Args:
             scored: the trials.
-            both_orders: whether a symmetric trial stands twice, with either side enrolled.
+            both_orders: whether a symmetric impostor trial stands twice, with either side enrolled.
+                It is then two claims, one on each of its speakers, and false alarms of a group
+                count the claims on its speakers: one of a trial with another group, two of a trial
+                within the group. So each speaker meets all others alike. A target trial stands
+                once, because both orders are a claim of the same speaker on the same voice.
         """
         speaker_N, trials = codes(scored.speakers), scored.trials
         enrol_T, test_T = speaker_N[trials.enrol_T], speaker_N[trials.test_T]
         target_T, scores_T = trials.target_T, scored.scores_T.astype(np.float64)
         if both_orders and trials.symmetric:
-            enrol_T, test_T = np.append(enrol_T, test_T), np.append(test_T, enrol_T)
-            target_T, scores_T = np.tile(target_T, 2), np.tile(scores_T, 2)
+            other_T = ~target_T
+            enrol_T, test_T = (
+                np.append(one_T, two_T[other_T])
+                for one_T, two_T in ((enrol_T, test_T), (test_T, enrol_T))
+            )
+            target_T = np.append(target_T, target_T[other_T])
+            scores_T = np.append(scores_T, scores_T[other_T])
         order_T = np.argsort(scores_T, kind="stable")
         return cls(enrol_T[order_T], test_T[order_T], target_T[order_T], scores_T[order_T])
 

@@ -95,6 +95,19 @@ def test_a_symmetric_impostor_counts_for_both_enrolled_speakers():
     figures = evidence.measure(column, "enrolled", 1)
     alarms = {v: g.rates.false_alarms for v, g in figures.items()}
     assert {v: (r.errors, r.trials) for v, r in alarms.items()} == {"f": (1, 1), "m": (1, 1)}
+    misses = {v: g.rates.misses for v, g in figures.items()}
+    assert {v: (r.errors, r.trials) for v, r in misses.items()} == {"f": (0, 1), "m": (0, 1)}
+
+
+def test_claims_within_a_group_count_for_both_enrolled_speakers():
+    made = scored("aabc", "abac", [0.9, 0.8, 0.1, 0.4], symmetric=True)
+    column = Column("gender", ("f", "m"), np.array([0, 0, 1]))
+    evidence = Evidence.of(made, 0.5, FEW, both_orders=True)
+    figures = {v: g.rates for v, g in evidence.measure(column, "enrolled", 1).items()}
+    alarms = figures["f"].false_alarms
+    assert (alarms.errors, alarms.trials) == (2, 4)  # a-b and b-a, each on a and on b
+    assert figures["m"].false_alarms is None
+    assert (figures["m"].misses.errors, figures["m"].misses.trials) == (1, 1)
 
 
 def planted(noises, groups, seed=0):
