@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from asrlib.embedding_table import EmbeddingTable
-from asrlib.errors import DataError
+from asrlib.errors import DataError, first_few
 from asrlib.verification.trials import Trials
 
 log = logging.getLogger(__name__)
 
-_SHOWN = 5
 _AUDIO = (".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".sph")
 
 
@@ -22,17 +22,17 @@ def read_trials(path: Path, table: EmbeddingTable) -> Trials:
     """Read a list of trials.
 
     An utterance may be named by its id, by its id with the extension of an audio file, or by a
-    path whose parts the id joins with `-`, as lhotse's recipe for VoxCeleb does. Trials of
-    utterances that the table lacks are left out, with a warning; so are trials whose label
-    contradicts the speakers of the table.
+    path whose parts the id joins with `-`, as lhotse's recipe for VoxCeleb does. These trials are
+    left out, with a warning: those of utterances that the table lacks, those whose label
+    contradicts the speakers of the table, those of an utterance with itself, and those that an
+    earlier line holds in the same order of the two sides.
 
     Raises:
         DataError: the list is missing, a line has another form, or no trial is left.
     """
     rows = {id_: row for row, id_ in enumerate(table.ids)}
-    found: list[tuple[int, int, bool]] = []
-    unknown: dict[str, None] = {}
-    lost = contradictions = 0
+    found: dict[tuple[int, int], bool] = {}
+    left_out = _LeftOut()
     for number, line in enumerate(_lines(path), start=1):
         words = line.split()
         if not words:
@@ -41,39 +41,59 @@ def read_trials(path: Path, table: EmbeddingTable) -> Trials:
             raise DataError(
                 f"{path}:{number}: is no trial", "write `1 UTTERANCE UTTERANCE`, 0 for impostors"
             )
-        sides = _row(words[1], rows), _row(words[2], rows)
+        enrol, test = _row(words[1], rows), _row(words[2], rows)
         target = words[0] == "1"
-        if sides[0] is None or sides[1] is None:
-            lost += 1
-            missing = [w for w, r in zip(words[1:], sides, strict=True) if r is None]
-            unknown.update(dict.fromkeys(missing))
-        elif target != (table.speakers[sides[0]] == table.speakers[sides[1]]):
-            contradictions += 1
+        if enrol is None or test is None:
+            left_out.unknown.append(number)
+            missing = [w for w, r in zip(words[1:], (enrol, test), strict=True) if r is None]
+            left_out.names.update(dict.fromkeys(missing))
+        elif enrol == test:
+            left_out.itself.append(number)
+        elif target != (table.speakers[enrol] == table.speakers[test]):
+            left_out.contradictory.append(number)
+        elif (enrol, test) in found:
+            left_out.repeated.append(number)
         else:
-            found.append((sides[0], sides[1], target))
-    if unknown:
-        names = ", ".join(list(unknown)[:_SHOWN])
-        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-        log.warning(
-            "%s: %d trials are left out: no usable embedding of %s%s", path, lost, names, more
-        )
-    if contradictions:
-        log.warning(
-            "%s: %d trials are left out: their labels contradict the speakers of the embeddings",
-            *(path, contradictions),
-        )
+            found[enrol, test] = target
+    left_out.warn(path)
     if not found:
         raise DataError(
-            f"{path}: no trial names two utterances of the embeddings",
+            f"{path}: no trial names two different utterances of the embeddings",
             "embed the utterances of the list, under the ids that the list uses",
         )
-    enrol, test, target_ = zip(*found, strict=True)
-    return Trials(
-        np.array(enrol, dtype=np.int32),
-        np.array(test, dtype=np.int32),
-        np.array(target_, dtype=bool),
-        symmetric=False,
-    )
+    enrol_T, test_T = np.array(list(found), dtype=np.int32).T
+    target_T = np.array(list(found.values()), dtype=bool)
+    return Trials(enrol_T, test_T, target_T, symmetric=False)
+
+
+@dataclass
+class _LeftOut:
+    """Numbers of the lines whose trials are left out, by the reason.
+
+    Attributes:
+        names: the utterances that the table lacks, as keys.
+    """
+
+    unknown: list[int] = field(default_factory=list)
+    itself: list[int] = field(default_factory=list)
+    contradictory: list[int] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)
+    names: dict[str, None] = field(default_factory=dict)
+
+    def warn(self, path: Path) -> None:
+        """Say how many trials are left out, why, and which line is the first."""
+        reasons = (
+            (self.unknown, f"no usable embedding of {first_few(list(self.names))}"),
+            (self.itself, "they pair an utterance with itself, whose score says nothing"),
+            (self.contradictory, "their labels contradict the speakers of the embeddings"),
+            (self.repeated, "an earlier line holds the same trial"),
+        )
+        for lines, reason in reasons:
+            if lines:
+                log.warning(
+                    "%s:%d: %d trials are left out, this line first: %s",
+                    *(path, lines[0], len(lines), reason),
+                )
 
 
 def _lines(path: Path) -> list[str]:

@@ -160,9 +160,35 @@ def test_labels_that_contradict_the_speakers_are_left_out(tmp_path, caplog):
     assert "contradict" in caplog.text
 
 
+def test_pairs_of_one_utterance_and_repeated_lines_are_left_out(tmp_path, caplog):
+    table = planted_table([1.0, 1.0], utterances=2)
+    path = tmp_path / "trials.txt"
+    lines = [
+        "1 s000-0 s000-1",
+        "1 s001-0 s001-0.wav",
+        "0 s000-0 s001-0",
+        "1 s000-0.wav s000-1",
+        "0 s001-1 s001-1",
+        "0 s001-0 s000-0",  # the other side is enrolled: another trial
+        "0 s000-0 s001-0",
+        "1 s000-0 s000-1",
+    ]
+    path.write_text("\n".join(lines))
+    with caplog.at_level(logging.WARNING):
+        found = read_trials(path, table)
+    assert as_set(found) == {(0, 1, True), (0, 2, False), (2, 0, False)}
+    assert "trials.txt:2: 2 trials are left out" in caplog.text
+    assert "with itself" in caplog.text
+    assert "trials.txt:4: 3 trials are left out" in caplog.text
+    assert "an earlier line holds the same trial" in caplog.text
+    assert found.enrol_T.dtype == found.test_T.dtype == np.int32
+    assert found.target_T.dtype == bool
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("1 s000-0 s000-0", "no trial names"),
         ("1 nobody someone\n", "no trial names"),
         ("", "no trial names"),
         ("1 s000-0 s000-1\ntarget s000-0 s000-1\n", "trials.txt:2"),
