@@ -29,7 +29,7 @@ class EmbeddingTable:
 
     Attributes:
         ids: utterance ids, all different.
-        speakers: the speaker of each utterance.
+        speakers: the speaker of each utterance; empty if it has none or several.
         vectors_ND: one row for each utterance, float32; a row may contain NaN if its utterance
             could not be embedded.
     """

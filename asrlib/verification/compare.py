@@ -270,6 +270,10 @@ def _interval(
 def _group_changes(
     before: dict[str, _Group], after: dict[str, _Group], confidence: float
 ) -> GroupChanges:
+    """Compare the groups of a column.
+
+    `GroupChanges.speakers` has the speakers of the group, some of whom may have no target trial.
+    """
     gaps, names, spreads = {}, {}, {}
     for metric in METRICS:
         ours, theirs = _comparable(before, metric), _comparable(after, metric)

@@ -155,7 +155,8 @@ class Verification(JsonRecord):
         trials: kind of the trials, see conf/verification.yaml.
         impostors: which impostor trials count for a group, see conf/verification.yaml.
         utterances: number of utterances (or of averaged sides) in the trials.
-        unusable: number of utterances left out, because their embedding is not finite or zero.
+        unusable: number of utterances left out, because their embedding is not finite or zero, or
+            because they have no speaker or several.
         speakers: number of speakers in the trials.
         target_speakers: number of speakers with target trials.
         targets, impostor_trials: numbers of trials.
@@ -229,7 +230,7 @@ class GroupChanges(JsonRecord):
     """Changes of the groups of one column.
 
     Attributes:
-        speakers: number of speakers of each group.
+        speakers: number of speakers of the group, some of whom may have no target trial.
         groups: by group, then by metric (`misses`, `false_alarms`, `eer`).
         gaps: by metric: change of the gap between the two groups that are worst and best in the
             baseline.

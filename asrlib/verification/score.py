@@ -11,7 +11,7 @@ import numpy as np
 
 from asrlib import __version__
 from asrlib.embedding_table import EmbeddingTable
-from asrlib.errors import DataError
+from asrlib.errors import ConfigError, DataError, first_few
 from asrlib.verification.config import VerificationConfig
 from asrlib.verification.groups import ALL, Column, everyone
 from asrlib.verification.inequality import chance_gap, comparable, disparity
@@ -19,6 +19,7 @@ from asrlib.verification.measure import (
     METRICS,
     Evidence,
     GroupFigures,
+    Rows,
 )
 from asrlib.verification.metrics import (
     at_false_alarm,
@@ -42,10 +43,10 @@ log = logging.getLogger(__name__)
 
 VERIFICATION_FILE = "verification.json"
 # Version of the files that score-verification writes; see asrlib.stamps.
-VERIFICATION_VERSION = 3
+VERIFICATION_VERSION = 4
 
-_SHOWN = 5
 _FEW_SPEAKERS = 10
+_NO_FACTS = {"speaker", "set"}  # columns of the speaker table that put nobody into a group
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,11 @@ class TrialSource:
 
 
 def usable(table: EmbeddingTable, name: str) -> EmbeddingTable:
-    """Return the embeddings that have a direction: those that are finite and not zero.
+    """Return the embeddings of known speakers that have a direction: are finite and not zero.
 
-    Utterances that are left out are named in a warning.
+    An utterance of an unknown speaker, or of several, has the speaker "". Any two of them may or
+    may not have the same voice, so they make no trial. Utterances that are left out are named in
+    warnings.
 
     Args:
         table: embeddings.
@@ -80,28 +83,38 @@ def usable(table: EmbeddingTable, name: str) -> EmbeddingTable:
     Raises:
         DataError: no embedding is left.
     """
-    finite = table.finite()
-    keep_N = np.linalg.norm(finite.vectors_ND, axis=1) > 0
-    kept = EmbeddingTable(
-        tuple(i for i, keep in zip(finite.ids, keep_N, strict=True) if keep),
-        tuple(s for s, keep in zip(finite.speakers, keep_N, strict=True) if keep),
-        finite.vectors_ND[keep_N],
-    )
-    remaining = set(kept.ids)
-    lost = [i for i in table.ids if i not in remaining]
-    if lost:
-        more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
-        log.warning(
-            "%s: %d utterances are left out: their embeddings are not finite or zero: %s%s",
-            *(name, len(lost), ", ".join(lost[:_SHOWN]), more),
+    with np.errstate(invalid="ignore"):
+        length_N = np.linalg.norm(table.vectors_ND, axis=1)
+    directed_N = np.isfinite(table.vectors_ND).all(axis=1) & (length_N > 0)
+    known_N = np.array([bool(speaker.strip()) for speaker in table.speakers], dtype=bool)
+    for keep_N, reason in (
+        (directed_N, "their embeddings are not finite or zero"),
+        (known_N, "they have no speaker or several, so nobody knows whether two of them match"),
+    ):
+        lost = [i for i, keep in zip(table.ids, keep_N, strict=True) if not keep]
+        if lost:
+            log.warning(
+                "%s: %d utterances are left out: %s: %s", name, len(lost), reason, first_few(lost)
+            )
+    if table.ids and not known_N.any():
+        raise DataError(
+            f"{name}: names the speaker of no utterance",
+            "check that the corpus names the speaker of each utterance (stage 1), and embed again",
         )
-    if not kept.ids:
+    keep_N = directed_N & known_N
+    if not keep_N.any():
         raise DataError(f"{name}: holds no usable embedding", "look for silence in the audio")
-    return kept
+    return EmbeddingTable(
+        tuple(i for i, keep in zip(table.ids, keep_N, strict=True) if keep),
+        tuple(s for s, keep in zip(table.speakers, keep_N, strict=True) if keep),
+        table.vectors_ND[keep_N],
+    )
 
 
 def score_trials(source: TrialSource, config: VerificationConfig, name: str) -> ScoredTrials:
     """Make the trials that the configuration asks for, and score them.
+
+    Warnings say what these trials cannot show.
 
     Args:
         source: embeddings and facts about them.
@@ -110,6 +123,7 @@ def score_trials(source: TrialSource, config: VerificationConfig, name: str) -> 
 
     Raises:
         DataError: there is no trial.
+        ConfigError: `same_group` names a column that the speaker table lacks.
     """
     table, trials = _make_trials(source, config)
     if not len(trials):
@@ -128,7 +142,24 @@ def score_trials(source: TrialSource, config: VerificationConfig, name: str) -> 
         log.warning(
             "%s: has no impostor trial, so there are no false alarms and no equal error rate", name
         )
-    return cosine_scores(table, trials)
+    scored = cosine_scores(table, trials)
+    if targets:
+        _warn_of_lone_speakers(scored, name)
+    return scored
+
+
+def _warn_of_lone_speakers(scored: ScoredTrials, name: str) -> None:
+    """Warn of speakers without a target trial, on whom no miss and no equal error rate rests."""
+    rows, speakers = Rows.of(scored), sorted(set(scored.speakers))
+    lone_S = (rows.any_S > 0) & (rows.target_S == 0)
+    if not lone_S.any():
+        return
+    log.warning(
+        "%s: %d of %d speakers have no target trial (%d of them have one utterance in the trials), "
+        "so misses and equal error rates say nothing about them: %s",
+        *(name, lone_S.sum(), (rows.any_S > 0).sum(), (lone_S & (rows.any_S == 1)).sum()),
+        first_few([speakers[s] for s in np.flatnonzero(lone_S)]),
+    )
 
 
 def _make_trials(source: TrialSource, config: VerificationConfig) -> tuple[EmbeddingTable, Trials]:
@@ -143,6 +174,7 @@ def _make_trials(source: TrialSource, config: VerificationConfig) -> tuple[Embed
         return enrol_and_test(table, config.enrol, source.values, source.sessions, config.seed)
     pairs = all_pairs(table, source.sessions)
     if config.trials == "same_group":
+        _check_columns(config.same_group, source.metadata)
         groups = {}
         for speaker in set(table.speakers):
             facts = [source.metadata.get(speaker, {}).get(c, "") for c in config.same_group]
@@ -150,6 +182,25 @@ def _make_trials(source: TrialSource, config: VerificationConfig) -> tuple[Embed
                 groups[speaker] = "\t".join(facts)
         pairs = same_group(pairs, table.speakers, groups)
     return table, pairs
+
+
+def _check_columns(names: Sequence[str], metadata: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise a ConfigError for names that are no columns of the speaker table."""
+    known = sorted({column for facts in metadata.values() for column in facts} - _NO_FACTS)
+    unknown = [name for name in names if name not in known]
+    if not unknown:
+        return
+    if not known:
+        raise ConfigError(
+            f"verification.same_group: {', '.join(unknown)}, but the speaker table "
+            "(data/speakers.tsv) is missing or holds no facts",
+            "give the corpus a table of its speakers (stage 1), or choose verification.trials=all",
+        )
+    raise ConfigError(
+        f"verification.same_group: {', '.join(unknown)}: no fact of the speaker table "
+        f"(data/speakers.tsv), whose columns are {', '.join(known)}",
+        "name some of these columns, or choose verification.trials=all",
+    )
 
 
 def fix_threshold(scored: ScoredTrials, config: VerificationConfig, name: str) -> Threshold:
@@ -165,9 +216,12 @@ def fix_threshold(scored: ScoredTrials, config: VerificationConfig, name: str) -
     """
     curve = det_curve(scored.scores_T, scored.trials.target_T)
     if curve is None:
+        lacking = "target" if not scored.trials.target_T.any() else "impostor"
         raise DataError(
-            f"{name}: has no target or no impostor trial, so it fixes no threshold",
-            "hold out several dev speakers with several utterances each",
+            f"{name}: has no {lacking} trial (verification.trials: {config.trials}), so it fixes "
+            "no threshold",
+            "hold out several dev speakers with several utterances each, or choose another kind "
+            "of verification.trials",
         )
     target_N = scored.trials.enrol_T[scored.trials.target_T]
     drawn = len({scored.speakers[row] for row in target_N.tolist()})

@@ -9,6 +9,7 @@ from asrlib.verification.records import (
     Change,
     Disparity,
     EqualErrorRate,
+    GroupRates,
     Rate,
     Threshold,
     Verification,
@@ -22,7 +23,8 @@ _DASH = "–"
 def verification_text(found: Verification) -> str:
     """Format the results of one system."""
     lines = [
-        f"{found.name}: {found.utterances} utterances, {found.speakers} speakers; "
+        f"{found.name}: {found.utterances} utterances, "
+        f"{found.speakers} speakers{_with_targets(found)}; "
         f"{found.targets} target and {found.impostor_trials} impostor trials ({found.trials})",
         f"EER {_rate(found.eer)} %   minDCF({found.p_target:g}) "
         + (_DASH if found.min_dcf is None else f"{found.min_dcf:.3f}"),
@@ -39,10 +41,17 @@ def verification_text(found: Verification) -> str:
         for g in table.groups:
             cells = (_rate(g.misses), _rate(g.false_alarms), _rate(g.eer))
             mark = "" if g.large_enough else "(not in the gap)"
-            rows.append((g.value, str(g.speakers), *cells, mark))
+            rows.append((g.value, f"{g.speakers}{_with_targets(g)}", *cells, mark))
         lines += ["", *_aligned(rows)]
         lines += [f"  {_disparity(TITLES[m], d)}" for m, d in table.disparities.items()]
     return "\n".join(lines)
+
+
+def _with_targets(found: Verification | GroupRates) -> str:
+    """Say how many speakers have target trials, where not all of them do."""
+    if found.target_speakers == found.speakers:
+        return ""
+    return f" ({found.target_speakers} with target trials)"
 
 
 def comparison_text(found: VerificationComparison) -> str:

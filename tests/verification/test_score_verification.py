@@ -25,6 +25,7 @@ from asrlib.verification.score import (
     score_trials,
     usable,
 )
+from asrlib.verification.text import verification_text
 
 QUICK = ("--set", "verification.replicates=100", "--set", "verification.permutations=100")
 NOISES = [0.5, 1.0] * 8
@@ -227,6 +228,98 @@ def test_embeddings_without_a_direction_are_left_out_with_a_warning(caplog):
         usable(EmbeddingTable(table.ids, table.speakers, vectors * np.nan), "x.npz")
 
 
+def with_speakers(table, speakers):
+    return EmbeddingTable(table.ids, tuple(speakers), table.vectors_ND)
+
+
+def test_utterances_without_a_speaker_are_nobodys_and_the_rest_is_scored(caplog):
+    """Two utterances of unknown speakers once were a target trial."""
+    table = planted_table([1.0] * 4, utterances=2)
+    unknown = with_speakers(table, ["", *table.speakers[1:5], "", " ", table.speakers[7]])
+    with caplog.at_level(logging.WARNING):
+        kept = usable(unknown, "x.npz")
+    assert kept.ids == ("s000-1", "s001-0", "s001-1", "s002-0", "s003-1")
+    np.testing.assert_array_equal(kept.vectors_ND, table.vectors_ND[[1, 2, 3, 4, 7]])
+    assert "x.npz: 3 utterances are left out: they have no speaker or several" in caplog.text
+    assert "s000-0, s002-1, s003-0" in caplog.text
+    assert score_trials(TrialSource(kept), VerificationConfig(), "x").trials.target_T.sum() == 1
+    with pytest.raises(DataError, match="names the speaker of no utterance"):
+        usable(with_speakers(table, [""] * 8), "x.npz")
+
+
+def test_the_command_counts_utterances_without_a_speaker_as_unusable(recipe):
+    path = recipe / "exp" / "weak" / "embeddings_test" / "utterances.npz"
+    table = EmbeddingTable.read(path)
+    with_speakers(table, ["", "", *table.speakers[2:]]).write(path)
+    found = score(recipe)
+    assert (found.unusable, found.utterances, found.speakers) == (2, 94, 16)
+    assert found.targets == 15 * 15 + 6
+
+
+def test_speakers_with_one_utterance_are_counted_and_named(recipe, caplog):
+    table = planted_table([1.0] * 4, utterances=3)
+    keep = [0, 3, 4, 5, 6, 7, 8, 9, 10, 11]  # one utterance of the first speaker
+    lone = EmbeddingTable(
+        tuple(table.ids[i] for i in keep),
+        tuple(table.speakers[i] for i in keep),
+        table.vectors_ND[keep],
+    )
+    with caplog.at_level(logging.WARNING):
+        scored = score_trials(TrialSource(lone), VerificationConfig(), "x")
+    assert "x: 1 of 4 speakers have no target trial (1 of them have one utterance" in caplog.text
+    assert "s000" in caplog.text
+    text = verification_text(judged(scored))
+    assert "10 utterances, 4 speakers (3 with target trials); 9 target" in text
+    caplog.clear()
+    one_day = {id_: "day" for id_ in table.ids if id_.startswith("s003")}
+    scored = score_trials(TrialSource(table, one_day), VerificationConfig(), "x")
+    assert "1 of 4 speakers have no target trial (0 of them" in caplog.text
+    caplog.clear()
+    score_trials(TrialSource(table), VerificationConfig(), "x")
+    assert caplog.text == ""
+
+
+def test_groups_show_how_many_speakers_have_target_trials(recipe):
+    path = recipe / "exp" / "weak" / "embeddings_test" / "utterances.npz"
+    table = EmbeddingTable.read(path)
+    keep = [0, *range(6, len(table.ids))]
+    EmbeddingTable(
+        tuple(table.ids[i] for i in keep),
+        tuple(table.speakers[i] for i in keep),
+        table.vectors_ND[keep],
+    ).write(path)
+    outcome = run(recipe, "score-verification", "--name", "weak")
+    rows = [line.split("  ")[:2] for line in outcome.out.splitlines() if line[:2] in ("f ", "m ")]
+    assert [row[0] for row in rows] == ["f", "m"]
+    assert "8 (7 with target trials)" in outcome.out
+
+
+def test_unknown_columns_of_the_same_group_are_named(recipe):
+    options = ("--set", "verification.trials=same_group", "--set", "verification.same_group=")
+    outcome = run(
+        recipe, "score-verification", "--name", "weak", *options[:3], options[3] + "[gendr]"
+    )
+    assert explained(outcome, "verification.same_group: gendr", "columns are gender")
+    assert "hold out" not in outcome.err
+    (recipe / "data" / "speakers.tsv").unlink()
+    outcome = run(recipe, "score-verification", "--name", "weak", *options[:2])
+    assert explained(outcome, "verification.same_group: gender", "speakers.tsv", "missing")
+
+
+def test_enrolled_impostors_leave_the_counts_of_target_trials(recipe):
+    """Of one group that holds everybody, misses are those of the total."""
+    path = recipe / "data" / "speakers.tsv"
+    path.write_text(path.read_text().replace("\tf\n", "\tm\n").replace("\tf\r", "\tm\r"))
+    found = score(recipe, "weak", "--set", "verification.impostors=enrolled")
+    (group,) = found.groups["gender"].groups
+    counts = (group.misses.errors, group.misses.trials, group.eer.targets)
+    assert counts == (found.misses.errors, found.misses.trials, found.targets)
+    # Each pair of two speakers is a claim on either of them.
+    assert group.false_alarms.trials == 2 * found.false_alarms.trials
+    assert group.false_alarms.percent == found.false_alarms.percent
+    assert group.eer.percent == pytest.approx(found.eer.percent)
+
+
 def test_without_target_trials_false_alarms_are_still_measured(caplog):
     table = planted_table([1.0] * 6, utterances=1)
     with caplog.at_level(logging.WARNING):
@@ -239,7 +332,7 @@ def test_without_target_trials_false_alarms_are_still_measured(caplog):
     assert (found.eer, found.min_dcf, found.misses) == (None, None, None)
     assert found.false_alarms.trials == 15
     assert found.det == ()
-    with pytest.raises(DataError, match="fixes no threshold"):
+    with pytest.raises(DataError, match=r"no target trial .* fixes no threshold"):
         fix_threshold(scored, VerificationConfig(), "x")
 
 
