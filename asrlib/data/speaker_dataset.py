@@ -102,6 +102,9 @@ class SpeakerCuts:
     ) -> SpeakerCuts:
         """Group cuts by speaker; those without a speaker or a frame are left out, with a warning.
 
+        Another warning says how many speakers have one utterance: all crops of such a speaker come
+        from it, so they teach nothing about how a voice differs between utterances.
+
         Args:
             cuts: cuts with features.
             speed_speakers: whether speakers at another speed are further speakers.
@@ -130,6 +133,13 @@ class SpeakerCuts:
                 "check that the corpus names the speaker of each utterance (stage 1)",
             )
         names = tuple(sorted(found))
+        single = [name for name in names if len(found[name]) == 1]
+        if single:
+            logger.warning(
+                "%d of %d speakers have one utterance, from which all of their crops are taken, "
+                "first %s",
+                *(len(single), len(names), single[0]),
+            )
         return cls(names, tuple(tuple(sorted(found[n], key=lambda c: c.id)) for n in names))
 
     @property

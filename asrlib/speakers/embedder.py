@@ -118,7 +118,7 @@ class Embedder:
         A row is NaN if its utterance could not be embedded; a warning names it and the reason.
 
         Raises:
-            DataError: no utterance could be embedded.
+            DataError: there is no utterance, or none could be embedded.
         """
         ids: list[str] = []
         speakers: list[str] = []
@@ -134,6 +134,11 @@ class Embedder:
                 ids += [cut.id for cut in group]
                 speakers += [speaker_of(cut) for cut in group]
                 vectors.append(vectors_UD)
+        if not ids:
+            raise DataError(
+                "there is no utterance to embed",
+                "choose a set with utterances; data/quarantine.tsv names those that were left out",
+            )
         table = EmbeddingTable(tuple(ids), tuple(speakers), torch.cat(vectors).numpy())
         if not table.finite().ids:
             raise DataError("no utterance could be embedded", "see the reasons in the log above")

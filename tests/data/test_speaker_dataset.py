@@ -136,6 +136,21 @@ def test_speakers_with_one_utterance_or_little_speech_give_two_crops(tmp_path):
     assert not torch.equal(one_UTF[0], one_UTF[1])
 
 
+def test_speakers_with_one_utterance_are_counted_once_in_a_warning(tmp_path, caplog):
+    with NumpyFilesWriter(tmp_path) as writer:
+        cuts = [speaker_cut(writer, name, 0, 70) for name in ("c", "a", "b")]
+        cuts.append(speaker_cut(writer, "a", 1, 70))
+    with caplog.at_level(logging.WARNING):
+        assert len(batches(CutSet.from_cuts(cuts), SpeakerDataConfig(crop_seconds=0.4))) > 0
+        assert len(caplog.messages) == 1
+    (told,) = caplog.messages
+    assert "2 of 3 speakers have one utterance" in told
+    assert told.endswith("first b")
+    caplog.clear()
+    SpeakerCuts.of(speaker_cuts(tmp_path / "more", 2), True)
+    assert caplog.text == ""
+
+
 def test_speeds_are_speakers_of_their_own_or_are_left_out(tmp_path):
     cuts = speaker_cuts(tmp_path, 2, speeds=(0.9, 1.0, 1.1))
     source = SpeakerCuts.of(cuts, speed_speakers=True)

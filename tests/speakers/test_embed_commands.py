@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from speaker_fakes import FBANK, speaker_model
 
 from asrlib.checkpoint_file import save
 from asrlib.embedding_table import EmbeddingTable
+from asrlib.errors import DataError
 from asrlib.speakers.embedder import Embedder, cosine
 from asrlib.speakers.model_io import KIND, speaker_payload
 from asrlib.transducer.model_io import KIND as TRANSDUCER
@@ -132,6 +134,15 @@ def test_nothing_to_embed_is_an_error(recipe):
     told = embed(recipe)
     assert "a-1: not embedded: its embedding is not finite" in told.err
     assert explained(told, "no utterance could be embedded")
+
+
+def test_a_set_without_utterances_is_an_error(recipe):
+    with pytest.raises(DataError, match="there is no utterance to embed"):
+        Embedder.of(recipe / "exp" / "voices").cuts(iter(()))
+    path = recipe / "data" / "test" / "cuts.jsonl.gz"
+    with gzip.open(path, "wt"):
+        pass
+    assert explained(embed(recipe), f"{path}: holds no utterance")
 
 
 def test_missing_set_and_model_are_named(recipe):
