@@ -242,7 +242,9 @@ def _section(path: Path, recipe_dir: Path) -> Section:
 
 def _commands(found: PublishedFairness, heading: str) -> list[Block]:
     commands = found.commands.get(heading, ())
-    return [Text("Commands: " + ", then ".join(f"`{c}`" for c in commands) + ".")][: len(commands)]
+    if not commands:
+        return []
+    return [Text("Commands: " + ", then ".join(f"`{c}`" for c in commands) + ".")]
 
 
 def _against_control(rows: Sequence[PublishedRow]) -> list[Block]:
