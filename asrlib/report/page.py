@@ -18,7 +18,7 @@ from asrlib.experiments.runs import Run, collect_runs, curve_labels, of_set, pla
 from asrlib.experiments.training_log import read_curves
 from asrlib.recipe import Recipe
 from asrlib.report.document import Document, Section, Table, Verbatim
-from asrlib.report.fairness.cohort_sections import cohort_sections
+from asrlib.report.fairness.cohort_sections import cohort_sections, explained_sections
 from asrlib.report.fairness.collect import Fairness, collect_fairness
 from asrlib.report.fairness.latency_section import latency_sections as cohort_latency
 from asrlib.report.fairness.limits import cohort_commands, limits_section
@@ -88,8 +88,8 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
         of_plan = sorted({r.name for r in everything if plan_of(r) == plan})
         own = [r for r in runs if plan_of(r) == plan]
         sections.extend(plan_report(recipe_dir, plan, of_plan, own))
-    sections.extend(_how_made(name, exp, main, runs, fairness))
     sections.extend(limits_section(fairness))
+    sections.extend(_how_made(name, exp, main, runs, fairness))
     if runs:
         sections.append(
             Section("How to read the columns", (Table(("column", "meaning"), MEANINGS, 2),))
@@ -108,6 +108,7 @@ def build_document(recipe_dir: Path, config: ScoreConfig) -> Document:
 def _about_cohorts(fairness: Fairness) -> Iterator[Section]:
     yield from cohort_sections(fairness)
     yield from map_section(fairness)
+    yield from explained_sections(fairness)
     yield from mitigation_sections(fairness)
 
 

@@ -26,9 +26,18 @@ def cohort_sections(fairness: Fairness) -> list[Section]:
     if not fairness.judged:
         lines = [f"- {name}: {sentence}" for name, sentence in sorted(fairness.tried.items())]
         return [Section("Whom does it fail?", (Text("\n".join([_STAGE, *lines])),))]
-    sections = [Section("Whom does it fail?", tuple(_overview(fairness)))]
     gaps = _gaps(fairness.judged, fairness.public)
-    sections.append(Section("Found against confirmed gaps", tuple(gaps), 3))
+    return [
+        Section("Whom does it fail?", tuple(_overview(fairness))),
+        Section("Found against confirmed gaps", tuple(gaps), 3),
+    ]
+
+
+def explained_sections(fairness: Fairness) -> list[Section]:
+    """What each bottom cohort is; nothing without judged cohorts."""
+    sections: list[Section] = []
+    if not fairness.judged:
+        return sections
     for method in sorted(fairness.methods, key=_order):
         if method.explanation is not None:
             confirmed = method.judged is not None and method.judged.is_confirmed

@@ -153,6 +153,16 @@ def test_commands_seed_and_commit_of_the_figures(text):
 # ---- form
 
 
+def test_the_sections_stand_in_the_order_of_a_readers_questions(document):
+    titles = [section.title for section in document.sections]
+    begins = (
+        *("Whom does it fail?", "Found against confirmed gaps", "Where", "What the bottom cohort"),
+        *("Before and after", "Delay and compute", "Limits and power", "Commands of the cohorts"),
+    )
+    places = [next(i for i, t in enumerate(titles) if t.startswith(b)) for b in begins]
+    assert places == sorted(places)
+
+
 def test_every_picture_has_a_name_and_words_beside_it(document):
     shown = figures(document)
     assert len(shown) >= 6  # forest, gaps, map, before and after, compute, latency
