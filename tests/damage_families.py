@@ -28,6 +28,8 @@ from damage_texts import (
 )
 
 from asrlib.cohorts.find import find_all
+from asrlib.lm.kneser_ney import train_ngrams, write_arpa
+from asrlib.text.tokenizer import SPECIALS, Tokenizer
 
 REPO = Path(__file__).resolve().parents[1]
 _DECODED = Path("exp/tiny/decode_test_greedy")
@@ -365,8 +367,9 @@ def prepare(directory: Path) -> Path:
     ]
     (directory / "people.tsv").write_text("\n".join(lines) + "\n")
     _write_kaldi(directory)
-    arpa = "\\data\\\nngram 1=2\n\n\\1-grams:\n-1\t<s>\n-1\t</s>\n\\end\\\n"
-    (directory / "lm.arpa").write_text(arpa)
+    tokenizer = Tokenizer.from_file(directory / "data" / "lang" / "bpe.model")
+    pieces = [tokenizer.piece(i) for i in range(len(SPECIALS), tokenizer.vocab_size)]
+    write_arpa(train_ngrams([pieces], 1, pieces), directory / "lm.arpa")
     (directory / "hotwords.txt").write_text("ONE\t2\n")
     return directory
 
