@@ -29,7 +29,8 @@ def read_arpa(path: Path, vocabulary: Collection[str]) -> NgramTable:
 
     Raises:
         DataError: the file is missing or broken, or has a symbol that is not in the vocabulary;
-            the message names the line. Or it has less than a tenth of the vocabulary.
+            the message names the line. A model with less than a tenth of the vocabulary is one of
+            another vocabulary, which is an error, too.
     """
     if not path.is_file():
         raise DataError(f"{path}: there is no such language model", _FIX)

@@ -277,10 +277,10 @@ class ModifiedBeamSearch:
         """Return the hypothesis with the highest score, or score per token with `length_norm`."""
         return self._transcript(self._best(state))
 
-    def n_best(self, state: BeamState, count: int) -> list[Hypothesis]:
-        """Return up to `count` different hypotheses of the beam, best first, as `best` ranks."""
-        ranked = sorted(state.beam, key=self._rank, reverse=True)
-        return [self._transcript(hyp) for hyp in ranked[:count]]
+    def ranked(self, state: BeamState) -> list[Hypothesis]:
+        """Return the hypotheses of the beam, best first, as `best` ranks; their tokens differ."""
+        found = sorted(state.beam, key=self._rank, reverse=True)
+        return [self._transcript(hyp) for hyp in found]
 
     def _transcript(self, hyp: BeamHypothesis) -> Hypothesis:
         tokens, frames, log_probs = [], [], []

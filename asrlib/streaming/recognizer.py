@@ -318,9 +318,9 @@ class StreamingRecognizer:
     def _alternatives(self, search_state: Any) -> tuple[Alternative, ...]:
         if self.config.n_best == 1 or not isinstance(self.search, ModifiedBeamSearch):
             return ()
-        found = self.search.n_best(search_state, self.config.modified_beam.beam)
         texts: dict[str, Alternative] = {}
-        for hyp in found:  # a text that is segmented in several ways counts as its best one
+        # A text that is segmented in several ways counts as its best one.
+        for hyp in self.search.ranked(search_state):
             text = self.tokenizer.decode(hyp.tokens)
             texts.setdefault(text, Alternative(text, hyp.score))
         return tuple(texts.values())[: self.config.n_best]

@@ -35,11 +35,9 @@ def cohort_sections(fairness: Fairness) -> list[Section]:
 
 def explained_sections(fairness: Fairness) -> list[Section]:
     """What each bottom cohort is; nothing without judged cohorts."""
-    sections: list[Section] = []
-    if not fairness.judged:
-        return sections
+    sections = []
     for method in sorted(fairness.methods, key=_order):
-        if method.explanation is not None:
+        if fairness.judged and method.explanation is not None:
             confirmed = method.judged is not None and method.judged.is_confirmed
             note = "" if confirmed else " (not confirmed)"
             title = f"What the bottom cohort of {method.name} is{note}"
