@@ -20,6 +20,13 @@ from asrlib.recipe import Recipe
     " called START-COHORTS-ROW and are not published. Needs --cohorts.",
 )
 @click.option("--cohorts", help="The cohorts, with --start: a directory under exp/cohorts/.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Run only runs whose names fit this shell pattern, for example '*-seed3'. May be"
+    " repeated.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what is missing; run nothing.")
 @job_options
 @recipe_options
@@ -28,6 +35,7 @@ def command(
     name: str,
     start: str | None,
     cohorts: str | None,
+    only: tuple[str, ...],
     dry_run: bool,
     nj: int,
     engine: str,
@@ -50,7 +58,7 @@ def command(
     if start is not None and cohorts is not None:
         plan = plan_of_start(recipe, plan, start, cohorts)
     own = replace(recipe, overrides=())  # the plan's runs hold them
-    runner = PlanRunner(own, plan, nj, engine, parse_options(options), write_pages)
+    runner = PlanRunner(own, plan, nj, engine, parse_options(options), write_pages, only=only)
     if dry_run:
         for line in runner.outline():
             click.echo(line)

@@ -11,14 +11,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from asrlib.errors import DataError, UserError
+from asrlib.errors import ConfigError, DataError, UserError
 from asrlib.experiments.declared import SEED
 from asrlib.experiments.failures import write_failures
 from asrlib.experiments.plan import Plan, PlannedRun, as_overrides
-from asrlib.experiments.plan_job import Job, decoding, run_job, tuned_decoding, verifying
+from asrlib.experiments.plan_commands import PlanCommands
+from asrlib.experiments.plan_job import Job, run_job
 from asrlib.experiments.plan_state import PlanState
 from asrlib.experiments.publish import publish
 from asrlib.experiments.store import (
@@ -32,7 +34,6 @@ from asrlib.experiments.voice_pairs import compare_rows
 from asrlib.files import alone
 from asrlib.jobs import GRACE_SECONDS, first_error, run_each
 from asrlib.recipe import Recipe
-from asrlib.scoring.records import Told
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class PlanRunner:
         engine, options: as `asrlib.jobs.run_each` takes them.
         write_pages: makes what people read of the store, given the recipe's directory.
         failed: why, by name of the job or run.
+        only: shell patterns; of the plan's runs, only those whose name fits one are run. Empty:
+            all of them.
     """
 
     recipe: Recipe
@@ -56,22 +59,42 @@ class PlanRunner:
     options: Mapping[str, Any]
     write_pages: Callable[[Path], Any]
     failed: dict[str, str] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
     state: PlanState = field(init=False)
+    commands: PlanCommands = field(init=False)
 
     def __post_init__(self) -> None:
         self.state = PlanState(self.recipe, self.plan)
+        self.commands = PlanCommands(self.recipe, self.plan, self.state)
 
     @property
     def folder(self) -> Path:
         """Logs of the jobs."""
         return self.recipe.exp / "plans" / self.plan.name
 
+    def wanted(self) -> list[PlannedRun]:
+        """The plan's runs, or those that `only` names.
+
+        Raises:
+            ConfigError: a pattern fits no run.
+        """
+        runs = self.plan.runs(self.state.chosen())
+        if not self.only:
+            return runs
+        for pattern in self.only:
+            if not any(fnmatchcase(run.name, pattern) for run in runs):
+                raise ConfigError(
+                    f"--only {pattern}: fits no run of the plan {self.plan.name}",
+                    f"its runs are: {', '.join(run.name for run in runs)}",
+                )
+        return [run for run in runs if any(fnmatchcase(run.name, p) for p in self.only)]
+
     def missing(self) -> list[PlannedRun]:
         """Runs that still have to be published; of a plan that is not published, to be scored.
 
         They are in order of seed, so that what is there when a plan is stopped can be compared.
         """
-        runs = sorted(self.plan.runs(self.state.chosen()), key=lambda run: run.factors.get(SEED, 0))
+        runs = sorted(self.wanted(), key=lambda run: run.factors.get(SEED, 0))
         if self.recipe.force:
             return runs
         done: Callable[[PlannedRun], Any] = (
@@ -94,9 +117,8 @@ class PlanRunner:
     def missing_trials(self) -> list[PlannedRun]:
         """Trials that have to be trained, of rows whose value is not chosen."""
         chosen = {} if self.recipe.force else self.state.chosen()
-        names = {
-            self.plan.trial_of(r.name) for r in self.plan.config.rows() if r.name not in chosen
-        }
+        rows = {run.row for run in self.wanted()}
+        names = {self.plan.trial_of(row) for row in rows if row not in chosen}
         runs = [run for name in sorted(names) for run in self.plan.trials().get(name, {}).values()]
         return [run for run in runs if not self._trained(run)]
 
@@ -132,7 +154,7 @@ class PlanRunner:
             else:
                 yield f"train, decode, score {run.name}"
         if not runs and not self._unmeasured():
-            total = len(self.plan.runs({}))
+            total = len(self.wanted())
             where = (
                 plan_dir(self.recipe.dir, self.plan.name)
                 if self.plan.published
@@ -180,12 +202,12 @@ class PlanRunner:
                 )
         models = self.plan.config.equal_size
         if missing and models:
-            common = self._common((*as_overrides(self.plan.config.set), *self.plan.given))
+            common = self.commands.common((*as_overrides(self.plan.config.set), *self.plan.given))
             self._call(("sizes", *common, "--within", "0.05", *models))
 
     def _tune(self) -> None:
         """Train the trials, and keep what they choose."""
-        self._do([self._training(run) for run in self.missing_trials()], "trials")
+        self._do([self.commands.training(run) for run in self.missing_trials()], "trials")
         if self.plan.config.tune and self.plan.published:
             tuning = self.state.tuning(self.state.chosen())
             if tuning is not None and tuning.models:
@@ -201,17 +223,21 @@ class PlanRunner:
         due = [run for run in known if run not in ready]
         if due:
             for run in self.missing_starts():
-                self._do([self._training(run)], "start")
+                self._do([self.commands.training(run)], "start")
             start = self.plan.starting_run()
             if start is not None and start.name in self.failed:
                 self.failed |= {run.name: f"{start.name} failed" for run in due}
                 due = []
             elif start is not None and self.plan.config.mitigates:
-                self._do([self._start_job(start)], "start")
+                self._do([self.commands.start_job(start)], "start")
         for run in ready:
             self._publish(run)
         by_name = {run.name: run for run in due}
-        self._do([self._job(run) for run in due], "runs", lambda name: self._publish(by_name[name]))
+        self._do(
+            [self.commands.job(run) for run in due],
+            "runs",
+            lambda name: self._publish(by_name[name]),
+        )
 
     def _do(
         self, jobs: Sequence[Job], title: str, done: Callable[[str], None] | None = None
@@ -285,69 +311,6 @@ class PlanRunner:
             write_about(self.recipe.dir, self.plan.name, about)
             self.write_pages(self.recipe.dir)
 
-    def _common(self, overrides: Sequence[str]) -> tuple[str, ...]:
-        words = ["--recipe-dir", str(self.recipe.dir)]
-        for override in overrides:
-            words += ["--set", override]
-        return tuple(words)
-
-    def _training(self, run: PlannedRun, plan: str | None = None) -> Job:
-        words = ["train", "--model", run.model, "--name", run.name]
-        if plan is not None:
-            words += ["--plan", plan]
-            for key in run.factors:
-                words += [
-                    "--factor",
-                    next(o for o in reversed(run.overrides) if o.startswith(f"{key}=")),
-                ]
-        if run.start is not None:
-            words += [
-                "--init",
-                str(self.state.trained(run.start) or self.recipe.exp / run.start.name),
-            ]
-        if run.init:
-            words += ["--init", str(self.recipe.dir / run.init)]
-        if self.recipe.force:
-            words.append("--force")
-        return Job(run.name, ((*words, *self._common(run.overrides)),))
-
-    def _job(self, run: PlannedRun) -> Job:
-        """Train, decode and score; the same with cohorts told, and with models on the way.
-
-        A speaker model is trained, embeds and is scored on verification.
-        """
-        commands = list(self._training(run, self.plan.name).commands)
-        sets, common = self.state.test_sets(), self._common(run.overrides)
-        if self.plan.config.stages == "voices":
-            return Job(run.name, (*commands, *verifying(run.name, sets, common)))
-        commands += self._decoding(run.name, run.overrides)
-        for told, directory in self.state.told(run).items():
-            commands += self._decoding(run.name, run.overrides, (told, str(directory)))
-        for name, share in self.plan.between(run).items():
-            ends = ("--start", self.state.start_name(run), "--end", run.name)
-            own = ("--share", str(share), "--name", name)
-            commands.append(("interpolate", *ends, *own, *common))
-            commands += self._decoding(name, run.overrides)
-        tuned = self.plan.config.decoding
-        if tuned is not None:
-            given = self._common((*run.overrides, *as_overrides(tuned.set)))
-            commands += tuned_decoding(run.name, sets, tuned, given)
-        return Job(run.name, tuple(commands))
-
-    def _start_job(self, start: PlannedRun) -> Job:
-        """Decode and score the start, with which every mitigation is compared."""
-        directory = self.state.trained(start)
-        name = start.name if directory is None else directory.name
-        return Job(f"{self.plan.name}-start", tuple(self._decoding(name, self.plan.given)))
-
-    def _decoding(
-        self, name: str, overrides: Sequence[str], cohorts: tuple[Told, str] | None = None
-    ) -> list[tuple[str, ...]]:
-        config = self.plan.config
-        score = "score" if config.stages == "one_talker" else "score-meetings"
-        common = self._common(overrides)
-        return decoding(name, self.state.test_sets(), config.searches, common, score, cohorts)
-
     def _first_runs(self) -> list[PlannedRun]:
         """One run of each row, the first of its factors."""
         first: dict[str, PlannedRun] = {}
@@ -373,7 +336,7 @@ class PlanRunner:
         names = [word for run in runs for word in ("--name", run.name)]
         commands = tuple(
             ("bench", "streaming", "--test-set", test_set, "--search", search, *names)
-            + self._common(self.plan.given)
+            + self.commands.common(self.plan.given)
             for test_set in self.state.test_sets()
             for search in self.plan.config.searches
         )

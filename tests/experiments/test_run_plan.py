@@ -61,6 +61,24 @@ def test_seeds_are_run_one_after_the_other(recipe):
     ]
 
 
+def test_only_the_runs_that_are_named_are_run(recipe):
+    write_plan(recipe, "two", {**TWO, "factors": {"train.seed": [1, 2]}})
+    plan(recipe, "two", "--only", "*-seed2", "--only", "two-tiny-*")
+    assert published(recipe, "two") == ["two-tiny-seed1", "two-tiny-seed2", "two-twin-seed2"]
+    assert plan(recipe, "two", "--dry-run").split()[-1] == "two-twin-seed1"
+    assert "nothing to do: all 2 runs" in plan(recipe, "two", "--only", "*-seed2")
+    done = call("plan", "two", "--recipe-dir", recipe, "--only", "*-seed3")
+    assert explained(done, "--only *-seed3: fits no run of the plan two", "two-twin-seed2")
+
+
+def test_trials_of_rows_that_are_not_named_are_left_out(recipe):
+    tune = {"key": "train.peak_lr", "values": [1.0e-6, 0.004], "by": "loss"}
+    write_plan(recipe, "tuned", {**TWO, "tune": tune})
+    told = plan(recipe, "tuned", "--dry-run", "--only", "tuned-twin-*")
+    assert told.count("tune-twin") == 2
+    assert "tiny" not in told
+
+
 def test_a_fresh_clone_has_nothing_to_do_for_what_is_published(recipe):
     write_plan(recipe, "two", {**TWO, "models": ["tiny"]})
     plan(recipe, "two")

@@ -45,7 +45,7 @@ def scored(recipe: Recipe, run: str | None) -> Path:
 def test_a_job_trains_embeds_all_sets_and_scores(recipe):
     runner = PlanRunner(recipe, load_plan(recipe, "voices"), 1, "local", {}, lambda _: None)
     (run,) = runner.plan.runs({})
-    commands = [words[:5] for words in runner._job(run).commands]
+    commands = [words[:5] for words in runner.commands.job(run).commands]
     assert commands[0][:3] == ("train", "--model", "speaker/ecapa")
     name = run.name
     assert commands[1:] == [
