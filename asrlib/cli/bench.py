@@ -162,7 +162,8 @@ def streaming(
 
     from asrlib.experiments.benchmarks import Benchmark, streaming_file
     from asrlib.streaming.bench import measure_streaming
-    from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+    from asrlib.streaming.recognizer import StreamingRecognizer
+    from asrlib.streaming.settings import DecodeConfig
 
     log_to(None)
     cuts = _cuts(recipe, test_set, utterances)
@@ -264,7 +265,8 @@ def meeting(recipe: Recipe, name: str, test_set: str, minutes: float) -> None:
     from asrlib.data.cuts import read_cuts
     from asrlib.experiments.benchmarks import Benchmark
     from asrlib.streaming.meeting_bench import measure_meeting
-    from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+    from asrlib.streaming.recognizer import StreamingRecognizer
+    from asrlib.streaming.settings import DecodeConfig
 
     log_to(None)
     torch.set_num_threads(1)
@@ -305,7 +307,7 @@ def hotwords(recipe: Recipe, name: str, test_set: str, words: int, timed: int, r
     from asrlib.experiments.benchmarks import Benchmark
     from asrlib.experiments.hotword_bench import measure_hotwords
     from asrlib.streaming.decode_files import located
-    from asrlib.streaming.recognizer import DecodeConfig
+    from asrlib.streaming.settings import DecodeConfig
 
     log_to(None)
     torch.set_num_threads(1)

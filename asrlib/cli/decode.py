@@ -74,7 +74,7 @@ def command(
     from asrlib.scoring.records import HYP_FILE, Told, decode_dir_name
     from asrlib.streaming.batch import DECODE_VERSION
     from asrlib.streaming.decode_files import decode_files
-    from asrlib.streaming.recognizer import DecodeConfig
+    from asrlib.streaming.settings import DecodeConfig
     from asrlib.text.turns import TURNS_FILE
 
     if search is not None:

@@ -28,7 +28,8 @@ def command(recipe: Recipe, name: str, test_set: str, utterance: str | None) -> 
     from asrlib.features.fbank import FbankExtractor
     from asrlib.report.toggle_plot import toggle_picture
     from asrlib.streaming.batch import decode_cuts, spoken_words
-    from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+    from asrlib.streaming.recognizer import StreamingRecognizer
+    from asrlib.streaming.settings import DecodeConfig
 
     log_to(None)
     checkpoint = recipe.exp / name / "final.pt"

@@ -184,7 +184,8 @@ def _load(
     import torch
 
     from asrlib.config import check_sections, load_config
-    from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+    from asrlib.streaming.recognizer import StreamingRecognizer
+    from asrlib.streaming.settings import DecodeConfig
 
     check_sections(overrides, ("decode",))
     config = load_config(DecodeConfig, "decode", [PROJECT_DIR / "conf/decode.yaml"], overrides)

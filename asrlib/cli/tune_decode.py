@@ -55,7 +55,7 @@ def command(
     from asrlib.experiments.tune_decode import tune, tuned_file
     from asrlib.streaming.batch import DECODE_VERSION
     from asrlib.streaming.decode_files import decode_files, located
-    from asrlib.streaming.recognizer import DecodeConfig
+    from asrlib.streaming.settings import DecodeConfig
     from asrlib.training.dev_wer import dev_wer
     from asrlib.transducer.model_io import load_transducer
 

@@ -35,11 +35,13 @@ from asrlib.data.cuts import chosen_cuts
 from asrlib.data.membership import Membership, memberships
 from asrlib.data.sampler import DataConfig, Sizes, sample_batches
 from asrlib.data.share import WHOLE, RankShare
+from asrlib.data.source_symbols import SourceSymbols
 from asrlib.errors import ConfigError, DataError
 from asrlib.features import lhotse_fbank, on_the_fly, storage  # noqa: F401  (for lhotse)
 from asrlib.features.fbank import FbankConfig
 from asrlib.seeds import derive_seed
 from asrlib.text import Tokenizer
+from asrlib.text.tokenizer import BLANK_ID
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Batch:
         texts: normalised transcripts.
         word_ends: end times of each utterance's words, seconds, or None where unknown.
         membership_BC: cohort memberships [top, bottom], float32; zeros where unknown.
+        first_B: int64 first symbols of the predictor; blank where the source is unknown.
     """
 
     x_BTF: Tensor
@@ -65,6 +68,7 @@ class Batch:
     texts: list[str]
     word_ends: list[list[float] | None]
     membership_BC: Tensor
+    first_B: Tensor
 
 
 def train_batches(
@@ -80,6 +84,7 @@ def train_batches(
     noise: CutSet | None = None,
     num_workers: int = 0,
     membership: Membership | None = None,
+    sources: SourceSymbols | None = None,
     share: RankShare = WHOLE,
 ) -> Iterator[Batch]:
     """Yield an epoch's batches, shuffled and augmented, from number `start_batch` on.
@@ -95,6 +100,7 @@ def train_batches(
         num_workers: number of processes that load batches ahead; 0 loads in this process. The
             batches are the same.
         membership: the cohorts of the speakers; None if they are not known.
+        sources: the first symbols by speaker; None without `tokens.sources`.
         share: the share of each batch that is read; a rank augments with seeds of its own.
 
     Raises:
@@ -111,7 +117,7 @@ def train_batches(
         batches.sort(key=lambda batch: max(sizes.frames[n] for n in batch))
     shared = [share.of(batch, length=lambda n: sizes.frames[n]) for batch in batches]
     dataset = _TrainingSet(
-        cuts, shared, tokenizer, augment, fbank, noise, seed, epoch, membership, share
+        cuts, shared, tokenizer, augment, fbank, noise, seed, epoch, membership, sources, share
     )
     loader = DataLoader(
         dataset,
@@ -140,18 +146,25 @@ def sizes_of(cuts: CutSet, tokenizer: Tokenizer) -> Sizes:
 
 
 def eval_batches(
-    cuts: CutSet, tokenizer: Tokenizer, max_frames: int, membership: Membership | None = None
+    cuts: CutSet,
+    tokenizer: Tokenizer,
+    max_frames: int,
+    membership: Membership | None = None,
+    sources: SourceSymbols | None = None,
 ) -> Iterator[Batch]:
     """Yield every cut once, unaugmented, longest first.
 
     Args:
         max_frames: bound on a batch's padded size, in frames.
         membership: the cohorts of the speakers; None if they are not known.
+        sources: the first symbols by speaker; None without `tokens.sources`.
     """
 
     def batch(group: list[Cut]) -> Batch:
         known_BC = None if membership is None else membership.of(group)
-        return collate(group, [_features(c) for c in group], tokenizer, membership_BC=known_BC)
+        first_B = None if sources is None else sources.of(group)
+        features = [_features(cut) for cut in group]
+        return collate(group, features, tokenizer, membership_BC=known_BC, first_B=first_B)
 
     group: list[Cut] = []
     order = sorted((-_num_frames(cut), cut.id, number) for number, cut in enumerate(cuts))
@@ -206,6 +219,7 @@ class _TrainingSet(Dataset):
         seed: int,
         epoch: int,
         membership: Membership | None,
+        sources: SourceSymbols | None,
         share: RankShare,
     ) -> None:
         self._cuts = cuts
@@ -220,7 +234,7 @@ class _TrainingSet(Dataset):
         self._masks = SpecMasks(augment) if epoch >= augment.spec_start_epoch else None
         self._seed = seed
         self._epoch = epoch
-        self._membership = membership
+        self._membership, self._sources = membership, sources
         self._share = share
 
     def __getitem__(self, index: int) -> Batch:
@@ -229,6 +243,9 @@ class _TrainingSet(Dataset):
         drawn_BC = None
         if self._membership is not None:
             drawn_BC = self._membership.drawn(cuts, self._seed, self._epoch)
+        first_B = None
+        if self._sources is not None:
+            first_B = self._sources.drawn(cuts, self._seed, self._epoch)
         with seeded(seed):
             if self._augment.noise_probability > 0 and self._noise is not None:
                 cuts = add_noise(cuts, self._noise, self._augment, seed)
@@ -242,7 +259,7 @@ class _TrainingSet(Dataset):
             if self._masks is not None:
                 longer = [self._masks(x_TF) for x_TF in longer]
         leads = [frames * self._frame_shift for frames in leads]
-        return collate(list(cuts), longer, self._tokenizer, leads, drawn_BC)
+        return collate(list(cuts), longer, self._tokenizer, leads, drawn_BC, first_B)
 
     def _shifted(self, x_TF: Tensor, cut: Cut) -> Tensor:
         return shift(x_TF, self._augment.frame_offset, self._seed, self._epoch, cut.id)
@@ -254,12 +271,14 @@ def collate(
     tokenizer: Tokenizer,
     leads: list[float] | None = None,
     membership_BC: Tensor | None = None,
+    first_B: Tensor | None = None,
 ) -> Batch:
     """Pad the features (T, F) and transcripts of `cuts` into a batch, in the given order.
 
     Args:
         leads: seconds of silence that were added before each utterance.
         membership_BC: memberships of the utterances; None if they are not known.
+        first_B: first symbols of the utterances; None if no source is known.
     """
     cuts = list(cuts)
     leads = leads or [0.0] * len(cuts)
@@ -276,6 +295,7 @@ def collate(
         texts=texts,
         word_ends=[_word_ends(cut, lead) for cut, lead in zip(cuts, leads, strict=True)],
         membership_BC=membership_BC,
+        first_B=torch.full((len(cuts),), BLANK_ID) if first_B is None else first_B,
     )
 
 

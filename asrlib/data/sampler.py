@@ -15,6 +15,7 @@ from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketer, estimate_
 
 from asrlib.config import configclass
 from asrlib.errors import ConfigError
+from asrlib.numbers import Probability
 
 _BUCKET_SEED = 1234  # with which lhotse's sampler chooses among buckets
 
@@ -34,6 +35,8 @@ class DataConfig:
         lang: directory of the tokens in the recipe's data directory. A recipe may have several.
         features: whether stage 2 stores the features, or leaves it to the loading of batches to
             compute them on the fly.
+        unknown_source: probability that an utterance's source is not told in an epoch, so that the
+            model also works without; for tokens with `tokens.sources`.
     """
 
     max_frames: int = 4000
@@ -43,6 +46,7 @@ class DataConfig:
     sorted_epochs: int = 0
     lang: str = "lang"
     features: Literal["stored", "on_the_fly"] = "stored"
+    unknown_source: Probability = 0.1
 
     def __post_init__(self) -> None:
         for key in ("max_frames", "max_tokens", "num_buckets", "buffer_size"):

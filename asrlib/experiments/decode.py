@@ -26,8 +26,9 @@ from asrlib.scoring.records import HYP_FILE, DecodeMeta, Machine, ParameterCount
 from asrlib.stamps import hash_file
 from asrlib.streaming.batch import Cost, decode_cuts, decode_turns, hyp_line
 from asrlib.streaming.decode_files import decode_files, located
-from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+from asrlib.streaming.recognizer import StreamingRecognizer
 from asrlib.streaming.result import Result
+from asrlib.streaming.settings import DecodeConfig
 from asrlib.text.turns import TURNS_FILE, write_turns
 from asrlib.transducer import TransducerConfig
 from asrlib.transducer.flops import flops_per_second

@@ -22,7 +22,8 @@ from asrlib.scoring.wer import Aligned, ErrorRate, align
 from asrlib.streaming.batch import decode_cuts
 from asrlib.streaming.bench import measure_streaming
 from asrlib.streaming.fusion import HotwordsConfig, LmConfig
-from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+from asrlib.streaming.recognizer import StreamingRecognizer
+from asrlib.streaming.settings import DecodeConfig
 from asrlib.transducer.model_io import load_transducer
 
 _SHORTEST = 3  # letters of a hotword; shorter ones are parts of many words

@@ -57,7 +57,11 @@ class GitState(JsonRecord):
 
 # A key that is added to conf/ has a line here, `section.key` or `section.key.key`: the value that
 # gives what the code did without it.
-_CAME_LATER: dict[str, Any] = {"train.precision": "float32"}
+_CAME_LATER: dict[str, Any] = {
+    "train.precision": "float32",
+    "data.unknown_source": 0.1,
+    "decode.source": None,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

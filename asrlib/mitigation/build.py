@@ -101,7 +101,7 @@ class MitigatedConfigs(TransducerConfigs):
         inputs, speech = _with_speech(mitigation, model, inputs, data)
         mix = epoch_mix(mitigation, inputs.train, speech, self.train.seed)
         membership = self._read_membership(data, inputs)
-        source = self._source(replace(inputs, train=mix.base), membership)
+        source = self._source(replace(inputs, train=mix.base), membership, data)
         dev_figures, cohort = self._figures(model, inputs.dev, source, data.parent), None
         if speech is not None and len(speech.choose):
             cohort = CohortDev(

@@ -73,7 +73,10 @@ class MixTask(TransducerTask):
         figures = super().evaluate()
         if self.cohort is None:
             return figures
-        batches = eval_batches(self.cohort.cuts, self.tokenizer, self.source.data.max_frames)
+        source = self.source
+        batches = eval_batches(
+            self.cohort.cuts, self.tokenizer, source.data.max_frames, sources=source.sources
+        )
         cohort = self._means(batches)
         if self.cohort.figures is not None:
             cohort |= self.cohort.figures(self.model)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from asrlib.errors import DataError
+from asrlib.errors import ConfigError, DataError
 from asrlib.json_record import JsonRecord
 from asrlib.spool import sorted_on_disk
 from asrlib.text.words import TimedWord
@@ -312,3 +312,26 @@ def read_speakers(path: Path, test_set: str) -> dict[str, dict[str, str]]:
     for row in sorted(rows, key=lambda r: r.get("set") == test_set):
         table[row["speaker"]] = {k: (v or "").strip() for k, v in row.items() if k}
     return table
+
+
+def speaker_column(path: Path, test_set: str, column: str, setting: str) -> dict[str, str]:
+    """Read one column of speakers.tsv, by speaker; "" where a speaker has no value.
+
+    Args:
+        path: the table.
+        test_set: set whose row is used of a speaker with several.
+        column: name of the column.
+        setting: key of the configuration that names the column, for the message.
+
+    Raises:
+        ConfigError: there is no such column.
+        DataError: the file is not a table.
+    """
+    rows = read_speakers(path, test_set)
+    columns = sorted({name for row in rows.values() for name in row})
+    if column not in columns:
+        raise ConfigError(
+            f"{setting}: {path} has no column {column}",
+            f"choose one of {', '.join(columns) or 'a table with columns'}",
+        )
+    return {speaker: row.get(column, "") for speaker, row in rows.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asrlib.streaming.recognizer import DecodeConfig
+    from asrlib.streaming.settings import DecodeConfig
 
 
 def decode_files(config: DecodeConfig, folder: Path) -> dict[str, Path]:

@@ -101,11 +101,18 @@ class FastBeamSearch:
 
     The best path is found in the lattice as it is, so tokens that were already shown may change.
 
+    Args:
+        model: the transducer.
+        config: settings of the search.
+        first_symbol: the predictor's first symbol, see `Tokenizer.first_symbol`.
+
     Raises:
         ConfigError: the predictor is not stateless, or k2 is not installed.
     """
 
-    def __init__(self, model: Transducer, config: FastBeamConfig) -> None:
+    def __init__(
+        self, model: Transducer, config: FastBeamConfig, first_symbol: int = BLANK_ID
+    ) -> None:
         if not isinstance(model.predictor, StatelessPredictor):
             raise ConfigError(
                 "decode.search fast_beam needs a stateless predictor, and this model has none",
@@ -119,8 +126,7 @@ class FastBeamSearch:
                 "choose modified_beam, or decode with torch 1.13, which has k2: unset "
                 "FAIRSTREAM_VENV, run tools/install.sh",
             ) from e
-        self.model = model
-        self.config = config
+        self.model, self.config, self.first_symbol = model, config, first_symbol
         self.predictor = model.predictor
         self.context_size = model.predictor.context
         self.vocab_size = model.joiner.output_linear.out_features
@@ -129,7 +135,7 @@ class FastBeamSearch:
     def initial_state(self, frame: int = 0) -> FastBeamState:
         """Return the state of a new segment that starts at output frame `frame`."""
         history_C = torch.full((self.context_size,), NO_SYMBOL, dtype=torch.int64)
-        history_C[-1] = BLANK_ID
+        history_C[-1] = self.first_symbol
         return FastBeamState(None, frame, history_C)
 
     @torch.no_grad()

@@ -58,12 +58,12 @@ class Place:
     symbols: int = 0
 
 
-def start_predictor(model: Transducer) -> tuple[Any, Tensor]:
-    """Return the predictor's state and projected output (J) after the start symbol (blank)."""
+def start_predictor(model: Transducer, first_symbol: int = BLANK_ID) -> tuple[Any, Tensor]:
+    """Return the predictor's state and projected output (J) after its first symbol."""
     device = next(model.parameters()).device
-    blank_B = torch.full((1,), BLANK_ID, dtype=torch.int64, device=device)
+    first_B = torch.full((1,), first_symbol, dtype=torch.int64, device=device)
     state = model.predictor.initial_state(1)
-    decoder_BD, state = model.predictor.step(blank_B, state)
+    decoder_BD, state = model.predictor.step(first_B, state)
     return state, model.joiner.decoder_proj(decoder_BD)[0]
 
 
@@ -78,7 +78,14 @@ def advance_predictor(
 
 
 class GreedySearch:
-    """Greedy search, batched over streams (Graves 2012, arXiv 1211.3711, with a symbol limit)."""
+    """Greedy search, batched over streams (Graves 2012, arXiv 1211.3711, with a symbol limit).
+
+    Args:
+        model: the transducer.
+        config: settings of the search.
+        blank_penalty, temperature: see `symbol_log_probs`.
+        first_symbol: the predictor's first symbol, see `Tokenizer.first_symbol`.
+    """
 
     def __init__(
         self,
@@ -86,8 +93,9 @@ class GreedySearch:
         config: GreedyConfig,
         blank_penalty: float = 0.0,
         temperature: float = 1.0,
+        first_symbol: int = BLANK_ID,
     ) -> None:
-        self.model = model
+        self.model, self.first_symbol = model, first_symbol
         self.blank_penalty, self.temperature = blank_penalty, temperature
         default = 1 if model.config.loss.rnnt_type == "modified" else 3
         self.max_symbols = config.max_symbols_per_frame or default
@@ -95,7 +103,7 @@ class GreedySearch:
     @torch.no_grad()
     def initial_state(self, frame: int = 0) -> GreedyState:
         """Return the state of a new segment that starts at output frame `frame`."""
-        predictor_state, decoder_J = start_predictor(self.model)
+        predictor_state, decoder_J = start_predictor(self.model, self.first_symbol)
         return GreedyState(frame, predictor_state, decoder_J)
 
     @torch.no_grad()

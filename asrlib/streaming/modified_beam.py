@@ -136,6 +136,7 @@ class ModifiedBeamSearch:
         config: settings of the search.
         scorer: adds scores to tokens, for example those of a language model.
         blank_penalty, temperature: see `symbol_log_probs`.
+        first_symbol: the predictor's first symbol, see `Tokenizer.first_symbol`.
     """
 
     def __init__(
@@ -145,15 +146,17 @@ class ModifiedBeamSearch:
         scorer: TokenScorer | None = None,
         blank_penalty: float = 0.0,
         temperature: float = 1.0,
+        first_symbol: int = BLANK_ID,
     ) -> None:
         self.model, self.config, self.scorer = model, config, scorer
         self.blank_penalty, self.temperature = blank_penalty, temperature
+        self.first_symbol = first_symbol
 
     @torch.no_grad()
     def initial_state(self, frame: int = 0) -> BeamState:
         """Return the state of a new segment that starts at output frame `frame`."""
         scorer_state = self.scorer and self.scorer.start()
-        predictor = start_predictor(self.model)
+        predictor = start_predictor(self.model, self.first_symbol)
         start = BeamHypothesis(History(BLANK_ID, None), None, 0.0, *predictor, scorer_state)
         return BeamState(frame, [start], WeakValueDictionary())
 

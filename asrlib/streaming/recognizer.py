@@ -15,20 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asrlib.config import configclass
 from asrlib.data.membership import MEMBERSHIP, memberships
 from asrlib.encoders.state import stack_states, unstack_state
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankExtractor
-from asrlib.numbers import NonNegative, Positive, PositiveFloat
-from asrlib.searches import TURN_SEARCHES, SearchName
-from asrlib.streaming.endpoint import EndpointConfig, endpoint_time
-from asrlib.streaming.fast_beam import FastBeamConfig, FastBeamSearch
-from asrlib.streaming.fusion import HotwordsConfig, LmConfig, build_scorer
-from asrlib.streaming.greedy import GreedyConfig, GreedySearch
-from asrlib.streaming.modified_beam import ModifiedBeamConfig, ModifiedBeamSearch
+from asrlib.streaming.endpoint import endpoint_time
+from asrlib.streaming.modified_beam import ModifiedBeamSearch
 from asrlib.streaming.result import Alternative, Result, Segment, StreamClock
-from asrlib.streaming.search import Hypothesis, Search, TurnSearch
+from asrlib.streaming.search import Hypothesis, Search
+from asrlib.streaming.settings import DecodeConfig, build_search, turn_search
 from asrlib.streaming.stream import AudioFront, Decoding, Stream
 from asrlib.streaming.talkers import TurnMaker
 from asrlib.text.tokenizer import Tokenizer
@@ -36,109 +31,6 @@ from asrlib.text.turn_labels import TURN_SYMBOLS
 from asrlib.text.turns import Turn
 from asrlib.transducer.model import Transducer
 from asrlib.transducer.model_io import load_transducer
-
-AnySearch = GreedySearch | ModifiedBeamSearch | FastBeamSearch
-
-
-@configclass
-class DecodeConfig:
-    """Settings of decoding (`conf/decode.yaml`).
-
-    Attributes:
-        search: name of the search that is used.
-        chunk_seconds: seconds of audio given to a stream at a time when a file is decoded.
-        max_streams: largest number of files decoded at the same time.
-        max_chunk_frames: largest number of input frames in one call of the encoder, which bounds
-            memory if a stream gets all of its audio in one piece.
-        tail_padding: seconds of zeros after the audio, in addition to the zeros that the encoder's
-            lookahead and subsampling need.
-        num_threads: number of torch threads in the commands.
-        blank_penalty, temperature: see `asrlib.streaming.search.symbol_log_probs`; not for
-            fast_beam.
-        n_best: number of different transcripts that results hold, at most those of the beam; above
-            1 only with modified_beam.
-        lm, hotwords: what modified_beam adds to the scores of tokens.
-        greedy, modified_beam, fast_beam: settings of each search.
-        endpoint: settings of endpoint detection.
-    """
-
-    search: SearchName = "greedy"
-    chunk_seconds: PositiveFloat = 0.32
-    max_streams: Positive = 32
-    max_chunk_frames: Positive = 1000
-    tail_padding: NonNegative = 0.0
-    num_threads: Positive = 1
-    blank_penalty: float = 0.0
-    temperature: PositiveFloat = 1.0
-    n_best: Positive = 1
-    lm: LmConfig = LmConfig()
-    hotwords: HotwordsConfig = HotwordsConfig()
-    greedy: GreedyConfig = GreedyConfig()
-    modified_beam: ModifiedBeamConfig = ModifiedBeamConfig()
-    fast_beam: FastBeamConfig = FastBeamConfig()
-    endpoint: EndpointConfig = EndpointConfig()
-
-
-def build_search(model: Transducer, tokenizer: Tokenizer, config: DecodeConfig) -> AnySearch:
-    """Build the search that `config.search` names.
-
-    Raises:
-        ConfigError: the search cannot decode this model, or not with these settings.
-        DataError: a language model or a file of hotwords is missing or broken.
-    """
-    _check_supported(config)
-    if config.search == "greedy":
-        return GreedySearch(model, config.greedy, config.blank_penalty, config.temperature)
-    if config.search == "modified_beam":
-        scorer = build_scorer(tokenizer, config.lm, config.hotwords)
-        return ModifiedBeamSearch(
-            model, config.modified_beam, scorer, config.blank_penalty, config.temperature
-        )
-    return FastBeamSearch(model, config.fast_beam)
-
-
-def _check_supported(config: DecodeConfig) -> None:
-    """Refuse settings that the chosen search would ignore.
-
-    Raises:
-        ConfigError: names the setting.
-    """
-    default = DecodeConfig()
-    only_beam = {
-        "n_best": config.n_best != 1,
-        "lm": config.lm.in_use,
-        "hotwords": config.hotwords.in_use,
-    }
-    not_fast = {
-        key: getattr(config, key) != getattr(default, key)
-        for key in ("blank_penalty", "temperature")
-    }
-    refused = {"greedy": only_beam, "fast_beam": {**only_beam, **not_fast}}
-    for key, used in refused.get(config.search, {}).items():
-        if used:
-            raise ConfigError(
-                f"decode.{key}: the search {config.search} does not support it",
-                "choose decode.search=modified_beam, or leave the setting at its default",
-            )
-
-
-def _turn_search(search: AnySearch, talkers: int, config: DecodeConfig) -> TurnSearch:
-    """Check that a search can close the turns of several talkers, and return it.
-
-    Raises:
-        ConfigError: it cannot, or endpoint detection is on; the message names the setting.
-    """
-    if config.endpoint.enabled:
-        raise ConfigError(
-            f"decode.endpoint.enabled: a model of {talkers} talkers finds the ends of turns itself",
-            "leave out --endpoint, or set decode.endpoint.enabled=false",
-        )
-    if isinstance(search, FastBeamSearch):
-        raise ConfigError(
-            f"decode.search {config.search}: cannot close the turns of {talkers} talkers",
-            f"choose {' or '.join(TURN_SEARCHES)}",
-        )
-    return search
 
 
 class StreamingRecognizer:
@@ -189,7 +81,7 @@ class StreamingRecognizer:
         self._check: Callable[[Decoding, int], None] | None = None
         style = model.config.turn_style
         if style is not None:
-            self.turn_search = _turn_search(search, self.talkers, config)
+            self.turn_search = turn_search(search, self.talkers, config)
             self.turn_maker = TurnMaker(tokenizer, self.clock, style)
             self._check = self._check_turns
         elif config.endpoint.enabled:

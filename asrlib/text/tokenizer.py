@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -37,12 +37,15 @@ class TokensConfig:
         own_words: words that get a piece of their own, which is part of no other word: for example
             the names of letters and digits, which sound other than the same letters in a word. The
             text of the pieces is that of the words, so nothing else changes.
+        sources: column of data/speakers.tsv, such as `corpus`: each of its values in the training
+            set gets a symbol, which the predictor reads first in place of blank; "" for none.
     """
 
     vocab_size: int = 500
     model_type: Literal["unigram", "bpe", "char"] = "unigram"
     character_coverage: float = 1.0
     own_words: tuple[str, ...] = ()
+    sources: str = ""
 
 
 class Tokenizer:
@@ -72,8 +75,13 @@ class Tokenizer:
                 f"token model: begins with {specials}, not {list(SPECIALS)}",
                 "train it with `python -m asrlib tokens`",
             )
-        pieces = map(self._processor.IdToPiece, range(self._processor.GetPieceSize()))
+        pieces = [self._processor.IdToPiece(i) for i in range(self._processor.GetPieceSize())]
         self._own = _pattern([p[1:-1] for p in pieces if p.endswith(_OWN)])
+        named = [
+            (_source_of(piece), i) for i, piece in enumerate(pieces) if self._processor.IsControl(i)
+        ]
+        self.source_column = next((found[0] for found, _ in named if found), "")
+        self._sources = {found[1]: i for found, i in named if found}
 
     @classmethod
     def from_file(cls, path: Path) -> Tokenizer:
@@ -98,6 +106,29 @@ class Tokenizer:
     @property
     def vocab_size(self) -> int:
         return self._processor.GetPieceSize()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Values of `source_column` that have a symbol; empty without `tokens.sources`."""
+        return tuple(self._sources)
+
+    def first_symbol(self, source: str | None) -> int:
+        """Return the predictor's first symbol: that of a source, or blank if it is not known.
+
+        Raises:
+            ConfigError: the source has no symbol.
+        """
+        if source is None:
+            return BLANK_ID
+        if source not in self._sources:
+            known = ", ".join(self._sources)
+            raise ConfigError(
+                f"source {source}: the model's tokens have no symbol for it",
+                f"choose one of {known}, or null if the source is not known"
+                if known
+                else "leave out the source, or train tokens and model with tokens.sources",
+            )
+        return self._sources[source]
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a normalised transcript; unknown characters give <unk>."""
@@ -141,11 +172,19 @@ class Tokenizer:
         ]
 
 
-def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> None:
+def train_tokenizer(
+    texts: Iterable[str], config: TokensConfig, out: Path, sources: Collection[str] = ()
+) -> None:
     """Train a model on normalised transcripts, and write it to `out`.
 
     The order of the texts does not change the model. If the text yields fewer pieces than
     `vocab_size`, the vocabulary is smaller.
+
+    Args:
+        texts: the transcripts.
+        config: settings of the tokenizer.
+        out: the file of the model.
+        sources: values of the column `config.sources` that get a symbol.
 
     Raises:
         DataError: there is no text.
@@ -161,7 +200,8 @@ def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> No
     own = _pattern(config.own_words)
     lines = [_marked(line, own) for line in lines]
     others = [" ".join(w for w in line.split() if not w.endswith(_OWN)) for line in lines]
-    least = len(SPECIALS) + len(config.own_words)
+    named = [f"<{config.sources}={source}>" for source in sorted(sources)]
+    least = len(SPECIALS) + len(config.own_words) + len(named)
     least += _num_characters(others, config.character_coverage)
     if config.vocab_size < least:
         raise ConfigError(
@@ -184,7 +224,7 @@ def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> No
         pad_id=-1,
         unk_piece=UNKNOWN,
         unk_surface=UNKNOWN,
-        control_symbols=[BLANK, *TALKER_SYMBOLS],
+        control_symbols=[BLANK, *TALKER_SYMBOLS, *named],
         user_defined_symbols=[f"{WORD_MARK}{word}{_OWN}" for word in config.own_words],
         normalization_rule_name="identity",  # texts are normalised, and must decode unchanged
         shuffle_input_sentence=False,
@@ -194,6 +234,12 @@ def train_tokenizer(texts: Iterable[str], config: TokensConfig, out: Path) -> No
     )
     with atomic_write(out, "wb") as f:
         f.write(model.getvalue())
+
+
+def _source_of(piece: str) -> tuple[str, str] | None:
+    """Return the column and the value of a source's symbol; None of other pieces."""
+    column, equals, value = piece[1:-1].partition("=")
+    return (column, value) if equals and piece[0] + piece[-1] == "<>" and column else None
 
 
 def _pattern(words: Iterable[str]) -> re.Pattern[str] | None:

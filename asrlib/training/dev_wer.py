@@ -11,7 +11,8 @@ from asrlib.features.fbank import FbankConfig, FbankExtractor
 from asrlib.scoring.records import Utterance
 from asrlib.scoring.wer import ErrorRate, align
 from asrlib.streaming.batch import decode_cuts
-from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+from asrlib.streaming.recognizer import StreamingRecognizer
+from asrlib.streaming.settings import DecodeConfig
 from asrlib.text.tokenizer import Tokenizer
 from asrlib.transducer.model import Transducer
 

@@ -17,14 +17,18 @@ from asrlib.data.cuts import read_cuts
 from asrlib.data.membership import MEMBERSHIP, Membership, MembershipConfig
 from asrlib.data.mixture_dataset import MixtureFormat, MixtureTrainingSet
 from asrlib.data.mixtures import MixtureConfig
+from asrlib.data.raw import TRAIN_SET
 from asrlib.data.sampler import DataConfig
+from asrlib.data.source_symbols import SourceSymbols
 from asrlib.errors import ConfigError
 from asrlib.features.fbank import FbankConfig
 from asrlib.recipe import Recipe
 from asrlib.scoring.groups import UNKNOWN
-from asrlib.scoring.records import read_speakers
+from asrlib.scoring.records import speaker_column
+from asrlib.searches import SearchName
 from asrlib.streaming.decode_files import decode_files, located
-from asrlib.streaming.recognizer import DecodeConfig, SearchName, build_search
+from asrlib.streaming.settings import DecodeConfig, build_search
+from asrlib.text.tokenizer import Tokenizer
 from asrlib.text.turn_labels import TurnStyle
 from asrlib.training.build import Configs, with_values
 from asrlib.training.config import (
@@ -137,6 +141,9 @@ class TransducerConfigs(Configs):
             known = self.group_dro.groups == COHORTS
             groups = self._cohort_dir(data) / COHORTS_FILE if known else _speaker_table(data)
             files = (*files, groups)
+        tokens = self.data.tokens(data)
+        if tokens.is_file() and Tokenizer.from_file(tokens).sources:
+            files = (*files, _speaker_table(data))
         if self.decode is not None:
             files = (*files, *decode_files(self.decode, data.parent).values())
         return files
@@ -165,12 +172,14 @@ class TransducerConfigs(Configs):
     def _one_talker(
         self, model: Transducer, inputs: RecipeInputs, data: Path, init: Path | None
     ) -> TransducerTask:
-        source = self._source(inputs, self._read_membership(data, inputs))
+        source = self._source(inputs, self._read_membership(data, inputs), data)
         return TransducerTask(
             model, source, self.train, self._figures(model, inputs.dev, source, data.parent)
         )
 
-    def _source(self, inputs: RecipeInputs, membership: Membership | None) -> TransducerData:
+    def _source(
+        self, inputs: RecipeInputs, membership: Membership | None, data: Path
+    ) -> TransducerData:
         return TransducerData(
             train=inputs.train,
             dev=inputs.dev,
@@ -180,6 +189,7 @@ class TransducerConfigs(Configs):
             data=self.data,
             augment=self.augment,
             membership=membership,
+            sources=_source_symbols(inputs, data, self.data.unknown_source),
         )
 
     def _figures(
@@ -208,7 +218,7 @@ class TransducerConfigs(Configs):
         if groups == COHORTS:
             known: Mapping[str, str] = read_cohort_map(self._cohort_dir(data)).cohorts
         else:
-            known = _column_of(_speaker_table(data), groups)
+            known = speaker_column(_speaker_table(data), TRAIN_SET, groups, "group_dro.groups")
         group_of: dict[str, str] = {}
         times: dict[str, float] = {}
         for cut, often in task.training_items():
@@ -290,20 +300,19 @@ def _speaker_table(data: Path) -> Path:
     return data / "speakers.tsv"
 
 
-def _column_of(table: Path, column: str) -> dict[str, str]:
-    """Return a column of the training speakers' table, by speaker.
-
-    Raises:
-        ConfigError: there is no such column.
-    """
-    rows = read_speakers(table, "train")
-    columns = {name for row in rows.values() for name in row}
-    if column not in columns:
-        raise ConfigError(
-            f"group_dro.groups: {table} has no column {column}",
-            f"choose one of {', '.join((*sorted(columns), COHORTS, OFF))}",
-        )
-    return {speaker: row.get(column, "") for speaker, row in rows.items()}
+def _source_symbols(inputs: RecipeInputs, data: Path, unknown: float) -> SourceSymbols | None:
+    """Return the first symbol of each speaker; None if the tokens have no sources."""
+    tokenizer, table = inputs.tokenizer, _speaker_table(data)
+    if not tokenizer.sources:
+        return None
+    told = speaker_column(table, TRAIN_SET, tokenizer.source_column, "tokens.sources")
+    symbols = {
+        speaker: tokenizer.first_symbol(source)
+        for speaker, source in told.items()
+        if source in tokenizer.sources
+    }
+    logger.info("the predictor is told the source: %s", ", ".join(tokenizer.sources))
+    return SourceSymbols(symbols, unknown)
 
 
 def _dev_mixtures(data: Path) -> Path:

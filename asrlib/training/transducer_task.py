@@ -17,6 +17,7 @@ from asrlib.data.dataset import Batch, eval_batches, filter_trainable, sizes_of,
 from asrlib.data.membership import Membership
 from asrlib.data.sampler import DataConfig, sample_batches
 from asrlib.data.share import WHOLE, RankShare
+from asrlib.data.source_symbols import SourceSymbols
 from asrlib.features.fbank import FbankConfig
 from asrlib.text.tokenizer import WORD_MARK, Tokenizer
 from asrlib.training.config import TrainConfig
@@ -37,6 +38,7 @@ class TransducerData:
         augment: settings of the augmentation.
         membership: the cohorts of the speakers, for an encoder with condition; None if they are
             not known.
+        sources: the first symbols of the predictor by speaker; None without `tokens.sources`.
     """
 
     train: CutSet
@@ -47,6 +49,7 @@ class TransducerData:
     data: DataConfig
     augment: AugmentConfig
     membership: Membership | None = None
+    sources: SourceSymbols | None = None
 
     def trainable(self, subsampling: int) -> TransducerData:
         """Return the data without the utterances that are too short for the encoder's subsampling.
@@ -95,7 +98,11 @@ class TransducerTask(TransducerTaskBase[Batch]):
     def dev_batches(self) -> Iterable[Batch]:
         source = self.source
         return eval_batches(
-            source.dev, self.tokenizer, source.data.max_frames, membership=source.membership
+            source.dev,
+            self.tokenizer,
+            source.data.max_frames,
+            membership=source.membership,
+            sources=source.sources,
         )
 
     def train_batches(
@@ -114,6 +121,7 @@ class TransducerTask(TransducerTaskBase[Batch]):
             noise=source.noise,
             num_workers=self.config.num_workers,
             membership=source.membership,
+            sources=source.sources,
             share=share,
         )
 
@@ -128,6 +136,7 @@ class TransducerTask(TransducerTaskBase[Batch]):
             batch.token_lengths_B.to(self.device),
             step,
             condition_BC=condition_BC,
+            first_R=batch.first_B.to(self.device),
         )
 
     def _stats(self, batch: Batch, loss: TransducerLoss) -> dict[str, tuple[float, float]]:

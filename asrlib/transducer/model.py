@@ -155,6 +155,7 @@ class Transducer(nn.Module):
         step: int,
         turns: TurnTargets | None = None,
         condition_BC: Tensor | None = None,
+        first_R: Tensor | None = None,
     ) -> TransducerLoss:
         """Compute the training loss of a padded batch.
 
@@ -169,6 +170,7 @@ class Transducer(nn.Module):
             turns: targets for the masking loss and for the penalty on late ends of turns; None
                 if turns are not known.
             condition_BC: condition of the encoder for each utterance; None if it is not known.
+            first_R: first symbol of the predictor; None for blank everywhere.
         """
         positions_U = torch.arange(tokens_RU.shape[1], device=tokens_RU.device)
         tokens_RU = tokens_RU.masked_fill(positions_U >= token_lengths_R.unsqueeze(1), BLANK_ID)
@@ -178,7 +180,10 @@ class Transducer(nn.Module):
             h_RSD, lengths_R, work = self.encoder(x_BTF, x_lengths_B, condition_BC, with_cost=True)
         else:
             h_RSD, lengths_R = self.encoder(x_BTF, x_lengths_B, condition_BC)
-        d_RUD = self.predictor(F.pad(tokens_RU, (1, 0), value=BLANK_ID))
+        y_RU = F.pad(tokens_RU, (1, 0), value=BLANK_ID)
+        if first_R is not None:
+            y_RU[:, 0] = first_R
+        d_RUD = self.predictor(y_RU)
         inputs = LossInputs(
             h_BSD=h_RSD,
             am_BSV=self.simple_am_proj(h_RSD),

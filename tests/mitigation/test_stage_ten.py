@@ -18,7 +18,8 @@ from asrlib.experiments.mitigations import _general_control
 from asrlib.experiments.plan_file import _with_start, load_plan
 from asrlib.mitigation.table import Mitigations
 from asrlib.recipe import Recipe
-from asrlib.streaming.recognizer import DecodeConfig, StreamingRecognizer
+from asrlib.streaming.recognizer import StreamingRecognizer
+from asrlib.streaming.settings import DecodeConfig
 
 ADAPT = "mitigation.adaptation"
 TUNE = {f"{ADAPT}.method": "finetune"}

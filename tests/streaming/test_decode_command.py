@@ -8,15 +8,18 @@ from pathlib import Path
 import click.testing
 import pytest
 import soundfile
+import torch
 from lhotse import CutSet, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
-from streaming_fakes import RATE, babble, recognizer_of, transcribe
+from streaming_fakes import RATE, babble, random_model, recognizer_of, transcribe
 
 from asrlib.checkpoint_file import save
 from asrlib.cli.decode import command
 from asrlib.errors import ConfigError, DataError, UserError
 from asrlib.features.fbank import FbankConfig
 from asrlib.scoring.records import read_utterances
+from asrlib.streaming.recognizer import StreamingRecognizer
+from asrlib.text.tokenizer import BLANK_ID, Tokenizer, TokensConfig, train_tokenizer
 from asrlib.transducer.model_io import KIND, transducer_payload
 
 LENGTHS = {"long": 2.5, "short": 0.7, "mid": 1.3}
@@ -135,3 +138,32 @@ def test_lost_audio_is_named_and_nothing_is_left(recipe):
     assert isinstance(result.exception, DataError)
     assert "cut short" in result.exception.what
     assert not (recipe / "exp/m/decode_test_greedy/hyp.jsonl").exists()
+
+
+def test_a_source_that_the_model_does_not_know_is_named(recipe):
+    result = run(recipe, "--set", "decode.source=an4")
+    assert isinstance(result.exception, ConfigError)
+    assert "source an4" in result.exception.what
+    assert "tokens.sources" in result.exception.fix
+
+
+@pytest.mark.parametrize("search", ["greedy", "modified_beam", "fast_beam"])
+def test_a_source_is_told_by_the_first_symbol(random_models, tokenizer, tmp_path, search):
+    """A symbol with the embedding of blank changes nothing, another one does."""
+    config = TokensConfig(vocab_size=96, sources="corpus")
+    train_tokenizer(["ONE TWO THREE", "NINE SIX"] * 9, config, tmp_path / "bpe.model", ["an4"])
+    told = Tokenizer.from_file(tmp_path / "bpe.model")
+    model = random_model("lstm", "stateless", told.vocab_size, seed=2)
+    untold, an4 = (recognizer_of(model, told, search, source=name) for name in (None, "an4"))
+    h_BSD = torch.randn(1, 40, model.encoder.output_dim, generator=torch.manual_seed(4))
+
+    def score(recognizer: StreamingRecognizer) -> float:
+        state = recognizer.search.initial_state()
+        recognizer.search.advance(h_BSD, [state])
+        return recognizer.search.best(state).score
+
+    assert score(an4) != score(untold)
+    weight_VD = model.predictor.embedding.weight
+    with torch.no_grad():
+        weight_VD[told.first_symbol("an4")] = weight_VD[BLANK_ID]
+    assert score(an4) == pytest.approx(score(untold), abs=1e-4)

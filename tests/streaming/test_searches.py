@@ -43,11 +43,13 @@ def run(search: Search, h_BSD: Tensor) -> Hypothesis:
 
 
 @torch.no_grad()
-def alignment_scores(model: Transducer, h_BSD: Tensor) -> dict[tuple[int, ...], float]:
+def alignment_scores(
+    model: Transducer, h_BSD: Tensor, first: int = 0
+) -> dict[tuple[int, ...], float]:
     """Log-probability of every alignment (a symbol or blank per frame), by brute force."""
     scores = {}
     for path in itertools.product(range(VOCAB), repeat=h_BSD.shape[1]):
-        y = [0]
+        y = [first]
         score = 0.0
         for s, symbol in enumerate(path):
             d_BUD = model.predictor(torch.tensor([y]))
@@ -62,38 +64,41 @@ def tokens_of(path: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(symbol for symbol in path if symbol)
 
 
+@pytest.mark.parametrize("first", [0, 2])
 @pytest.mark.parametrize("length_norm", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_wide_beam_sums_over_all_alignments(model, seed, length_norm):
+def test_a_wide_beam_sums_over_all_alignments(model, seed, length_norm, first):
     h_BSD = frames(4, seed)
     totals: dict[tuple[int, ...], float] = {}
-    for path, score in alignment_scores(model, h_BSD).items():
+    for path, score in alignment_scores(model, h_BSD, first).items():
         tokens = tokens_of(path)
         totals[tokens] = math.log(math.exp(totals.get(tokens, -math.inf)) + math.exp(score))
     best = max(totals, key=lambda t: totals[t] / (len(t) + 1 if length_norm else 1))
     config = ModifiedBeamConfig(beam=VOCAB**4, length_norm=length_norm)
-    found = run(ModifiedBeamSearch(model, config), h_BSD)
+    found = run(ModifiedBeamSearch(model, config, first_symbol=first), h_BSD)
     assert found.tokens == best
     assert found.score == pytest.approx(totals[best], abs=1e-4)
 
 
+@pytest.mark.parametrize("first", [0, 2])
 @pytest.mark.parametrize("seed", range(3))
-def test_fast_beam_finds_the_best_alignment(stateless, seed):
+def test_fast_beam_finds_the_best_alignment(stateless, seed, first):
     h_BSD = frames(4, seed)
-    scores = alignment_scores(stateless, h_BSD)
+    scores = alignment_scores(stateless, h_BSD, first)
     path = max(scores, key=scores.__getitem__)
     config = FastBeamConfig(beam=100.0, max_contexts=1000, max_states=1000)
-    found = run(FastBeamSearch(stateless, config), h_BSD)
+    found = run(FastBeamSearch(stateless, config, first_symbol=first), h_BSD)
     assert found.tokens == tokens_of(path)
     assert found.frames == tuple(i for i, symbol in enumerate(path) if symbol)
     assert found.score == pytest.approx(scores[path], abs=1e-4)
 
 
+@pytest.mark.parametrize("first", [0, 2])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_beam_of_one_is_greedy(model, seed):
-    h_BSD = frames(60, seed)
-    greedy = run(GreedySearch(model, GreedyConfig(max_symbols_per_frame=1)), h_BSD)
-    beam = run(ModifiedBeamSearch(model, ModifiedBeamConfig(beam=1)), h_BSD)
+def test_a_beam_of_one_is_greedy(model, seed, first):
+    h_BSD, one = frames(60, seed), GreedyConfig(max_symbols_per_frame=1)
+    greedy = run(GreedySearch(model, one, first_symbol=first), h_BSD)
+    beam = run(ModifiedBeamSearch(model, ModifiedBeamConfig(beam=1), first_symbol=first), h_BSD)
     assert greedy.tokens
     assert (beam.tokens, beam.frames) == (greedy.tokens, greedy.frames)
     assert beam.score == pytest.approx(greedy.score, abs=1e-3)

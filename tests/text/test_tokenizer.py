@@ -134,6 +134,29 @@ def test_two_words_are_no_own_word(tmp_path):
 
 
 @pytest.mark.parametrize("model_type", ["unigram", "bpe", "char"])
+def test_sources_have_symbols_that_no_text_has(tmp_path, model_type):
+    path, names = tmp_path / "bpe.model", ["an4", "so 762", "a=b"]
+    config = TokensConfig(vocab_size=60, model_type=model_type, sources="corpus")
+    train_tokenizer(TEXTS, config, path, names)
+    made = Tokenizer.from_file(path)
+    assert (made.source_column, set(made.sources)) == ("corpus", set(names))
+    symbols = [made.first_symbol(name) for name in names]
+    assert len({*symbols, made.first_symbol(None)}) == 4
+    assert made.first_symbol(None) == BLANK_ID
+    for text in [*TEXTS, "<corpus=an4>"]:
+        assert not set(symbols) & set(made.encode(text))
+    ids = made.encode(TEXTS[0])
+    assert made.decode([symbols[0], *ids]) == TEXTS[0]
+    assert made.word_spans([*ids, symbols[0]]) == made.word_spans(ids)
+    with pytest.raises(ConfigError, match="source librispeech") as error:
+        made.first_symbol("librispeech")
+    assert "an4" in error.value.fix
+    with pytest.raises(ConfigError, match="source an4") as error:
+        train(tmp_path / "other.model", vocab_size=60).first_symbol("an4")
+    assert "tokens.sources" in error.value.fix
+
+
+@pytest.mark.parametrize("model_type", ["unigram", "bpe", "char"])
 def test_too_small_vocabulary_names_the_least(tmp_path, model_type):
     with pytest.raises(ConfigError, match=r"tokens\.vocab_size: 9") as error:
         train(tmp_path / "bpe.model", vocab_size=9, model_type=model_type)

@@ -2,6 +2,7 @@
 
 import pytest
 from click.testing import CliRunner
+from lhotse import CutSet
 from speech_fakes import make_cuts
 
 from asrlib.__main__ import cli
@@ -33,6 +34,23 @@ def test_model_and_table(recipe):
     assert model.stat().st_mtime_ns == written
     tokens(recipe, "--set", "tokens.vocab_size=30", "--force")
     assert model.stat().st_mtime_ns != written
+
+
+def test_each_source_of_the_training_speakers_has_a_symbol(recipe):
+    cuts = CutSet.from_file(recipe / "data" / "train" / "cuts.jsonl.gz")
+    speakers = sorted({cut.supervisions[0].speaker for cut in cuts})
+    rows = [f"{name}\ttrain\tan4" for name in speakers] + ["other\tdev\tlibrispeech"]
+    table = recipe / "data" / "speakers.tsv"
+    table.write_text("speaker\tset\tcorpus\n" + "\n".join(rows) + "\n")
+    settings = ("--set", "tokens.vocab_size=40", "--set", "tokens.sources=corpus")
+    tokens(recipe, *settings)
+    model = recipe / "data" / "lang" / "bpe.model"
+    assert Tokenizer.from_file(model).sources == ("an4",)
+    table.write_text(table.read_text().replace("an4", "so762"))
+    tokens(recipe, *settings)
+    assert Tokenizer.from_file(model).sources == ("so762",)
+    with pytest.raises(ConfigError, match=r"tokens\.sources: .* has no column place"):
+        tokens(recipe, "--set", "tokens.sources=place")
 
 
 def test_too_small_names_key_and_least(recipe):

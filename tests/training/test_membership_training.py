@@ -24,7 +24,7 @@ from asrlib.encoders import AmortizedConfig
 from asrlib.errors import CheckpointError, ConfigError, DataError
 from asrlib.experiments.run_record import read_record
 from asrlib.streaming.batch import decode_cuts
-from asrlib.streaming.recognizer import DecodeConfig
+from asrlib.streaming.settings import DecodeConfig
 from asrlib.training import dev_wer
 from asrlib.training.config import TrainConfig
 from asrlib.training.trainer import Trainer

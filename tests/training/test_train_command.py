@@ -27,7 +27,7 @@ from asrlib.errors import CheckpointError, ConfigError, DataError, UserError
 from asrlib.experiments.run_record import read_record
 from asrlib.recipe import Recipe
 from asrlib.streaming.greedy import GreedyConfig
-from asrlib.streaming.recognizer import DecodeConfig
+from asrlib.streaming.settings import DecodeConfig
 from asrlib.text.tokenizer import TokensConfig, train_tokenizer
 from asrlib.training import transducer_build
 from asrlib.training.build import Configs, load_configs
