@@ -13,6 +13,7 @@ import pytest
 MODELS = {"LSTM": "lstm", "ConvRNN-T": "conv_rnnt"}
 TEXTS = [
     "README.md",
+    "docs/decoding.md",
     "docs/encoders.md",
     "docs/two_talkers.md",
     "docs/verification.md",

@@ -49,11 +49,11 @@ def command(
     from asrlib.data.sampler import DataConfig
     from asrlib.lm.kneser_ney import train_ngrams, write_arpa
     from asrlib.lm.perplexity import perplexity
-    from asrlib.text.tokenizer import SPECIALS, UNKNOWN, Tokenizer
+    from asrlib.text.tokenizer import UNKNOWN, Tokenizer
 
     log_to(recipe.data / "log" / f"train_lm_{name}.log")
     tokenizer = Tokenizer.from_file(recipe.config(DataConfig, "data").tokens(recipe.data))
-    pieces = [tokenizer.piece(i) for i in range(len(SPECIALS), tokenizer.vocab_size)]
+    pieces = list(tokenizer.text_pieces.values())
     skipped = 0
 
     def sentences() -> Iterator[list[str]]:

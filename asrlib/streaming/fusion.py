@@ -10,10 +10,9 @@ from asrlib.lm.arpa import read_arpa
 from asrlib.lm.hotwords import HotwordScorer, read_hotwords, read_phrases
 from asrlib.lm.scorer import NgramScorer, SumScorer, TokenScorer
 from asrlib.numbers import NonNegative, PositiveFloat
-from asrlib.text.tokenizer import BLANK_ID, SPECIALS, TALKER_SYMBOLS, Tokenizer
+from asrlib.text.tokenizer import SPECIALS, UNKNOWN, Tokenizer
 
-# Blank and the symbols of turns are no text: they add nothing and leave histories as they are.
-_IGNORED = (BLANK_ID, *(SPECIALS.index(symbol) for symbol in TALKER_SYMBOLS))
+_UNKNOWN_ID = SPECIALS.index(UNKNOWN)
 
 
 @configclass
@@ -72,18 +71,21 @@ def build_scorer(
             "give decode.lm.path too",
         )
     pieces = [tokenizer.piece(i) for i in range(tokenizer.vocab_size)]
+    # Blank and the symbols of turns and sources add nothing and leave histories as they are.
+    text = tokenizer.text_pieces
+    ignored = [i for i in range(len(pieces)) if i not in text and i != _UNKNOWN_ID]
     scorers: list[TokenScorer] = []
     for path, scale in ((lm.path, lm.scale), (lm.lodr_path, -lm.lodr_scale)):
         if path and scale:  # with weight 0, decoding equals decoding without the model
-            table = read_arpa(Path(path), pieces[len(SPECIALS) :])
-            scorers.append(NgramScorer(table, pieces, scale, _IGNORED))
+            table = read_arpa(Path(path), list(text.values()))
+            scorers.append(NgramScorer(table, pieces, scale, ignored))
     if hotwords.in_use:
         boost = hotwords.boost
         phrases = read_hotwords(Path(hotwords.path), tokenizer, boost) if hotwords.path else {}
         if hotwords.phrases:
             further = read_phrases(hotwords.phrases, "decode.hotwords.phrases", tokenizer, boost)
             phrases = further | phrases  # a phrase of both keeps its boost in the file
-        scorers.append(HotwordScorer(phrases, tokenizer.vocab_size, _IGNORED))
+        scorers.append(HotwordScorer(phrases, tokenizer.vocab_size, ignored))
     if not scorers:
         return None
     return scorers[0] if len(scorers) == 1 else SumScorer(scorers)

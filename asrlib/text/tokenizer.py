@@ -112,6 +112,12 @@ class Tokenizer:
         """Values of `source_column` that have a symbol; empty without `tokens.sources`."""
         return tuple(self._sources)
 
+    @property
+    def text_pieces(self) -> dict[int, str]:
+        """The pieces that make up texts, by id: all but `SPECIALS` and symbols of sources."""
+        ids = (i for i in range(len(SPECIALS), self.vocab_size) if not self._processor.IsControl(i))
+        return {i: self.piece(i) for i in ids}
+
     def first_symbol(self, source: str | None) -> int:
         """Return the predictor's first symbol: that of a source, or blank if it is not known.
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from asrlib.errors import CheckpointError, ConfigError, DataError
 from asrlib.text import Tokenizer, TokensConfig, train_tokenizer
-from asrlib.text.tokenizer import BLANK_ID
+from asrlib.text.tokenizer import BLANK_ID, SPECIALS
 
 WORDS = "YES NO TURN THE LIGHT ON OFF PLAY SOME MUSIC IT'S COLD HERE TODAY STOP".split()  # noqa: SIM905
 TEXTS = [" ".join(random.Random(i).choices(WORDS, k=4)) for i in range(200)]
@@ -145,6 +145,7 @@ def test_sources_have_symbols_that_no_text_has(tmp_path, model_type):
     assert made.first_symbol(None) == BLANK_ID
     for text in [*TEXTS, "<corpus=an4>"]:
         assert not set(symbols) & set(made.encode(text))
+    assert set(made.text_pieces) == {*range(len(SPECIALS), made.vocab_size)} - set(symbols)
     ids = made.encode(TEXTS[0])
     assert made.decode([symbols[0], *ids]) == TEXTS[0]
     assert made.word_spans([*ids, symbols[0]]) == made.word_spans(ids)
