@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asrlib.cli.bench_anywhere import discovery, memory, statistics
+from asrlib.cli.bench_hotwords import hotwords
 from asrlib.cli.common import command_line, log_to, recipe_options, search_option
 from asrlib.cli.rank_options import joined, own_place, rank_options, start
 from asrlib.recipe import Recipe
@@ -31,7 +32,7 @@ def command() -> None:
     """Measure speed on this machine; write the figures to exp/bench/, for `results` to read."""
 
 
-for one in (statistics, discovery, memory):
+for one in (statistics, discovery, memory, hotwords):
     command.add_command(one)
 
 
@@ -285,55 +286,6 @@ def meeting(recipe: Recipe, name: str, test_set: str, minutes: float) -> None:
         meeting_memory_mb=cost.memory_mb,
     )
     _report(recipe, f"meeting_{name}", measured)
-
-
-@command.command()
-@click.option("--name", default="conv_rnnt", show_default=True, help="A directory under exp/.")
-@click.option("--test-set", default="dev", show_default=True, help="A set under data/.")
-@click.option("--words", type=click.IntRange(min=1), default=20, show_default=True)
-@click.option("--timed", type=click.IntRange(min=2), default=32, show_default=True)
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help=_ROUNDS)
-@recipe_options
-def hotwords(recipe: Recipe, name: str, test_set: str, words: int, timed: int, rounds: int) -> None:
-    """Measure the recall of rare words with hotwords, and the false alarms and time they cost.
-
-    The hotwords are the WORDS words of the set that training has least often. The whole set is
-    decoded by modified beam search without and with them; TIMED utterances are decoded in turn to
-    compare real-time factors on one core. Language models of decode.lm are used in both, but not
-    in the decoding that the time is compared with.
-    """
-    import torch
-
-    from asrlib.experiments.benchmarks import Benchmark
-    from asrlib.experiments.hotword_bench import measure_hotwords
-    from asrlib.streaming.decode_files import located
-    from asrlib.streaming.settings import DecodeConfig
-
-    log_to(None)
-    torch.set_num_threads(1)
-    chosen = Recipe(recipe.dir, (*recipe.overrides, "decode.search=modified_beam"))
-    config = located(chosen.config(DecodeConfig, "decode"), recipe.dir)
-    train = [cut.supervisions[0].text or "" for cut in _cuts(recipe, "train", None)]
-    checkpoint, cuts = recipe.exp / name / "final.pt", _cuts(recipe, test_set, None)
-    gain = measure_hotwords(checkpoint, config, train, cuts, words, timed, rounds)
-    said = gain.without.said
-    click.echo(f"hotwords: {', '.join(gain.hotwords)}")
-    measured = Benchmark(
-        model=name,
-        set=test_set,
-        search="modified_beam with LM" if config.lm.in_use else "modified_beam",
-        hotwords=words,
-        hotwords_said=said,
-        hotword_recall_without=100 * gain.without.found / said,
-        hotword_recall=100 * gain.boosted.found / said,
-        hotword_alarms_without=gain.without.false_alarms,
-        hotword_alarms=gain.boosted.false_alarms,
-        wer_without=gain.without.words.percent,
-        wer=gain.boosted.words.percent,
-        real_time_factor_1=gain.real_time_factor,
-        real_time_ratio=gain.ratio,
-    )
-    _report(recipe, f"hotwords_{name}_{test_set}", measured)
 
 
 @command.command()

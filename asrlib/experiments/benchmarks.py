@@ -41,13 +41,6 @@ class Benchmark(JsonRecord):
         meeting_real_time_factor, meeting_cpu_seconds: seconds per second of audio.
         meeting_early_memory_mb, meeting_memory_mb: largest resident memory in the first tenth and
             in the rest, in MiB.
-        hotwords, hotwords_said: number of hotwords, and how often they are said in the set.
-        hotword_recall_without, hotword_recall: share of these that is recognised without and with
-            hotwords, in per cent.
-        hotword_alarms_without, hotword_alarms: hotwords recognised where none was said.
-        wer_without, wer: word error rates of the set without and with hotwords, in per cent.
-        real_time_ratio: real-time factor with language model and hotwords, divided by that of the
-            same search without them.
         speakers: number of made-up speakers among whom cohorts were found.
         tree_seconds, clusters_seconds, bootstrap_seconds: wall-clock time of each part.
         tree_memory_mb, clusters_memory_mb, bootstrap_memory_mb: largest resident memory, in MiB.
@@ -84,15 +77,6 @@ class Benchmark(JsonRecord):
     meeting_cpu_seconds: float | None = None
     meeting_early_memory_mb: float | None = None
     meeting_memory_mb: float | None = None
-    hotwords: int | None = None
-    hotwords_said: int | None = None
-    hotword_recall_without: float | None = None
-    hotword_recall: float | None = None
-    hotword_alarms_without: int | None = None
-    hotword_alarms: int | None = None
-    wer_without: float | None = None
-    wer: float | None = None
-    real_time_ratio: float | None = None
     speakers: int | None = None
     tree_seconds: float | None = None
     tree_memory_mb: float | None = None

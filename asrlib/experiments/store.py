@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from asrlib.errors import DataError
 from asrlib.experiments.discovery_power import DiscoveryPower
+from asrlib.experiments.hotword_record import Hotwords
 from asrlib.experiments.memory import Memory
 from asrlib.experiments.run_scores import MixtureScores, PublishedRun, SetScores
 from asrlib.experiments.simulation import Simulation
@@ -35,6 +36,7 @@ STATISTICS_PLAN = "statistics"  # its folder holds what simulations gave
 SIMULATION_FILE, DISCOVERY_FILE = "simulation.json", "discovery.json"
 TRUST_PLAN, FAULTS_FILE, DAMAGE_FILE = "trust", "faults.json", "damage.json"
 MEMORY_PLAN, MEMORY_FILE = "memory", "memory.json"
+HOTWORDS_PLAN, HOTWORDS_FILE = "hotwords", "hotwords.json"
 VOICE_PAIRS_FILE = "voice_pairs.json"  # in the folder of a plan of speaker models
 _RESTORE = "bring it back with git, or move it away and publish again"
 
@@ -151,6 +153,7 @@ class PlanResults:
     faults: Faults | None = None
     damage: Damage | None = None
     memory: Memory | None = None
+    hotwords: Hotwords | None = None
     voice_pairs: VoicePairs | None = None
     discovery: DiscoveryPower | None = None
     audits: tuple[Audit, ...] = ()
@@ -172,6 +175,7 @@ _KINDS: dict[str, type[JsonRecord]] = {
     FAULTS_FILE: Faults,
     DAMAGE_FILE: Damage,
     MEMORY_FILE: Memory,
+    HOTWORDS_FILE: Hotwords,
     VOICE_PAIRS_FILE: VoicePairs,
 }
 

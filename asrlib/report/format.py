@@ -10,7 +10,8 @@ from asrlib.scoring.groups import Gap
 from asrlib.scoring.latency import LatencySummary
 
 if TYPE_CHECKING:
-    from asrlib.experiments.runs import Run  # of which the audit knows nothing
+    from asrlib.experiments.run_record import GitState  # of which the audit knows nothing
+    from asrlib.experiments.runs import Run
 
 DASH = "–"
 OPEN = 9999  # per cent, points or ms: a higher end says no more than that there is none
@@ -93,3 +94,8 @@ def degrees(axis: str, value: float) -> str:
     """A latitude or longitude with its side, to a tenth of a degree."""
     letters = "NS" if axis == "latitude" else "EW"
     return f"{abs(value):.1f}° {letters[value < 0]}"
+
+
+def commit_of(git: GitState | None) -> str:
+    """The first digits of a commit, and whether files differed from it."""
+    return DASH if git is None else git.commit[:7] + (" and changes" if git.dirty else "")

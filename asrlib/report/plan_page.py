@@ -21,11 +21,13 @@ from asrlib.report.format import (
     COMPARISON,
     DASH,
     GAP,
+    commit_of,
     comparison_cells,
     gap_cells,
     interval,
     number,
 )
+from asrlib.report.hotwords import hotword_section
 from asrlib.report.memory import memory_sections
 from asrlib.report.published import Pairing, System, pairings, reference_of, spread, systems_of
 from asrlib.report.simulation import discovery_section, simulation_sections
@@ -67,6 +69,9 @@ def about_of(recipe: str, plan: PlanResults) -> About:
         return About(title="How often the statistics are right", command=simulated.command)
     if plan.memory is not None:
         return About(title="Memory by the size of a corpus", command=plan.memory.command)
+    if plan.hotwords is not None:
+        commands = "\n".join(row.command for row in plan.hotwords.rows)
+        return About(title="What hotwords bring and cost", command=commands)
     if plan.audits:
         return About(title="Audits of recognisers that others trained")
     name = recipe.rpartition("/")[2]
@@ -103,6 +108,8 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         yield from damage_sections(plan.damage)
     if plan.memory is not None:
         yield from memory_sections(plan.memory)
+    if plan.hotwords is not None:
+        yield hotword_section(plan.hotwords)
     for audit in plan.audits:
         yield Section(audit.title, (Text(f"{audit.units:,} {audit.unit}s."),))
         for section in audit_sections(audit):
@@ -251,8 +258,8 @@ def _runs(runs: Sequence[PublishedRun]) -> Table:
     header = ("run", "seed", "commit", "started", "device", "processor", "matrix code", "torch")
     rows = []
     for run in runs:
-        record, git = run.record, run.record.git
-        commit = DASH if git is None else git.commit[:7] + (" and changes" if git.dirty else "")
+        record = run.record
+        commit = commit_of(record.git)
         machine = record.processor
         rows.append(
             (

@@ -12,7 +12,7 @@ from asrlib.experiments.runs import Run, representatives, training_commands
 from asrlib.experiments.training_log import Curve, run_facts
 from asrlib.report import plots
 from asrlib.report.document import Block, Code, Figure, Section, Table, Text
-from asrlib.report.format import DASH, number
+from asrlib.report.format import DASH, commit_of, number
 from asrlib.scoring.records import row_commands
 
 
@@ -68,15 +68,6 @@ _SPEEDS = {
     "cpu_seconds_1": "CPU seconds a second of audio, 1 stream",
     "encoder_cpu_ms": "encoder alone, random weights, 1 stream, CPU ms / s of audio",
     "encoder_work_percent": "its work done, %",
-    "hotwords": "hotwords, the words of the set that training has least often",
-    "hotwords_said": "how often they are said in the set",
-    "hotword_recall_without": "recall of them without hotwords, %",
-    "hotword_recall": "recall of them with hotwords, %",
-    "hotword_alarms_without": "false alarms of them without hotwords",
-    "hotword_alarms": "false alarms of them with hotwords",
-    "wer_without": "WER without hotwords, %",
-    "wer": "WER with hotwords, %",
-    "real_time_ratio": "real-time factor with language model and hotwords / without both",
     "meeting_minutes": "a meeting in one stream, one core, minutes of audio",
     "meeting_turns": "turns recognised in it",
     "meeting_real_time_factor": "its real-time factor",
@@ -134,8 +125,7 @@ def run_sections(runs: Sequence[Run]) -> list[Section]:
         return []
     rows = []
     for name, record in records.items():
-        git = record.git
-        commit = DASH if git is None else git.commit[:7] + (" and changes" if git.dirty else "")
+        commit = commit_of(record.git)
         torch = record.versions.get("torch", DASH)
         rows.append((name, str(record.seed), commit, record.device, record.processor.cpu, torch))
     header = ("run", "seed", "commit", "device", "processor", "torch")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
@@ -11,7 +10,10 @@ from test_align import TEXTS, write_recipe
 
 from asrlib.errors import DataError
 from asrlib.experiments.hotword_bench import Recall, rare_words, recall_of
-from asrlib.scoring.records import Utterance
+from asrlib.experiments.hotword_record import HotwordRow, Hotwords
+from asrlib.experiments.run_record import GitState
+from asrlib.experiments.store import read_plan
+from asrlib.scoring.records import Machine, Utterance
 from asrlib.scoring.wer import ErrorRate, align
 
 
@@ -50,12 +52,31 @@ def test_figures_of_one_run(tmp_path, cli):
     finally:
         torch.set_num_threads(threads)
     assert result.exit_code == 0, result.exception
-    figures = json.loads((recipe / "exp/bench/hotwords_m_test.json").read_text())
+    (row,) = read_plan(recipe, "hotwords").hotwords.rows
     # b is private: its words THREE and ONE do not make ONE and TWO rarer or become hotwords.
     assert "THREE" not in result.output
-    assert figures["hotwords"] == 2
-    assert figures["hotwords_said"] == 4
+    assert (row.model, row.set, row.language_model) == ("m", "test", False)
+    assert (row.hotwords, row.said, row.boost) == (2, 4, 40.0)
     # With a huge boost, even an untrained model says nothing but hotwords.
-    assert figures["hotword_alarms"] > figures["hotword_alarms_without"]
-    assert figures["real_time_ratio"] > 0
-    assert figures["command"].startswith("python -m asrlib bench hotwords")
+    assert row.alarms > row.alarms_without
+    assert row.real_time_ratio > 0
+    assert row.command.startswith("python -m asrlib bench hotwords")
+    page = (recipe / "results/hotwords/README.md").read_text()
+    assert f"{row.alarms} ({row.alarms_without})" in page
+    assert row.command in page
+
+
+def test_a_newer_measurement_replaces_its_row_alone():
+    git, machine = GitState("0" * 40, dirty=False), Machine("EPYC", 2, "AVX2")
+    told = {"hotwords": 20, "boost": 1.5, "said": 9, "found_without": 4, "command": "bench"}
+    told |= {"alarms_without": 0, "alarms": 1, "wer_without": 9.0, "wer": 8.0}
+    told |= {"real_time_factor": 0.1, "real_time_ratio": 1.2, "machine": machine, "git": git}
+
+    def row(model: str, with_lm: bool, found: int) -> HotwordRow:
+        return HotwordRow(model=model, set="dev", language_model=with_lm, found=found, **told)
+
+    old = Hotwords(rows=(row("b", False, 5), row("b", True, 6)))
+    new = Hotwords(rows=(row("b", True, 7), row("a", True, 8))).joined(old)
+    assert [(r.model, r.language_model, r.found) for r in new.rows] == [
+        *(("a", True, 8), ("b", False, 5), ("b", True, 7)),
+    ]
