@@ -10,11 +10,12 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from asrlib.config import to_dict
 from asrlib.errors import ConfigError, DataError, UserError
 from asrlib.experiments.declared import SEED
 from asrlib.experiments.failures import write_failures
@@ -30,10 +31,12 @@ from asrlib.experiments.store import (
     read_plan,
     write_about,
 )
-from asrlib.experiments.voice_pairs import compare_rows
+from asrlib.experiments.voice_pairs import compare_rows, score_files
 from asrlib.files import alone
 from asrlib.jobs import GRACE_SECONDS, first_error, run_each
 from asrlib.recipe import Recipe
+from asrlib.stamps import Stamp
+from asrlib.verification.score import VERIFICATION_VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -173,14 +176,13 @@ class PlanRunner:
         told = f"{self.folder}: this plan is being run by another process"
         with alone(self.folder / ".lock", told, "wait until it is done"):
             write_failures(self.folder, {})
-            missing, held = self.missing(), plan_dir(self.recipe.dir, self.plan.name)
+            missing = self.missing()
             self._require_data(missing)
             self._tell()
             if missing:
                 self._tune()
                 self._run_missing()
-            if missing or not (held / VOICE_PAIRS_FILE).exists():
-                self._compare_voices()
+            self._compare_voices()
             self._bench()
             write_failures(self.folder, self.failed)
         if self.failed:
@@ -264,13 +266,30 @@ class PlanRunner:
                     done(name)
 
     def _compare_voices(self) -> None:
-        """Compare the rows of speaker models, where their scores are there."""
-        if self.plan.config.stages != "voices" or not self.plan.published:
+        """Compare the rows of speaker models, where their scores are there and have changed."""
+        config = self.plan.config
+        if config.stages != "voices" or not self.plan.published:
             return
-        runs = [run for run in self.plan.runs(self.state.chosen()) if self._scored(run)]
-        pairs = compare_rows(self.recipe, self.plan.config, runs, self.state.test_sets())
+        every, sets = self.plan.runs(self.state.chosen()), self.state.test_sets()
+        runs = [run for run in every if self._scored(run)]
+        files = [self.recipe.data / "speakers.tsv", *score_files(self.recipe.exp, runs, sets)]
+        held = plan_dir(self.recipe.dir, self.plan.name) / VOICE_PAIRS_FILE
+        settings = [to_dict(config), self.plan.given]
+        where = self.folder / "voice_pairs.stamp"
+        stamp = Stamp(where, files, settings, outputs=[held], version=VERIFICATION_VERSION)
+        if not runs or stamp.is_current():
+            return
+        if len(runs) < len(every):
+            logger.info("comparing the %d of %d runs that are scored", len(runs), len(every))
+        recipe = replace(self.recipe, overrides=self.plan.given)
+        try:
+            pairs = compare_rows(recipe, config, runs, sets)
+        except UserError as e:
+            self.failed["comparison of rows"] = e.what
+            return
         if pairs is not None:
             write_about(self.recipe.dir, self.plan.name, pairs)
+            stamp.write()
             self.write_pages(self.recipe.dir)
 
     def _publish(self, run: PlannedRun) -> None:

@@ -20,6 +20,7 @@ from asrlib.verification.compare import (
 from asrlib.verification.config import VerificationConfig
 from asrlib.verification.groups import column_maker
 from asrlib.verification.records import VoicePair, VoicePairs
+from asrlib.verification.score import VERIFICATION_FILE
 from asrlib.verification.scores import SCORES_FILE
 
 
@@ -28,8 +29,12 @@ def compare_rows(
 ) -> VoicePairs | None:
     """Compare the rows of a plan, as far as their runs are scored under exp/.
 
+    Where the plan varies more than the seed, rows are compared with all else being equal. Groups
+    with fewer speakers than `score.min_speakers` are left out, as in all that is published.
+
     Args:
-        recipe: whose score files are read, and whose sections `verification` and `score`.
+        recipe: whose score files are read, and whose sections `verification` and `score`, with
+            what the command line overrides.
         config: the plan, for its reference, its controls and its settings.
         runs: those of its runs that are scored.
         sets: test sets.
@@ -44,11 +49,25 @@ def compare_rows(
     recipe = replace(recipe, overrides=(*as_overrides(config.set), *recipe.overrides))
     found = []
     for name in sets:
-        by_row = _scored(recipe.exp, config.factors, runs, name)
         measure = _measurer(recipe, name)
-        for baseline in (first, *config.controls):
-            found += list(_with(measure, by_row, baseline, name, first))
+        for varied, by_row in _scored(recipe.exp, config.factors, runs, name).items():
+            for baseline in (first, *config.controls):
+                pairs = _with(measure, by_row, baseline, name, first)
+                found += [
+                    replace(p, baseline=p.baseline + varied, other=p.other + varied) for p in pairs
+                ]
     return VoicePairs(pairs=tuple(found)) if found else None
+
+
+def score_files(exp: Path, runs: Iterable[PlannedRun], sets: Sequence[str]) -> list[Path]:
+    """The files that `compare_rows` reads, those that are there."""
+    wanted = (
+        exp / run.name / f"verify_{name}" / file
+        for run in runs
+        for name in sets
+        for file in (SCORES_FILE, VERIFICATION_FILE)
+    )
+    return [path for path in wanted if path.exists()]
 
 
 def _measurer(recipe: Recipe, test_set: str) -> Callable[[tuple[Path, ...]], Measured]:
@@ -89,19 +108,19 @@ def _with(
             baseline=baseline,
             other=other,
             seeds=tuple(seeds),
-            found=compare_measured(before, after),
+            found=compare_measured(before, after, small_groups=False),
         )
 
 
 def _scored(
     exp: Path, keys: Iterable[str], runs: Sequence[PlannedRun], test_set: str
-) -> dict[str, dict[int, Path]]:
-    """Directories of scored runs by row, then by seed; other factors make rows of their own."""
-    found: dict[str, dict[int, Path]] = {}
+) -> dict[str, dict[str, dict[int, Path]]]:
+    """Directories of scored runs: by the values of factors but the seed, by row, then by seed."""
+    found: dict[str, dict[str, dict[int, Path]]] = {}
     for run in runs:
         directory = exp / run.name / f"verify_{test_set}"
         if (directory / SCORES_FILE).exists():
-            seed = run.factors.get(SEED, 0)
-            varied = [part_of_name(key, run.factors[key]) for key in keys if key != SEED]
-            found.setdefault("".join([run.row, *varied]), {})[seed] = directory
+            varied = "".join(part_of_name(key, run.factors[key]) for key in keys if key != SEED)
+            rows = found.setdefault(varied, {})
+            rows.setdefault(run.row, {})[run.factors.get(SEED, 0)] = directory
     return found

@@ -34,13 +34,14 @@ from scipy.sparse import coo_array
 from scipy.special import expit, logit
 
 from asrlib.scoring.gaps import Resampling
-from asrlib.scoring.speaker_sums import Interval, t_quantile
+from asrlib.scoring.speaker_sums import Interval, poisson_interval, t_quantile
 from asrlib.seeds import named_generator
 from asrlib.verification.metrics import crossing
 from asrlib.verification.scores import ScoredTrials
 from asrlib.verification.trials import codes
 
 _BLOCKS = 256  # the curve is searched in two steps: first these blocks, then the trials of one
+_ROUNDING = 1e-10  # a spread of fractions that is nothing but rounding
 _NUMBERS = 10_000_000  # replicates are computed in parts of at most so many numbers
 
 
@@ -176,25 +177,29 @@ class Replicated:
         deviations_R = self.deviations_R - other.deviations_R
         return combined([self, other], self.value - other.value, deviations_R)
 
-    def interval(self, confidence: float) -> Interval | None:
-        """Compute the symmetric interval of a paired difference; None without two speakers."""
-        if self.speakers < 2:
-            return None
-        half = t_quantile(confidence, self.speakers - 1) * self.standard_error
-        return Interval(self.value - half, self.value + half)
-
     def rate_interval(self, confidence: float) -> Interval | None:
-        """Compute the interval of a rate, a fraction; None with fewer than two speakers.
+        """Compute the interval of a rate, a fraction.
 
         Without an error (or without a success) no replicate has one. The end is then the exact
         Poisson bound as if each utterance were one trial: the trials of one utterance are not
-        independent, so counting them would give an end that is too low. [choice]
+        independent, so counting them would give an end that is too low. Where all speakers have
+        the same rate, both ends are such bounds. [choice]
+
+        Returns:
+            The interval; None with fewer than two speakers, and with two whose replicates are
+            equal: they are one pair of speakers, which shows no spread of false alarms.
         """
         if self.speakers < 2:
             return None
         if self.value <= 0 or self.value >= 1:
             bound = min(1.0, -math.log((1 - confidence) / 2) / self.utterances)
             return Interval(0.0, bound) if self.value <= 0 else Interval(1 - bound, 1.0)
+        if self.standard_error < _ROUNDING:
+            if self.speakers == 2:
+                return None
+            errors = self.value * self.utterances
+            low, high = poisson_interval(errors, self.utterances, confidence)
+            return Interval(low, min(1.0, high))
         error = self.standard_error / (self.value * (1 - self.value))
         half = t_quantile(confidence, self.speakers - 1) * error
         low, high = expit(logit(self.value) + np.array([-half, half]))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -79,11 +80,11 @@ def compare_runs(
     Raises:
         DataError: the runs were not scored on the same trials.
     """
-    sides = [
+    before, after = (
         measure_runs(runs, make_columns, impostors, min_speakers, resampling)
         for runs in (baseline, other)
-    ]
-    return compare_measured(*sides)
+    )
+    return compare_measured(before, after)
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,15 @@ def measure_runs(
     return Measured(first, names, len(speakers), figures, resampling)
 
 
-def compare_measured(baseline: Measured, other: Measured) -> VerificationComparison:
-    """Compare two systems that were measured alike; see `compare_runs`."""
+def compare_measured(
+    baseline: Measured, other: Measured, small_groups: bool = True
+) -> VerificationComparison:
+    """Compare two systems that were measured alike; see `compare_runs`.
+
+    Args:
+        baseline, other: the two systems.
+        small_groups: whether groups of too few speakers to take part in the gaps are compared.
+    """
     _check_same_trials(baseline.first, other.first)
     before, after = baseline.figures, other.figures
     confidence = baseline.resampling.confidence
@@ -134,7 +142,7 @@ def compare_measured(baseline: Measured, other: Measured) -> VerificationCompari
         speakers=baseline.speakers,
         all=_changes(before[ALL][ALL], after[ALL][ALL], confidence),
         groups={
-            name: _group_changes(before[name], after[name], confidence)
+            name: _group_changes(before[name], after[name], confidence, small_groups)
             for name in before
             if name != ALL
         },
@@ -160,23 +168,22 @@ def _check_same_trials(a: VerificationRun, b: VerificationRun) -> None:
 
 @dataclass(frozen=True)
 class _Figure:
-    """A figure of a system.
+    """A figure of a system: that of each of its runs."""
 
-    Attributes:
-        mean: the mean over its runs.
-        each: that of each run.
-    """
+    runs: tuple[Replicated, ...]
 
-    mean: Replicated
-    each: tuple[float, ...]
+    @cached_property
+    def mean(self) -> Replicated:
+        return mean_of(self.runs)
 
-    @classmethod
-    def of(cls, of_runs: Sequence[Replicated]) -> _Figure:
-        return cls(mean_of(of_runs), tuple(one.value for one in of_runs))
+    @property
+    def each(self) -> tuple[float, ...]:
+        return tuple(one.value for one in self.runs)
 
     def minus(self, other: _Figure) -> _Figure:
-        each = tuple(a - b for a, b in zip(self.each, other.each, strict=True))
-        return _Figure(self.mean.minus(other.mean), each)
+        """Subtract another figure of the same system, run by run."""
+        pairs = zip(self.runs, other.runs, strict=True)
+        return _Figure(tuple(a.minus(b) for a, b in pairs))
 
 
 # By column, then by group: the figures of the first run, and those over all runs by metric.
@@ -214,7 +221,7 @@ def _measure(
 
 def _over_runs(of_runs: Sequence[Mapping[Metric, Replicated]]) -> dict[Metric, _Figure]:
     shared = [m for m in METRICS if all(m in figures for figures in of_runs)]
-    return {m: _Figure.of([figures[m] for figures in of_runs]) for m in shared}
+    return {m: _Figure(tuple(figures[m] for figures in of_runs)) for m in shared}
 
 
 def _changes(before: _Group, after: _Group, confidence: float) -> dict[str, Change]:
@@ -261,14 +268,15 @@ def _interval(
     terms += [(float(x.var(ddof=1)) / len(x), len(x) - 1) for x in sides if len(x) > 1]
     total = sum(variance for variance, _ in terms)
     if total < _ROUNDING:  # all speakers differ alike: few of them, or the same system twice
-        return None if difference.value else Interval(0.0, 0.0)
+        alike = difference.value == 0 and difference.speakers > 2
+        return Interval(0.0, 0.0) if alike else None
     freedom = total**2 / sum(variance**2 / count for variance, count in terms)
     half = t_quantile(confidence, freedom) * math.sqrt(total)
     return Interval(difference.value - half, difference.value + half)
 
 
 def _group_changes(
-    before: dict[str, _Group], after: dict[str, _Group], confidence: float
+    before: dict[str, _Group], after: dict[str, _Group], confidence: float, small_groups: bool
 ) -> GroupChanges:
     """Compare the groups of a column.
 
@@ -285,9 +293,13 @@ def _group_changes(
         gaps[metric] = _change(gap_before, gap_after, confidence)
         both = _spread(list(ours.values())), _spread(list(theirs.values()))
         spreads[metric] = _change(*both, confidence)
-    groups = {v: _changes(before[v], after[v], confidence) for v in before}
-    speakers = {value: figures.rates.speakers for value, (figures, _) in before.items()}
-    return GroupChanges(speakers, groups, gaps, names, spreads)
+    shown = {
+        value: figures.rates.speakers
+        for value, (figures, _) in before.items()
+        if small_groups or figures.rates.large_enough
+    }
+    groups = {value: _changes(before[value], after[value], confidence) for value in shown}
+    return GroupChanges(shown, groups, gaps, names, spreads)
 
 
 def _comparable(groups: Mapping[str, _Group], metric: Metric) -> dict[str, _Figure]:
@@ -301,5 +313,5 @@ def _comparable(groups: Mapping[str, _Group], metric: Metric) -> dict[str, _Figu
 
 
 def _spread(figures: Sequence[_Figure]) -> _Figure:
-    each = np.std([figure.each for figure in figures], axis=0)
-    return _Figure(spread([figure.mean for figure in figures]), tuple(each.tolist()))
+    """The standard deviation over groups, run by run."""
+    return _Figure(tuple(map(spread, zip(*(figure.runs for figure in figures), strict=True))))

@@ -53,4 +53,4 @@ class VerificationConfig:
     @property
     def resampling(self) -> Resampling:
         """The settings of the bootstrap."""
-        return Resampling(self.replicates, self.confidence, self.seed)
+        return Resampling(self.replicates, self.confidence, self.seed, self.permutations)

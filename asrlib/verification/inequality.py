@@ -96,6 +96,8 @@ def _ratio_interval(high: Replicated, low: Replicated, confidence: float) -> Int
     if low.value <= 0 or speakers < 2:
         return None
     error = float((high.deviations_R / high.value - low.deviations_R / low.value).std())
+    if not error:
+        return None
     factor = math.exp(t_quantile(confidence, speakers - 1) * error)
     ratio = high.value / low.value
     return Interval(ratio / factor, ratio * factor)

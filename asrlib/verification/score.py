@@ -322,7 +322,7 @@ def _disparities(
                 list(groups),
                 metric,
                 config.impostors,
-                config.permutations,
+                config.resampling.permutations,
                 config.seed,
             )
         unequal = disparity(groups, config.confidence, chance)

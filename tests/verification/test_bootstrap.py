@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from verification_fakes import planted_table, scored
 
 from asrlib.scoring.gaps import Resampling
+from asrlib.scoring.speaker_sums import poisson_interval
 from asrlib.verification import bootstrap
 from asrlib.verification.bootstrap import (
     PairCounts,
@@ -128,7 +129,18 @@ def test_intervals_of_a_group_without_errors_end_at_the_poisson_bound():
     every = Replicated.of(1.0, np.ones(100), 12, 60)
     assert every.rate_interval(0.95) == pytest.approx((1 - 3.689 / 60, 1), abs=1e-4)
     assert Replicated.of(0.0, np.zeros(100), 1, 60).rate_interval(0.95) is None
-    assert Replicated.of(0.3, np.zeros(100), 1, 60).interval(0.95) is None
+
+
+def test_two_speakers_who_show_no_spread_have_no_interval():
+    assert Replicated.of(0.3, np.full(100, 0.3), 2, 12).rate_interval(0.95) is None
+    varied = Replicated.of(0.3, np.array([0.1, 0.5] * 50), 2, 12).rate_interval(0.95)
+    assert varied is not None
+
+
+def test_speakers_of_one_rate_have_the_interval_of_their_utterances():
+    low, high = Replicated.of(0.5, np.full(100, 0.5), 6, 40).rate_interval(0.95)
+    assert (low, high) == poisson_interval(20, 40)
+    assert Replicated.of(0.9, np.full(100, 0.9), 6, 10).rate_interval(0.95)[1] == 1.0
 
 
 def test_intervals_stay_between_zero_and_one_and_contain_the_rate():
@@ -142,7 +154,8 @@ def test_differences_and_means_are_taken_replicate_by_replicate():
     shared = rng.normal(size=1000)
     a = Replicated.of(0.2, 0.2 + 0.1 * shared, 20, 60)
     b = Replicated.of(0.3, 0.3 + 0.1 * shared, 20, 60)
-    assert b.minus(a).interval(0.95) == pytest.approx((0.1, 0.1))
+    assert b.minus(a).value == pytest.approx(0.1)
+    assert b.minus(a).standard_error == pytest.approx(0, abs=1e-12)
     both = mean_of([a, b])
     assert both.value == pytest.approx(0.25)
     assert both.standard_error == pytest.approx(a.standard_error)
@@ -150,7 +163,7 @@ def test_differences_and_means_are_taken_replicate_by_replicate():
     assert mean_of([a, opposite]).standard_error == pytest.approx(0)
 
 
-@pytest.mark.parametrize("speakers", [8, 20])
+@pytest.mark.parametrize("speakers", [3, 8, 20])
 def test_intervals_cover_the_truth(speakers):
     """Speakers are drawn from a population with known error rates, over and over."""
     rng = np.random.default_rng(speakers)

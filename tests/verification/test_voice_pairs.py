@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 import yaml
 from command_fakes import call
 from verification_fakes import planted_table
 
+from asrlib.errors import UserError
 from asrlib.experiments.plan import PlannedRun
 from asrlib.experiments.plan_file import load_plan
+from asrlib.experiments.plan_state import PlanState
+from asrlib.experiments.run_plan import PlanRunner
 from asrlib.experiments.store import read_plan, write_about
 from asrlib.experiments.voice_pairs import compare_rows
 from asrlib.recipe import Recipe
@@ -84,6 +89,88 @@ def test_each_row_is_compared_with_the_reference_and_the_controls(recipe):
     command(recipe, "compare-verification", *sides, "--out", str(out))
     assert found.pairs[0].found == VerificationComparison.from_file(out, "")
     assert found.pairs[0].found.groups["gender"].groups["m"]["misses"].difference < 0
+
+
+def test_rows_are_compared_with_all_else_being_equal(recipe):
+    rates = {"none": 1.0, "better": 0.6}
+    config = load_plan(recipe, "voices").config
+    named = [
+        PlannedRun(
+            name=f"voices-{row}-seed{seed}",
+            row=row,
+            model="speaker/ecapa",
+            factors={"train.seed": 1, "speaker.crops": seed},
+            overrides=(),
+        )
+        for row in rates
+        for seed in (1, 2)
+    ]
+    for run in named:
+        scored(recipe, run.row, int(run.name[-1]))
+    factors = {"train.seed": (1,), "speaker.crops": (1, 2)}
+    found = compare_rows(recipe, replace(config, factors=factors), named, ["test"])
+    assert found is not None
+    assert [(p.baseline, p.other) for p in found.pairs] == [
+        ("none-crops1", "better-crops1"),
+        ("none-crops2", "better-crops2"),
+    ]
+
+
+def test_groups_of_few_speakers_are_not_published(recipe):
+    for row in ("none", "better"):
+        scored(recipe, row, 1)
+    config = load_plan(recipe, "voices").config
+    config = replace(config, set={"score.min_speakers": 9})
+    found = compare_rows(recipe, config, runs(recipe), ["test"])
+    assert found is not None
+    gender = found.pairs[0].found.groups["gender"]
+    assert (gender.speakers, gender.groups, gender.gaps) == ({}, {}, {})
+    assert found.pairs[0].found.all
+
+
+def test_the_spread_of_a_system_is_the_mean_over_its_runs(recipe):
+    """Groups that change places between seeds have the same mean rates, and differ in each."""
+    for row in ("none", "better"):
+        for seed in (1, 2):
+            scored(recipe, row, seed)
+    config = load_plan(recipe, "voices").config
+    both = compare_rows(recipe, config, runs(recipe), ["test"])
+    alone = [
+        compare_rows(
+            recipe, config, [r for r in runs(recipe) if r.factors["train.seed"] == seed], ["test"]
+        )
+        for seed in (1, 2)
+    ]
+    for metric in ("misses", "false_alarms", "eer"):
+        spreads = [p.pairs[0].found.groups["gender"].spreads[metric].baseline for p in alone]
+        found = both.pairs[0].found.groups["gender"].spreads[metric].baseline
+        assert found == pytest.approx(sum(spreads) / 2)
+
+
+def test_a_plan_compares_its_rows_again_where_scores_changed(recipe):
+    for row in ("none", "better"):
+        scored(recipe, row, 1)
+    plan = load_plan(recipe, "voices")
+    plain = Recipe(recipe.dir)
+    runner = PlanRunner(plain, plan, 1, "local", {}, lambda _: None)
+    with (
+        patch.object(
+            PlanState, "scored", lambda _, run: "seed1" in run.name and run.row != "permuted"
+        ),
+        patch.object(PlanState, "has_data", True),
+        patch.object(PlanState, "published", lambda *_: True),
+    ):
+        runner.run()
+        held = recipe.dir / "results" / "voices" / "voice_pairs.json"
+        first = held.stat().st_mtime_ns
+        runner.run()
+        assert held.stat().st_mtime_ns == first
+        scored(recipe, "better", 1)  # the same scores
+        runner.run()
+        assert held.stat().st_mtime_ns == first
+        (recipe.exp / "voices-better-seed1/verify_test/scores.npz").write_bytes(b"broken")
+        with pytest.raises(UserError, match="comparison of rows"):
+            runner.run()
 
 
 def test_the_page_shows_them_by_group(recipe):
