@@ -97,12 +97,13 @@ def training(recipe: Recipe, model: str, steps: int, ranks: int, rank_timeout: f
     with joined(place, configs.train.device, rank_timeout) as met:
         measured = _short_training(recipe, configs, model, met)
     if met.is_first:
-        _report(recipe, _training_file(model, met.size).stem, measured)
+        _report(recipe, _training_name(model, met.size), measured)
     return 0
 
 
-def _training_file(model: str, ranks: int) -> Path:
-    return Path("bench") / f"training_{model}{f'_{ranks}_ranks' if ranks > 1 else ''}.json"
+def _training_name(model: str, ranks: int) -> str:
+    of_ranks = f"_{ranks}_ranks" if ranks > 1 else ""
+    return f"training_{model.replace('/', '_')}{of_ranks}"
 
 
 def _short_training(recipe: Recipe, configs: Configs, model: str, ranks: Ranks) -> Benchmark:
@@ -121,7 +122,7 @@ def _short_training(recipe: Recipe, configs: Configs, model: str, ranks: Ranks) 
         if not ranks.is_first:
             return Benchmark()
         facts = run_facts(read_curves(Path(name)))
-    alone = recipe.exp / _training_file(model, 1)
+    alone = recipe.exp / "bench" / f"{_training_name(model, 1)}.json"
     before = read_benchmark(alone).throughput if ranks.size > 1 and alone.exists() else None
     return Benchmark(
         model=model,

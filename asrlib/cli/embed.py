@@ -44,6 +44,7 @@ def command(
     import torch
 
     from asrlib.data.cuts import iter_cuts
+    from asrlib.experiments.training_log import check_same_model
     from asrlib.speakers.embedder import EMBED_VERSION, Embedder, speaker_table
 
     cuts_path = recipe.data / set_name / "cuts.jsonl.gz"
@@ -52,6 +53,7 @@ def command(
     checkpoint = checkpoint or recipe.exp / name / "final.pt"
     torch.set_num_threads(num_threads)
     embedder = Embedder.of(checkpoint)
+    check_same_model(checkpoint, embedder.config, recipe.exp / name)
     out = recipe.exp / name / f"embeddings_{set_name}"
     log_to(out / "log" / "embed.log")
     outputs = [out / "utterances.npz", out / "speakers.npz"]

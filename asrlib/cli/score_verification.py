@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from asrlib.cli.common import log_to, recipe_options
+from asrlib.errors import ConfigError
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
-
-if TYPE_CHECKING:
-    from asrlib.verification.config import VerificationConfig
-    from asrlib.verification.records import Threshold
-    from asrlib.verification.score import TrialSource
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +80,7 @@ def command(
     """
     from asrlib.cohort_file import COHORTS_FILE
     from asrlib.experiments.run_record import identity_in
+    from asrlib.experiments.verify import dev_threshold, read_source, with_list
     from asrlib.scoring.score import ScoreConfig
     from asrlib.verification.config import VerificationConfig
     from asrlib.verification.groups import column_maker
@@ -100,6 +95,11 @@ def command(
     from asrlib.verification.text import verification_text
 
     test_set = "+".join(test_sets) if trials is None else trials.stem
+    if trials is not None and out is None and (recipe.data / trials.stem).is_dir():
+        raise ConfigError(
+            f"--trials {trials}: its results would replace those of the set {trials.stem}",
+            "name another directory with --out, or rename the list",
+        )
     out = out or recipe.exp / name / f"verify_{test_set}"
     tests = [embeddings] if embeddings else [_table(recipe, name, one) for one in test_sets]
     dev = dev_embeddings or _table(recipe, name, dev_set)
@@ -121,7 +121,7 @@ def command(
         return
     fixed = None if threshold is None else Threshold(value=threshold, rule="given")
     if fixed_by_dev:
-        fixed = _dev_threshold(recipe, dev, dev_set, dev_trials, config)
+        fixed = dev_threshold(recipe, dev, dev_set, dev_trials, config)
     elif fixed is None:
         log.warning("%s: missing, so no threshold is fixed; embed %s first", dev, dev_set)
     source, unusable = read_source(recipe, tests, test_sets, trials, config)
@@ -146,83 +146,3 @@ def _table(recipe: Recipe, name: str, set_name: str) -> Path:
 def _set_files(recipe: Recipe, *set_names: str) -> list[Path]:
     cuts = [recipe.data / set_name / "cuts.jsonl.gz" for set_name in set_names]
     return [*cuts, recipe.data / "speakers.tsv"]
-
-
-def _dev_threshold(
-    recipe: Recipe, dev: Path, dev_set: str, trials: Path | None, config: VerificationConfig
-) -> Threshold:
-    """Fix the threshold on the embeddings of a dev set."""
-    from asrlib.verification.score import fix_threshold, score_trials
-
-    source, _ = read_source(recipe, [dev], [dev_set], trials, config)
-    config = with_list(config, trials)
-    return fix_threshold(score_trials(source, config, str(dev)), config, str(dev))
-
-
-def with_list(config: VerificationConfig, trials: Path | None) -> VerificationConfig:
-    """Return the configuration, whose kind of trials is `list` if a list is given."""
-    return config if trials is None else dataclasses.replace(config, trials="list")
-
-
-def read_source(
-    recipe: Recipe,
-    paths: Sequence[Path],
-    set_names: Sequence[str],
-    trials: Path | None,
-    config: VerificationConfig,
-) -> tuple[TrialSource, int]:
-    """Read what the trials of one set or of several sets together are made of.
-
-    Args:
-        recipe: the recipe; the cuts and the speaker table of its data are used if they exist.
-        paths: tables of the embeddings.
-        set_names: names of the sets.
-        trials: list of trials, which needs no facts of the cuts; None if there is none.
-        config: configuration.
-
-    Returns:
-        The source, and the number of utterances without a usable embedding.
-    """
-    from asrlib.embedding_table import EmbeddingTable
-    from asrlib.scoring.records import read_speakers
-    from asrlib.verification.score import TrialSource, usable
-
-    tables = {path: EmbeddingTable.read(path) for path in paths}
-    kept = EmbeddingTable.joined([usable(table, str(path)) for path, table in tables.items()])
-    sessions: dict[str, str] = {}
-    values: dict[str, str] | None = None
-    for name in set_names if trials is None else ():
-        cuts = recipe.data / name / "cuts.jsonl.gz"
-        if not cuts.exists():
-            log.info("%s: missing, so each utterance counts as a session of its own", cuts)
-            continue
-        sessions |= cut_facts(cuts, config.session)
-        if config.enrol_attribute:
-            values = (values or {}) | cut_facts(cuts, config.enrol_attribute)
-    metadata = read_speakers(recipe.data / "speakers.tsv", set_names[0])
-    source = TrialSource(kept, sessions, values, metadata, trials)
-    return source, sum(len(table.ids) for table in tables.values()) - len(kept.ids)
-
-
-def cut_facts(path: Path, name: str) -> dict[str, str]:
-    """Read one fact of each cut: `recording`, `text`, or a custom field.
-
-    Returns:
-        The facts by cut id, without the cuts that lack it.
-    """
-    from asrlib.data.cuts import iter_cuts
-
-    facts = {}
-    for cut in iter_cuts(path, "run the manifests stage (1) again"):
-        spoken = cut.supervisions[0] if cut.supervisions else None
-        custom = {**(cut.custom or {}), **((spoken and spoken.custom) or {})}
-        known: Mapping[str, Any] = {
-            **custom,
-            "recording": cut.recording_id if cut.has_recording else None,
-            "text": spoken.text if spoken else None,
-        }
-        if known.get(name) not in (None, ""):
-            facts[cut.id] = str(known[name])
-    if not facts:
-        log.warning("%s: no cut has '%s'", path, name)
-    return facts

@@ -14,12 +14,11 @@ import torch
 from lhotse.cut import Cut
 from tqdm import tqdm
 
-from asrlib.config import from_dict, to_dict
+from asrlib.config import to_dict
 from asrlib.data.cuts import iter_cuts
 from asrlib.data.membership import Membership
-from asrlib.errors import CheckpointError
 from asrlib.experiments.run_record import identity_in
-from asrlib.experiments.training_log import settings_of
+from asrlib.experiments.training_log import check_same_model
 from asrlib.files import atomic_write
 from asrlib.machine import machine
 from asrlib.scoring.records import HYP_FILE, DecodeMeta, Machine, ParameterCounts, Told
@@ -30,7 +29,6 @@ from asrlib.streaming.recognizer import StreamingRecognizer
 from asrlib.streaming.result import Result
 from asrlib.streaming.settings import DecodeConfig
 from asrlib.text.turns import TURNS_FILE, write_turns
-from asrlib.transducer import TransducerConfig
 from asrlib.transducer.flops import flops_per_second
 
 META_FILE = "meta.json"
@@ -70,7 +68,7 @@ def decode_set(
     # A damaged manifest is found before hours of decoding.
     total = sum(cut.duration for cut in _cuts(cuts_path))
     recognizer = StreamingRecognizer.from_checkpoint(checkpoint, located(config, folder))
-    _check_model(recognizer, checkpoint, out.parent)
+    check_same_model(checkpoint, recognizer.model.config, out.parent)
     membership = None
     if cohort_dir is not None:
         recognizer.check_cohorts()
@@ -97,23 +95,6 @@ def decode_set(
         meta = replace(meta, membership=told, cohorts=str(cohort_dir))
     replace(meta, run=identity_in(out.parent)).to_file(out / META_FILE)
     return cost
-
-
-def _check_model(recognizer: StreamingRecognizer, checkpoint: Path, directory: Path) -> None:
-    """See that a checkpoint is of the model whose results it is to leave.
-
-    Raises:
-        CheckpointError: it is of another one, or what the directory says of its own is broken.
-    """
-    path = directory / "config.yaml"
-    if not path.exists():
-        return
-    trained = from_dict(TransducerConfig, settings_of(directory, "model"), str(path))
-    if trained != recognizer.model.config:
-        raise CheckpointError(
-            f"{checkpoint}: another model than that of {path}",
-            "name the directory that the checkpoint belongs to with --name",
-        )
 
 
 def write_hypotheses(

@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from asrlib.errors import DataError
+from asrlib.config import from_dict
+from asrlib.errors import CheckpointError, DataError
 
 Curve = Sequence[tuple[float, float]]  # (step, value)
 
@@ -68,6 +69,28 @@ def run_facts(curves: Mapping[str, Curve]) -> RunFacts:
         dev_delay=of("dev/symbol_delay_s", last),
         dev_ctc=of("dev/ctc", last),
     )
+
+
+def check_same_model(checkpoint: Path, config: Any, model_dir: Path) -> None:
+    """See that a checkpoint is of the model whose results it is to leave.
+
+    Args:
+        checkpoint: its file, for the message.
+        config: the settings of its model.
+        model_dir: exp/NAME; nothing is checked where no training has left its settings.
+
+    Raises:
+        CheckpointError: it is of another model.
+        DataError: what the directory says of its own model is broken.
+    """
+    path = model_dir / "config.yaml"
+    if not path.exists():
+        return
+    if from_dict(type(config), settings_of(model_dir, "model"), str(path)) != config:
+        raise CheckpointError(
+            f"{checkpoint}: another model than that of {path}",
+            "name the directory that the checkpoint belongs to with --name",
+        )
 
 
 def settings_of(model_dir: Path, section: str) -> dict[str, Any]:

@@ -75,7 +75,11 @@ class MixTask(TransducerTask):
             return figures
         source = self.source
         batches = eval_batches(
-            self.cohort.cuts, self.tokenizer, source.data.max_frames, sources=source.sources
+            self.cohort.cuts,
+            self.tokenizer,
+            source.data.max_frames,
+            membership=source.membership,
+            sources=source.sources,
         )
         cohort = self._means(batches)
         if self.cohort.figures is not None:

@@ -19,13 +19,13 @@ from asrlib.report.document import Block, Figure, Section, Table, Text
 from asrlib.report.format import DASH, interval, number
 from asrlib.report.style import SOFT
 from asrlib.verification.groups import COHORT
+from asrlib.verification.measure import TITLES
 from asrlib.verification.records import Disparity, EqualErrorRate, GroupTable, Rate, Verification
 from asrlib.verification.score import VERIFICATION_FILE
 
 _TICKS = (0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # per cent
 # What two results have in common of which one has cohorts, too.
 _SAME = ("run", "trials", "impostors", "threshold", "targets", "impostor_trials")
-_METRICS = {"misses": "misses", "false_alarms": "false alarms", "eer": "EER"}
 
 
 def collect_verification(
@@ -127,7 +127,7 @@ def _systems_table(systems: Sequence[Verification]) -> Table:
 def _group_tables(system: Verification) -> list[Block]:
     blocks: list[Block] = []
     for column, table in system.groups.items():
-        header = (f"{system.name}: {column}", "speakers", *(f"{m} %" for m in _METRICS.values()))
+        header = (f"{system.name}: {column}", "speakers", *(f"{m} %" for m in TITLES.values()))
         rows = [
             (
                 g.value + ("" if g.large_enough else " *"),
@@ -136,7 +136,7 @@ def _group_tables(system: Verification) -> list[Block]:
             )
             for g in table.groups
         ]
-        found = [table.disparities.get(metric) for metric in _METRICS]
+        found = [table.disparities.get(metric) for metric in TITLES]
         rows += [
             ("worst - best", "", *(_gap(d) for d in found)),
             ("by chance below", "", *(number(d.chance if d else None, 2) for d in found)),

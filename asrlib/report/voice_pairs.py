@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from asrlib.report.document import Block, Section, Table, Text
 from asrlib.report.format import DASH, interval, number
+from asrlib.verification.measure import TITLES
 from asrlib.verification.records import Change, VoicePair, VoicePairs
-
-_METRICS = {"misses": "misses", "false_alarms": "false alarms", "eer": "EER"}
 
 
 def voice_pair_sections(found: VoicePairs) -> Iterator[Section]:
@@ -36,7 +35,7 @@ def _explained(pair: VoicePair) -> str:
 
 
 def _against(baseline: str, pairs: Sequence[VoicePair]) -> tuple[Block, Block]:
-    changed = (f"{metric}, points" for metric in _METRICS.values())
+    changed = (f"{metric}, points" for metric in TITLES.values())
     header = ("row", "seeds", "group", "misses %", *changed, "misses by seed", "detectable")
     rows = []
     for pair in pairs:
@@ -45,7 +44,7 @@ def _against(baseline: str, pairs: Sequence[VoicePair]) -> tuple[Block, Block]:
             rows.append(
                 (
                     *(pair.other, str(len(pair.seeds)), group, _both(misses)),
-                    *(_change(changes.get(metric)) for metric in _METRICS),
+                    *(_change(changes.get(metric)) for metric in TITLES),
                     " ".join(f"{x:+.2f}" for x in misses.each) if misses else DASH,
                     _detectable(misses, pair.found.resampling.confidence),
                 )

@@ -29,6 +29,7 @@ from asrlib.features.extract import audio_reader, load_cut_audio
 from asrlib.features.fbank import FbankConfig, FbankExtractor
 from asrlib.speakers.base import SpeakerExtractor
 from asrlib.speakers.embed import embed_features
+from asrlib.speakers.model import SpeakerModelConfig
 from asrlib.speakers.model_io import load_speaker_model
 
 logger = logging.getLogger(__name__)
@@ -45,11 +46,13 @@ class Embedder:
 
     Attributes:
         extractor: the extractor in evaluation mode.
+        config: settings of the model that it is part of.
         fbank: settings of its features.
         meta: facts about its training.
     """
 
     extractor: SpeakerExtractor
+    config: SpeakerModelConfig
     fbank: FbankConfig
     meta: dict[str, Any]
 
@@ -57,7 +60,8 @@ class Embedder:
     def of(cls, path: Path) -> Embedder:
         """Load a trained model; raises the errors of `load_speaker_model`."""
         loaded = load_speaker_model(path)
-        return cls(loaded.model.extractor, loaded.fbank, loaded.meta)
+        model = loaded.model
+        return cls(model.extractor, model.config, loaded.fbank, loaded.meta)
 
     @property
     def threshold(self) -> float | None:

@@ -38,7 +38,8 @@ def dev_wer(
         membership: the cohorts of the speakers; None if they are not known.
     """
     ordered = sorted(cuts, key=lambda cut: cut.id)
-    chosen = ordered[:: max(1, len(ordered) // count)][:count]
+    number = min(count, len(ordered))
+    chosen = [ordered[i * len(ordered) // number] for i in range(number)]
     fbank = FbankExtractor(features)
 
     def figures(model: Transducer) -> dict[str, float]:

@@ -60,10 +60,11 @@ class GroupDro:
     divided by their sum. A group that is absent from the batch counts with the mean loss of the
     others, so that rare groups do not sink because they are rare `[our choice]`.
 
-    An item of group g has the weight q_g / p_g, with p_g the share of the group among the training
-    items. So the expected gradient is that of sum_g q_g L_g for any order of the data, and the
-    expected weight is 1 `[our choice]`; the paper divides q_g by the number of items of the group
-    in the batch instead, which gives single items of small groups extreme weights.
+    An item of group g has the weight q_g / p_g, with p_g the share of the group in the frames of
+    the training set, since losses are sums over frames. So the expected gradient is that of
+    sum_g q_g L_g for any order of the data and any lengths, and the expected weight of a frame is 1
+    `[our choice]`; the paper divides q_g by the number of items of the group in the batch instead,
+    which gives single items of small groups extreme weights.
 
     Args:
         shares_G: p_g of each group; 0 for a group without items.
@@ -174,7 +175,7 @@ class GroupDroWeights:
         group_of: the group of every training item; a repeated one has the group of its original.
         config: settings.
         seed: seed of the permutation if `config.permuted`.
-        times: how often an epoch holds each item on average; None for once each.
+        amounts: how much of an epoch each item is, in seconds or frames; None for equal parts.
 
     Raises:
         DataError: there are no items.
@@ -185,7 +186,7 @@ class GroupDroWeights:
         group_of: Mapping[str, str],
         config: GroupDroConfig,
         seed: int,
-        times: Mapping[str, float] | None = None,
+        amounts: Mapping[str, float] | None = None,
     ) -> None:
         if not group_of:
             raise DataError("group DRO: there are no training items", "check the training set")
@@ -193,9 +194,10 @@ class GroupDroWeights:
         self.names = sorted(set(group_of.values()))
         numbers = {name: number for number, name in enumerate(self.names)}
         self.number_of = {item: numbers[group] for item, group in group_of.items()}
-        times_N = torch.tensor([1.0 if times is None else times[item] for item in self.number_of])
-        counts_G = torch.bincount(torch.tensor(list(self.number_of.values())), times_N)
-        self.dro = GroupDro(counts_G / counts_G.sum(), config.step_size, config.smoothing)
+        items = self.number_of
+        amount_N = torch.tensor([1.0 if amounts is None else amounts[item] for item in items])
+        amount_G = torch.bincount(torch.tensor(list(items.values())), amount_N)
+        self.dro = GroupDro(amount_G / amount_G.sum(), config.step_size, config.smoothing)
         self.order_G = named_generator(seed, "permuted groups").permutation(len(self.names))
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lhotse import CutSet
+from lhotse.cut import Cut
 from torch import Tensor
 
 from asrlib.data.augment import AugmentConfig
@@ -37,7 +38,7 @@ from asrlib.training.task import LossSums
 
 logger = logging.getLogger(__name__)
 
-# Times that every dev speaker occurs in the dev loss.
+# Largest number of times that a dev speaker occurs in the dev loss.
 _DEV_ROUNDS = 4
 
 
@@ -185,19 +186,19 @@ class SpeakerTask:
             weights.refresh(self._embedded(self.source.train, limit)[1])
         self.model.train()
 
-    def _embedded(self, speakers: SpeakerCuts, limit: int) -> tuple[list[tuple[str, str]], Tensor]:
+    def _embedded(self, speakers: SpeakerCuts, limit: int) -> tuple[list[tuple[str, Cut]], Tensor]:
         """Embed at most `limit` utterances of each speaker, spread over the speaker's cuts.
 
         Returns:
-            (speaker, cut id) of each, and the embeddings (N, D).
+            (speaker, cut) of each, and the embeddings (N, D).
         """
-        names, cuts = [], []
-        for name, own in zip(speakers.names, speakers.cuts, strict=True):
-            chosen = own[:: -(-len(own) // limit)]
-            names += [(name, cut.id) for cut in chosen]
-            cuts += chosen
-        features = [torch.from_numpy(cut.load_features()) for cut in cuts]
-        return names, embed_features(self.model.extractor, features)
+        chosen = [
+            (name, cut)
+            for name, own in zip(speakers.names, speakers.cuts, strict=True)
+            for cut in own[:: -(-len(own) // limit)]
+        ]
+        features = [torch.from_numpy(cut.load_features()) for _, cut in chosen]
+        return chosen, embed_features(self.model.extractor, features)
 
     @torch.no_grad()
     def _nearest(self, embeddings_SUD: Tensor) -> Tensor:
@@ -244,11 +245,13 @@ class SpeakerTask:
         named, vectors_ND = self._embedded(self.source.dev, self.source.data.dev_utts)
         finite_N = torch.isfinite(vectors_ND).all(dim=1).tolist()
         if not all(finite_N):
-            bad = [cut for (_, cut), finite in zip(named, finite_N, strict=True) if not finite]
+            bad = [cut.id for (_, cut), finite in zip(named, finite_N, strict=True) if not finite]
             logger.warning("dev: embedding is not finite, left out: %s", " ".join(bad))
-        kept = [name for (name, _), finite in zip(named, finite_N, strict=True) if finite]
+        kept = [one for one, finite in zip(named, finite_N, strict=True) if finite]
+        names = [name for name, _ in kept]
+        recordings = [cut.supervisions[0].recording_id for _, cut in kept]
         try:
-            eer, threshold = eer_of_pairs(vectors_ND[finite_N].numpy(), kept)
+            eer, threshold = eer_of_pairs(vectors_ND[finite_N].numpy(), names, recordings)
         except ValueError as e:
             logger.warning("dev: %s", e)
             eer = threshold = torch.nan

@@ -220,11 +220,11 @@ class TransducerConfigs(Configs):
         else:
             known = speaker_column(_speaker_table(data), TRAIN_SET, groups, "group_dro.groups")
         group_of: dict[str, str] = {}
-        times: dict[str, float] = {}
+        seconds: dict[str, float] = {}
         for cut, often in task.training_items():
             group_of[cut.id] = known.get(cut.supervisions[0].speaker or "") or UNKNOWN
-            times[cut.id] = times.get(cut.id, 0.0) + often
-        rule = GroupDroWeights(group_of, self.group_dro, self.train.seed, times)
+            seconds[cut.id] = seconds.get(cut.id, 0.0) + often * cut.duration
+        rule = GroupDroWeights(group_of, self.group_dro, self.train.seed, seconds)
         logger.info("group DRO on %s: %s", groups, ", ".join(rule.names))
         return Weighted(task, rule)
 

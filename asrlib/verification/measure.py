@@ -27,6 +27,7 @@ from asrlib.verification.trials import codes
 
 Metric = Literal["misses", "false_alarms", "eer"]
 METRICS: tuple[Metric, ...] = ("misses", "false_alarms", "eer")
+TITLES: dict[str, str] = dict(zip(METRICS, ("misses", "false alarms", "EER"), strict=True))
 
 
 @dataclass(frozen=True)

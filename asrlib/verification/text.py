@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asrlib.scoring.speaker_sums import Interval
+from asrlib.verification.measure import TITLES
 from asrlib.verification.records import (
     Change,
     Disparity,
@@ -16,7 +17,6 @@ from asrlib.verification.records import (
     VerificationComparison,
 )
 
-TITLES = {"misses": "misses", "false_alarms": "false alarms", "eer": "EER"}
 _DASH = "–"
 
 

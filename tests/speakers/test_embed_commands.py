@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from command_fakes import Outcome, call, explained, sound
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from small_transducer import tokenizer, transducer
 from speaker_fakes import FBANK, speaker_model
 
 from asrlib.checkpoint_file import save
+from asrlib.config import to_dict
 from asrlib.embedding_table import EmbeddingTable
 from asrlib.errors import DataError
 from asrlib.speakers.embedder import Embedder, cosine
-from asrlib.speakers.model_io import KIND, speaker_payload
+from asrlib.speakers.model_io import KIND, load_speaker_model, speaker_payload
 from asrlib.transducer.model_io import KIND as TRANSDUCER
 from asrlib.transducer.model_io import transducer_payload
 
@@ -95,6 +97,15 @@ def test_complete_is_skipped_until_the_model_changes(recipe):
     save_model(recipe / "exp" / "voices", eer_threshold=0.6)
     embed(recipe)
     assert path.stat().st_mtime_ns > before
+
+
+def test_a_checkpoint_of_another_model_is_refused(recipe):
+    trained = to_dict(load_speaker_model(recipe / "exp/voices/final.pt").model.config)
+    (recipe / "exp/voices/config.yaml").write_text(yaml.safe_dump({"model": trained}))
+    assert embed(recipe).code == 0
+    trained["extractor"]["channels"] *= 2
+    (recipe / "exp/voices/config.yaml").write_text(yaml.safe_dump({"model": trained}))
+    assert explained(embed(recipe), "exp/voices/final.pt: another model", "--name")
 
 
 def test_what_cannot_be_embedded_is_named_and_the_rest_is_embedded(recipe):

@@ -47,6 +47,14 @@ def test_speakers_apart_have_no_errors_and_strangers_half():
     assert 0.47 < eer < 0.53
 
 
+def test_pairs_of_one_session_are_no_target_trials():
+    """Two utterances of one session are alike, two of other sessions of the speaker are not."""
+    vectors_ND = np.repeat(np.eye(4), 2, axis=0)
+    speakers, sessions = list("aaaabbbb"), [f"session {i // 2}" for i in range(8)]
+    assert eer_of_pairs(vectors_ND, speakers)[0] < 0.5
+    assert eer_of_pairs(vectors_ND, speakers, sessions)[0] == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize("speakers", [["a", "a"], ["a", "b"], ["a"]])
 def test_no_pair_of_one_kind_is_refused(speakers):
     with pytest.raises(ValueError, match="pairs"):

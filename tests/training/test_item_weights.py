@@ -326,7 +326,7 @@ def test_weights_change_the_training(tmp_path):
 def test_a_repeated_item_has_the_group_of_its_original_and_counts_as_often():
     group_of = {"a": "x", "b": "y", "c_repeat0": "y"}
     times = {"a": 1.0, "b": 2.5, "c_repeat0": 0.5}
-    rule = GroupDroWeights(group_of, GroupDroConfig(), seed=1, times=times)
+    rule = GroupDroWeights(group_of, GroupDroConfig(), seed=1, amounts=times)
     assert rule.dro.shares_G.tolist() == pytest.approx([1 / 4, 3 / 4])
     same = [("a", "a_repeat0"), ("b", "b_repeat12"), ("c_repeat0", "c_repeat0_repeat1")]
     for original, copy in same:

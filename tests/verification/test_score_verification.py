@@ -169,6 +169,18 @@ def test_a_given_threshold_and_a_list_of_trials(recipe):
     assert found.threshold.rule == "given"
 
 
+def test_a_list_does_not_take_the_place_of_a_set(recipe):
+    (recipe / "data" / "test").mkdir()
+    path = recipe / "test.txt"
+    path.write_text("1 test000-0 test000-1\n0 test000-0 test001-0\n")
+    given = ("--name", "weak", "--threshold", "0.5", "--trials", path)
+    outcome = run(recipe, "score-verification", *given)
+    assert explained(outcome, "results would replace those of the set test", "--out")
+    assert not (recipe / "exp/weak/verify_test").exists()
+    run(recipe, "score-verification", *given, "--out", recipe / "own")
+    assert (recipe / "own" / "verification.json").exists()
+
+
 def test_a_list_of_trials_spans_several_sets(recipe):
     path = recipe / "both.txt"
     path.write_text("1 test000-0 test000-1\n0 test000-0 dev001-0\n0 dev000-0 dev002-0\n")
@@ -203,8 +215,11 @@ def test_sessions_and_words_come_from_the_cuts(recipe):
     assert found.targets == 16 * 9  # 15 pairs without the 2 x 3 of one day
     words = ("--set", "verification.trials=enrol", "--set", "verification.enrol_attribute=text")
     outcome = run(recipe, "score-verification", "--name", "weak", *words)
+    assert explained(outcome, "data/dev/cuts.jsonl.gz: missing", "verification.enrol_attribute")
+    words += ("--threshold", "0.5")
+    outcome = run(recipe, "score-verification", "--name", "weak", *words)
     assert explained(outcome, "no speaker has 6 utterances")  # there are three words
-    found = score(recipe, "weak", *words, "--set", "verification.enrol=1", "--threshold", "0.5")
+    found = score(recipe, "weak", *words, "--set", "verification.enrol=1")
     assert (found.trials, found.targets, found.impostor_trials) == ("enrol", 16, 16 * 15)
 
 
