@@ -24,12 +24,12 @@ def statistics(recipe: Recipe, draws: int, seed: int) -> None:
     The figures do not depend on the machine, so that they go to results/statistics/ of the recipe,
     which is committed, and to its pages. 5,000 draws take some ten minutes on one core.
     """
-    from asrlib.experiments.simulation import SpeakerModel, simulate
+    from asrlib.experiments.simulation import SpeakerErrorModel, simulate
     from asrlib.experiments.store import SIMULATION_FILE, STATISTICS_PLAN, plan_dir, write_about
     from asrlib.report.results_page import write_pages
 
     log_to(None)
-    found = simulate(SpeakerModel(), draws, seed, command_line(recipe, "draws", "seed"))
+    found = simulate(SpeakerErrorModel(), draws, seed, command_line(recipe, "draws", "seed"))
     write_about(recipe.dir, STATISTICS_PLAN, found)
     write_pages(recipe.dir)
     click.echo(f"written to {plan_dir(recipe.dir, STATISTICS_PLAN) / SIMULATION_FILE}")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asrlib.cohort_file import BOTTOM, TOP
-from asrlib.experiments.simulation import Share, SpeakerModel
+from asrlib.experiments.simulation import Share, SpeakerErrorModel
 from asrlib.json_record import JsonRecord
 from asrlib.scoring.confirmation import confirm
 from asrlib.scoring.gaps import Resampling
@@ -62,7 +62,7 @@ MINI = (
     Group("noisy_home", 45, 0.376, zip_prefixes=("606", "770")),
     Group("fast_talker", 45, 0.202),
 )
-MODEL = SpeakerModel(
+MODEL = SpeakerErrorModel(
     cv=0.46,
     words=(70, 90),
     fitted_to="the LSTM of egs/mini on its test set (80 speakers, 14.9 % WER)",
@@ -106,7 +106,7 @@ class DiscoveryPower(JsonRecord):
     command: str
     seed: int
     draws: int
-    model: SpeakerModel
+    model: SpeakerErrorModel
     groups: tuple[Group, ...]
     rules: tuple[RulePower, ...]
 
@@ -156,7 +156,7 @@ def simulate_discovery(
     seed: int,
     command: str,
     groups: tuple[Group, ...] = MINI,
-    model: SpeakerModel = MODEL,
+    model: SpeakerErrorModel = MODEL,
 ) -> DiscoveryPower:
     """Draw halves, search the first and judge on the second."""
     homes = _homes(groups)
@@ -197,7 +197,7 @@ def _homes(groups: tuple[Group, ...]) -> _Homes:
 def _draw_half(
     rng: np.random.Generator,
     groups: Sequence[Group],
-    model: SpeakerModel,
+    model: SpeakerErrorModel,
     homes: _Homes,
     name: str,
 ) -> _Half:
@@ -214,7 +214,7 @@ def _draw_half(
 
 
 def _judge_draw(
-    groups: Sequence[Group], model: SpeakerModel, homes: _Homes, seed: int, draw: int
+    groups: Sequence[Group], model: SpeakerErrorModel, homes: _Homes, seed: int, draw: int
 ) -> list[_Judged]:
     from asrlib.cohorts.config import CohortsConfig
 

@@ -14,7 +14,7 @@ from asrlib.experiments.run_scores import MAIN_PLAN
 from asrlib.experiments.store import Skipped
 from asrlib.experiments.systems import group_systems
 from asrlib.json_record import JsonRecord
-from asrlib.scoring.compare import Decoding
+from asrlib.scoring.compare import SystemDecoding
 from asrlib.scoring.score import SCORES_FILE, Scores
 
 RecordT = TypeVar("RecordT", bound=JsonRecord)
@@ -45,7 +45,7 @@ class Run:
     record: RunRecord | None
     test_set: str
     search: str
-    decoding: Decoding
+    decoding: SystemDecoding
     scores: Scores
 
 
@@ -77,7 +77,14 @@ def collect_runs(exp: Path) -> tuple[list[Run], list[Skipped]]:
     """All scored runs, in order of test set, name and search; and what cannot be read."""
     found, skipped = scored_decodes(exp, SCORES_FILE, Scores)
     runs = [
-        Run(folder.parent.name, record, scores.meta.set, scores.meta.way, Decoding(folder), scores)
+        Run(
+            folder.parent.name,
+            record,
+            scores.meta.set,
+            scores.meta.way,
+            SystemDecoding(folder),
+            scores,
+        )
         for folder, record, scores in found
     ]
     return sorted(runs, key=lambda r: (r.test_set, r.name, r.search)), skipped

@@ -44,7 +44,7 @@ _PERMUTATIONS = 499
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeakerModel(JsonRecord):
+class SpeakerErrorModel(JsonRecord):
     """What speakers are drawn from.
 
     Attributes:
@@ -183,14 +183,14 @@ class Simulation(JsonRecord):
     command: str
     seed: int
     draws: int
-    model: SpeakerModel
+    model: SpeakerErrorModel
     coverage: tuple[Coverage, ...]
     alarms: tuple[Alarms, ...]
     confirmed: tuple[ConfirmedAlarms, ...]
     power: tuple[Power, ...]
 
 
-def simulate(model: SpeakerModel, draws: int, seed: int, command: str) -> Simulation:
+def simulate(model: SpeakerErrorModel, draws: int, seed: int, command: str) -> Simulation:
     """Run all cells."""
     return Simulation(
         command=command,
@@ -213,7 +213,7 @@ def _generators(draws: int, *cell: int | str) -> Iterator[np.random.Generator]:
 
 
 def _coverage(
-    model: SpeakerModel, kind: Model, count: int, rate: float, draws: int, seed: int
+    model: SpeakerErrorModel, kind: Model, count: int, rate: float, draws: int, seed: int
 ) -> Coverage:
     covered = []
     for rng in _generators(draws, seed, "coverage", kind, count, round(1000 * rate)):
@@ -222,7 +222,7 @@ def _coverage(
     return Coverage(model=kind, speakers=count, rate=rate, covered=Share.of(covered))
 
 
-def _alarms(model: SpeakerModel, groups: int, each: int, draws: int, seed: int) -> Alarms:
+def _alarms(model: SpeakerErrorModel, groups: int, each: int, draws: int, seed: int) -> Alarms:
     found = []
     for draw, rng in enumerate(_generators(draws, seed, "alarms", groups, each)):
         parts = {f"{g}": model.draw(rng, each, _RATE, name=f"{g}-") for g in range(groups)}
@@ -243,7 +243,7 @@ def _alarms(model: SpeakerModel, groups: int, each: int, draws: int, seed: int) 
     )
 
 
-def _confirmed(model: SpeakerModel, draws: int, seed: int) -> ConfirmedAlarms:
+def _confirmed(model: SpeakerErrorModel, draws: int, seed: int) -> ConfirmedAlarms:
     found_gaps, confirmed_gaps, confirmed = [], [], []
     for draw, rng in enumerate(_generators(draws, seed, "confirmed", HALF, CLUSTERS)):
         halves = tuple(model.draw(rng, HALF, _RATE, name=name) for name in ("d", "c"))
@@ -275,7 +275,7 @@ def _confirmed(model: SpeakerModel, draws: int, seed: int) -> ConfirmedAlarms:
     )
 
 
-def _power(model: SpeakerModel, bottom: int, top: int, draws: int, seed: int) -> Power:
+def _power(model: SpeakerErrorModel, bottom: int, top: int, draws: int, seed: int) -> Power:
     words = np.linspace(*model.words, bottom), np.linspace(*model.words, top)
     gap = detectable_gap(SpeakerVariation(model.cv, 1.0), _RATE, *words)
     if gap is None:

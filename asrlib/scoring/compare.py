@@ -16,7 +16,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Decoding:
+class SystemDecoding:
     """A decode directory, whose hypotheses are read and aligned once, at first use."""
 
     directory: Path
@@ -66,7 +66,9 @@ def check_same_utterances(
         )
 
 
-def compare_systems(a: Sequence[Decoding], b: Sequence[Decoding], confidence: float) -> Comparison:
+def compare_systems(
+    a: Sequence[SystemDecoding], b: Sequence[SystemDecoding], confidence: float
+) -> Comparison:
     """Compare the decodings `a` of one system with the decodings `b` of another.
 
     A system may have several decodings, one for each training seed. Their counts are added, so
@@ -88,7 +90,7 @@ def compare_decodes(baseline: Path, other: Path, confidence: float) -> NamedComp
     Raises:
         DataError: a directory has no hypotheses, or the utterances of the two differ.
     """
-    comparison = compare_systems([Decoding(baseline)], [Decoding(other)], confidence)
+    comparison = compare_systems([SystemDecoding(baseline)], [SystemDecoding(other)], confidence)
     return NamedComparison(**vars(comparison), baseline=_label(baseline), other=_label(other))
 
 
@@ -96,7 +98,7 @@ def _label(decode_dir: Path) -> str:
     return f"{decode_dir.parent.name}/{decode_dir.name}"
 
 
-def sum_over_seeds(decodings: Sequence[Decoding]) -> dict[str, ErrorRate]:
+def sum_over_seeds(decodings: Sequence[SystemDecoding]) -> dict[str, ErrorRate]:
     """Add up the error counts of each speaker over the decodings of one system.
 
     Args:

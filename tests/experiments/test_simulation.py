@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from asrlib.experiments import simulation
-from asrlib.experiments.simulation import MODELS, Share, Simulation, SpeakerModel, simulate
+from asrlib.experiments.simulation import MODELS, Share, Simulation, SpeakerErrorModel, simulate
 from asrlib.experiments.store import SIMULATION_FILE, read_plan
 from asrlib.report.results_page import write_pages
 
@@ -25,7 +25,7 @@ def small(monkeypatch):
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("mean", [0.02, 0.8])
 def test_speakers_have_the_mean_and_the_spread_of_their_model(kind, mean):
-    model = SpeakerModel(cv=0.5, high_cv=0.15, words=(200, 400))
+    model = SpeakerErrorModel(cv=0.5, high_cv=0.15, words=(200, 400))
     drawn = model.draw(np.random.default_rng(1), 20_000, mean, kind)
     assert drawn.rate == pytest.approx(mean, rel=0.03)
     spread = 0.5 * mean
@@ -47,7 +47,7 @@ def test_shares_have_exact_intervals():
 
 
 def test_a_simulation_depends_on_its_seed_alone(small):
-    one, same, other = (simulate(SpeakerModel(), 12, seed, "c") for seed in (1, 1, 2))
+    one, same, other = (simulate(SpeakerErrorModel(), 12, seed, "c") for seed in (1, 1, 2))
     assert one == same
     assert one.coverage != other.coverage
     assert Simulation.from_json(one.to_json()) == one
@@ -58,7 +58,7 @@ def test_a_simulation_depends_on_its_seed_alone(small):
 
 def test_the_statistics_are_about_right(small):
     """Bounds that a right method misses once in ten thousand runs of other seeds."""
-    found = simulate(SpeakerModel(), 100, 3, "c")
+    found = simulate(SpeakerErrorModel(), 100, 3, "c")
     assert all(c.covered.hits >= 84 for c in found.coverage)
     for alarms in found.alarms:
         assert alarms.by_test.hits <= 15

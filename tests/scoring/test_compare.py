@@ -4,13 +4,13 @@ import pytest
 from scoring_fakes import entry, write_decode
 
 from asrlib.errors import DataError
-from asrlib.scoring.compare import Decoding, compare_systems
+from asrlib.scoring.compare import SystemDecoding, compare_systems
 
 
 def decode(path, name, **hyps):
     """Utterances a0, a1, b0, ... of speakers a, b, ...; ref is always `A B`."""
     rows = [entry(i, i[0], "A B", hyp) for i, hyp in hyps.items()]
-    return Decoding(write_decode(path / name / "decode_test_greedy", rows))
+    return SystemDecoding(write_decode(path / name / "decode_test_greedy", rows))
 
 
 def test_a_system_against_itself(tmp_path):
@@ -41,7 +41,7 @@ def test_missing_utterances_are_named_with_the_side_that_lacks_them(tmp_path):
 def test_other_references_are_refused(tmp_path):
     a = decode(tmp_path, "a", a0="A", b0="A")
     rows = [entry("a0", "a", "A B", "A"), entry("b0", "b", "A C", "A")]
-    b = Decoding(write_decode(tmp_path / "b" / "decode_test_greedy", rows))
+    b = SystemDecoding(write_decode(tmp_path / "b" / "decode_test_greedy", rows))
     with pytest.raises(DataError, match="references or speakers differ, first at b0"):
         compare_systems([a], [b], 0.95)
 
