@@ -23,7 +23,8 @@ try:
 except ModuleNotFoundError:
     sys.exit(
         "error: click is not installed in this Python\n"
-        "  fix: run tools/install.sh; for the audit alone, pip install 'fairstream[audit]'"
+        "  fix: run `. ./path.sh`, after tools/install.sh; for the audit alone, "
+        "pip install 'fairstream[audit]'"
     )
 
 COMMANDS = (

@@ -28,6 +28,10 @@ from asrlib.nested import flatten, unflatten
 
 FORMAT = 1
 
+# How messages call the kinds of checkpoints, and where a model of the kind is found.
+_KINDS = {"transducer": "a recogniser", "speaker": "a speaker model", "fisher": "Fisher values"}
+_EXAMPLES = {"transducer": ", such as exp/conv_rnnt", "speaker": ", such as exp/speaker_ecapa"}
+
 # Errors that zipfile raises on damaged bytes; the kind depends on where the damage is.
 _ZIP_FAULTS = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, struct.error)
 _ZIP_FAULTS += (zlib.error,)
@@ -99,8 +103,8 @@ def load(path: Path, kind: str) -> dict[str, Any]:
         )
     if box["kind"] != kind:
         raise CheckpointError(
-            f"{path}: this is a checkpoint of kind {box['kind']}, not {kind}",
-            f"give a checkpoint of kind {kind}",
+            f"{path}: holds {_KINDS.get(box['kind'], box['kind'])}, not {_KINDS.get(kind, kind)}",
+            f"give {_KINDS.get(kind, kind)}{_EXAMPLES.get(kind, '')}",
         )
     return unflatten(box["tree"].numpy().tobytes().decode(), box["tensors"])
 

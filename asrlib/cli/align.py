@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 def command(recipe: Recipe, name: str, test_set: str, lag_ms: float, as_set: str | None) -> None:
     """Align the transcripts of data/SET; write words.ctm and a TextGrid for each utterance.
 
+    A CTC layer marks each piece in one or two frames, so a word begins and ends with the marks of
+    its first and last piece: its end tells when the word was over, its length little.
+
     The files go to exp/NAME/align_SET/. The words of private utterances are written there as ***.
     If the set has word times of its own, the median lag of the alignment is shown, which --lag-ms
     can then take off. An utterance that cannot be aligned is named on stderr, the others are still

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +20,9 @@ from asrlib.config import as_override
 from asrlib.errors import ConfigError, DataError, UserError
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
+
+if TYPE_CHECKING:
+    from asrlib.streaming.settings import DecodeConfig
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +72,8 @@ def command(
     decode_SET_SEARCH_true_cohorts/ (found: found_cohorts), and with --tag to
     decode_SET_SEARCH_TAG/. For a model of several talkers, their turns are written to
     turns.seglst.json instead of hyp.jsonl. Paths of language models and hotwords are relative to
-    the recipe's directory.
+    the recipe's directory. With these or --tuned, the search is modified_beam unless another one
+    is given.
     """
     from asrlib.experiments.decode import META_FILE, decode_set
     from asrlib.scoring.records import HYP_FILE, Told, decode_dir_name
@@ -77,9 +82,7 @@ def command(
     from asrlib.streaming.settings import DecodeConfig
     from asrlib.text.turns import TURNS_FILE
 
-    if search is not None:
-        overrides = (*recipe.overrides, f"decode.search={search}")
-        recipe = Recipe(recipe.dir, overrides, recipe.force)
+    recipe = _with_search(recipe, search, recipe.config(DecodeConfig, "decode"), tuned)
     config = recipe.config(DecodeConfig, "decode")
     if tuned:
         recipe = _with_tuned(recipe, name, config.search, tag)
@@ -129,6 +132,20 @@ def command(
     log.info(
         "%s: %.0f s of audio, real-time factor %.4f", title, cost.audio_seconds, cost.real_time
     )
+
+
+def _with_search(recipe: Recipe, search: str | None, config: DecodeConfig, tuned: bool) -> Recipe:
+    """Return the recipe with the search that is to be used.
+
+    Without --search it is decode.search; if this is not set on the command line either, and tuned
+    settings, a language model or hotwords are to be used, it is modified_beam.
+    """
+    given = any(override.startswith("decode.search=") for override in recipe.overrides)
+    if search is None and not given and (tuned or config.lm.in_use or config.hotwords.in_use):
+        search = "modified_beam"
+    if search is None:
+        return recipe
+    return Recipe(recipe.dir, (*recipe.overrides, f"decode.search={search}"), recipe.force)
 
 
 def _with_tuned(recipe: Recipe, name: str, search: str, tag: str | None) -> Recipe:

@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 @click.command(name="score")
 @click.option("--name", required=True, help="The model: a directory under exp/.")
 @click.option("--test-set", default="test", show_default=True, help="The decoded set.")
-@search_option(about="with which the set was decoded", default=SEARCHES[0])
+@search_option(
+    about="with which the set was decoded; by default greedy, with --tag that of the one decoding"
+    " of this name"
+)
 @membership_option(about="What the model was told about cohorts when the set was decoded.")
 @click.option(
     "--cohorts",
@@ -44,7 +47,7 @@ def command(
     recipe: Recipe,
     name: str,
     test_set: str,
-    search: str,
+    search: str | None,
     membership: str | None,
     cohorts: tuple[Path, ...],
     tag: str | None,
@@ -54,7 +57,12 @@ def command(
     from asrlib.scoring.score import OUTPUTS, SCORE_VERSION, ScoreConfig, score_decode
 
     told = None if membership == "unknown" else membership
-    decode_dir = recipe.exp / name / decode_dir_name(test_set, search, told, tag)
+    names = [decode_dir_name(test_set, one, told, tag) for one in SEARCHES]
+    decoded = [one for one in names if (recipe.exp / name / one / "hyp.jsonl").exists()]
+    chosen = decode_dir_name(test_set, search or SEARCHES[0], told, tag)
+    if search is None and tag is not None and len(decoded) == 1:
+        chosen = decoded[0]
+    decode_dir = recipe.exp / name / chosen
     if not (decode_dir / "hyp.jsonl").exists():
         raise DataError(f"{decode_dir}/hyp.jsonl: missing", "run the decode stage (5) first")
     config = recipe.config(ScoreConfig, "score")

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from asrlib.cli.common import search_option
+from asrlib.cli.transcript_output import Screen, Text, Turns
+from asrlib.config import as_override
 from asrlib.errors import ConfigError, DataError, UserError
 from asrlib.recipe import PROJECT_DIR
 
 if TYPE_CHECKING:
     from asrlib.speakers.turn_names import Voices
     from asrlib.streaming.recognizer import StreamingRecognizer
-    from asrlib.streaming.result import Result, Segment
-    from asrlib.streaming.stream import Stream
-    from asrlib.text.turns import Turn
 
 
 @click.command(name="transcribe")
@@ -57,25 +53,40 @@ if TYPE_CHECKING:
 @click.option(
     "--lm",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="An ARPA file over the model's pieces, which the search adds; see decode.lm.scale.",
+    help="An ARPA file over the model's pieces, which the search adds. Choose its weight on dev"
+    " (tune-decode) and give --tuned: with an unsuitable one, words are left out.",
+)
+@click.option(
+    "--lodr",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An ARPA file of order 2 of the training transcripts, which is subtracted; needs --lm.",
+)
+@click.option(
+    "--tuned",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings that tune-decode chose: exp/NAME/tuned_SEARCH_TAG.json.",
 )
 @click.option("--hotwords", metavar='"A;B"', help="Phrases that the search favours.")
 @click.option(
     "--hotwords-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file with one phrase a line, optionally followed by a tab and its boost in nats.",
+    help="A file with one phrase a line, optionally followed by a tab and its boost in nats for"
+    " each piece.",
 )
 @click.option(
     "--n-best",
     type=click.IntRange(min=1),
-    help="Show this many transcripts of each segment with their scores, in --json.",
+    help="Show this many transcripts of each segment in --json, best first, with their scores: the"
+    " natural-log probability, with what language models and hotwords add. The order is that of"
+    " the score per token (decode.modified_beam.length_norm).",
 )
 @click.option("--endpoint", is_flag=True, help="Cut into segments where the speaker pauses.")
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print a JSON object per file: words with times and confidences.",
+    help="Print a JSON object per file: words with times and confidences. A word's confidence is"
+    " the probability of its least probable token, without language models.",
 )
 @click.option("--live", is_flag=True, help="Show partial results while decoding.")
 @click.option("--realtime", is_flag=True, help="Feed the audio at the pace of a microphone.")
@@ -95,6 +106,8 @@ def command(
     cohort: str | None,
     search: str | None,
     lm: Path | None,
+    lodr: Path | None,
+    tuned: Path | None,
     hotwords: str | None,
     hotwords_file: Path | None,
     n_best: int | None,
@@ -110,16 +123,17 @@ def command(
     end in seconds, output channel, words. With --live a turn is printed as soon as it closes. If
     there are several files, a line that begins with # names the file before its turns.
 
-    --lm, --hotwords, --hotwords-file and --n-best need the search modified_beam, which is then the
-    default.
+    --lm, --lodr, --tuned, --hotwords, --hotwords-file and --n-best need the search modified_beam,
+    which is then the default. Values of --set come before those of --tuned.
 
     A file of silence gives an empty line. If a file cannot be read, an error on stderr names it,
     the other files are still transcribed, and the exit status is 1.
     """
-    fusion = _fusion(lm, hotwords, hotwords_file, n_best)
+    _refuse_ignored(n_best, as_json, speaker_threshold, speaker_model)
+    fusion = (*_tuned(tuned), *_fusion(lm, lodr, hotwords, hotwords_file, n_best))
     if fusion and search is None and not any(o.startswith("decode.search=") for o in overrides):
         search = "modified_beam"
-    overrides = (*overrides, *fusion)
+    overrides = (*fusion, *overrides)
     if search is not None:
         overrides = (*overrides, f"decode.search={search}")
     if endpoint:
@@ -127,7 +141,7 @@ def command(
     recognizer = _load(model, talkers, overrides)
     if cohort is not None:
         recognizer.check_cohorts()
-    show = _Turns if recognizer.talkers > 1 else _Text
+    show = Turns if recognizer.talkers > 1 else Text
     voices = None
     if speaker_model is not None:
         voices = _load_voices(speaker_model, speaker_threshold, recognizer, live)
@@ -135,10 +149,10 @@ def command(
     for path in files:
         if recognizer.talkers > 1 and len(files) > 1 and not as_json:
             click.echo(f"# {path}")
-        screen = _Screen(sys.stderr if as_json else sys.stdout) if live else None
+        screen = Screen(sys.stderr if as_json else sys.stdout) if live else None
         try:
             shown = show(path, recognizer, screen, as_json)
-            if isinstance(shown, _Turns):
+            if isinstance(shown, Turns):
                 shown.voices = voices
             _transcribe(recognizer, path, shown, realtime, cohort)
         except DataError as e:
@@ -150,8 +164,38 @@ def command(
         sys.exit(1)
 
 
+def _refuse_ignored(
+    n_best: int | None, as_json: bool, threshold: float | None, speakers: Path | None
+) -> None:
+    """Refuse options that would change nothing.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    if n_best is not None and not as_json:
+        raise ConfigError("--n-best: only --json shows several transcripts", "add --json")
+    if threshold is not None and speakers is None:
+        raise ConfigError(
+            "--speaker-threshold: no speaker model names the turns", "add --speakers MODEL"
+        )
+
+
+def _tuned(path: Path | None) -> tuple[str, ...]:
+    """Return what tune-decode chose, as overrides."""
+    if path is None:
+        return ()
+    from asrlib.experiments.tune_decode import TunedDecoding
+
+    chosen = TunedDecoding.from_file(path, "run python -m asrlib tune-decode again").chosen
+    return tuple(as_override(key, value) for key, value in chosen.items())
+
+
 def _fusion(
-    lm: Path | None, hotwords: str | None, hotwords_file: Path | None, n_best: int | None
+    lm: Path | None,
+    lodr: Path | None,
+    hotwords: str | None,
+    hotwords_file: Path | None,
+    n_best: int | None,
 ) -> tuple[str, ...]:
     """Return what the options of modified beam search set."""
     phrases = None if hotwords is None else [p.strip() for p in hotwords.split(";") if p.strip()]
@@ -161,6 +205,7 @@ def _fusion(
         )
     values = {
         "lm.path": lm and str(lm),
+        "lm.lodr_path": lodr and str(lodr),
         "hotwords.phrases": phrases,
         "hotwords.path": hotwords_file and str(hotwords_file),
         "n_best": n_best,
@@ -219,7 +264,7 @@ def _load_voices(
 def _transcribe(
     recognizer: StreamingRecognizer,
     path: Path,
-    shown: _Text | _Turns,
+    shown: Text | Turns,
     realtime: bool,
     cohort: str | None,
 ) -> None:
@@ -239,143 +284,6 @@ def _transcribe(
     shown.finished(stream)
 
 
-@dataclass
-class _Text:
-    """Shows the words of one talker, one line for each file."""
-
-    path: Path
-    recognizer: StreamingRecognizer
-    screen: _Screen | None
-    as_json: bool
-
-    def heard(self, stream: Stream) -> None:
-        if self.screen is not None:
-            self.screen.show(self.recognizer.result(stream).text)
-
-    def finished(self, stream: Stream) -> None:
-        if self.screen is not None:
-            self.screen.clear()
-        result = self.recognizer.result(stream)
-        _print(_to_json(self.path, result) if self.as_json else result.text)
-
-
-@dataclass
-class _Turns(_Text):
-    """Shows the turns of several talkers.
-
-    With --live, turns are printed when they close, and open turns are shown on a line that is
-    rewritten. Otherwise all turns of a file are printed at its end, in order of start.
-    """
-
-    kept: list[Turn] = field(default_factory=list)
-    voices: Voices | None = None
-
-    def heard(self, stream: Stream) -> None:
-        closed = self.recognizer.take_turns(stream)
-        if self.screen is None or self.as_json:
-            self.kept += closed
-        else:
-            self._print_lines(closed)
-        if self.screen is not None:
-            texts = self.recognizer.open_texts(stream)
-            self.screen.show(" | ".join(f"{channel}: {text}" for channel, text in texts))
-
-    def finished(self, stream: Stream) -> None:
-        turns = [*self.kept, *self.recognizer.turns(stream)]
-        turns.sort(key=lambda turn: (turn.start, turn.channel))
-        if self.voices is not None:
-            turns = self.voices.named(turns, self.path)
-        if self.as_json:
-            if self.screen is not None:
-                self.screen.clear()
-            _print({"file": str(self.path), "turns": [_turn_json(turn) for turn in turns]})
-        else:
-            self._print_lines(turns)
-
-    def _print_lines(self, turns: list[Turn]) -> None:
-        if self.screen is not None:
-            self.screen.clear()
-        for turn in turns:
-            who = turn.speaker or f"channel {turn.channel}"
-            _print(f"{turn.start:8.2f} {turn.end:8.2f}  {who}  {turn.words}")
-
-
-def _print(content: str | dict[str, Any]) -> None:
-    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-    click.echo(text)
-
-
-def _turn_json(turn: Turn) -> dict[str, Any]:
-    return {
-        "channel": turn.channel,
-        **({"speaker": turn.speaker} if turn.speaker else {}),
-        "start": _seconds(turn.start),
-        "end": _seconds(turn.end),
-        "text": turn.words,
-        "words": _words(turn.word_times),
-    }
-
-
-class _Screen:
-    """Shows partial results: rewrites one line on a terminal, else prints a line per change."""
-
-    def __init__(self, out: Any) -> None:
-        self._out = out
-        self._terminal = out.isatty()
-        self._shown = ""
-
-    def show(self, text: str) -> None:
-        if text == self._shown:
-            return
-        self._shown = text
-        if self._terminal:
-            columns = shutil.get_terminal_size().columns
-            text = "\r\x1b[K" + text[-(columns - 1) :]
-        print(text, end="" if self._terminal else "\n", file=self._out, flush=True)
-
-    def clear(self) -> None:
-        """Clear the line for the final text."""
-        if self._terminal and self._shown:
-            print("\r\x1b[K", end="", file=self._out, flush=True)
-            self._shown = ""
-
-
 def _naming(path: Path, error: DataError) -> DataError:
     """Add the name of the file to an error that does not contain it."""
     return error if str(path) in error.what else DataError(f"{path}: {error.what}", error.fix)
-
-
-def _to_json(path: Path, result: Result) -> dict[str, Any]:
-    return {
-        "file": str(path),
-        "text": result.text,
-        "words": _sure_words(result),
-        "segments": [_segment_json(segment) for segment in result.segments],
-    }
-
-
-def _segment_json(segment: Segment) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "text": segment.text,
-        "words": _sure_words(segment),
-        "final_time": _seconds(segment.final_time),
-    }
-    if segment.alternatives:
-        shown["alternatives"] = [
-            {"text": a.text, "score": round(a.score, 3)} for a in segment.alternatives
-        ]
-    return shown
-
-
-def _sure_words(said: Result | Segment) -> list[dict[str, Any]]:
-    """Words with their confidences, 0 to 1."""
-    pairs = zip(_words(said.words), said.confidences, strict=True)
-    return [{**word, "confidence": round(confidence, 3)} for word, confidence in pairs]
-
-
-def _words(words: Iterable[tuple[str, float, float]]) -> list[dict[str, Any]]:
-    return [{"word": w, "start": _seconds(a), "end": _seconds(b)} for w, a, b in words]
-
-
-def _seconds(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)

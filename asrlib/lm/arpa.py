@@ -65,6 +65,8 @@ def read_arpa(path: Path, vocabulary: Collection[str]) -> NgramTable:
             if back_off is not None:
                 back_offs[gram] = back_off
     sizes = {n: len(probs) for n, probs in enumerate(log_probs, start=1)}
+    if not sizes:
+        raise DataError(f"{path}: is no ARPA file: it has no section \\1-grams:", _FIX)
     if not ended or not sizes.get(1) or sizes != announced:
         raise DataError(f"{path}: is incomplete: announces {announced}, has {sizes}", _FIX)
     _check_coverage(path, log_probs[0], vocabulary)

@@ -142,6 +142,7 @@ def read_phrases(
             there is no phrase at all; the message names the line.
     """
     fix = "write one phrase a line, if needed followed by a tab and a boost above 0"
+    other = "leave the phrase out, or write it with the characters of the training transcripts"
     phrases: dict[tuple[int, ...], float] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
@@ -157,8 +158,10 @@ def read_phrases(
             )
         tokens = tuple(tokenizer.encode(normalise(text)))
         if not tokens or _UNKNOWN_ID in tokens:
+            strange = [c for c in text if _UNKNOWN_ID in tokenizer.encode(normalise(c))]
+            named = f"'{strange[0]}' of '{text}'" if strange else f"'{text}'"
             raise DataError(
-                f"{source}, line {number}: '{text}' has no pieces in the model's tokenizer", fix
+                f"{source}, line {number}: {named} has no piece in the model's tokenizer", other
             )
         phrases[tokens] = value
     if not phrases:

@@ -1,4 +1,4 @@
-"""Trial lists in VoxCeleb's format: lines of `1 id/a.wav id/b.wav`, with 0 for an impostor."""
+"""Trial lists in VoxCeleb's format, `1 id/a.wav id/b.wav` with 0 for an impostor, or Kaldi's."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _AUDIO = (".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".sph")
 
 
 def read_trials(path: Path, table: EmbeddingTable) -> Trials:
-    """Read a list of trials.
+    """Read a list of trials: lines of `1 UTTERANCE UTTERANCE` or `UTTERANCE UTTERANCE target`.
 
+    The label is 1 or 0 in front (VoxCeleb), or `target` or `nontarget` at the end (Kaldi).
     An utterance may be named by its id, by its id with the extension of an audio file, or by a
     path whose parts the id joins with `-`, as lhotse's recipe for VoxCeleb does. These trials are
     left out, with a warning: those of utterances that the table lacks, those whose label
@@ -37,15 +38,11 @@ def read_trials(path: Path, table: EmbeddingTable) -> Trials:
         words = line.split()
         if not words:
             continue
-        if len(words) != 3 or words[0] not in ("0", "1"):
-            raise DataError(
-                f"{path}:{number}: is no trial", "write `1 UTTERANCE UTTERANCE`, 0 for impostors"
-            )
-        enrol, test = _row(words[1], rows), _row(words[2], rows)
-        target = words[0] == "1"
+        target, names = _trial(words, f"{path}:{number}")
+        enrol, test = (_row(name, rows) for name in names)
         if enrol is None or test is None:
             left_out.unknown.append(number)
-            missing = [w for w, r in zip(words[1:], (enrol, test), strict=True) if r is None]
+            missing = [w for w, r in zip(names, (enrol, test), strict=True) if r is None]
             left_out.names.update(dict.fromkeys(missing))
         elif enrol == test:
             left_out.itself.append(number)
@@ -58,12 +55,25 @@ def read_trials(path: Path, table: EmbeddingTable) -> Trials:
     left_out.warn(path)
     if not found:
         raise DataError(
-            f"{path}: no trial names two different utterances of the embeddings",
+            f"{path}: no trial is left; warnings say why lines were left out",
             "embed the utterances of the list, under the ids that the list uses",
         )
     enrol_T, test_T = np.array(list(found), dtype=np.int32).T
     target_T = np.array(list(found.values()), dtype=bool)
     return Trials(enrol_T, test_T, target_T, symmetric=False)
+
+
+def _trial(words: list[str], where: str) -> tuple[bool, list[str]]:
+    """Return whether a line is a target trial, and the names of its utterances."""
+    if len(words) == 3 and words[0] in ("0", "1"):
+        return words[0] == "1", words[1:]
+    if len(words) == 3 and words[2] in ("target", "nontarget"):
+        return words[2] == "target", words[:2]
+    raise DataError(
+        f"{where}: is no trial",
+        "write `1 UTTERANCE UTTERANCE` with 0 for impostors, or `UTTERANCE UTTERANCE target` with "
+        "nontarget for impostors",
+    )
 
 
 @dataclass

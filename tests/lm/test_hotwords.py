@@ -59,8 +59,8 @@ def test_a_phrase_gains_from_its_first_piece_on():
     [
         ("", "has no phrase"),
         ("# only a comment\n\n", "has no phrase"),
-        ("GO\n...\n", "line 2: '...' has no pieces"),
-        ("GO\nßΩ漢\n", "line 2: 'ßΩ漢' has no pieces"),
+        ("GO\n...\n", "line 2: '...' has no piece"),
+        ("GO\nßΩ漢\n", "line 2: 'Ω' of 'ßΩ漢' has no piece"),
         ("GO\t-1\n", "line 1: the boost -1 is not above 0"),
         ("GO\tmuch\n", "line 1: the boost much is not above 0"),
     ],

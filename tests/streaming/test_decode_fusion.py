@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import click.testing
 import pytest
 import soundfile
+from command_fakes import call, explained
 from streaming_fakes import RATE, babble
 from test_decode_command import recipe, run  # noqa: F401
 
 from asrlib.cli import score, transcribe
 from asrlib.errors import ConfigError, DataError
+from asrlib.experiments.tune_decode import Tried, TunedDecoding
 from asrlib.lm.kneser_ney import train_ngrams, write_arpa
 from asrlib.stamps import hash_file
 from asrlib.text.tokenizer import SPECIALS
@@ -47,6 +50,21 @@ def test_a_tagged_decoding_has_its_own_directory_and_row(with_lm):
     scored = click.testing.CliRunner().invoke(score.command, [*options, "--tag", "lm"])
     assert scored.exit_code == 0
     assert (with_lm / OUT / "scores.json").exists()
+
+
+def test_tuned_settings_and_models_are_used_by_beam_search_without_its_name(with_lm):
+    """decode and score take modified_beam, which tune-decode tunes, without --search."""
+    lm = ("--set", "decode.lm.path=data/lm/a.arpa", "--tag", "lm")
+    (with_lm / "data/dev").mkdir()
+    shutil.copy(with_lm / "data/test/cuts.jsonl.gz", with_lm / "data/dev/cuts.jsonl.gz")
+    words = ("--recipe-dir", with_lm, "--name", "m", *lm)
+    assert call("tune-decode", *words, "--try", "decode.lm.scale=[0.1,0.2]").code == 0
+    assert call("decode", *words, "--tuned").code == 0
+    assert (with_lm / OUT / "hyp.jsonl").exists()
+    assert call("score", *words).code == 0
+    assert (with_lm / OUT / "scores.json").exists()
+    assert call("decode", *words, "--search", "greedy").code == 1  # greedy has no language model
+    assert run(with_lm, "--set", "decode.search=greedy", *lm).exit_code == 1
 
 
 @pytest.mark.parametrize("file", ["data/lm/a.arpa", "words.txt"])
@@ -106,3 +124,38 @@ def test_hotwords_without_a_phrase_are_refused(with_lm):
     words = ["--model", str(with_lm / "exp/m"), "--hotwords", " ; ", "x.wav"]
     result = click.testing.CliRunner().invoke(transcribe.command, words)
     assert isinstance(result.exception, ConfigError)
+
+
+def test_transcribe_uses_what_was_tuned(with_lm):
+    """What --tuned names equals the same settings by --set, which go before it."""
+    soundfile.write(with_lm / "x.wav", babble(1.5, seed=2).numpy() / 4, RATE, subtype="FLOAT")
+    scale = {"decode.lm.scale": 2.0}
+    TunedDecoding("dev", scale, (Tried(scale, 1.0),)).to_file(with_lm / "tuned.json")
+    arpa = with_lm / "data/lm/a.arpa"
+    words = ("transcribe", "--model", with_lm / "exp/m", with_lm / "x.wav", "--lm", arpa)
+    words = (*words, "--json", "--n-best", "2")
+
+    def shown(*more: object) -> str:
+        done = call(*words, *more)
+        assert done.code == 0, done.err
+        return done.out
+
+    tuned = shown("--tuned", with_lm / "tuned.json")
+    assert tuned == shown("--set", "decode.lm.scale=2.0") != shown()
+    plain = shown("--tuned", with_lm / "tuned.json", "--set", "decode.lm.scale=0.3")
+    assert plain == shown()
+    assert shown("--lodr", arpa, "--set", "decode.lm.lodr_scale=0.0") == shown()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--n-best", "2"), ("--n-best", "add --json")),
+        (("--speaker-threshold", "0.5"), ("--speaker-threshold", "--speakers MODEL")),
+        (("--lodr", "data/lm/a.arpa"), ("decode.lm.lodr_path", "decode.lm.path")),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(with_lm, option, words, monkeypatch):
+    monkeypatch.chdir(with_lm)
+    done = call("transcribe", "--model", with_lm / "exp/m", with_lm / "short.wav", *option)
+    assert explained(done, *words)

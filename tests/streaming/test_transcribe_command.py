@@ -13,7 +13,8 @@ import torch
 from streaming_fakes import RATE, babble, recognizer_of, transcribe
 
 from asrlib.checkpoint_file import save
-from asrlib.cli.transcribe import _Screen, command
+from asrlib.cli.transcribe import command
+from asrlib.cli.transcript_output import Screen
 from asrlib.errors import CheckpointError, ConfigError, UserError
 from asrlib.features.fbank import FbankConfig
 from asrlib.transducer.model_io import KIND, transducer_payload
@@ -133,7 +134,7 @@ def test_a_terminal_line_is_rewritten():
             pass
 
     terminal = Terminal()
-    screen = _Screen(terminal)
+    screen = Screen(terminal)
     for text in ("", "ONE", "ONE", "ONE TWO", "X" * 1000):
         screen.show(text)
     screen.clear()

@@ -160,6 +160,14 @@ def test_labels_that_contradict_the_speakers_are_left_out(tmp_path, caplog):
     assert "contradict" in caplog.text
 
 
+def test_kaldi_lists_hold_the_same_trials(tmp_path):
+    table = planted_table([1.0, 1.0], utterances=2)
+    voxceleb, kaldi = tmp_path / "voxceleb.txt", tmp_path / "trials"
+    voxceleb.write_text("1 s000-0 s000-1\n0 s000-0 s001-0\n")
+    kaldi.write_text("s000-0 s000-1 target\ns000-0 s001-0 nontarget\n")
+    assert as_set(read_trials(kaldi, table)) == as_set(read_trials(voxceleb, table))
+
+
 def test_pairs_of_one_utterance_and_repeated_lines_are_left_out(tmp_path, caplog):
     table = planted_table([1.0, 1.0], utterances=2)
     path = tmp_path / "trials.txt"
@@ -188,9 +196,9 @@ def test_pairs_of_one_utterance_and_repeated_lines_are_left_out(tmp_path, caplog
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1 s000-0 s000-0", "no trial names"),
-        ("1 nobody someone\n", "no trial names"),
-        ("", "no trial names"),
+        ("1 s000-0 s000-0", "no trial is left"),
+        ("1 nobody someone\n", "no trial is left"),
+        ("", "no trial is left"),
         ("1 s000-0 s000-1\ntarget s000-0 s000-1\n", "trials.txt:2"),
         ("1 s000-0\n", "trials.txt:1"),
         (None, "not readable"),
