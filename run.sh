@@ -51,8 +51,8 @@
 #   --init NAME         directory under exp/ of a finished model whose weights the trainings of
 #                       stage 4 start from (default: random weights)
 #   --searches "A B"    greedy, modified_beam, fast_beam (default: greedy)
-#   --decode-tag TAG    name the decodings SET_SEARCH_TAG, for settings of --set decode.* that keep a
-#                       row of their own; needed with a language model or hotwords
+#   --decode-tag TAG    name of a decoding with other settings (--set decode.*), which gets a directory
+#                       and a row in tables of its own; needed with a language model or hotwords
 #   --test-sets "A B"   sets to decode and score; those of stage 7 are called mix_* (default: every
 #                       data/test*, and mix_test)
 #   --corpus-dir DIR    an existing copy of the corpus (default: the recipe finds, downloads or
