@@ -223,7 +223,8 @@ def _load(
     checkpoint = model / "final.pt" if model.is_dir() else model
     if not checkpoint.exists():
         raise UserError(
-            f"--model {model}: {checkpoint.name} is missing there",
+            f"--model {model}: "
+            + (f"holds no {checkpoint.name}" if model.is_dir() else "no such file or directory"),
             "train a model first (./run.sh), or give the directory that holds its final.pt",
         )
     import torch
