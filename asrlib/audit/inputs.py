@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from asrlib.data import kaldi
 from asrlib.embedding_table import EmbeddingTable
 from asrlib.errors import DataError, first_few
 from asrlib.scoring.records import Utterance
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,10 @@ def read_inputs(
             was recognised; else it is left out.
 
     Raises:
-        DataError: a table is broken, or no utterance has a reference and a hypothesis.
+        DataError: a table is broken, no utterance has a reference and a hypothesis, or none of
+            these is in utt2spk.
     """
     refs, hyps = kaldi.read_table(ref, required=True), kaldi.read_table(hyp, required=True)
-    owners = {} if utt2spk is None else kaldi.read_table(utt2spk, required=True)
     if not refs.keys() & hyps.keys():
         raise DataError(
             f"{hyp}: none of its {len(hyps)} utterances is in {ref}"
@@ -78,8 +81,9 @@ def read_inputs(
         *_note(missing, "utterances of the references have no hypothesis", lost),
         *_note(extra, "hypotheses have no reference", "they are left out"),
     ]
-    if owners:
-        alone = [u for u in kept if u not in owners]
+    owners: dict[str, str] = {}
+    if utt2spk is not None:
+        owners, alone = _owners(utt2spk, kept)
         told = "each counts as a speaker of its own"
         notes += _note(alone, "utterances have no speaker in utt2spk", told)
     empty = [u for u in kept if not hyps.get(u, "").split() and u not in missing]
@@ -103,6 +107,25 @@ def read_inputs(
         sum(" ".join(u.ref) != r for u, (_, r, _) in zip(utterances, rows, strict=True)),
         sum(" ".join(u.hyp) != h for u, (_, _, h) in zip(utterances, rows, strict=True)),
     )
+
+
+def _owners(utt2spk: Path, kept: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Read the speakers of utterances; also return the utterances that have none, and warn."""
+    owners = kaldi.read_table(utt2spk, required=True)
+    alone = [u for u in kept if not owners.get(u)]
+    if len(alone) == len(kept):
+        raise DataError(
+            f"{utt2spk}: none of its {len(owners)} utterances is audited"
+            + (f"; it has {first_few(sorted(owners), 2)}" if owners else ""),
+            "write lines `utterance speaker` with the ids of the hypotheses, such as "
+            + first_few(kept, 2),
+        )
+    if alone:
+        log.warning(
+            "%s: no speaker for %d of %d utterances, the first is %s",
+            *(utt2spk, len(alone), len(kept), alone[0]),
+        )
+    return owners, alone
 
 
 def _speaker(owners: dict[str, str], utterance: str) -> str:

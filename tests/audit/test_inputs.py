@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from audit_fakes import Tables
 
 from asrlib.audit.columns import choose_columns, quartiles
+from asrlib.audit.inputs import Inputs, read_inputs
 from asrlib.audit.mfcc import mfcc_statistics
 from asrlib.cohorts.table import SpeakerTable
+from asrlib.errors import DataError
 
 
 def test_statistics_do_not_hear_the_level_but_the_spectrum():
@@ -48,3 +53,31 @@ def test_places_and_empty_columns_are_no_groups():
     assert chosen == ("gender", "height")
     assert set(bands) == {"height"}
     assert "Column hair is empty." in notes
+
+
+def read(tables: Tables) -> Inputs:
+    tables.write()
+    ref, hyp, utt2spk = (tables.folder / name for name in ("text", "hyp.txt", "utt2spk"))
+    return read_inputs(ref, hyp, utt2spk, None, "upper")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_speakers_of_other_utterances_are_an_error(tmp_path: Path, known: bool):
+    tables = Tables(tmp_path, speakers=2)
+    tables.owner = {f"other-{u}": s for u, s in tables.owner.items()} if known else {}
+    with pytest.raises(DataError, match=rf"utt2spk: none of its {6 * known} utterances") as e:
+        read(tables)
+    assert "s000-0" in e.value.fix
+
+
+def test_utterances_without_a_speaker_are_counted_and_the_first_is_named(tmp_path, caplog):
+    tables = Tables(tmp_path, speakers=2)
+    assert len(read(tables).table) == 2
+    assert caplog.text == ""
+    del tables.owner["s001-1"]
+    tables.owner["s001-2"] = ""
+    tables.owner["more"] = "s009"  # of an utterance that is not audited
+    found = read(tables)
+    assert "utt2spk: no speaker for 2 of 6 utterances, the first is s001-1" in caplog.text
+    assert len(found.table) == 4
+    assert not any("s001-1" in note for note in found.notes)  # the page may be public
