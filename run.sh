@@ -29,6 +29,7 @@
 #   --recipe NAME       a directory under egs/ (default: mini)
 #   --stage N           first stage to run (default: 0)
 #   --stop-stage N      last stage to run (default: 13)
+#   --skip-stages "A B" stages not to run, or none (default: those of the recipe's conf/run.conf)
 #   --models "A B"      names of conf/model/*.yaml (default: "lstm conv_rnnt")
 #   --talker-models "A B"  models of stage 7, e.g. "mt_rnnt sts/plain sts/fast_emit sts" for the
 #                       rows of the paper's table (default, with --stage 7: "sts")
@@ -77,6 +78,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 recipe=mini
 stage=0
 stop_stage=13
+skip_stages=""
 models="lstm conv_rnnt"
 talker_models=""
 speaker_models=""
@@ -104,37 +106,7 @@ dry_run=false
 # The path is relative to the caller's directory, not to that of this script.
 [[ -z $corpus_dir ]] || corpus_dir=$(cd "$called_from" && realpath -m "$corpus_dir")
 
-stages="0 1 2 3 4 5 6 7 8 9 10 11 13"
-for number in "$stage" "$stop_stage"; do
-  [[ $number =~ ^[0-9]+$ && " $stages " == *" $number "* ]] ||
-    die "no stage '$number'" "choose among $stages; ./run.sh --help explains them"
-done
-((stage <= stop_stage)) ||
-  die "--stage $stage comes after --stop-stage $stop_stage" "swap the two numbers"
-[[ $ranks =~ ^[1-9][0-9]*$ ]] || die "--ranks '$ranks' is no number of processes" "give 1 or more"
-recipe_dir=egs/$recipe
-[[ -d $recipe_dir/local ]] ||
-  die "no recipe '$recipe'" "choose among $(cd egs && echo *)"
-for search in $searches; do
-  [[ " greedy modified_beam fast_beam " == *" $search "* ]] ||
-    die "no search '$search'" "choose among greedy, modified_beam, fast_beam"
-done
-[[ -z $tag || $tag =~ ^[A-Za-z0-9.+-]+$ ]] ||
-  die "--tag '$tag' cannot be part of a directory name" "use only letters, digits, '.', '+' and '-'"
-# What a recipe runs by default beyond recognition.
-# shellcheck disable=SC1091
-if [[ -f $recipe_dir/conf/run.conf ]]; then . "$recipe_dir/conf/run.conf"; fi
-if ((stage == 8)); then speaker_models=${speaker_models:-speaker/ecapa speaker/ecapa/pairwise}; fi
-if ((9 <= stage && stage <= 11)); then cohort_methods=${cohort_methods:-all}; fi
-if ((stage == 10)); then mitigations=${mitigations:-all}; fi
-if ((stage == 7)); then talker_models=${talker_models:-sts}; fi
-if [[ -n $talker_models && " $searches " == *" fast_beam "* ]]; then
-  die "--searches fast_beam: does not support the turns of stage 7" "remove it, or skip stage 7"
-fi
-for model in $models $talker_models $speaker_models; do
-  [[ -f conf/model/$model.yaml || -f $recipe_dir/conf/model/$model.yaml ]] ||
-    die "no model '$model'" "give the name of a file of conf/model, without .yaml"
-done
+. steps/run_options.sh
 
 if [[ $dry_run == false ]]; then
   tools/install.sh
@@ -149,6 +121,10 @@ shared=(--nj "$nj" --engine "$engine" ${retries:+--retries "$retries"} "${common
 # begin N TITLE: succeed if stage N shall run, and print its title.
 begin() {
   ((stage <= $1 && $1 <= stop_stage)) || return 1
+  if [[ " $skip_stages " == *" $1 "* ]]; then
+    echo "-- stage $1: $2 is skipped (--skip-stages or $recipe_dir/conf/run.conf)"
+    return 1
+  fi
   at=$1 title=$2
   echo "== stage $1: $2 ($recipe_dir)"
 }

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from recipe_steps import copied
 
+from asrlib.cohorts.config import METHODS
+from asrlib.experiments.plan_file import load_plan
 from asrlib.installation import HERE
+from asrlib.recipe import Recipe
 
 
 def call(repo: Path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +36,11 @@ def call(repo: Path, *args: str) -> subprocess.CompletedProcess[str]:
         (["--models", "lstm transformr"], "no model 'transformr'"),
         (["--searches", "beam"], "no search 'beam'"),
         (["--stage", "7", "--searches", "greedy fast_beam"], "does not support the turns"),
+        (["--cohort-methods", "tree treee"], "no cohort method 'treee'"),
+        (["--mitigate-for", "scann"], "no cohort method 'scann'"),
+        (["--mitigations", "ewc foo"], "no row of mitigations 'foo'"),
+        (["--skip-stages", "3 33"], "no stage '33'"),
+        (["--recipe", "voxceleb", "--stage", "3", "--stop-stage", "6"], "stages 3 to 6: all are"),
         (["--tag", "a b"], "--tag 'a b' cannot be part of a directory name"),
         (["--stge", "1"], "unknown option --stge"),
         (["--stage"], "--stage: no value"),
@@ -167,6 +175,39 @@ def test_voices_are_scored_by_list_of_trials_where_there_is_one(repo: Path):
     by_list = lines_of(call(repo, "./run.sh", *args, "--trials", "O E"), "score_verification")
     assert len(by_list) == 2
     assert "--test-set test\\ test_rest --trials egs/voxceleb/data/trials/E.txt" in by_list[1]
+
+
+def test_voxceleb_recognises_nothing_unless_asked(repo: Path):
+    done = call(repo, "egs/voxceleb/run.sh", "--dry-run")
+    begun = [line for line in done.stdout.splitlines() if line.startswith("== stage")]
+    assert announced("\n".join(begun)) == ["0", "1", "2", "8", "13"]
+    assert "-- stage 4: train is skipped" in done.stdout
+    args = ["--dry-run", "--recipe", "voxceleb", "--stop-stage", "5", "--skip-stages"]
+    assert announced(call(repo, "./run.sh", *args, "none").stdout) == list("012345")
+    assert "steps/train.sh" not in call(repo, "./run.sh", *args, "1 4").stdout
+
+
+def test_run_sh_knows_the_methods_and_the_rows_that_there_are(repo: Path):
+    fix = call(repo, "./run.sh", "--cohort-methods", "none").stderr
+    assert f"choose among {', '.join(METHODS)}\n" in fix
+    rows = [
+        row.name for row in load_plan(Recipe(repo / "egs/mini"), "mitigation").config.all_rows()
+    ]
+    fix = call(repo, "./run.sh", "--mitigations", "none").stderr
+    assert f"choose among {', '.join(rows)}\n" in fix
+
+
+def test_a_recipe_has_rows_of_its_own(repo: Path, tmp_path: Path):
+    house = copied(repo, tmp_path / "house")
+    plans = house / "egs/an4/conf/plans"
+    (plans / "mitigation.yaml").write_text("set: {}\n")
+    args = ["./run.sh", "--recipe", "an4", "--dry-run", "--stage", "10", "--mitigations"]
+    assert call(house, *args, "ewc").returncode == 0
+    (plans / "mitigation.yaml").write_text("variants:\n  - &one\n    name: own\n  - name: two\n")
+    assert call(house, *args, "own two").returncode == 0
+    assert "choose among own, two\n" in call(house, *args, "ewc").stderr
+    given = ["--set", "plans.variants=[{name: other, model: lstm}]"]
+    assert call(house, *args, "other", *given).returncode == 0
 
 
 def test_what_has_no_cohorts_is_left_out_with_a_sentence(repo: Path, tmp_path: Path):
