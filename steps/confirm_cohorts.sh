@@ -14,4 +14,4 @@ confirm="confirmation"
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 [[ -n $name ]] || die "--name is missing" "give the name of a directory under $recipe_dir/exp"
 exec python -m asrlib cohorts confirm --name "$name" --set-name "$set_name" --confirm "$confirm" \
-  "${stage_options[@]}"
+  "${recipe_options[@]}"

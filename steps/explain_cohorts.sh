@@ -14,5 +14,5 @@ test_set="confirmation"
 for file in "$recipe_dir"/exp/cohorts/*/definition.json; do
   [[ -f $file ]] || continue
   python -m asrlib cohorts explain --method "$(basename "$(dirname "$file")")" --name "$name" \
-    --test-set "$test_set" "${stage_options[@]}"
+    --test-set "$test_set" "${recipe_options[@]}"
 done

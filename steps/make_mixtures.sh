@@ -12,6 +12,6 @@ recipe=""
 recipe=${recipe:-$(basename "$(realpath "$recipe_dir")")}
 own=$(dirname "${BASH_SOURCE[0]}")/../egs/$recipe/local/mixtures.py
 if [[ -f $own ]]; then
-  exec python "$own" "${stage_options[@]}"
+  exec python "$own" "${recipe_options[@]}"
 fi
 exec python -m asrlib mixtures "${stage_options[@]}"

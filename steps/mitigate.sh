@@ -22,5 +22,6 @@ retries=""
 . "$(dirname "${BASH_SOURCE[0]}")/engine.sh"
 
 job_options 10
+if [[ $force == true ]]; then plan_options+=(--force); fi
 echo "for the bottom cohort by the method $chosen"
 exec python -m asrlib plan "$plan" "${plan_options[@]}" "${job_options[@]}"

@@ -30,7 +30,7 @@ list() {
   echo "[$*]"
 }
 
-plan_options=(--start "$name" --cohorts "$chosen" "${stage_options[@]}")
+plan_options=(--start "$name" --cohorts "$chosen" "${recipe_options[@]}")
 plan_options+=(--set "plans.test_sets=[$test_set]")
 # shellcheck disable=SC2086 # words of a list
 [[ $rows == all ]] || plan_options+=(--set "plans.only=$(list $rows)")

@@ -5,8 +5,9 @@
 # true or false is a flag and takes no value. All scripts accept `--force`. `--set KEY=VALUE` can be
 # repeated; the array `overrides` collects it as (--set KEY=VALUE ...). `--help` prints the header
 # comment of the calling script, followed by the common options that the script accepts but does not
-# explain itself. A script that sets recipe_dir gets the array `stage_options`, which the commands
-# of all stages accept.
+# explain itself. A script that sets recipe_dir gets two arrays: `recipe_options`, which all commands
+# on a recipe accept, and `stage_options`, the same with --force, for commands that skip what is
+# complete.
 
 # Options with the same meaning in all scripts that set these variables.
 declare -A common_options=(
@@ -80,6 +81,7 @@ done
 unset _name common_options
 if [[ -v recipe_dir ]]; then
   [[ -n $recipe_dir ]] || die "--recipe-dir is missing" "give a directory under egs/"
-  stage_options=(--recipe-dir "$recipe_dir" "${overrides[@]}")
+  recipe_options=(--recipe-dir "$recipe_dir" "${overrides[@]}")
+  stage_options=("${recipe_options[@]}")
   if [[ $force == true ]]; then stage_options+=(--force); fi
 fi

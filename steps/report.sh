@@ -5,4 +5,4 @@ set -euo pipefail
 # shellcheck source=steps/stage.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 
-exec python -m asrlib results "${stage_options[@]}"
+exec python -m asrlib results "${recipe_options[@]}"

@@ -83,6 +83,43 @@ def test_a_step_says_of_which_stage_it_is(repo):
     assert checked == NUMBERS - {0}
 
 
+def takes_force(name: str, part: str = "") -> bool:
+    command = main_module.LazyGroup().get_command(click.Context(click.Group()), name)
+    if part:
+        command = command.commands[part]
+    return any("--force" in option.opts for option in command.params)
+
+
+def test_force_is_an_option_of_commands_that_skip_what_is_complete(repo):
+    kept = {name for name in main_module.COMMANDS if takes_force(name)}
+    assert kept == {
+        *("manifests", "fbank", "tokens", "train", "decode", "tune-decode", "score", "mixtures"),
+        *("score-meetings", "score-verification", "embed", "plan"),
+    }
+    assert [p for p in ("find", "confirm", "explain") if takes_force("cohorts", p)] == ["find"]
+    for path in repo.glob("asrlib/cli/*.py"):
+        text = path.read_text(encoding="utf-8")
+        if path.name not in ("common.py", "plan.py"):  # a plan hands its recipe on
+            assert ("stage_options" in text) == ("recipe.force" in text), path
+
+
+def test_scripts_hand_force_to_commands_that_take_it(repo):
+    checked = set()
+    for path in (*repo.glob("steps/*.sh"), *repo.glob("egs/*/local/*.sh")):
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for found in re.finditer(r"asrlib ([a-z-]+)(?: (\w+))? .*\{(\w+)_options\[@\]\}", text):
+            name, part, array = found.groups()
+            if array in ("recipe", "stage"):
+                forced = takes_force(name, part if name == "cohorts" else "")
+                assert forced == (array == "stage"), (path, name)
+                checked.add(name)
+    assert {"results", "train-lm", "cohorts", "fbank", "score-verification"} <= checked
+    parsed = 'recipe_dir=r; set -- --force --set a.b=1; . steps/parse_options.sh; echo "${%s[@]}"'
+    for array, force in (("recipe_options", ""), ("stage_options", " --force")):
+        line = f"--recipe-dir r --set a.b=1{force}\n"
+        assert call(repo, "bash", "-c", parsed % array).stdout == line
+
+
 @pytest.mark.parametrize("name", main_module.COMMANDS)
 def test_the_list_of_commands_shows_the_first_sentence_of_a_command_s_help(name):
     command = main_module.LazyGroup().get_command(click.Context(click.Group()), name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options, search_option
+from asrlib.cli.common import log_to, recipe_options, search_option, stage_options
 from asrlib.errors import DataError
 from asrlib.recipe import Recipe
 from asrlib.searches import SEARCHES
@@ -51,7 +51,7 @@ def command() -> None:
     " repeated.",
 )
 @_EMBEDDINGS
-@recipe_options
+@stage_options
 def find(
     recipe: Recipe,
     name: str,

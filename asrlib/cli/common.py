@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import shlex
@@ -19,7 +20,7 @@ from asrlib.searches import SEARCHES
 
 
 def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options --recipe-dir, --set and --force; the command gets them as a `Recipe`."""
+    """Add the options --recipe-dir and --set; the command gets them as a `Recipe`."""
 
     @click.option(
         "--recipe-dir",
@@ -34,17 +35,27 @@ def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="SECTION.KEY=VALUE",
         help="Override a configuration value. May be repeated.",
     )
-    @click.option("--force", is_flag=True, help="Run again even if complete and unchanged.")
     @functools.wraps(function)
-    def wrapper(recipe_dir: Path, overrides: tuple[str, ...], force: bool, **kwargs: Any) -> Any:
+    def wrapper(recipe_dir: Path, overrides: tuple[str, ...], **kwargs: Any) -> Any:
         if not recipe_dir.is_dir():
             raise UserError(f"{recipe_dir}: no such recipe directory", "choose one under egs/")
-        recipe = Recipe(recipe_dir, overrides, force)
+        recipe = Recipe(recipe_dir, overrides)
         check_sections(overrides, recipe.sections())
         recipe.check_files()
         return function(recipe=recipe, **kwargs)
 
     return wrapper
+
+
+def stage_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `recipe_options`, and --force for what is skipped if complete."""
+
+    @click.option("--force", is_flag=True, help="Run again even if complete and unchanged.")
+    @functools.wraps(function)
+    def wrapper(recipe: Recipe, force: bool, **kwargs: Any) -> Any:
+        return function(recipe=dataclasses.replace(recipe, force=force), **kwargs)
+
+    return recipe_options(wrapper)
 
 
 def _check_search(_: click.Context, option: click.Parameter, name: str | None) -> str | None:

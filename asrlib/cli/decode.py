@@ -11,8 +11,8 @@ import click
 from asrlib.cli.common import (
     log_to,
     membership_option,
-    recipe_options,
     search_option,
+    stage_options,
     tag_option,
 )
 from asrlib.cohort_file import COHORTS_FILE
@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 @click.option(
     "--tuned", is_flag=True, help="Use the settings that tune-decode chose for this --tag."
 )
-@recipe_options
+@stage_options
 def command(
     recipe: Recipe,
     name: str,

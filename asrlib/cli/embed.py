@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.common import log_to, stage_options
 from asrlib.errors import DataError
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
     show_default=True,
     help="Number of torch threads.",
 )
-@recipe_options
+@stage_options
 def command(
     recipe: Recipe, name: str, set_name: str, checkpoint: Path | None, num_threads: int
 ) -> None:

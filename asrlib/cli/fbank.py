@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.common import log_to, stage_options
 from asrlib.cli.job_options import job_options, parse_options
 from asrlib.data.augment import AugmentConfig
 from asrlib.data.manifests import write_cuts
@@ -81,7 +81,7 @@ class SetPlan:
 
 
 @click.command("fbank")
-@recipe_options
+@stage_options
 @job_options
 @click.option(
     "--noise-cuts",

@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.common import log_to, stage_options
 from asrlib.data.manifests import MANIFESTS_VERSION, audio_digest, judge, write_manifests
 from asrlib.data.raw import raw_sets, raw_table
 from asrlib.data.validation import ValidationConfig
@@ -16,7 +16,7 @@ from asrlib.text.normalise import normalise
 
 
 @click.command("manifests")
-@recipe_options
+@stage_options
 @click.option("--nj", default=2, show_default=True, type=click.IntRange(1), help="Number of jobs.")
 def command(recipe: Recipe, nj: int) -> None:
     """Read every audio file of data/raw once; write cuts, speakers.tsv and quarantine.tsv."""

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.common import log_to, stage_options
 from asrlib.recipe import Recipe
 
 
 @click.command("mixtures")
-@recipe_options
+@stage_options
 def command(recipe: Recipe) -> None:
     """Mix every set of conf/mixtures.yaml into data/mix_SET: audio, cuts, reference turns."""
     from asrlib.data.cuts import read_cuts

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.common import log_to, stage_options
 from asrlib.cli.job_options import job_options, parse_options
 from asrlib.errors import ConfigError
 from asrlib.recipe import Recipe
@@ -29,7 +29,7 @@ from asrlib.recipe import Recipe
 )
 @click.option("--dry-run", is_flag=True, help="Say what is missing; run nothing.")
 @job_options
-@recipe_options
+@stage_options
 def command(
     recipe: Recipe,
     name: str,

@@ -11,8 +11,8 @@ import click
 from asrlib.cli.common import (
     log_to,
     membership_option,
-    recipe_options,
     search_option,
+    stage_options,
     tag_option,
 )
 from asrlib.errors import DataError
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
     " cohort_scores_METHOD.json. May be repeated.",
 )
 @tag_option(about="The --tag that the set was decoded with.")
-@recipe_options
+@stage_options
 def command(
     recipe: Recipe,
     name: str,

@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options, search_option
+from asrlib.cli.common import log_to, search_option, stage_options
 from asrlib.errors import DataError
 from asrlib.recipe import Recipe
 from asrlib.searches import SEARCHES
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 @click.option("--name", required=True, help="The model: a directory under exp/.")
 @click.option("--test-set", default="mix_test", show_default=True, help="The decoded mixtures.")
 @search_option(about="with which the set was decoded", default=SEARCHES[0])
-@recipe_options
+@stage_options
 def command(recipe: Recipe, name: str, test_set: str, search: str) -> None:
     """Score exp/NAME/decode_SET_SEARCH: ORC-WER, cpWER, tcpWER, turn counts, pointing latency."""
     from asrlib.data.cuts import read_cuts

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.common import log_to, stage_options
 from asrlib.errors import ConfigError
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
@@ -58,7 +58,7 @@ _DIR = click.Path(file_okay=False, path_type=Path)
     show_default=True,
     help="Write scores.npz, which compare-verification reads.",
 )
-@recipe_options
+@stage_options
 def command(
     recipe: Recipe,
     name: str,

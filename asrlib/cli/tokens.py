@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.common import log_to, stage_options
 from asrlib.data.cuts import iter_cuts
 from asrlib.data.raw import TRAIN_SET
 from asrlib.data.sampler import DataConfig
@@ -22,7 +22,7 @@ _AGAIN = "run stage 1 first, with --force if it was cut short"
 
 
 @click.command("tokens")
-@recipe_options
+@stage_options
 def command(recipe: Recipe) -> None:
     """Train the sentencepiece model on the train set's transcripts, in data/lang (data.lang)."""
     log_to(recipe.data / "log" / "tokens.log")

@@ -15,7 +15,7 @@ from typing import Any
 import click
 import yaml
 
-from asrlib.cli.common import command_line, log_to, recipe_options
+from asrlib.cli.common import command_line, log_to, stage_options
 from asrlib.cli.rank_options import joined, own_place, rank_options, start
 from asrlib.experiments.factors import told_factors
 from asrlib.experiments.run_record import (
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 @click.command("train")
-@recipe_options
+@stage_options
 @rank_options
 @click.option("--model", required=True, help="conf/model/MODEL.yaml, for example conv_rnnt.")
 @click.option("--name", help="Directory under exp/; by default the model's name, with _ for /.")

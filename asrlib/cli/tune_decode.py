@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options, search_option, tag_option
+from asrlib.cli.common import log_to, search_option, stage_options, tag_option
 from asrlib.config import as_override, split_override
 from asrlib.errors import ConfigError, UserError
 from asrlib.recipe import Recipe
@@ -42,7 +42,7 @@ def _grid(_: click.Context, option: click.Parameter, given: tuple[str, ...]) -> 
     metavar="decode.KEY=[V,...]",
     help="Values of a key; may be repeated. The keys are tuned in this order.",
 )
-@recipe_options
+@stage_options
 def command(
     recipe: Recipe, name: str, test_set: str, search: str, tag: str | None, grid: dict[str, Any]
 ) -> None:

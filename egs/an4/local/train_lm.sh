@@ -17,6 +17,6 @@ recipe_dir=$here
 . "$(dirname "${BASH_SOURCE[0]}")/../../../steps/stage.sh"
 
 python "$here/local/lm_text.py" --recipe-dir "$recipe_dir" --count "$count"
-python -m asrlib train-lm --name lodr --order 2 --judge dev "${stage_options[@]}"
+python -m asrlib train-lm --name lodr --order 2 --judge dev "${recipe_options[@]}"
 python -m asrlib train-lm --name lm --order 4 --text "$recipe_dir/data/lm/names.txt" \
-  --with-train 20 --judge dev "${stage_options[@]}"
+  --with-train 20 --judge dev "${recipe_options[@]}"
