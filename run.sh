@@ -111,6 +111,7 @@ dry_run=false
 if [[ $dry_run == false ]]; then
   tools/install.sh
   . ./path.sh
+  python -m asrlib check --recipe-dir "$recipe_dir" "${overrides[@]}"
 fi
 
 common=(--recipe-dir "$recipe_dir" "${overrides[@]}")

@@ -29,6 +29,7 @@ except ModuleNotFoundError:
 
 COMMANDS = (
     "doctor",
+    "check",
     "manifests",
     "fbank",
     "tokens",

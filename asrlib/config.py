@@ -184,12 +184,19 @@ def _merged(
         raise ConfigError(f"{names}: {_one_line(e)}", "fix the value that is named") from e
 
 
-def check_sections(overrides: Sequence[str], sections: Collection[str]) -> None:
-    """Check that the section of every override exists, which `load_config` does not check.
+def check_overrides(overrides: Sequence[str], sections: Mapping[str, Path | None]) -> None:
+    """Check the section and the first key of every override.
+
+    `load_config` checks the keys of one section, once a command loads it; this finds a misspelt
+    one in any section.
+
+    Args:
+        overrides: `section.key=value` strings.
+        sections: for each section, the file that has all of its keys; None: any key is valid.
 
     Raises:
-        ConfigError: a section does not exist; the message names the override and the nearest
-            section.
+        ConfigError: a section or key does not exist; the message names the override and the
+            nearest one.
     """
     for override in overrides:
         section = _section(override)
@@ -197,6 +204,9 @@ def check_sections(overrides: Sequence[str], sections: Collection[str]) -> None:
             raise ConfigError(
                 f"--set {override}: no section {section}", _suggest(section, sorted(sections))
             )
+        path, (key, *_) = sections[section], _parse_override(override)
+        if path is not None and key not in (keys := _read_yaml(path)):
+            raise ConfigError(f"--set {override}: unknown key {key}", _suggest(key, sorted(keys)))
 
 
 def split_override(override: str) -> tuple[str, Any]:

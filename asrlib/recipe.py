@@ -31,10 +31,20 @@ class Recipe:
     overrides: tuple[str, ...] = ()
     force: bool = False
 
-    def sections(self) -> set[str]:
-        """Return the sections of `conf/`, which are the first parts of the keys of `--set`."""
-        folders = (PROJECT_DIR / "conf", self.dir / "conf")
-        return {p.stem for folder in folders for p in folder.glob("*")}
+    def sections(self) -> dict[str, Path | None]:
+        """Return the sections of `conf/`, which are the first parts of the keys of `--set`.
+
+        With each comes the file that has all of its keys: that of the project, or of the recipe
+        for a section of its own. It is None for a directory of files, such as `conf/model`.
+        """
+        found: dict[str, Path | None] = {}
+        for folder in (self.dir / "conf", PROJECT_DIR / "conf"):
+            for path in folder.glob("*"):
+                if path.is_dir():
+                    found[path.name] = None
+                elif path.suffix == ".yaml":
+                    found[path.stem] = path
+        return found
 
     def check_files(self) -> None:
         """Check that no file of the recipe's `conf/` has a misspelt section as its name.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from asrlib.config import (
-    check_sections,
+    check_overrides,
     configclass,
     from_dict,
     load_choice,
@@ -187,10 +187,20 @@ def test_a_malformed_override_is_named(tmp_path, override):
 
 
 def test_an_override_of_no_section_names_the_nearest():
-    check_sections(["train.a=1", "model.b=2"], {"train", "model"})
+    check_overrides(["train.a=1", "model.b=2"], {"train": None, "model": None})
     with pytest.raises(ConfigError, match="did you mean train") as caught:
-        check_sections(["trian.a=1"], {"train", "model"})
+        check_overrides(["trian.a=1"], {"train": None, "model": None})
     assert caught.value.what == "--set trian.a=1: no section trian"
+
+
+@pytest.mark.parametrize("override", ["train.epoch=2", "train.epoch.x=2", "train.epoch[0]=2"])
+def test_an_override_of_no_key_names_the_nearest(tmp_path, override):
+    sections = {"train": write(tmp_path / "train.yaml", "epochs: 1\nlm: {path: null}\n")}
+    check_overrides(["train.epochs=2", "train.lm.path=a", "train.lm={path: b}"], sections)
+    with pytest.raises(ConfigError) as caught:
+        check_overrides(["train.epochs=2", override], sections)
+    assert caught.value.what == f"--set {override}: unknown key epoch"
+    assert caught.value.fix == "did you mean epochs?"
 
 
 @given(

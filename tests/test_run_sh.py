@@ -275,6 +275,17 @@ def test_a_row_that_fails_ends_the_run_after_its_report(repo: Path, tmp_path: Pa
     assert "earlier run" not in done.stderr
 
 
+def test_a_misspelt_key_is_told_before_stage_0(repo: Path, tmp_path: Path):
+    house = copied(repo, tmp_path / "house")
+    (house / HERE.name).symlink_to(repo / HERE.name)
+    done = call(house, "./run.sh", "--set", "verification.trails=x")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        "--set verification.trails=x: unknown key trails\n  fix: did you mean trials?"
+        in done.stderr
+    )
+
+
 def tree(folder: Path) -> dict[Path, tuple[int, ...]]:
     """Kind and permissions, size and time of change of all that lies in a directory."""
     found = {path: path.lstat() for path in [folder, *folder.rglob("*")]}

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from asrlib.config import check_sections
+from asrlib.config import check_overrides
 from asrlib.errors import ConfigError, UserError
 from asrlib.recipe import Recipe
 from asrlib.searches import SEARCHES
@@ -40,7 +40,7 @@ def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
         if not recipe_dir.is_dir():
             raise UserError(f"{recipe_dir}: no such recipe directory", "choose one under egs/")
         recipe = Recipe(recipe_dir, overrides)
-        check_sections(overrides, recipe.sections())
+        check_overrides(overrides, recipe.sections())
         recipe.check_files()
         return function(recipe=recipe, **kwargs)
 

@@ -229,12 +229,13 @@ def _load(
         )
     import torch
 
-    from asrlib.config import check_sections, load_config
+    from asrlib.config import check_overrides, load_config
     from asrlib.streaming.recognizer import StreamingRecognizer
     from asrlib.streaming.settings import DecodeConfig
 
-    check_sections(overrides, ("decode",))
-    config = load_config(DecodeConfig, "decode", [PROJECT_DIR / "conf/decode.yaml"], overrides)
+    path = PROJECT_DIR / "conf/decode.yaml"
+    check_overrides(overrides, {"decode": path})
+    config = load_config(DecodeConfig, "decode", [path], overrides)
     torch.set_num_threads(config.num_threads)
     recognizer = StreamingRecognizer.from_checkpoint(checkpoint, config)
     if talkers is not None and talkers != recognizer.talkers:

@@ -158,7 +158,7 @@ def _check_keys(config: PlanConfig, where: Path, recipe: Recipe, given: Collecti
     while start is not None:
         fixed += start.set
         start = start.start
-    sections = sorted(recipe.sections() - {SECTION})
+    sections = sorted(recipe.sections().keys() - {SECTION})
     for key in (*declared, *fixed):
         section, dot, tail = key.partition(".")
         if not (dot and tail):
