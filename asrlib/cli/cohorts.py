@@ -69,12 +69,12 @@ def find(
     from asrlib.cohorts.table import read_table
     from asrlib.embedding_table import EmbeddingTable
     from asrlib.experiments.publish import PublishConfig
-    from asrlib.scoring.score import ScoreConfig
+    from asrlib.scoring.score import read_config
     from asrlib.scoring.utt_counts import COUNTS_FILE, read_counts, sum_counts
     from asrlib.stamps import Stamp
 
     config = recipe.config(CohortsConfig, "cohorts")
-    score = recipe.config(ScoreConfig, "score")
+    score = read_config(recipe)
     settings = Settings(
         config=config,
         methods=check_methods(methods or config.methods),
@@ -203,11 +203,11 @@ def explain(recipe: Recipe, method: str, name: str, test_set: str, split: str, s
     from asrlib.cohorts.explain import EXPLANATION_FILE, explain
     from asrlib.cohorts.table import read_table
     from asrlib.scoring.records import read_utterances
-    from asrlib.scoring.score import ScoreConfig
+    from asrlib.scoring.score import read_config
     from asrlib.scoring.wer import align
 
     log_to(None)
-    score, config = recipe.config(ScoreConfig, "score"), recipe.config(CohortsConfig, "cohorts")
+    score, config = read_config(recipe), recipe.config(CohortsConfig, "cohorts")
     directory = recipe.exp / "cohorts" / method
     aligned = align(
         read_utterances(recipe.exp / name / f"decode_{test_set}_{search}" / "hyp.jsonl")

@@ -50,7 +50,7 @@ def command(
     The bootstrap draws the same speakers for both systems. The figures of several seeds are
     averaged.
     """
-    from asrlib.scoring.score import ScoreConfig
+    from asrlib.scoring.score import read_config
     from asrlib.verification.compare import VerificationRun, compare_runs
     from asrlib.verification.config import VerificationConfig
     from asrlib.verification.groups import column_maker
@@ -58,7 +58,7 @@ def command(
 
     log_to(None)
     config = recipe.config(VerificationConfig, "verification")
-    score = recipe.config(ScoreConfig, "score")
+    score = read_config(recipe)
     baseline, other = (
         [VerificationRun.read(d if d.is_dir() else recipe.exp / d) for d in directories]
         for directories in (baselines, others)

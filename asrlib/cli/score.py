@@ -54,7 +54,7 @@ def command(
 ) -> None:
     """Score exp/NAME/decode_SET_SEARCH: WER with intervals, alignments, groups, latency, cost."""
     from asrlib.scoring.records import decode_dir_name
-    from asrlib.scoring.score import OUTPUTS, SCORE_VERSION, ScoreConfig, score_decode
+    from asrlib.scoring.score import OUTPUTS, SCORE_VERSION, read_config, score_decode
 
     told = None if membership == "unknown" else membership
     names = [decode_dir_name(test_set, one, told, tag) for one in SEARCHES]
@@ -65,7 +65,7 @@ def command(
     decode_dir = recipe.exp / name / chosen
     if not (decode_dir / "hyp.jsonl").exists():
         raise DataError(f"{decode_dir}/hyp.jsonl: missing", "run the decode stage (5) first")
-    config = recipe.config(ScoreConfig, "score")
+    config = read_config(recipe)
     log_to(decode_dir / "log" / "score.log")
     speakers_tsv = recipe.data / "speakers.tsv"
     inputs = [decode_dir / "hyp.jsonl", decode_dir / "meta.json", speakers_tsv]

@@ -81,7 +81,7 @@ def command(
     from asrlib.cohort_file import COHORTS_FILE
     from asrlib.experiments.run_record import identity_in
     from asrlib.experiments.verify import dev_threshold, read_source, with_list
-    from asrlib.scoring.score import ScoreConfig
+    from asrlib.scoring.score import read_config
     from asrlib.verification.config import VerificationConfig
     from asrlib.verification.groups import column_maker
     from asrlib.verification.records import Threshold
@@ -105,7 +105,7 @@ def command(
     dev = dev_embeddings or _table(recipe, name, dev_set)
     log_to(out / "log" / "score_verification.log")
     config = recipe.config(VerificationConfig, "verification")
-    score = recipe.config(ScoreConfig, "score")
+    score = read_config(recipe)
     fixed_by_dev = threshold is None and (dev_embeddings is not None or dev.exists())
     others = [*_set_files(recipe, *test_sets), trials, *(one / COHORTS_FILE for one in cohorts)]
     others += [dev, *_set_files(recipe, dev_set), dev_trials] if fixed_by_dev else []

@@ -10,7 +10,7 @@ from pathlib import Path
 from asrlib.experiments.declared import SEED
 from asrlib.experiments.plan import PlanConfig, PlannedRun, as_overrides, part_of_name
 from asrlib.recipe import Recipe
-from asrlib.scoring.score import ScoreConfig
+from asrlib.scoring.score import read_config
 from asrlib.verification.compare import (
     Measured,
     VerificationRun,
@@ -72,7 +72,7 @@ def score_files(exp: Path, runs: Iterable[PlannedRun], sets: Sequence[str]) -> l
 
 def _measurer(recipe: Recipe, test_set: str) -> Callable[[tuple[Path, ...]], Measured]:
     """Return the function that measures the runs in some directories, each system once."""
-    score = recipe.config(ScoreConfig, "score")
+    score = read_config(recipe)
     verification = recipe.config(VerificationConfig, "verification")
     columns = column_maker(recipe.data / "speakers.tsv", test_set, score.groups, score.bands)
 

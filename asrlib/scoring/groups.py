@@ -117,7 +117,7 @@ def group_tables(
 ) -> dict[str, GroupTable]:
     """Compute a table of groups for each column of the speaker table.
 
-    Columns without any value are skipped, with a line in the log.
+    Columns without any value are skipped, see `tell_skipped`.
 
     Args:
         errors: word error counts of each speaker.
@@ -134,7 +134,7 @@ def group_tables(
     for column in columns:
         values = {s: speakers.get(s, {}).get(column, "") for s in errors}
         if not any(values.values()):
-            log.info("groups: column '%s' is skipped: no speaker has a value in it", column)
+            tell_skipped(column, speakers)
             continue
         edges = bands.get(column)
         members: dict[str, dict[str, ErrorRate]] = {}
@@ -143,6 +143,16 @@ def group_tables(
         ordered = {name: members[name] for name in in_order(members, edges)}
         tables[column] = _table(ordered, resampling, min_speakers, min_words)
     return tables
+
+
+def tell_skipped(column: str, speakers: Mapping[str, Mapping[str, str]]) -> None:
+    """Log that a column has no value; in debugging only if the table does not have it at all.
+
+    `conf/score.yaml` names the columns of many corpora, of which each has some.
+    """
+    known = any(column in row for row in speakers.values())
+    level = logging.INFO if known else logging.DEBUG
+    log.log(level, "groups: column '%s' is skipped: no speaker has a value in it", column)
 
 
 def names_of(values: Iterable[str], edges: Sequence[float] | None) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ from pydantic import Field
 
 from asrlib import __version__
 from asrlib.config import configclass
+from asrlib.errors import ConfigError
 from asrlib.files import atomic_write
 from asrlib.json_record import JsonRecord
 from asrlib.numbers import Count, NonNegative, Positive
+from asrlib.recipe import Recipe
 from asrlib.scoring.gaps import Resampling
 from asrlib.scoring.groups import GroupTable, gap_text, group_tables
 from asrlib.scoring.kaldi_format import SetCounts, details, summary
@@ -97,6 +100,26 @@ class Scores(JsonRecord):
     resampling: Resampling
     latency: LatencyScores | None
     groups: dict[str, GroupTable]
+
+
+def read_config(recipe: Recipe) -> ScoreConfig:
+    """Load conf/score.yaml; columns that --set names have to be in the speaker table.
+
+    Raises:
+        ConfigError: one is not, which would report no groups; the message lists those there are.
+    """
+    config = recipe.config(ScoreConfig, "score")
+    if any(re.match(r"score\.groups\b", override) for override in recipe.overrides):
+        table = recipe.data / "speakers.tsv"
+        known = {name for row in read_speakers(table, "").values() for name in row}
+        known -= {"speaker", "set"}
+        for column in config.groups:
+            if column not in known:
+                raise ConfigError(
+                    f"--set score.groups: {table} has no column {column}",
+                    f"choose among {', '.join(sorted(known))}" if known else "run stage 1 first",
+                )
+    return config
 
 
 def score_decode(decode_dir: Path, speakers_tsv: Path, config: ScoreConfig) -> Scores:

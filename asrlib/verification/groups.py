@@ -23,7 +23,7 @@ import numpy as np
 
 from asrlib.cohort_file import BOTTOM, MIDDLE, TOP, read_cohort_map
 from asrlib.errors import DataError
-from asrlib.scoring.groups import in_order, names_of
+from asrlib.scoring.groups import in_order, names_of, tell_skipped
 from asrlib.scoring.records import read_speakers
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def metadata_columns(
     for name in columns:
         raw = [metadata.get(s, {}).get(name, "") for s in speakers]
         if not any(raw):
-            log.info("groups: column '%s' is skipped: no speaker has a value in it", name)
+            tell_skipped(name, metadata)
             continue
         values = names_of(raw, bands.get(name))
         made.append(_column(name, values, in_order(values, bands.get(name))))

@@ -1,7 +1,8 @@
 import json
 
 import pytest
-from scoring_fakes import entry, planted_entries, write_decode
+from command_fakes import call, explained
+from scoring_fakes import entry, planted_entries, write_decode, write_speakers
 
 from asrlib.config import load_config
 from asrlib.errors import ConfigError, DataError
@@ -63,6 +64,23 @@ def test_second_run_is_skipped_until_something_changes(tmp_path, cli):
     assert "%WER" in cli(*args).output
     (out / "alignments.txt").unlink()
     assert "%WER" in cli(*args).output
+
+
+def test_a_column_that_is_not_there_is_an_error_only_if_the_user_names_it(tmp_path):
+    write_decode(
+        tmp_path / "exp" / "m" / "decode_test_greedy", planted_entries({"a": 0.1, "b": 0.2}, 1)
+    )
+    rows = [{"speaker": s, "set": "test", "gender": s, "accent": ""} for s in "ab"]
+    write_speakers(tmp_path / "data" / "speakers.tsv", rows)
+    args = ["score", "--recipe-dir", tmp_path, "--name", "m", "--set"]
+    told = call(*args, "score.groups=[gender,gendr]")
+    assert explained(told, "speakers.tsv has no column gendr", "choose among accent, gender")
+    told = call(*args, "score.replicates=100")
+    assert told.code == 0
+    skipped = [line for line in told.err.splitlines() if "is skipped" in line]
+    assert len(skipped) == 1  # of all that conf/score.yaml names, one is in the table
+    assert "'accent'" in skipped[0]
+    assert set(scores(tmp_path, "m").groups) == {"gender"}
 
 
 def test_scoring_what_was_not_decoded_names_the_file(tmp_path, cli):

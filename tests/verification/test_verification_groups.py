@@ -26,7 +26,7 @@ def test_columns_are_values_or_bands_and_the_unknown_comes_last(caplog):
         "b": {"gender": "f", "age": "40"},
         "c": {"gender": "", "age": "x"},
     }
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         columns = metadata_columns("abcd", metadata, ["shoe", "gender", "age"], {"age": [10, 16]})
     assert [c.name for c in columns] == ["gender", "age"]
     assert columns[0].values == ("f", "m", "unknown")
