@@ -162,6 +162,43 @@ def test_missing_set_and_model_are_named(recipe):
     assert explained(embed(recipe), "voices/final.pt: no such checkpoint")
 
 
+def test_any_manifest_and_any_model(recipe, tmp_path):
+    embed(recipe, "--test-set", "test")
+    expected = tables(recipe)
+    source = recipe / "data" / "test" / "cuts.jsonl.gz"
+    plain, out = tmp_path / "mine.jsonl", tmp_path / "out"
+    plain.write_bytes(gzip.decompress(source.read_bytes()))
+    model = (recipe / "exp" / "voices").rename(tmp_path / "moved")
+    given = ("embed", "--recipe-dir", recipe, "--out", out)
+    for path, cuts in ((model, plain), (model / "final.pt", source)):
+        done = call(*given, "--model", path, "--cuts", cuts)
+        assert (done.code, "5 of 5 utterances" in done.err) == (0, True), done.err
+        for name, table in zip(("utterances", "speakers"), expected, strict=True):
+            found = EmbeddingTable.read(out / f"{name}.npz")
+            assert found.ids == table.ids
+            np.testing.assert_array_equal(found.vectors_ND, table.vectors_ND)
+    assert "up to date" in call(*given, "--model", model, "--cuts", source).err
+    save_model(model, eer_threshold=0.7)
+    assert "5 of 5 utterances" in call(*given, "--model", model, "--cuts", source).err
+    assert "5 of 5 utterances" in call(*given, "--model", model, "--force").err  # of data/test
+    assert explained(call(*given, "--model", model, "--cuts", tmp_path / "no"), "no: missing")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ((), "--name and --model: give one"),
+        (("--name", "voices", "--model", "m", "--out", "o"), "--name and --model: give one"),
+        (("--name", "voices", "--cuts", "c"), "--cuts: --out is missing"),
+        (("--model", "m"), "--model: --out is missing"),
+        (("--name", "voices", "--cuts", "c", "--set-name", "test", "--out", "o"), "--set-name and"),
+        (("--model", "m", "--checkpoint", "c", "--out", "o"), "--checkpoint"),
+    ],
+)
+def test_one_model_one_set_and_a_place(recipe, options, named):
+    assert explained(call("embed", "--recipe-dir", recipe, *options), named)
+
+
 def verify(recipe: Path, *arguments: object) -> Outcome:
     return call("verify", recipe / "exp" / "voices", *arguments)
 
@@ -183,6 +220,16 @@ def test_verify_scores_and_decides(recipe):
     told = verify(recipe, first, second)
     assert told.out == f"score {score:.4f}\n"
     assert "give --threshold" in told.err
+
+
+def test_verify_takes_the_model_as_an_option(recipe):
+    files = recipe / "wav" / "a-1.wav", recipe / "wav" / "b-1.wav"
+    model = recipe / "exp" / "voices" / "final.pt"
+    assert call("verify", "--model", model, *files) == verify(recipe, *files)
+    for wrong in ((*files,), ("--model", model, model, *files), ("--model", model, files[0])):
+        told = call("verify", *wrong)
+        assert told.code == 2
+        assert "give a model and two audio files" in told.err
 
 
 def test_verify_hears_any_rate(recipe):
