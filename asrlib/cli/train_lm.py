@@ -31,7 +31,9 @@ from asrlib.recipe import Recipe
 @click.option(
     "--judge", metavar="SET", help="Show the model's perplexity per word on this set, such as dev."
 )
-@click.option("--name", required=True, help="The model is written to data/lm/NAME.arpa.")
+@click.option(
+    "--name", required=True, help="The model is written to data/lm/NAME.arpa, with .arpa once."
+)
 @recipe_options
 def command(
     recipe: Recipe,
@@ -51,7 +53,10 @@ def command(
     from asrlib.lm.perplexity import perplexity
     from asrlib.text.tokenizer import UNKNOWN, Tokenizer
 
+    name = name.removesuffix(".arpa")
     log_to(recipe.data / "log" / f"train_lm_{name}.log")
+    # Read first: a set that is not there is told before the training.
+    judged = [] if judge is None else list(_transcripts(recipe, judge, "choose another --judge"))
     tokenizer = Tokenizer.from_file(recipe.config(DataConfig, "data").tokens(recipe.data))
     pieces = list(tokenizer.text_pieces.values())
     skipped = 0
@@ -73,14 +78,13 @@ def command(
     sizes = ", ".join(f"{len(probs):,}" for probs in table.log_probs)
     logging.info("%s: n-grams of each order: %s", path, sizes)
     if judge is not None:
-        judged = perplexity(table, tokenizer, list(_transcripts(recipe, judge)))
-        logging.info("perplexity on %s: %s", judge, judged)
+        logging.info("perplexity on %s: %s", judge, perplexity(table, tokenizer, judged))
 
 
-def _transcripts(recipe: Recipe, name: str) -> Iterator[str]:
+def _transcripts(recipe: Recipe, name: str, fix: str = "run stage 1 first") -> Iterator[str]:
     from asrlib.data.cuts import iter_cuts
 
-    found = iter_cuts(recipe.data / name / "cuts.jsonl.gz", "run stage 1 first")
+    found = iter_cuts(recipe.data / name / "cuts.jsonl.gz", fix)
     yield from (cut.supervisions[0].text or "" for cut in found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from command_fakes import call, explained
 from lm_fakes import small_tokenizer
 
 from asrlib.lm.kneser_ney import NgramTable, train_ngrams
@@ -38,3 +39,17 @@ def test_spelled_sentences_are_counted_apart(tokenizer):
     assert found.spelled < found.all
     assert perplexity(table, tokenizer, ["GO", "Ñ"]).spelled is None
     assert perplexity(table, tokenizer, ["GO", "Ñ"]).skipped == 1
+
+
+def test_a_model_is_judged_on_a_set_that_is_there_and_named_once(tmp_path):
+    (tmp_path / "data" / "lang").mkdir(parents=True)
+    small_tokenizer(tmp_path / "data" / "lang")
+    text = tmp_path / "text"
+    text.write_text("A B C\nGO\n" * 20)
+    given = ("train-lm", "--recipe-dir", tmp_path, "--text", text, "--order", "2", "--name")
+    told = call(*given, "x.arpa", "--judge", "tets")
+    assert explained(told, "data/tets/cuts.jsonl.gz: missing", "choose another --judge")
+    assert not (tmp_path / "data" / "lm").exists()
+    assert call(*given, "x.arpa").code == 0
+    assert call(*given, "y").code == 0
+    assert {p.name for p in (tmp_path / "data" / "lm").iterdir()} == {"x.arpa", "y.arpa"}
