@@ -59,16 +59,22 @@ def command(
     judged = [] if judge is None else list(_transcripts(recipe, judge, "choose another --judge"))
     tokenizer = Tokenizer.from_file(recipe.config(DataConfig, "data").tokens(recipe.data))
     pieces = list(tokenizer.text_pieces.values())
-    skipped = 0
+    lines = skipped = 0
 
     def sentences() -> Iterator[list[str]]:
-        nonlocal skipped
+        nonlocal lines, skipped
         for line in _lines(recipe, texts, with_train):
+            lines += 1
             found = [tokenizer.piece(i) for i in tokenizer.encode(line)]
             if UNKNOWN in found:
                 skipped += 1
             elif found:
                 yield found
+        if skipped and skipped == lines:
+            raise DataError(
+                f"all {lines} sentences have characters without a piece in the tokenizer",
+                "give a text in the characters of the training transcripts",
+            )
 
     table = train_ngrams(sentences(), order, pieces)
     path = recipe.data / "lm" / f"{name}.arpa"
@@ -98,4 +104,6 @@ def _lines(recipe: Recipe, texts: tuple[Path, ...], with_train: int) -> Iterator
             with open(path, encoding="utf-8") as f:
                 yield from (normalise(line) for line in f)
         except (OSError, UnicodeDecodeError) as e:
-            raise DataError(f"{path}: cannot be read: {e}", "give a text in UTF-8") from e
+            raise DataError(
+                f"{path}: cannot be read: {e}", "check the path; the text is UTF-8"
+            ) from e

@@ -53,3 +53,14 @@ def test_a_model_is_judged_on_a_set_that_is_there_and_named_once(tmp_path):
     assert call(*given, "x.arpa").code == 0
     assert call(*given, "y").code == 0
     assert {p.name for p in (tmp_path / "data" / "lm").iterdir()} == {"x.arpa", "y.arpa"}
+
+
+def test_a_text_in_other_characters_is_named(tmp_path):
+    (tmp_path / "data" / "lang").mkdir(parents=True)
+    small_tokenizer(tmp_path / "data" / "lang")
+    text = tmp_path / "text"
+    text.write_text("ÑÑ\nÑ\n")
+    given = ("train-lm", "--recipe-dir", tmp_path, "--text", text, "--name", "x")
+    assert explained(call(*given), "all 2 sentences have characters without a piece")
+    text.write_text("ÑÑ\nGO\n")
+    assert call(*given).code == 0
