@@ -30,7 +30,7 @@ def hotwords(recipe: Recipe, name: str, test_set: str, words: int, timed: int, r
     decoded by modified beam search without and with them; TIMED utterances are decoded in turn to
     compare real-time factors on one core. Language models of decode.lm are used in both, but not
     in the decoding that the time is compared with. The figures go to results/hotwords/ of the
-    recipe; the words themselves are only shown.
+    recipe, a row for each model, set and boost (decode.hotwords.boost); the words are only shown.
     """
     import torch
 

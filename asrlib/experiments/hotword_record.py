@@ -57,14 +57,14 @@ class HotwordRow(JsonRecord):
     git: GitState | None
 
     @property
-    def key(self) -> tuple[str, str, bool]:
+    def key(self) -> tuple[str, str, bool, float]:
         """What a newer row replaces."""
-        return self.set, self.model, self.language_model
+        return self.set, self.model, self.language_model, self.boost
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hotwords(JsonRecord):
-    """hotwords.json: a row for each model and set, without and with a language model."""
+    """hotwords.json: a row for each model, set and boost, without and with a language model."""
 
     rows: tuple[HotwordRow, ...]
 

@@ -44,7 +44,7 @@ RUN_FILE = "run.json"
 _DERIVED = frozenset({"fbank/cmvn.json", "speakers.tsv"})
 _LIBRARIES = ("torch", "k2", "fast_rnnt", "lhotse", "kaldifeat")
 # What publishing writes is tracked, too, but changes no run.
-_CODE = (".", ":!egs/*/results", ":!egs/*/RESULTS.md")
+_CODE = (".", ":!egs/*/results/*", ":!egs/*/RESULTS.md")
 
 
 @dataclass(frozen=True)

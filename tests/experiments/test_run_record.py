@@ -175,13 +175,15 @@ def test_the_commit_is_told_and_whether_code_differs_but_for_results(tmp_path):
     assert git_state(tmp_path / "nowhere") is None
     git("init")
     assert git_state(tmp_path) is None
-    page, code = tmp_path / "egs" / "demo" / "RESULTS.md", tmp_path / "code.py"
-    page.parent.mkdir(parents=True)
-    for path in (page, code):
+    demo, code = tmp_path / "egs" / "demo", tmp_path / "code.py"
+    pages = [demo / "RESULTS.md", demo / "results" / "main" / "README.md"]
+    pages[1].parent.mkdir(parents=True)
+    for path in (*pages, code):
         path.write_text("old")
     git("add", ".")
     git("commit", "-m", "first")
-    page.write_text("new")
+    for page in pages:
+        page.write_text("new")
     clean = git_state(tmp_path)
     assert not clean.dirty
     code.write_text("new")
