@@ -66,7 +66,23 @@ class NgramScorer:
         self.ignored = frozenset(ignored)
         single = {gram: value for gram, value in table.log_probs[0].items() if gram != (BEGIN,)}
         self._unknown = single.get((UNKNOWN,), min(single.values(), default=0.0))
+        self._heard_V = np.array([token not in self.ignored for token in range(len(self.pieces))])
+        self._is_unknown_V = np.array([piece == UNKNOWN for piece in self.pieces])
+        self._followers = self._by_history()
         self._row = lru_cache(maxsize=_ROWS)(self._compute)
+        self._log_probs = lru_cache(maxsize=_ROWS)(self._compute_log_probs)
+
+    def _by_history(self) -> dict[tuple[str, ...], tuple[list[int], list[float]]]:
+        """Return the tokens that the model has seen after each history, with log-probabilities."""
+        id_of = {piece: token for token, piece in enumerate(self.pieces) if self._heard_V[token]}
+        found: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}
+        for grams in self.table.log_probs:
+            for gram, log_prob in grams.items():
+                if gram[-1] in id_of:
+                    tokens, values = found.setdefault(gram[:-1], ([], []))
+                    tokens.append(id_of[gram[-1]])
+                    values.append(log_prob)
+        return found
 
     def start(self) -> tuple[str, ...]:
         return (BEGIN,)[: self.table.order - 1]
@@ -75,19 +91,28 @@ class NgramScorer:
         return self._row(state)
 
     def _compute(self, history: tuple[str, ...]) -> np.ndarray:
+        log_probs_V = self._log_probs(history)
+        known_V = self._heard_V & np.isfinite(log_probs_V)
+        if self.scale < 0:
+            known_V &= ~self._is_unknown_V
         scores_V = np.zeros(len(self.pieces))
-        lacking, known = [], []
-        for token, piece in enumerate(self.pieces):
-            if token not in self.ignored:
-                scores_V[token] = self.scale * self.table.log_prob(history, piece)
-                is_known = np.isfinite(scores_V[token]) and (self.scale > 0 or piece != UNKNOWN)
-                (known if is_known else lacking).append(token)
+        scores_V[known_V] = self.scale * log_probs_V[known_V]
         least = self.scale * self._unknown
         if self.scale < 0:
-            least = min((scores_V[token] for token in known), default=0.0)
-        scores_V[lacking] = least
+            least = scores_V[known_V].min() if known_V.any() else 0.0
+        scores_V[self._heard_V & ~known_V] = least
         scores_V.flags.writeable = False
         return scores_V
+
+    def _compute_log_probs(self, history: tuple[str, ...]) -> np.ndarray:
+        """Return the log-probability (V,) of each token, as `NgramTable.log_prob` gives it."""
+        if history:
+            log_probs_V = self._log_probs(history[1:]) + self.table.back_offs.get(history, 0.0)
+        else:
+            log_probs_V = np.full(len(self.pieces), -np.inf)
+        tokens, values = self._followers.get(history, ([], []))
+        log_probs_V[tokens] = values
+        return log_probs_V
 
     def advance(self, state: tuple[str, ...], token: int) -> tuple[str, ...]:
         if token in self.ignored:

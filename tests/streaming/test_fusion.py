@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
 
 import pytest
@@ -70,6 +71,20 @@ def test_fusion_equals_brute_force(model, seed, kind):
     assert [hyp.tokens for hyp in found] == ranked[:5]
     for hyp in found:
         assert hyp.score == pytest.approx(totals[hyp.tokens], abs=1e-4)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@given(seed=st.integers(0, 999), history=st.lists(st.sampled_from("abc"), max_size=5))
+def test_rows_hold_the_probabilities_of_the_table(order, seed, history):
+    words = random.Random(seed)
+    text = [words.choices("abc", k=words.randint(1, 6)) for _ in range(20)]
+    table = train_ngrams(text, order, "abc")
+    scorer = NgramScorer(table, PIECES, 0.7, ignored=(0,))
+    state = scorer.start()
+    for piece in history:
+        state = scorer.advance(state, PIECES.index(piece))
+    expected = [0.7 * table.log_prob(("<s>", *history), piece) for piece in "abc"]
+    assert scorer.row(state).tolist() == pytest.approx([0.0, *expected])
 
 
 def test_what_a_subtracted_model_lacks_is_not_favoured(tmp_path):
