@@ -34,16 +34,14 @@ class Recipe:
     def sections(self) -> dict[str, Path | None]:
         """Return the sections of `conf/`, which are the first parts of the keys of `--set`.
 
-        With each comes the file that has all of its keys: that of the project, or of the recipe
-        for a section of its own. It is None for a directory of files, such as `conf/model`.
+        With each comes the project's file, which has all of its keys. It is None for a directory
+        of files, such as `conf/model`, and for a section of the recipe's own, whose file may leave
+        out keys.
         """
-        found: dict[str, Path | None] = {}
-        for folder in (self.dir / "conf", PROJECT_DIR / "conf"):
-            for path in folder.glob("*"):
-                if path.is_dir():
-                    found[path.name] = None
-                elif path.suffix == ".yaml":
-                    found[path.stem] = path
+        own = self.dir / "conf"
+        found: dict[str, Path | None] = {path.stem: None for path in own.glob("*")}
+        for path in (PROJECT_DIR / "conf").glob("*"):
+            found[path.stem] = path if path.suffix == ".yaml" else None
         return found
 
     def check_files(self) -> None:
