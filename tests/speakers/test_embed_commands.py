@@ -251,6 +251,6 @@ def test_verify_refuses_other_models(recipe):
     content = {"model": model.state_dict(), "payload": payload, "facts": {}}
     save(recipe / "exp" / "voices" / "final.pt", TRANSDUCER, content)
     wav = recipe / "wav" / "a-1.wav"
-    assert explained(verify(recipe, wav, wav), "kind transducer, not speaker")
+    assert explained(verify(recipe, wav, wav), "holds a recogniser, not a speaker model")
     save_model(recipe / "exp" / "voices", spoilt=True)
     assert explained(verify(recipe, wav, wav), wav, "not finite")

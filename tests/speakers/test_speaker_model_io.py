@@ -42,9 +42,9 @@ def test_recogniser_and_speaker_model_are_not_taken_for_each_other(tmp_path, con
     payload = transducer_payload(model, tokenizer(), TRANSDUCER_FBANK)
     transducer_content = {"model": model.state_dict(), "payload": payload, "facts": {}}
     save(tmp_path / "transducer.pt", TRANSDUCER, transducer_content)
-    with pytest.raises(CheckpointError, match="kind transducer, not speaker"):
+    with pytest.raises(CheckpointError, match="holds a recogniser, not a speaker model"):
         load_speaker_model(tmp_path / "transducer.pt")
-    with pytest.raises(CheckpointError, match="kind speaker, not transducer"):
+    with pytest.raises(CheckpointError, match="holds a speaker model, not a recogniser"):
         load_transducer(tmp_path / "speaker.pt")
 
 
