@@ -4,10 +4,11 @@
 # Options:
 #   --name NAME         name of the model's directory under exp/
 #   --test-set SET      name of a directory under data/ (default: test)
-#   --search SEARCH     greedy, modified_beam or fast_beam (default: greedy, with --tag that of the decoding)
+#   --search SEARCH     greedy, modified_beam or fast_beam (default: greedy)
 #   --membership M      true, found or unknown: what the model was told of cohorts (default: unknown)
 #   --cohorts DIR       score by cohort, too: DIR holds cohorts.jsonl
-#   --tag TAG           name of the settings of decoding, for a language model or hotwords
+#   --tag TAG           name of the settings of decoding, for a language model or hotwords; without --search
+#                       the one decoding of this name is scored
 set -euo pipefail
 
 name=""

@@ -119,5 +119,6 @@ def test_a_python_without_click_is_told_to_install(repo):
     assert done.returncode == 1
     assert done.stderr == (
         "error: click is not installed in this Python\n"
-        "  fix: run tools/install.sh; for the audit alone, pip install 'fairstream[audit]'\n"
+        "  fix: run `. ./path.sh`, after tools/install.sh; for the audit alone, "
+        "pip install 'fairstream[audit]'\n"
     )

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 VERIFICATION_FILE = "verification.json"
 # Version of the files that score-verification writes; see asrlib.stamps.
-VERIFICATION_VERSION = 4
+VERIFICATION_VERSION = 5
 
 _FEW_SPEAKERS = 10
 _NO_FACTS = {"speaker", "set"}  # columns of the speaker table that put nobody into a group

@@ -72,7 +72,7 @@ def test_missing(tmp_path):
 
 def test_other_kind(tmp_path):
     save(tmp_path / "a.pt", "speaker", weights(1.0))
-    with pytest.raises(CheckpointError, match="kind speaker, not tiny"):
+    with pytest.raises(CheckpointError, match="holds a speaker model, not tiny"):
         load(tmp_path / "a.pt", "tiny")
 
 
@@ -161,7 +161,7 @@ def test_all_corrupt_is_an_error_not_a_fresh_start(store):
 def test_no_fallback_from_another_kind(store):
     store.save_step(5, weights(5))
     save(store.step_path(6), "speaker", weights(6))
-    with pytest.raises(CheckpointError, match="kind speaker"):
+    with pytest.raises(CheckpointError, match="holds a speaker model"):
         store.latest()
 
 

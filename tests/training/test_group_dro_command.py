@@ -13,6 +13,7 @@ from asrlib.checkpoint_file import load
 from asrlib.cli.train import command
 from asrlib.errors import CheckpointError, ConfigError
 from asrlib.recipe import Recipe
+from asrlib.scoring.records import read_speakers
 from asrlib.training.build import load_configs
 from asrlib.training.checkpoint import CheckpointStore
 
@@ -50,7 +51,13 @@ def test_weights_come_from_the_speaker_table(recipe):
     store = CheckpointStore(recipe / "exp" / "tiny" / "checkpoints", "transducer")
     path = max(store.dir.glob("step-*.pt"))
     state = load(path, store.step_kind)["task"]["weights"]
-    assert state["shares"].tolist() == pytest.approx([8 / 12, 3 / 12, 1 / 12])
+    seconds = dict.fromkeys(("f", "m", "unknown"), 0.0)
+    genders = read_speakers(recipe / "data" / "speakers.tsv", "train")
+    for cut in CutSet.from_file(recipe / "data" / "train" / "cuts_fbank.jsonl.gz"):
+        gender = genders.get(cut.supervisions[0].speaker, {}).get("gender") or "unknown"
+        seconds[gender] += cut.duration
+    expected = [one / sum(seconds.values()) for one in seconds.values()]
+    assert state["shares"].tolist() == pytest.approx(expected)
     assert state["log_q"].exp().sum() == pytest.approx(1.0)
     assert state["log_q"].std() > 0
 

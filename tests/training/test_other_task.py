@@ -159,7 +159,7 @@ def test_commands_for_transducers_refuse_it(recipe):
     audio = recipe / "data" / "points.json"
     model = str(recipe / "exp" / "tiny_points")
     result = CliRunner().invoke(cli, ["transcribe", "--model", model, str(audio)])
-    assert "kind points, not transducer" in str(result.exception)
+    assert "holds points, not a recogniser" in str(result.exception)
 
 
 def test_training_loads_no_other_model(recipe, repo):

@@ -246,5 +246,5 @@ def test_features_of_other_bins_are_refused(recipe):
 def test_recogniser_is_no_start(tmp_path, recipe):
     other = write_transducer_recipe(tmp_path / "transducer")
     run(other, "--set", "train.max_steps=1", model="tiny")
-    with pytest.raises(CheckpointError, match="kind transducer, not speaker"):
+    with pytest.raises(CheckpointError, match="holds a recogniser, not a speaker model"):
         run(recipe, "--init", str(other / "exp" / "tiny"))
