@@ -38,10 +38,12 @@ class Recipe:
         of files, such as `conf/model`, and for a section of the recipe's own, whose file may leave
         out keys.
         """
-        own = self.dir / "conf"
-        found: dict[str, Path | None] = {path.stem: None for path in own.glob("*")}
-        for path in (PROJECT_DIR / "conf").glob("*"):
-            found[path.stem] = path if path.suffix == ".yaml" else None
+        found: dict[str, Path | None] = {}
+        for folder in (self.dir / "conf", PROJECT_DIR / "conf"):
+            for path in folder.glob("*"):
+                if path.is_dir() or path.suffix == ".yaml":
+                    free = path.is_dir() or folder != PROJECT_DIR / "conf"
+                    found[path.stem] = None if free else path
         return found
 
     def check_files(self) -> None:
