@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from asrlib.verification.bootstrap import (
     eer_replicates,
     mean_of,
 )
+from asrlib.verification.compare import _interval
 from asrlib.verification.metrics import det_curve, equal_errors
 from asrlib.verification.scores import cosine_scores
 from asrlib.verification.trials import all_pairs
@@ -200,3 +203,11 @@ def test_intervals_cover_the_truth(speakers):
             covered[i] += low <= truth <= high
     # The chance that a true coverage of 95 % shows below 86 % in 80 rounds is 0.1 %.
     assert np.all(covered / rounds >= 0.86), covered / rounds
+
+
+def test_speakers_who_all_differ_alike_give_no_interval():
+    """Of two speakers with the same change, no replicate differs, which is no certainty."""
+    same = Replicated(-0.0128, np.array([1e-17, -1e-17]), 3, 30)
+    assert _interval(same, (0.2,), (0.1872,), 0.95) is None
+    assert _interval(replace(same, value=0.0), (0.2,), (0.2,), 0.95) == (0, 0)
+    assert _interval(replace(same, value=0.0, speakers=2), (0.2,), (0.2,), 0.95) is None

@@ -13,8 +13,6 @@ from verification_fakes import planted_table
 
 from asrlib.embedding_table import EmbeddingTable
 from asrlib.errors import DataError
-from asrlib.verification.bootstrap import Replicated
-from asrlib.verification.compare import _interval
 from asrlib.verification.config import VerificationConfig
 from asrlib.verification.metrics import det_curve, equal_errors
 from asrlib.verification.records import Rate, Verification, VerificationComparison
@@ -400,10 +398,3 @@ def test_the_record_survives_its_file(tmp_path):
     found = judged(scored, fix_threshold(scored, VerificationConfig(), "x"))
     found.to_file(tmp_path / "verification.json")
     assert Verification.from_file(tmp_path / "verification.json", "") == found
-
-
-def test_speakers_who_all_differ_alike_give_no_interval():
-    """Of two speakers with the same change, no replicate differs, which is no certainty."""
-    same = Replicated(-0.0128, np.array([1e-17, -1e-17]), 3, 30)
-    assert _interval(same, (0.2,), (0.1872,), 0.95) is None
-    assert _interval(replace(same, value=0.0), (0.2,), (0.2,), 0.95) == (0, 0)
