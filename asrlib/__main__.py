@@ -48,6 +48,7 @@ COMMANDS = (
     "name-turns",
     "score-verification",
     "compare-verification",
+    "raised",
     "cohorts",
     "plan",
     "jobs",

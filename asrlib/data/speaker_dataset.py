@@ -142,6 +142,11 @@ class SpeakerCuts:
             )
         return cls(names, tuple(tuple(sorted(found[n], key=lambda c: c.id)) for n in names))
 
+    def only(self, names: Collection[str]) -> SpeakerCuts:
+        """Return the speakers of these names."""
+        kept = [(n, c) for n, c in zip(self.names, self.cuts, strict=True) if n in names]
+        return SpeakerCuts(tuple(n for n, _ in kept), tuple(c for _, c in kept))
+
     @property
     def seconds(self) -> float:
         """Seconds of speech."""

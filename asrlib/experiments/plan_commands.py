@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asrlib.experiments.plan import Plan, PlannedRun, as_overrides
 from asrlib.experiments.plan_job import Job, decoding, tuned_decoding, verifying
 from asrlib.experiments.plan_state import PlanState
 from asrlib.recipe import Recipe
 from asrlib.scoring.records import Told
+from asrlib.speakers.model import SpeakerModelConfig
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class PlanCommands:
         commands = list(self.training(run, self.plan.name).commands)
         sets, common = self.state.test_sets(), self.common(run.overrides)
         if self.plan.config.stages == "voices":
-            return Job(run.name, (*commands, *verifying(run.name, sets, common)))
+            verified = verifying(run.name, sets, common, self._reweighted(run))
+            return Job(run.name, (*commands, *verified))
         commands += self.decoding(run.name, run.overrides)
         for told, directory in self.state.told(run).items():
             commands += self.decoding(run.name, run.overrides, (told, str(directory)))
@@ -75,6 +77,11 @@ class PlanCommands:
             given = self.common((*run.overrides, *as_overrides(tuned.set)))
             commands += tuned_decoding(run.name, sets, tuned, given)
         return Job(run.name, tuple(commands))
+
+    def _reweighted(self, run: PlannedRun) -> bool:
+        """Whether a speaker model's training has weights."""
+        recipe = replace(self.recipe, overrides=tuple(run.overrides))
+        return recipe.config(SpeakerModelConfig, "model", run.model).reweighting.kind != "none"
 
     def start_job(self, start: PlannedRun) -> Job:
         """Decode and score the start, with which every mitigation is compared."""

@@ -46,13 +46,16 @@ def decoding(
     return commands
 
 
-def verifying(name: str, sets: Sequence[str], common: Sequence[str]) -> list[tuple[str, ...]]:
+def verifying(
+    name: str, sets: Sequence[str], common: Sequence[str], reweighted: bool
+) -> list[tuple[str, ...]]:
     """Commands that embed dev and the test sets with a speaker model, and score verification.
 
     Args:
         name: the directory of the model under exp/.
         sets: the test sets.
         common: options of every command.
+        reweighted: whether its training has weights, which are shown by group.
     """
     named = ("--name", name)
     commands: list[tuple[str, ...]] = []
@@ -60,6 +63,8 @@ def verifying(name: str, sets: Sequence[str], common: Sequence[str]) -> list[tup
         commands.append(("embed", *named, "--set-name", one, *common))
     for one in sets:
         commands.append(("score-verification", *named, "--test-set", one, *common))
+    if reweighted:
+        commands.append(("raised", *named, *common))
     return commands
 
 

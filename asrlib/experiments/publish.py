@@ -30,6 +30,7 @@ from asrlib.scoring.score import SCORES_FILE, Scores
 from asrlib.scoring.utt_counts import COUNTS_FILE, read_counts, sum_counts
 from asrlib.scoring.wer import ErrorRate
 from asrlib.seeds import named_generator
+from asrlib.verification.raised import RAISED_FILE, Raised
 from asrlib.verification.records import Verification
 from asrlib.verification.score import VERIFICATION_FILE
 
@@ -127,10 +128,32 @@ def collect_run(recipe: Recipe, name: str) -> tuple[PublishedRun, list[Skipped]]
                 voices.append(_voices(path, found, record))
         except DataError as e:
             skipped.append(Skipped(f"exp/{name}/{path.parent.name}", e.what))
+    raised = None
+    try:
+        raised = _raised(directory / RAISED_FILE, record)
+    except DataError as e:
+        skipped.append(Skipped(f"exp/{name}/{RAISED_FILE}", e.what))
     run = PublishedRun(
-        record=record, sets=tuple(sets), mixtures=tuple(mixtures), voices=tuple(voices)
+        record=record,
+        sets=tuple(sets),
+        mixtures=tuple(mixtures),
+        voices=tuple(voices),
+        raised=raised,
     )
     return run, skipped
+
+
+def _raised(path: Path, record: RunRecord) -> Raised | None:
+    """The weights of training speakers by group, if they were asked for."""
+    if not path.exists():
+        return None
+    found = Raised.from_file(path, "weigh the training speakers again")
+    if found.run != record.identity:
+        raise DataError(
+            f"{path}: is of another training than that of {RUN_FILE}",
+            "weigh the training speakers again",
+        )
+    return found
 
 
 def _voices(path: Path, found: Verification, record: RunRecord) -> Verification:

@@ -12,6 +12,7 @@ from asrlib.scoring.groups import Gap
 from asrlib.scoring.records import DecodeMeta
 from asrlib.scoring.speaker_sums import Interval
 from asrlib.scoring.wer import ErrorRate
+from asrlib.verification.raised import Raised
 from asrlib.verification.records import Verification
 
 MAIN_PLAN = "main"  # of runs outside any plan
@@ -104,12 +105,14 @@ class PublishedRun(JsonRecord):
         record: what the run is.
         sets, mixtures: one for each test set, or set of mixtures, and search.
         voices: of a speaker model, one for each test set; small groups are left out.
+        raised: of a speaker model that was trained with reweighting, if it was asked.
     """
 
     record: RunRecord
     sets: tuple[SetScores, ...] = ()
     mixtures: tuple[MixtureScores, ...] = ()
     voices: tuple[Verification, ...] = ()
+    raised: Raised | None = None
 
     @property
     def plan(self) -> str:

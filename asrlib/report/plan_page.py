@@ -30,6 +30,7 @@ from asrlib.report.format import (
 from asrlib.report.hotwords import hotword_section
 from asrlib.report.memory import memory_sections
 from asrlib.report.published import Pairing, System, pairings, reference_of, spread, systems_of
+from asrlib.report.raised import raised_sections
 from asrlib.report.simulation import discovery_section, simulation_sections
 from asrlib.report.trust import damage_sections, fault_sections
 from asrlib.report.verification import verification_sections
@@ -96,6 +97,7 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
     if plan.voice_pairs is not None:
         yield from voice_pair_sections(plan.voice_pairs)
     yield from _voices(plan.runs)
+    yield from raised_sections([run.raised for run in plan.runs if run.raised is not None])
     if plan.tuning is not None:
         yield Section("Chosen on dev", _tuning(plan.tuning))
     if plan.simulation is not None:

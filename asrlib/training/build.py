@@ -99,6 +99,25 @@ class Configs(ABC):
         return configs
 
     @classmethod
+    def of_sections(cls, sections: Mapping[str, Any], source: str) -> Self:
+        """Return what `sections` returned, also of an older version, whose new keys are defaults.
+
+        Args:
+            sections: nested dicts.
+            source: where they come from, for messages.
+
+        Raises:
+            ConfigError: a section is missing, or a key is unknown or has a wrong value.
+        """
+        configs = {}
+        for section, (kind, optional) in cls._kinds().items():
+            if section not in sections and not optional:
+                raise ConfigError(f"{source}: no section {section}", "train the model again")
+            held = sections.get(section)
+            configs[section] = None if held is None else from_dict(kind, held, source)
+        return cls(**configs)
+
+    @classmethod
     def _kinds(cls) -> dict[str, tuple[type, bool]]:
         """Return the config class of each section, and whether the section may be None."""
         hints = get_type_hints(cls)

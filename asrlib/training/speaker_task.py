@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import compress
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -185,6 +187,36 @@ class SpeakerTask:
         with torch.autocast(self.device.type, enabled=False):
             weights.refresh(self._embedded(self.source.train, limit)[1])
         self.model.train()
+
+    @torch.no_grad()
+    def weights_of_speakers(self, speakers: Collection[str], limit: int) -> dict[str, float]:
+        """Return the mean weight that the player gives to each of some training speakers now.
+
+        The weights are those of whole utterances without augmentation, before any permutation;
+        their mean over all of these is 1. Speakers without a finite embedding are left out.
+
+        Args:
+            speakers: the speakers; those who are not trained on are left out.
+            limit: largest number of utterances of a speaker.
+
+        Raises:
+            ConfigError: the training has no weights, or they have not begun.
+        """
+        if self.weights is None or not self.weights.have_begun:
+            raise ConfigError(
+                f"model.reweighting.kind: {self.model.config.reweighting.kind}, without a weight",
+                "name a model that was trained with reweighting, beyond its warm-up",
+            )
+        self.model.eval()
+        named, vectors_ND = self._embedded(self.source.train.only(speakers), limit)
+        finite_N = torch.isfinite(vectors_ND).all(dim=1)
+        embeddings_N1D = vectors_ND[finite_N].unsqueeze(1)
+        regions_N1 = self.weights.regions.assign(embeddings_N1D)
+        weights_N = self.weights.player.weights(embeddings_N1D, regions_N1)[:, 0].tolist()
+        own: dict[str, list[float]] = {}
+        for (name, _), weight in zip(compress(named, finite_N.tolist()), weights_N, strict=True):
+            own.setdefault(name, []).append(weight)
+        return {name: fmean(weights) for name, weights in own.items()}
 
     def _embedded(self, speakers: SpeakerCuts, limit: int) -> tuple[list[tuple[str, Cut]], Tensor]:
         """Embed at most `limit` utterances of each speaker, spread over the speaker's cuts.

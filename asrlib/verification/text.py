@@ -42,7 +42,7 @@ def verification_text(found: Verification) -> str:
             cells = (_rate(g.misses), _rate(g.false_alarms), _rate(g.eer))
             mark = "" if g.large_enough else "(not in the gap)"
             rows.append((g.value, f"{g.speakers}{_with_targets(g)}", *cells, mark))
-        lines += ["", *_aligned(rows)]
+        lines += ["", *aligned(rows)]
         lines += [f"  {_disparity(TITLES[m], d)}" for m, d in table.disparities.items()]
     return "\n".join(lines)
 
@@ -64,7 +64,7 @@ def comparison_text(found: VerificationComparison) -> str:
     ]
     header = ("", "misses", "false alarms", "EER")
     level = found.resampling.confidence
-    lines += _aligned([header, ("all", *_cells(found.all, level))])
+    lines += aligned([header, ("all", *_cells(found.all, level))])
     for column, changes in found.groups.items():
         rows = [(column, *header[1:])]
         rows += [(value, *_cells(of_group, level)) for value, of_group in changes.groups.items()]
@@ -72,7 +72,7 @@ def comparison_text(found: VerificationComparison) -> str:
             ("gap", *_cells(changes.gaps, level)),
             ("spread", *_cells(changes.spreads, level)),
         ]
-        lines += ["", *_aligned(rows)]
+        lines += ["", *aligned(rows)]
         pairs = [f"{TITLES[m]} {a} - {b}" for m, (a, b) in changes.worst_and_best.items()]
         lines += [f"  gaps of the baseline: {', '.join(pairs)}"] if pairs else []
     return "\n".join(lines)
@@ -132,7 +132,7 @@ def _cells(changes: dict[str, Change], confidence: float) -> tuple[str, ...]:
     return tuple(cells)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()

@@ -12,6 +12,7 @@ from asrlib.experiments.publish import collect_run, publish, scored_names
 from asrlib.experiments.run_plan import PlanRunner
 from asrlib.experiments.store import read_plan
 from asrlib.recipe import Recipe
+from asrlib.verification.raised import Raised, RaisedGroup
 
 VOICES = {
     "title": "Voices",
@@ -57,6 +58,16 @@ def test_a_job_trains_embeds_all_sets_and_scores(recipe):
     ]
 
 
+@pytest.mark.parametrize("model", ["speaker/ecapa/pairwise", "speaker/ecapa/group_dro"])
+def test_a_reweighted_training_is_asked_whom_it_raised(recipe, model):
+    (recipe.dir / "conf" / "plans" / "voices.yaml").write_text(
+        yaml.safe_dump({**VOICES, "models": [model]})
+    )
+    runner = PlanRunner(recipe, load_plan(recipe, "voices"), 1, "local", {}, lambda _: None)
+    (run,) = runner.plan.runs({})
+    assert runner.commands.job(run).commands[-1][:3] == ("raised", "--name", run.name)
+
+
 def test_published_results_come_back_without_small_groups(recipe):
     scored(recipe, None)
     assert scored_names(recipe.exp) == ["voices-ecapa"]
@@ -70,6 +81,19 @@ def test_published_results_come_back_without_small_groups(recipe):
 
 def test_results_of_another_training_are_not_published(recipe):
     scored(recipe, "0" * 64)
+    raised = Raised(
+        name="voices-ecapa",
+        run="0" * 64,
+        step=9,
+        utterances=4,
+        speakers=6,
+        lowest=0.5,
+        highest=2.0,
+        groups={"age": (RaisedGroup("<16", 3, 1.5, 0.1), RaisedGroup(">=16", 3, 0.5, 0.1))},
+    )
+    raised.to_file(recipe.exp / "voices-ecapa" / "raised.json")
     run, skipped = collect_run(recipe, "voices-ecapa")
+    assert run.raised is None
+    assert skipped.pop().path == "exp/voices-ecapa/raised.json"
     assert not run.voices
     assert [s.path for s in skipped] == [f"exp/voices-ecapa/verify_test_{x}" for x in "ab"]

@@ -3,7 +3,9 @@ import re
 from verification_records import DET, system
 
 from asrlib.report.document import Document, to_html, to_markdown
+from asrlib.report.raised import raised_sections
 from asrlib.report.verification import collect_verification, det_plot, verification_sections
+from asrlib.verification.raised import Raised, RaisedGroup
 from asrlib.verification.records import Disparity, GroupRates, GroupTable
 
 
@@ -68,3 +70,25 @@ def test_groups_and_cohorts_of_a_set_are_joined_and_small_cohorts_are_hidden(tmp
     assert found.groups["cohort by scan"] == GroupTable((large, small), {"eer": gap})
     (found,), _ = collect_verification(tmp_path / "exp")
     assert found.groups["cohort by scan"] == GroupTable((large,), {})
+
+
+def test_the_weights_of_several_trainings_stand_in_one_table():
+    def raised(name: str, *groups: RaisedGroup) -> Raised:
+        return Raised(
+            name=name,
+            run=None,
+            step=9,
+            utterances=4,
+            speakers=6,
+            lowest=0.5,
+            highest=2.0,
+            groups={"age": groups},
+        )
+
+    young, old = RaisedGroup("<16", 3, 1.5, 0.1), RaisedGroup(">=16", 1_003, 0.5, 0.2)
+    found = [raised("seed1", young, old), raised("seed2", old)]
+    text = to_markdown(Document("x", tuple(raised_sections(found)), "y"))
+    assert "| age | <16 (3) | >=16 (1,003) |" in text
+    assert "| seed1 | 1.50 ± 0.10 | 0.50 ± 0.20 |" in text
+    assert "| seed2 | – | 0.50 ± 0.20 |" in text
+    assert not list(raised_sections([]))
