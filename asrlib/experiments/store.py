@@ -284,7 +284,7 @@ def _read_run(path: Path) -> PublishedRun:
 
 
 def _merge(old: PublishedRun, new: PublishedRun) -> PublishedRun:
-    """The new run, with the old one's scores of sets and searches that it lacks."""
+    """The new run, with what it lacks of the old one: scores of sets and searches, weights."""
 
     def label(scores: SetScores | MixtureScores) -> tuple[str, str]:
         return scores.meta.set, scores.meta.way
@@ -298,6 +298,7 @@ def _merge(old: PublishedRun, new: PublishedRun) -> PublishedRun:
         sets=both(old.sets, new.sets),
         mixtures=both(old.mixtures, new.mixtures),
         voices=tuple({v.set: v for v in (*old.voices, *new.voices)}.values()),
+        raised=new.raised or old.raised,
     )
 
 

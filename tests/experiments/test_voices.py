@@ -10,6 +10,7 @@ from verification_records import system
 from asrlib.experiments.plan_file import load_plan
 from asrlib.experiments.publish import collect_run, publish, scored_names
 from asrlib.experiments.run_plan import PlanRunner
+from asrlib.experiments.run_record import read_record
 from asrlib.experiments.store import read_plan
 from asrlib.recipe import Recipe
 from asrlib.verification.raised import Raised, RaisedGroup
@@ -41,6 +42,19 @@ def scored(recipe: Recipe, run: str | None) -> Path:
             directory / f"verify_{name}" / "verification.json"
         )
     return directory
+
+
+def raised(run: str) -> Raised:
+    return Raised(
+        name="voices-ecapa",
+        run=run,
+        step=9,
+        utterances=4,
+        speakers=6,
+        lowest=0.5,
+        highest=2.0,
+        groups={"age": (RaisedGroup("<16", 3, 1.5, 0.1), RaisedGroup(">=16", 3, 0.5, 0.1))},
+    )
 
 
 def test_a_job_trains_embeds_all_sets_and_scores(recipe):
@@ -79,19 +93,22 @@ def test_published_results_come_back_without_small_groups(recipe):
     assert {g.value for g in held.voices[0].groups["gender"].groups} == {"f", "m"}
 
 
+def test_weights_are_published_later_and_kept(recipe):
+    """They may be asked for when the scores are published already."""
+    directory = scored(recipe, None)
+    publish(recipe)
+    found = raised(read_record(directory).identity)
+    found.to_file(directory / "raised.json")
+    publish(recipe)
+    assert read_plan(recipe.dir, "voices").runs[0].raised == found
+    (directory / "raised.json").unlink()
+    publish(recipe)
+    assert read_plan(recipe.dir, "voices").runs[0].raised == found
+
+
 def test_results_of_another_training_are_not_published(recipe):
     scored(recipe, "0" * 64)
-    raised = Raised(
-        name="voices-ecapa",
-        run="0" * 64,
-        step=9,
-        utterances=4,
-        speakers=6,
-        lowest=0.5,
-        highest=2.0,
-        groups={"age": (RaisedGroup("<16", 3, 1.5, 0.1), RaisedGroup(">=16", 3, 0.5, 0.1))},
-    )
-    raised.to_file(recipe.exp / "voices-ecapa" / "raised.json")
+    raised("0" * 64).to_file(recipe.exp / "voices-ecapa" / "raised.json")
     run, skipped = collect_run(recipe, "voices-ecapa")
     assert run.raised is None
     assert skipped.pop().path == "exp/voices-ecapa/raised.json"
