@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from asrlib.cli.bench_anywhere import discovery, memory, statistics
+from asrlib.cli.bench_embedding import embedding
 from asrlib.cli.bench_hotwords import hotwords
-from asrlib.cli.common import command_line, log_to, recipe_options, search_option
+from asrlib.cli.bench_report import cuts_of, report, rounds_option
+from asrlib.cli.common import log_to, recipe_options, search_option
 from asrlib.cli.rank_options import joined, own_place, rank_options, start
 from asrlib.recipe import Recipe
 
@@ -20,10 +22,6 @@ if TYPE_CHECKING:
     from asrlib.training.build import Configs
     from asrlib.training.ranks import Ranks
 
-# Options that determine what is measured; each command has some of them.
-_OWN = ("model", "name", "steps", "test_set", "search", "utterances", "piece", "rounds", "minutes")
-_OWN += ("words", "timed", "speakers", "replicates", "seed", "ranks")
-_ROUNDS = "Number of rounds; the fastest counts, because other load can only slow a round down."
 _NOISE_SECONDS = 20
 
 
@@ -32,28 +30,8 @@ def command() -> None:
     """Measure speed on this machine; write the figures to exp/bench/, for `results` to read."""
 
 
-for one in (statistics, discovery, memory, hotwords):
+for one in (statistics, discovery, memory, hotwords, embedding):
     command.add_command(one)
-
-
-def _report(recipe: Recipe, name: str, measured: Benchmark) -> None:
-    from asrlib.machine import machine
-    from asrlib.scoring.records import Machine
-
-    path = recipe.exp / "bench" / f"{name}.json"
-    where, command = Machine(**machine()), command_line(recipe, *_OWN)
-    dataclasses.replace(measured, machine=where, command=command).to_file(path)
-    lines = {**measured.to_json(), "processor": where.cpu, "matrix code": where.matrix_code}
-    for key, value in lines.items():
-        click.echo(f"{key:>28}  {value:.4g}" if isinstance(value, float) else f"{key:>28}  {value}")
-    click.echo(f"written to {path}")
-
-
-def _cuts(recipe: Recipe, name: str, utterances: int | None) -> Any:
-    from asrlib.data.cuts import read_cuts
-
-    cuts = read_cuts(recipe.data / name / "cuts.jsonl.gz", "run stage 1, or choose another set")
-    return cuts if utterances is None else cuts.subset(first=utterances)
 
 
 @command.command()
@@ -68,10 +46,10 @@ def features(recipe: Recipe, test_set: str, utterances: int) -> None:
 
     log_to(None)
     speed = measure_extraction(
-        _cuts(recipe, test_set, utterances), recipe.config(FbankConfig, "features")
+        cuts_of(recipe, test_set, utterances), recipe.config(FbankConfig, "features")
     )
     measured = Benchmark(**dataclasses.asdict(speed), ratio=speed.ratio)
-    _report(recipe, "features", measured)
+    report(recipe, "features", measured)
 
 
 @command.command()
@@ -97,7 +75,7 @@ def training(recipe: Recipe, model: str, steps: int, ranks: int, rank_timeout: f
     with joined(place, configs.train.device, rank_timeout) as met:
         measured = _short_training(recipe, configs, model, met)
     if met.is_first:
-        _report(recipe, _training_name(model, met.size), measured)
+        report(recipe, _training_name(model, met.size), measured)
     return 0
 
 
@@ -149,7 +127,7 @@ def _short_training(recipe: Recipe, configs: Configs, model: str, ranks: Ranks) 
 @click.option("--test-set", default="test", show_default=True, help="A set under data/.")
 @search_option(about="instead of decode.search")
 @click.option("--utterances", default=64, show_default=True, help="Utterances to take from it.")
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help=_ROUNDS)
+@rounds_option
 @recipe_options
 def streaming(
     recipe: Recipe,
@@ -168,7 +146,7 @@ def streaming(
     from asrlib.streaming.settings import DecodeConfig
 
     log_to(None)
-    cuts = _cuts(recipe, test_set, utterances)
+    cuts = cuts_of(recipe, test_set, utterances)
     chosen = (f"decode.search={search}",) if search else ()
     config = Recipe(recipe.dir, (*recipe.overrides, *chosen)).config(DecodeConfig, "decode")
     torch.set_num_threads(1)
@@ -191,7 +169,7 @@ def streaming(
             cpu_seconds_1=one.cpu_seconds,
             cpu_seconds_32=many.cpu_seconds,
         )
-        _report(recipe, streaming_file(model, test_set, config.search).stem, measured)
+        report(recipe, streaming_file(model, test_set, config.search).stem, measured)
 
 
 @command.command()
@@ -211,7 +189,7 @@ def streaming(
     show_default=True,
     help="Seconds of audio per encoder call. May be repeated.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help=_ROUNDS)
+@rounds_option
 @recipe_options
 def encoder(recipe: Recipe, model: tuple[str, ...], piece: tuple[float, ...], rounds: int) -> None:
     """Measure the CPU time of untrained encoders on one stream of 20 s of noise, on one core.
@@ -243,7 +221,7 @@ def encoder(recipe: Recipe, model: tuple[str, ...], piece: tuple[float, ...], ro
                 encoder_cpu_ms=1000 * cost.cpu,
                 encoder_work_percent=None if cost.work is None else 100 * cost.work,
             )
-            _report(recipe, f"encoder_{name.replace('/', '_')}_{seconds:g}", measured)
+            report(recipe, f"encoder_{name.replace('/', '_')}_{seconds:g}", measured)
 
 
 @command.command()
@@ -286,7 +264,7 @@ def meeting(recipe: Recipe, name: str, test_set: str, minutes: float) -> None:
         meeting_early_memory_mb=cost.early_memory_mb,
         meeting_memory_mb=cost.memory_mb,
     )
-    _report(recipe, f"meeting_{name}", measured)
+    report(recipe, f"meeting_{name}", measured)
 
 
 @command.command()
@@ -314,4 +292,4 @@ def cohorts(recipe: Recipe, speakers: int, replicates: int, seed: int) -> None:
         bootstrap_seconds=costs["bootstrap"].seconds,
         bootstrap_memory_mb=costs["bootstrap"].memory_mb,
     )
-    _report(recipe, "cohorts", measured)
+    report(recipe, "cohorts", measured)

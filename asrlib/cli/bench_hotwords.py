@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from asrlib.cli.bench_report import rounds_option
 from asrlib.cli.common import command_line, log_to, recipe_options
 from asrlib.recipe import Recipe
 
@@ -15,13 +16,7 @@ _OWN = ("name", "test_set", "words", "timed", "rounds")
 @click.option("--test-set", default="dev", show_default=True, help="A set under data/.")
 @click.option("--words", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--timed", type=click.IntRange(min=2), default=32, show_default=True)
-@click.option(
-    "--rounds",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Number of rounds; the fastest counts, because other load can only slow a round down.",
-)
+@rounds_option
 @recipe_options
 def hotwords(recipe: Recipe, name: str, test_set: str, words: int, timed: int, rounds: int) -> None:
     """Measure the recall of rare words with hotwords, and the false alarms and time they cost.

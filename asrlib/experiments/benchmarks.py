@@ -21,7 +21,8 @@ class Benchmark(JsonRecord):
         set: name of the test set, a directory under data/.
         search: name of the search.
         piece: how much audio the encoder is given at a time, in words.
-        audio_seconds: length of the audio whose features were extracted.
+        audio_seconds: length of the audio whose features were extracted, or that was embedded.
+        embedding: seconds of audio embedded per CPU second on one core, from the files.
         bare, read, stage: seconds of audio per second of CPU time on one core, of kaldifeat alone,
             of reading the files, and of the whole fbank stage.
         ratio: `stage` divided by `bare`.
@@ -53,6 +54,7 @@ class Benchmark(JsonRecord):
     search: str | None = None
     piece: str | None = None
     audio_seconds: float | None = None
+    embedding: float | None = None
     bare: float | None = None
     read: float | None = None
     stage: float | None = None

@@ -60,6 +60,7 @@ _SPEEDS = {
     "bare": "bare kaldifeat, one core, audio s / s",
     "stage": "fbank stage, reading and storing included, one core, audio s / s",
     "ratio": "fbank stage / bare kaldifeat",
+    "embedding": "speaker embedding from files, one core, audio s / CPU s",
     "throughput": "training, audio s / s",
     "data_wait": "training, share of the time spent waiting for data",
     "loss_share": "training, share of the time spent in the loss",

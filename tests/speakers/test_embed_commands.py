@@ -19,6 +19,7 @@ from asrlib.checkpoint_file import save
 from asrlib.config import to_dict
 from asrlib.embedding_table import EmbeddingTable
 from asrlib.errors import DataError
+from asrlib.experiments.benchmarks import read_benchmark
 from asrlib.speakers.embedder import Embedder, cosine
 from asrlib.speakers.model_io import KIND, load_speaker_model, speaker_payload
 from asrlib.transducer.model_io import KIND as TRANSDUCER
@@ -73,6 +74,17 @@ def embed(recipe: Path, *options: object) -> Outcome:
 def tables(recipe: Path) -> tuple[EmbeddingTable, EmbeddingTable]:
     out = recipe / "exp" / "voices" / "embeddings_test"
     return tuple(EmbeddingTable.read(out / f"{n}.npz") for n in ("utterances", "speakers"))
+
+
+def test_the_speed_of_embedding_is_measured(recipe):
+    done = call("bench", "embedding", "--recipe-dir", recipe, "--name", "voices", "--rounds", 2)
+    assert done.code == 0, done.err
+    measured = read_benchmark(recipe / "exp" / "bench" / "embedding_voices_test.json")
+    assert measured.audio_seconds == pytest.approx(sum(SECONDS.values()))
+    assert measured.embedding is not None
+    assert measured.embedding > 0
+    assert measured.command is not None
+    assert "--name voices" in measured.command
 
 
 def test_a_row_for_each_utterance_and_speaker(recipe):
