@@ -22,6 +22,7 @@ from asrlib.experiments.store import Skipped, write_run
 from asrlib.files import is_plain_name
 from asrlib.meetings.score import SCORES_FILE as MEETINGS_FILE
 from asrlib.meetings.score import MeetingScores
+from asrlib.meetings.turn_voices import VOICES_FILE, TurnVoices
 from asrlib.recipe import Recipe
 from asrlib.scoring.groups import GroupTable
 from asrlib.scoring.latency import LatencySummary
@@ -214,7 +215,20 @@ def _mixture_scores(decode_dir: Path, record: RunRecord, public: bool) -> Mixtur
         all=scores.all,
         sessions=_by_shown_id(by_session, scores.meta.set, public),
         counted_right=tuple(sorted(shown[s.session] for s in scores.sessions if s.counted_right)),
+        by_voice=_by_voice(decode_dir / VOICES_FILE, scores),
     )
+
+
+def _by_voice(path: Path, scores: MeetingScores) -> TurnVoices | None:
+    """What naming the turns by voice changed, if it was done."""
+    if not path.exists():
+        return None
+    found = TurnVoices.from_file(path, "run name-turns again")
+    if found.cpwer.a != ErrorRate.sum([scores.all.cpwer]):
+        raise DataError(
+            f"{path}: is of another decode than {MEETINGS_FILE}", "run name-turns again"
+        )
+    return found
 
 
 def _quantiles(summary: LatencySummary | None) -> Quantiles | None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from asrlib.experiments.run_record import RunRecord
 from asrlib.json_record import JsonRecord
 from asrlib.meetings.metrics import MeetingSummary
+from asrlib.meetings.turn_voices import TurnVoices
 from asrlib.scoring.groups import Gap
 from asrlib.scoring.records import DecodeMeta
 from asrlib.scoring.speaker_sums import Interval
@@ -89,12 +90,14 @@ class MixtureScores(JsonRecord):
         all: over all sessions.
         sessions: by session, or its number: errors of ORC-WER.
         counted_right: the sessions of which as many turns were recognised as were spoken.
+        by_voice: what changed when a speaker model named the turns, if it did.
     """
 
     meta: DecodeMeta
     all: MeetingSummary
     sessions: dict[str, Counts]
     counted_right: tuple[str, ...]
+    by_voice: TurnVoices | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lhotse.cut import Cut
 
 from asrlib.experiments.run_record import identity_in
-from asrlib.json_record import JsonRecord
 from asrlib.meetings.metrics import Session, score_sessions
 from asrlib.meetings.score import read_sessions
-from asrlib.scoring.gaps import Comparison, compare_speakers
+from asrlib.meetings.turn_voices import NAMED_FILE, VOICES_FILE, TurnVoices
+from asrlib.scoring.gaps import compare_speakers
 from asrlib.scoring.wer import ErrorRate
 from asrlib.speakers.turn_names import Voices
 from asrlib.text.turns import Turn, write_turns
-
-NAMED_FILE, VOICES_FILE = "turns_by_voice.seglst.json", "voices.json"
-
-
-@dataclass(frozen=True)
-class TurnVoices(JsonRecord):
-    """Content of voices.json.
-
-    Attributes:
-        model, speaker_model: names of the two directories under exp/.
-        speaker_run: identity of the training of the speaker model.
-        set, search: what was decoded, and how.
-        threshold: least cosine between a turn and its speaker.
-        cpwer: with voices as names (b) against channels as names (a), in percentage points;
-            sessions are the units of the interval.
-        turns, unnamed: numbers of turns, and of those that could not be embedded.
-    """
-
-    model: str
-    speaker_model: str
-    speaker_run: str | None
-    set: str
-    search: str
-    threshold: float
-    cpwer: Comparison
-    turns: int
-    unnamed: int
 
 
 def name_decoded_turns(

@@ -92,7 +92,7 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         yield Section(f"{test_set}, {search}", tuple(blocks))
     for test_set, search, mixed in systems_of(plan.runs, MixtureScores):
         reference = reference_of(mixed, plan.reference)
-        blocks = [_mixtures(mixed), *_pairs(reference, pairings(plan, mixed))]
+        blocks = [_mixtures(mixed), *_by_voice(mixed), *_pairs(reference, pairings(plan, mixed))]
         yield Section(f"{test_set}, {search}", tuple(blocks))
     if plan.voice_pairs is not None:
         yield from voice_pair_sections(plan.voice_pairs)
@@ -244,6 +244,27 @@ def _mixtures(systems: Sequence[System[MixtureScores]]) -> Table:
             )
         )
     return Table(header, tuple(rows))
+
+
+def _by_voice(systems: Sequence[System[MixtureScores]]) -> Iterator[Block]:
+    """Whether a speaker model names turns better than their channels do."""
+    named = [(system.label, one.by_voice) for system in systems for one in system.scores]
+    rows = [
+        (
+            label,
+            found.speaker_model,
+            f"{100 * found.cpwer.a.rate:.2f}",
+            f"{100 * found.cpwer.b.rate:.2f}",
+            f"{found.cpwer.difference:+.2f} {interval(found.cpwer.interval, sign='+')}",
+            f"{found.turns:,} ({found.unnamed:,})",
+        )
+        for label, found in named
+        if found is not None
+    ]
+    if rows:
+        yield Text("cpWER with channels as names, and with turns named by voice (`name-turns`):")
+        header = ("system", "voices of", "channels %", "voices %", "points", "turns (unnamed)")
+        yield Table(header, tuple(rows), 2)
 
 
 def _tuning(tuning: Tuning) -> tuple[Block, ...]:
