@@ -122,7 +122,9 @@ def _count(number: int, noun: str) -> str:
 def _headline(plans: Sequence[PlanResults]) -> tuple[Block, ...]:
     rows = [row for plan in plans for row in _headline_rows(plan)]
     if not rows:
-        return (Text("Nothing is published yet."),)
+        others = any(plan.runs or plan.audits for plan in plans)
+        what = "No error rate of a recogniser trained here" if others else "Nothing"
+        return (Text(f"{what} is published yet."),)
     text = (
         f"All systems of `{MAIN_PLAN}`, and of each other plan the one with the lowest WER on each "
         "set (of mixtures: ORC-WER). Intervals are over speakers, ± is over seeds. The best of "
