@@ -26,7 +26,7 @@ from asrlib.streaming.stream import Stream
 from asrlib.text.turns import Turn
 from asrlib.text.words import TimedWord
 
-DECODE_VERSION = 4  # raised when the output of `decode` changes; see asrlib/stamps.py
+DECODE_VERSION = 5  # raised when the output of `decode` changes; see asrlib/stamps.py
 T = TypeVar("T")
 
 

@@ -49,7 +49,7 @@ class HotwordsConfig:
 
     path: str = ""
     phrases: tuple[str, ...] = ()
-    boost: PositiveFloat = 1.5
+    boost: PositiveFloat = 0.5
 
     @property
     def in_use(self) -> bool:
