@@ -4,7 +4,7 @@
 # Stages 0 to 4 come first (egs/an4/run.sh). The language models are trained if they are missing
 # (local/train_lm.sh). Then beam search is tried on dev with several weights of the language model,
 # of the subtracted internal one (LODR) and of the blank penalty, one after the other, and the test
-# set is decoded and scored once with the best. On one core that takes about half an hour.
+# set is decoded and scored once with the best. On one core that takes 10 to 30 minutes.
 #
 # Options:
 #   --name NAME         name of the model's directory under exp/ (default: conv_rnnt)
