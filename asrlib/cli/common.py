@@ -110,6 +110,15 @@ def search_option(*, about: str, default: str | None = None) -> Callable[..., An
     )
 
 
+threads_option = click.option(
+    "--num-threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of torch threads.",
+)
+
+
 def command_line(recipe: Recipe, *own: str) -> str:
     """Return a command line that repeats the running command, to be kept beside its results.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asrlib.cli.common import log_to, stage_options
+from asrlib.cli.common import log_to, stage_options, threads_option
 from asrlib.errors import ConfigError, DataError
 from asrlib.recipe import Recipe
 from asrlib.stamps import Stamp
@@ -50,13 +50,7 @@ log = logging.getLogger(__name__)
     type=click.Path(dir_okay=False, path_type=Path),
     help="A checkpoint of the same model to use instead of exp/NAME/final.pt.",
 )
-@click.option(
-    "--num-threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Number of torch threads.",
-)
+@threads_option
 @stage_options
 def command(
     recipe: Recipe,

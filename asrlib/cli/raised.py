@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from asrlib.cli.common import log_to, recipe_options
+from asrlib.cli.common import log_to, recipe_options, threads_option
 from asrlib.recipe import Recipe
 
 
@@ -26,13 +26,7 @@ from asrlib.recipe import Recipe
     show_default=True,
     help="Largest number of utterances of a speaker.",
 )
-@click.option(
-    "--num-threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Number of torch threads.",
-)
+@threads_option
 @recipe_options
 def command(
     recipe: Recipe, name: str, columns: tuple[str, ...], utterances: int, num_threads: int
