@@ -2,7 +2,8 @@
 
 The audit (`python -m asrlib audit`) takes them, as does any other tool that reads Kaldi's formats.
 They are made from data/raw/, so the recipe's own data preparation decides what a speaker is. With
---decode, what a model of the recipe wrote becomes hyp.txt.
+--decode, what a model of the recipe wrote becomes hyp.txt. With --unlike, sentences of another
+set, such as train, are left out.
 """
 
 from __future__ import annotations
@@ -33,8 +34,13 @@ def facts(utterance: RawUtterance) -> dict[str, str]:
     type=click.Path(file_okay=False, path_type=Path),
     help="A decode directory of that set, such as exp/lstm/decode_test_greedy.",
 )
-def command(recipe_dir: Path, set_name: str, out: Path, decode: Path | None) -> None:
-    rows = read_raw(recipe_dir / "data" / "raw" / f"{set_name}.jsonl")
+@click.option("--unlike", metavar="SET", help="Leave out sentences of this set, such as train.")
+def command(
+    recipe_dir: Path, set_name: str, out: Path, decode: Path | None, unlike: str | None
+) -> None:
+    raw = recipe_dir / "data" / "raw"
+    known_texts = {u.text for u in read_raw(raw / f"{unlike}.jsonl")} if unlike else set()
+    rows = [u for u in read_raw(raw / f"{set_name}.jsonl") if u.text not in known_texts]
     speakers = {u.speaker: facts(u) for u in rows}
     columns = list(dict.fromkeys(c for known in speakers.values() for c in known if c != "corpus"))
     table = [["speaker", *columns]]
@@ -47,7 +53,8 @@ def command(recipe_dir: Path, set_name: str, out: Path, decode: Path | None) -> 
     }
     if decode is not None:
         heard = iter_utterances(decode / HYP_FILE)
-        contents["hyp.txt"] = [" ".join((u.id, *u.hyp)) for u in heard]
+        left = {u.id for u in rows}
+        contents["hyp.txt"] = [" ".join((u.id, *u.hyp)) for u in heard if u.id in left]
     for name, lines in contents.items():
         with atomic_write(out / name) as f:
             f.writelines(f"{line}\n" for line in lines)

@@ -18,12 +18,14 @@ def recipe(folder: Path) -> Path:
         RawUtterance(id=name, audio=f"{name}.wav", text=text, speaker=f"s{name}", age=9.0)
         for name, text in TEXTS.items()
     ]
-    write_raw(folder / "data" / "raw", {"test": rows})
+    read = RawUtterance(id="t1", audio="t1.wav", text=TEXTS["u2"], speaker="st1")
+    write_raw(folder / "data" / "raw", {"test": rows, "train": [read]})
     return folder
 
 
-def test_tables_and_hypotheses_of_a_set(tmp_path):
-    home, out, decode = recipe(tmp_path / "demo"), tmp_path / "out", tmp_path / "decode"
+def tables(folder: Path, *more: str) -> dict[str, str]:
+    """Decode a recipe's set, write its tables, and return them by name."""
+    home, out, decode = recipe(folder / "demo"), folder / "out", folder / "decode"
     decode.mkdir()
     hyps = {"u3": "FORE", "u1": "ONE TWO", "u2": ""}
     with open(decode / "hyp.jsonl", "w") as f:
@@ -31,15 +33,26 @@ def test_tables_and_hypotheses_of_a_set(tmp_path):
             row = {"id": name, "speaker": f"s{name}", "ref": TEXTS[name], "hyp": hyp}
             f.write(json.dumps({**row, "duration": 1.0, "words": []}) + "\n")
     done = call(
-        *("--recipe-dir", home, "--set-name", "test", "--out", out, "--decode", decode),
+        *("--recipe-dir", home, "--set-name", "test", "--out", out, "--decode", decode, *more),
         command=command,
     )
     assert done.code == 0, done.err
-    written = {path.name: path.read_text() for path in out.iterdir()}
+    return {path.name: path.read_text() for path in out.iterdir()}
+
+
+def test_tables_and_hypotheses_of_a_set(tmp_path):
+    written = tables(tmp_path)
     assert written["text"] == "u1 ONE TWO\nu2 THREE\nu3 FOUR\n"
     assert written["hyp.txt"] == "u1 ONE TWO\nu2\nu3 FORE\n", "an empty hypothesis keeps its id"
     assert written["utt2spk"] == "u1 su1\nu2 su2\nu3 su3\n"
     assert written["speakers.tsv"].splitlines()[:2] == ["speaker\tage", "su1\t9"]
+
+
+def test_sentences_that_training_had_can_be_left_out(tmp_path):
+    written = tables(tmp_path, "--unlike", "train")
+    assert written["text"] == "u1 ONE TWO\nu3 FOUR\n"
+    assert written["hyp.txt"] == "u1 ONE TWO\nu3 FORE\n"
+    assert [row.split()[0] for row in written["speakers.tsv"].splitlines()[1:]] == ["su1", "su3"]
 
 
 def test_a_set_that_was_not_decoded_is_named(tmp_path):

@@ -62,7 +62,7 @@ def test_the_sets(prepared):
 
 @pytest.mark.realdata
 def test_common_voice_can_join_the_pool(repo, shared_data, tmp_path):
-    """Short clips of it are trained on; the other members' sets stay what they are."""
+    """Its short clips are trained on, its accents are a test set; the other sets stay the same."""
     members = "pool.members=[speechocean762,an4,librispeech,commonvoice]"
     where = ("--recipe-dir", tmp_path, "--set", members, "--set", "pool.max_seconds.librispeech=9")
     for done in (
@@ -81,7 +81,9 @@ def test_common_voice_can_join_the_pool(repo, shared_data, tmp_path):
         "dev": 341,
         "test_an4": 130,
         "test_so762": 2500,
+        "test_accents": 1350,
     }
+    assert all("accent" in row["speaker_meta"] for row in sets["test_accents"])
     assert not any("accent" in row["speaker_meta"] for row in joined)
 
 

@@ -16,8 +16,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import click
-
 from asrlib.data.raw import RawUtterance, Scalar, write_raw
 from asrlib.data.speakers import hold_out_speakers
 from asrlib.errors import DataError
@@ -84,8 +82,7 @@ def utterance(corpus: Path, clip: Clip, facts: Mapping[str, str]) -> RawUtteranc
 
 
 @recipe_command("raw", __doc__)
-@click.option("--train-only", is_flag=True, help="Make the training set only.")
-def command(recipe_dir: Path, train_only: bool) -> None:
+def command(recipe_dir: Path) -> None:
     corpus = locate(recipe_dir)
     lists = {
         name: read_list(corpus / f"{name}.tsv")
@@ -107,7 +104,7 @@ def command(recipe_dir: Path, train_only: bool) -> None:
     if "dev" not in sets:
         speakers = len({u.speaker for u in sets["train"]})
         sets["train"], sets["dev"] = hold_out_speakers(sets["train"], max(1, speakers // DEV_SHARE))
-    write_raw(recipe_dir / "data" / "raw", {"train": sets["train"]} if train_only else sets)
+    write_raw(recipe_dir / "data" / "raw", sets)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ POOL: dict[str, list[tuple[Member, str]]] = {
     "dev": [("speechocean762", "dev"), ("an4", "dev")],
     "test_an4": [("an4", "test")],
     "test_so762": [("speechocean762", "test")],
+    "test_accents": [("commonvoice", "test_accents")],
 }
 _CONF = Path(__file__).resolve().parents[1] / "conf" / "pool.yaml"
 

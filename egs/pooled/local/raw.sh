@@ -10,7 +10,7 @@ recipe_dir=$here
 members=$(python "$here/local/members.py" --recipe-dir "$recipe_dir" "${overrides[@]}")
 for member in $members; do
   options=(--recipe-dir "$recipe_dir/data/parts/$member")
-  case $member in librispeech | commonvoice) options+=(--train-only) ;; esac
+  [[ $member != librispeech ]] || options+=(--train-only)
   python "$here/../$member/local/raw.py" "${options[@]}"
 done
 exec python "$here/local/pool.py" --recipe-dir "$recipe_dir" "${overrides[@]}"
