@@ -51,6 +51,8 @@ def command(
     The result is exp/NAME/tuned_SEARCH_TAG.json. One key after another is tried with all of its
     values. The test set is never decoded here.
     """
+    import torch
+
     from asrlib.data.cuts import read_cuts
     from asrlib.experiments.tune_decode import tune, tuned_file
     from asrlib.streaming.batch import DECODE_VERSION
@@ -85,6 +87,7 @@ def command(
     if not recipe.force and stamp.is_current():
         log.info("%s: up to date", out)
         return
+    torch.set_num_threads(base.num_threads)
     model, tokenizer, fbank, _ = load_transducer(checkpoint)
 
     def judge(settings: Mapping[str, Any]) -> float:
