@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from command_fakes import call
 from plan_fakes import here, prepare, write_plan
 
@@ -76,6 +77,22 @@ def test_a_plan_decodes_test_once_with_what_dev_chose(recipe):
     assert "modified_beam, lm" in (recipe / "RESULTS.md").read_text()
     told = call("plan", "tuned", "--recipe-dir", recipe, "--dry-run")
     assert "nothing to do" in told.out
+    tuning_obeys_the_number_of_threads(recipe, model.name)
+
+
+def tuning_obeys_the_number_of_threads(recipe: Path, name: str) -> None:
+    """Torch's own number once made it twenty times slower beside another process."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        tries = ("--try", "decode.blank_penalty=[0.0]", "--set", "decode.num_threads=1")
+        assert (
+            call("tune-decode", "--recipe-dir", recipe, "--name", name, "--tag", "x", *tries).code
+            == 0
+        )
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
