@@ -86,10 +86,9 @@ def tuning_obeys_the_number_of_threads(recipe: Path, name: str) -> None:
     try:
         torch.set_num_threads(3)
         tries = ("--try", "decode.blank_penalty=[0.0]", "--set", "decode.num_threads=1")
-        assert (
-            call("tune-decode", "--recipe-dir", recipe, "--name", name, "--tag", "x", *tries).code
-            == 0
-        )
+        where = ("--recipe-dir", recipe, "--name", name, "--tag", "x")
+        done = call("tune-decode", *where, *tries)
+        assert done.code == 0, done
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
