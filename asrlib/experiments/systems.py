@@ -17,8 +17,9 @@ def group_systems(
 ) -> dict[str, list[T]]:
     """Items by the label of their system, in order of label; of one system in order of seed.
 
-    An item without a record is a system of its own, called by its name. Two systems that would
-    have one label have the name of their first run added.
+    An item without a record is a system of its own, called by its name. Systems that would have
+    one label have the name of their first run added, then its commit and a part of its identity, as
+    far as it takes: a plan may be run twice, from different starts.
     """
     found: dict[Hashable, list[T]] = {}
     for item in items:
@@ -31,11 +32,14 @@ def group_systems(
         record = record_of(members[0])
         label = name_of(members[0]) if record is None else label_of(record)
         groups.append((label, members))
+    marks = [_marks(name_of(members[0]), record_of(members[0])) for _, members in groups]
     labels = [label for label, _ in groups]
-    named = {
-        label if labels.count(label) == 1 else f"{label} ({name_of(members[0])})": members
-        for label, members in groups
-    }
+    for count in range(1, len(max(marks, key=len, default=())) + 1):
+        labels = [
+            label if labels.count(label) == 1 else f"{plain} ({', '.join(own[:count])})"
+            for label, (plain, _), own in zip(labels, groups, marks, strict=True)
+        ]
+    named = {label: members for label, (_, members) in zip(labels, groups, strict=True)}
     return dict(sorted(named.items(), key=lambda pair: _natural(pair[0])))
 
 
@@ -48,6 +52,14 @@ def label_of(record: RunRecord) -> str:
 def seeds_of(records: Sequence[RunRecord]) -> list[int]:
     """Seeds of the trainings, each once."""
     return sorted({record.seed for record in records})
+
+
+def _marks(name: str, record: RunRecord | None) -> tuple[str, ...]:
+    """What tells a system from another of the same label, the plainest first."""
+    if record is None:
+        return (name,)
+    commit = () if record.git is None else (f"commit {record.git.commit[:7]}",)
+    return (name, *commit, record.identity[:8])
 
 
 def _shown(value: object) -> str:

@@ -129,6 +129,17 @@ def test_systems_of_one_label_are_told_apart_by_a_run():
     assert list(found) == ["lstm (a)", "lstm (b)"]
 
 
+def test_a_run_that_was_trained_again_in_another_way_is_a_system_of_its_own():
+    """Both are called alike, in every part of the label; one of them was lost once."""
+    first, again = run_record(), run_record(train__epochs=9)
+    git = GitState("fedcba9876543210", False)
+    found = group_systems([first, replace(again, git=git)], lambda r: r, lambda r: r.name)
+    assert list(found) == ["lstm (lstm, commit 0123456)", "lstm (lstm, commit fedcba9)"]
+    found = group_systems([first, again], lambda r: r, lambda r: r.name)
+    names = {f"lstm (lstm, commit 0123456, {r.identity[:8]})": [r] for r in (first, again)}
+    assert found == names
+
+
 def test_labels_name_factors_and_sort_by_their_value():
     records = [
         run_record(name=str(v), factors={"train.seed": 1, "data.max_frames": v}, data__max_frames=v)
