@@ -100,10 +100,23 @@ def _values(record: RunRecord, decode: Mapping[str, Any] | None) -> dict[str, An
     """What is compared, by key: configuration, hashes of the data, and the start."""
     sections: dict[str, Any] = decisive(record.config)
     if decode is not None:
-        sections |= decisive({"decode": decode})
+        sections |= decisive({"decode": _in_use(decode)})
     found = dict(_flat(sections, ""))
     found |= {f"data/{name}": hash[:12] for name, hash in record.data.items()}
     found["start"] = record.start and record.start[:12]
+    return found
+
+
+def _in_use(decode: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of decoding without those of hotwords and language models that are not there."""
+    lm, hotwords = decode.get("lm", {}), decode.get("hotwords", {})
+    found = dict(decode)
+    if not lm.get("path"):
+        found.pop("lm", None)
+    elif not lm.get("lodr_path"):
+        found["lm"] = {key: value for key, value in lm.items() if key != "lodr_scale"}
+    if not hotwords.get("path") and not hotwords.get("phrases"):
+        found.pop("hotwords", None)
     return found
 
 

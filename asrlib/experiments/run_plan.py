@@ -325,6 +325,7 @@ class PlanRunner:
             finding=config.finding or told,
             command=f"python -m asrlib plan {self.plan.name} --recipe-dir {recipe}",
             reference=rows.get(config.reference),
+            tuned=tuple(config.decoding.tune) if config.decoding else (),
         )
         if held.about != about:
             write_about(self.recipe.dir, self.plan.name, about)

@@ -61,12 +61,15 @@ class About(JsonRecord):
         finding: what came out, in at most four sentences; empty while nobody has said.
         command: what repeats the plan.
         reference: model that the others are compared with; None: the first by name.
+        tuned: keys of decoding that were chosen on dev for each model: like factors, they may
+            differ between systems that are compared.
     """
 
     title: str
     finding: str = ""
     command: str = ""
     reference: str | None = None
+    tuned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +166,11 @@ class PlanResults:
     def reference(self) -> str | None:
         """The model that the others are compared with; None: the first by name."""
         return None if self.about is None else self.about.reference
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """Keys of decoding that were chosen on dev; see `About`."""
+        return () if self.about is None else self.about.tuned
 
 
 # What a plan's folder may hold beside runs and audits; a name's stem is a field of PlanResults.

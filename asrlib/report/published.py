@@ -123,7 +123,7 @@ def reference_of(systems: Sequence[System[ScoresT]], model: str | None) -> Syste
 def pairings(plan: PlanResults, systems: Sequence[System[ScoresT]]) -> list[Pairing[ScoresT]]:
     """Each system but the reference beside it; the difference is taken speaker by speaker."""
     reference = reference_of(systems, plan.reference)
-    declared = declared_keys([run.record for run in plan.runs])
+    declared = declared_keys([run.record for run in plan.runs]).union(plan.tuned)
     return [pair(reference, s, declared) for s in systems if s is not reference]
 
 

@@ -108,6 +108,31 @@ def test_how_it_was_decoded_is_compared_but_for_what_changes_nothing():
     assert found == ["decode.modified_beam.beam"]
 
 
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ({}, []),
+        ({"hotwords": {"path": "words.txt"}}, ["hotwords.boost"]),
+        ({"hotwords": {"phrases": ["NEW YORK"]}}, ["hotwords.boost"]),
+        ({"lm": {"path": "lm.arpa"}}, ["lm.scale"]),
+        ({"lm": {"path": "a", "lodr_path": "b"}}, ["lm.lodr_scale", "lm.scale"]),
+    ],
+)
+def test_weights_of_what_is_not_there_are_no_difference(there, told):
+    """A new default of the hotwords' boost once kept all older results from being compared."""
+
+    def decode(weight: float) -> dict:
+        off = {"lm": {"path": "", "lodr_path": ""}, "hotwords": {"path": "", "phrases": []}}
+        weights = {"lm": ("scale", "lodr_scale"), "hotwords": ("boost",)}
+        return {
+            part: off[part] | there.get(part, {}) | dict.fromkeys(weights[part], weight)
+            for part in off
+        }
+
+    found = keys(run_record(), run_record(), decode_a=decode(0.1), decode_b=decode(0.2))
+    assert found == [f"decode.{key}" for key in told]
+
+
 def test_factors_and_the_seed_are_declared():
     records = [run_record(factors={"data.max_frames": n}) for n in (1, 2)]
     assert declared_keys(records) == {"data.max_frames", "train.seed"}

@@ -51,6 +51,18 @@ def test_a_plan_is_run_once_and_published(recipe):
     assert {p: p.stat().st_mtime_ns for p in (recipe / "exp").rglob("final.pt")} == before
 
 
+def test_what_a_plan_chose_for_decoding_is_told_beside_its_results(recipe):
+    decoding = {"tag": "own", "tune": {"decode.blank_penalty": [0.0, 1.0]}}
+    write_plan(recipe, "weighed", {**TWO, "decoding": decoding})
+    plan(recipe, "weighed")
+    about = read_plan(recipe, "weighed").about
+    assert about is not None
+    assert about.tuned == ("decode.blank_penalty",)
+    page = (recipe / "results" / "weighed" / "README.md").read_text()
+    assert "modified_beam, own" in page
+    assert "Not compared" not in page
+
+
 def test_seeds_are_run_one_after_the_other(recipe):
     """A plan that is stopped early has compared rows, not seeds of one row."""
     write_plan(recipe, "two", {**TWO, "factors": {"train.seed": [2, 1]}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,23 @@ def test_the_reference_of_the_plan_is_what_others_are_compared_with(recipe):
     assert "Difference to lstm" in text
     paired = text[text.index("Difference to") : text.index("Cost")]
     assert re.findall(r"^\| (\w+) \|", paired, re.M) == ["system", "conv_rnnt", "sts"]
+
+
+def test_systems_with_weights_of_their_own_are_compared_where_the_plan_chose_these(recipe):
+    """Those of a language model are chosen on dev for each model."""
+    for model, penalty in (("lstm", 0.0), ("conv_rnnt", 0.5)):
+        record = run_record(name=f"p-{model}", model=model, plan="p")
+        plant_run(recipe.dir, record, config={"search": "greedy", "blank_penalty": penalty})
+        publish(recipe, [record.name])
+    about = About(title="T", reference="lstm")
+    write_about(recipe.dir, "p", about)
+    write_pages(recipe.dir)
+    assert "Not compared with lstm" in "\n".join(lines(recipe, "results/p/README.md"))
+    write_about(recipe.dir, "p", replace(about, tuned=("decode.blank_penalty",)))
+    write_pages(recipe.dir)
+    text = "\n".join(lines(recipe, "results/p/README.md"))
+    assert "Difference to lstm" in text
+    assert "Not compared" not in text
 
 
 def test_what_was_tried_on_dev_is_shown(recipe):
