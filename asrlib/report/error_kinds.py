@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from asrlib.experiments.runs import Run, representatives
 from asrlib.report.document import Block, Table, Text
-from asrlib.report.format import DASH, number
+from asrlib.report.format import BY_SPEAKER, DASH, number, speaker_cells
 from asrlib.scoring.confusions import (
     CLASSES,
     class_errors,
     confusions,
-    mean_of_speakers,
     worst_speakers,
-    worst_tenth,
     worst_words,
 )
 from asrlib.scoring.wer import Aligned, ErrorRate, sum_by_speaker
@@ -46,19 +44,13 @@ def error_kinds(runs: Sequence[Run]) -> tuple[Block, ...]:
 def _summary(chosen: Mapping[str, Run]) -> Table:
     rows = []
     for name, run in chosen.items():
-        by_speaker = sum_by_speaker(run.decoding.aligned)
+        cells = speaker_cells(sum_by_speaker(run.decoding.aligned))
         kinds = class_errors(run.decoding.aligned)
-        rows.append(
-            (
-                name,
-                number(mean_of_speakers(by_speaker), 2),
-                number(worst_tenth(by_speaker).percent, 2),
-                *(_rate(kinds[kind]) for kind in CLASSES),
-            )
-        )
+        rows.append((name, *cells, *(_rate(kinds[kind]) for kind in CLASSES)))
     kinds = class_errors(next(iter(chosen.values())).decoding.aligned)
     header = (
-        *("model", "mean of speakers, WER %", "worst tenth of speakers, WER %"),
+        "model",
+        *BY_SPEAKER,
         *(f"{kind} ({kinds[kind].words:,}), WER %" for kind in CLASSES),
     )
     return Table(header, tuple(rows), 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from asrlib.scoring.confusions import mean_of_speakers, worst_tenth
 from asrlib.scoring.gaps import Comparison
 from asrlib.scoring.groups import Gap
 from asrlib.scoring.latency import LatencySummary
+from asrlib.scoring.wer import ErrorRate
 
 if TYPE_CHECKING:
     from asrlib.experiments.run_record import GitState  # of which the audit knows nothing
@@ -65,6 +67,16 @@ def comparison_cells(result: Comparison) -> tuple[str, ...]:
         DASH if result.relative is None else f"{result.relative:+.1f}",
         f"{result.p_value:.4f}",
     )
+
+
+# Titles of `speaker_cells`.
+BY_SPEAKER = ("mean of speakers, WER %", "worst tenth of speakers, WER %")
+
+
+def speaker_cells(by_speaker: Mapping[str, ErrorRate]) -> tuple[str, ...]:
+    """How far the worst speakers are from the others."""
+    worst = worst_tenth(by_speaker).percent
+    return number(mean_of_speakers(by_speaker), 2), number(worst, 2)
 
 
 # Titles of `gap_cells`, after those that name what was compared.

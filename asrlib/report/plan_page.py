@@ -18,6 +18,7 @@ from asrlib.experiments.systems import group_systems
 from asrlib.report.audit_page import audit_sections
 from asrlib.report.document import Block, Code, Document, Section, Table, Text
 from asrlib.report.format import (
+    BY_SPEAKER,
     COMPARISON,
     DASH,
     GAP,
@@ -26,6 +27,7 @@ from asrlib.report.format import (
     gap_cells,
     interval,
     number,
+    speaker_cells,
 )
 from asrlib.report.hotwords import hotword_section
 from asrlib.report.memory import memory_sections
@@ -88,7 +90,12 @@ def plan_sections(plan: PlanResults) -> Iterator[Section]:
         pairs = pairings(plan, systems)
         reference = reference_of(systems, plan.reference)
         blocks = [Text(_size(systems[0])), _scores(systems), *_pairs(reference, pairs)]
-        blocks += [Text("Cost, of the lowest seed:"), _cost(systems), *_gaps(systems)]
+        blocks += [
+            *_speakers(systems),
+            Text("Cost, of the lowest seed:"),
+            _cost(systems),
+            *_gaps(systems),
+        ]
         yield Section(f"{test_set}, {search}", tuple(blocks))
     for test_set, search, mixed in systems_of(plan.runs, MixtureScores):
         reference = reference_of(mixed, plan.reference)
@@ -157,6 +164,18 @@ def _scores(systems: Sequence[System[SetScores]]) -> Table:
             )
         )
     return Table(header, tuple(rows))
+
+
+def _speakers(systems: Sequence[System[SetScores]]) -> list[Block]:
+    """How far the worst speakers are from the others; nothing of a set of one speaker."""
+    if len(systems[0].counts()) < 2:
+        return []
+    text = (
+        "By speaker: the mean of their rates, and the rate of the tenth of them with the highest "
+        "rates, who are chosen by the same errors; the seeds are taken together."
+    )
+    rows = [(system.label, *speaker_cells(system.counts())) for system in systems]
+    return [Text(text), Table(("system", *BY_SPEAKER), tuple(rows))]
 
 
 def _latency(found: Quantiles | None) -> str:

@@ -165,7 +165,7 @@ def test_the_reference_of_the_plan_is_what_others_are_compared_with(recipe):
     write_pages(recipe.dir)
     text = "\n".join(lines(recipe, "results/p/README.md"))
     assert "Difference to lstm" in text
-    paired = text[text.index("Difference to") : text.index("Cost")]
+    paired = text[text.index("Difference to") : text.index("By speaker")]
     assert re.findall(r"^\| (\w+) \|", paired, re.M) == ["system", "conv_rnnt", "sts"]
 
 
@@ -184,6 +184,22 @@ def test_systems_with_weights_of_their_own_are_compared_where_the_plan_chose_the
     text = "\n".join(lines(recipe, "results/p/README.md"))
     assert "Difference to lstm" in text
     assert "Not compared" not in text
+
+
+def test_the_worst_tenth_of_the_speakers_stands_beside_the_mean(recipe):
+    for seed in (1, 2):
+        plant(recipe, "p", "lstm", seed)
+    found = lines(recipe, "results/p/README.md")
+    at = found.index("| system | mean of speakers, WER % | worst tenth of speakers, WER % |")
+    counts: dict[str, tuple[int, int]] = {}
+    for run in read_plan(recipe.dir, "p").runs:
+        for speaker, one in run.sets[0].speakers.items():
+            errors, words = counts.get(speaker, (0, 0))
+            counts[speaker] = errors + one.rate.errors, words + one.rate.words
+    rates = [100 * errors / words for errors, words in counts.values()]
+    mean = sum(rates) / len(rates)
+    assert len(rates) <= 10, "so that the worst tenth is the worst speaker"
+    assert found[at + 2] == f"| lstm | {mean:.2f} | {max(rates):.2f} |"
 
 
 def test_what_was_tried_on_dev_is_shown(recipe):
