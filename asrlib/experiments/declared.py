@@ -12,7 +12,7 @@ from typing import Any
 
 from asrlib.cohort_file import COHORTS_FILE
 from asrlib.experiments.run_record import RunRecord, decisive
-from asrlib.scoring.records import HYP_FILE
+from asrlib.scoring.records import HYP_FILE, is_given
 
 SEED = "train.seed"
 _CONDITION, _MEMBERSHIP = "model.encoder.condition", "membership"
@@ -109,14 +109,12 @@ def _values(record: RunRecord, decode: Mapping[str, Any] | None) -> dict[str, An
 
 def _in_use(decode: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of decoding without those of hotwords and language models that are not there."""
-    lm, hotwords = decode.get("lm", {}), decode.get("hotwords", {})
     found = dict(decode)
-    if not lm.get("path"):
-        found.pop("lm", None)
-    elif not lm.get("lodr_path"):
-        found["lm"] = {key: value for key, value in lm.items() if key != "lodr_scale"}
-    if not hotwords.get("path") and not hotwords.get("phrases"):
-        found.pop("hotwords", None)
+    for part in ("lm", "hotwords"):
+        if part in found and not is_given(found[part]):
+            del found[part]
+    if "lm" in found and not found["lm"].get("lodr_path"):
+        found["lm"] = {key: v for key, v in found["lm"].items() if key != "lodr_scale"}
     return found
 
 

@@ -19,7 +19,7 @@ def group_systems(
 
     An item without a record is a system of its own, called by its name. Systems that would have
     one label have the name of their first run added, then its commit and a part of its identity, as
-    far as it takes: a plan may be run twice, from different starts.
+    far as it takes: a plan may be run twice, with other tokens for example.
     """
     found: dict[Hashable, list[T]] = {}
     for item in items:
@@ -34,7 +34,7 @@ def group_systems(
         groups.append((label, members))
     marks = [_marks(name_of(members[0]), record_of(members[0])) for _, members in groups]
     labels = [label for label, _ in groups]
-    for count in range(1, len(max(marks, key=len, default=())) + 1):
+    for count in (1, 2, 3):
         labels = [
             label if labels.count(label) == 1 else f"{plain} ({', '.join(own[:count])})"
             for label, (plain, _), own in zip(labels, groups, marks, strict=True)

@@ -62,6 +62,11 @@ def row_commands(recipe: str, name: str, meta: DecodeMeta, score: str) -> list[s
     return [f"{decode} {told} --cohorts {meta.cohorts}", f"{score} {told}"]
 
 
+def is_given(section: Mapping[str, Any]) -> bool:
+    """Whether `decode.lm` or `decode.hotwords` names anything; if not, its weights do nothing."""
+    return any(section.get(key) for key in ("path", "lodr_path", "phrases"))
+
+
 def _settings(meta: DecodeMeta) -> list[str]:
     """The settings that a tag stands for, as words of the command."""
     if meta.tag is None:
@@ -69,7 +74,7 @@ def _settings(meta: DecodeMeta) -> list[str]:
     values = {key: meta.config.get(key) for key in ("blank_penalty", "temperature", "n_best")}
     for section in ("lm", "hotwords"):
         inner = meta.config.get(section) or {}
-        if any(inner.get(key) for key in ("path", "lodr_path", "phrases")):
+        if is_given(inner):
             values |= {f"{section}.{key}": value for key, value in inner.items()}
     words = (f"decode.{k}={json.dumps(v)}" for k, v in values.items() if v not in (None, "", []))
     return [f"--set {shlex.quote(word)}" for word in words]
